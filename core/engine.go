@@ -1,0 +1,98 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/talos-edge/talos-edge/core/credential"
+)
+
+// MaxTTL is the longest life that a key can be given.
+const MaxTTL = 315360000 * time.Second
+
+// DefaultMaxTTL is the longest life that a key can be given where the operator says nothing else.
+const DefaultMaxTTL = 8760 * time.Hour
+
+// DefaultIssuer is the issuer where none is configured.
+const DefaultIssuer = "http://localhost"
+
+// EngineConfig says which network an [Engine] serves, and how.
+type EngineConfig struct {
+	Network    NetworkID
+	Issuer     string              // default DefaultIssuer
+	Keyring    *credential.Keyring // required
+	Prefixes   credential.Prefixes
+	DefaultTTL time.Duration // of keys that are issued without a ttl; 0: they do not expire
+	MaxTTL     time.Duration // default DefaultMaxTTL
+}
+
+// Engine is one network's keys: it issues, shows, revokes and judges them. It is safe for concurrent use.
+type Engine struct {
+	network    NetworkID
+	issuer     string
+	keyring    *credential.Keyring
+	format     *credential.Format
+	defaultTTL time.Duration
+	maxTTL     time.Duration
+	store      Store
+}
+
+// NewEngine makes an engine over a store, which stays the caller's to close.
+func NewEngine(cfg EngineConfig, store Store) (*Engine, error) {
+	if cfg.Keyring == nil {
+		return nil, errors.New("an HMAC secret is required")
+	}
+	format, err := credential.NewFormat(cfg.Network, cfg.Keyring, cfg.Prefixes)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		network:    cfg.Network,
+		issuer:     cfg.Issuer,
+		keyring:    cfg.Keyring,
+		format:     format,
+		defaultTTL: cfg.DefaultTTL,
+		maxTTL:     cfg.MaxTTL,
+		store:      store,
+	}
+	if e.issuer == "" {
+		e.issuer = DefaultIssuer
+	}
+	if e.maxTTL == 0 {
+		e.maxTTL = DefaultMaxTTL
+	}
+	if e.maxTTL < time.Second || e.maxTTL > MaxTTL {
+		return nil, errors.New("max_ttl must lie between 1s and 315360000s (10 years)")
+	}
+	if e.defaultTTL != 0 && (e.defaultTTL < time.Second || e.defaultTTL > e.maxTTL) {
+		return nil, errors.New("default_ttl must be 0 or lie between 1s and max_ttl")
+	}
+	return e, nil
+}
+
+// Claim compares the engine's secrets with those that the stored keys were made with. With others than those no key
+// would verify, so a node that gets an error here must not serve.
+func (e *Engine) Claim(ctx context.Context) error {
+	return e.store.ClaimSecret(ctx, e.network, e.keyring.Checks())
+}
+
+// Ready returns nil when the store answers.
+func (e *Engine) Ready(ctx context.Context) error { return e.store.Ping(ctx) }
+
+// Get returns a key of a kind, or [KeyNotFound].
+func (e *Engine) Get(ctx context.Context, kind Kind, keyID string) (Key, error) {
+	key, err := e.store.Get(ctx, e.network, keyID)
+	if err != nil {
+		return Key{}, err
+	}
+	if kind != AnyKind && key.Kind != kind {
+		return Key{}, errKeyNotFound()
+	}
+	return key, nil
+}
+
+func errKeyNotFound() error { return NewError(KeyNotFound, "no such key") }
+
+// now is the time as a store keeps it: UTC, in microseconds.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

@@ -1,0 +1,121 @@
+package core
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// EventKind says what happened to a key.
+type EventKind uint8
+
+// The kinds of change.
+const (
+	EventCreated EventKind = iota + 1
+	EventRevoked
+)
+
+// EventKinds are all kinds of change, for whoever counts them.
+var EventKinds = [...]EventKind{EventCreated, EventRevoked}
+
+// String is the kind's name in the feed and in metrics.
+func (k EventKind) String() string {
+	switch k {
+	case EventCreated:
+		return "created"
+	case EventRevoked:
+		return "revoked"
+	default:
+		return "unknown"
+	}
+}
+
+// Event is one change of one key, as it stands in the feed.
+type Event struct {
+	Position uint64 // the place in the feed; rises by one from change to change, begins at 1
+	Network  NetworkID
+	KeyID    string
+	Kind     EventKind
+	Time     time.Time
+	Actor    string // who did it: "operator" or "holder"
+	Reason   RevocationReason
+}
+
+// slots is how many keys' positions are told apart. Keys that share a slot cost each other a look-up at a change.
+const slots = 1 << 16
+
+// Positions tells how old a verdict may be. It is a table of fixed size: each key has a slot, and a slot holds the
+// position of the last change of any key in it. Whoever changes a key calls [Positions.Apply] before the change is
+// acknowledged. All methods may be called at any time from any goroutine.
+type Positions struct {
+	mu         sync.RWMutex // held while a group of events is applied
+	applied    uint64
+	table      [slots]atomic.Uint64
+	changed    [len(EventKinds) + 1]atomic.Uint64
+	completeAt atomic.Int64
+}
+
+var slotSeed = maphash.MakeSeed()
+
+// Slot names a key's place in a [Positions].
+type Slot uint16
+
+// SlotOf returns the slot of a key. It depends on the process.
+func SlotOf(network NetworkID, keyID string) Slot {
+	var h maphash.Hash
+	h.SetSeed(slotSeed)
+	_, _ = h.Write(network[:])
+	_, _ = h.WriteString(keyID)
+	return Slot(h.Sum64()) //nolint:gosec // the low 16 bits are the slot
+}
+
+// Apply takes in changes, in the order of their positions, and returns when every reader sees them. Events that were
+// taken in before are passed over.
+func (p *Positions) Apply(events ...Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range events {
+		e := &events[i]
+		if e.Position <= p.applied {
+			continue
+		}
+		p.table[SlotOf(e.Network, e.KeyID)].Store(e.Position)
+		p.applied = e.Position
+		if int(e.Kind) < len(p.changed) {
+			p.changed[e.Kind].Add(1)
+		}
+	}
+}
+
+// Begin moves an empty table to the position that its feed stands at, so that only later changes count.
+func (p *Positions) Begin(at uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.applied = max(p.applied, at)
+}
+
+// Applied is the position up to which every change is in the table. A look-up notes it before it reads. It waits for a
+// group of changes that is being applied, so a look-up that is repeated because of one begins after all of it.
+func (p *Positions) Applied() uint64 {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.applied
+}
+
+// At is the position of the last change in a slot. A verdict with a lower position may be wrong.
+func (p *Positions) At(s Slot) uint64 { return p.table[s].Load() }
+
+// MarkComplete says that at the moment t every change that had been acknowledged anywhere was in the table.
+func (p *Positions) MarkComplete(t time.Time) { p.completeAt.Store(t.UnixNano()) }
+
+// CompleteAt is the last moment at which every change was known to be in the table, in Unix nanoseconds; 0 for never.
+func (p *Positions) CompleteAt() int64 { return p.completeAt.Load() }
+
+// Changed is how many changes of a kind were taken in since the table was made.
+func (p *Positions) Changed(k EventKind) uint64 {
+	if int(k) >= len(p.changed) {
+		return 0
+	}
+	return p.changed[k].Load()
+}

@@ -1,0 +1,85 @@
+package core_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+func event(position uint64, network core.NetworkID, keyID string) core.Event {
+	return core.Event{Position: position, Network: network, KeyID: keyID, Kind: core.EventRevoked}
+}
+
+func TestPositions_AChangeRaisesItsKeyAndNoOther(t *testing.T) {
+	t.Parallel()
+	var p core.Positions
+	other := uuid.MustParse("550e8400-e29b-41d4-a716-446655440001")
+	p.Apply(event(1, uuid.Nil, "a"), event(2, uuid.Nil, "b"), event(3, uuid.Nil, "a"))
+	if got := p.At(core.SlotOf(uuid.Nil, "a")); got != 3 {
+		t.Errorf("the changed key stands at %d, want 3", got)
+	}
+	if got := p.At(core.SlotOf(other, "a")); got != 0 {
+		t.Errorf("the same key id in another network stands at %d, want 0", got)
+	}
+	if p.Applied() != 3 || p.Changed(core.EventRevoked) != 3 || p.Changed(core.EventCreated) != 0 || p.Changed(99) != 0 {
+		t.Errorf("applied %d, revoked %d", p.Applied(), p.Changed(core.EventRevoked))
+	}
+}
+
+func TestPositions_AnEventIsTakenInOnceAndNeverLowers(t *testing.T) {
+	t.Parallel()
+	var p core.Positions
+	p.Begin(10)
+	p.Apply(event(11, uuid.Nil, "a"))
+	p.Apply(event(9, uuid.Nil, "a"), event(11, uuid.Nil, "a"))
+	p.Begin(5)
+	if p.Applied() != 11 || p.At(core.SlotOf(uuid.Nil, "a")) != 11 || p.Changed(core.EventRevoked) != 1 {
+		t.Errorf("applied %d, slot %d, changes %d", p.Applied(), p.At(core.SlotOf(uuid.Nil, "a")), p.Changed(core.EventRevoked))
+	}
+}
+
+// Whoever reads a position sees each slot that was raised up to it: this is what a verdict's position promises.
+func TestPositions_APositionIsNeverAheadOfTheSlots(t *testing.T) {
+	t.Parallel()
+	var p core.Positions
+	slot := core.SlotOf(uuid.Nil, "a")
+	var wg sync.WaitGroup
+	const n = 2000
+	wg.Go(func() {
+		for i := uint64(1); i <= n; i++ {
+			p.Apply(event(i, uuid.Nil, "a"))
+		}
+	})
+	for range 4 {
+		wg.Go(func() {
+			for {
+				applied := p.Applied()
+				if at := p.At(slot); at < applied {
+					t.Errorf("applied %d, but the slot stands at %d", applied, at)
+					return
+				}
+				if applied == n {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestPositions_TellsWhenTheFeedWasLastComplete(t *testing.T) {
+	t.Parallel()
+	var p core.Positions
+	if p.CompleteAt() != 0 {
+		t.Error("complete before it was said")
+	}
+	at := time.Now()
+	p.MarkComplete(at)
+	if p.CompleteAt() != at.UnixNano() {
+		t.Errorf("complete at %d, want %d", p.CompleteAt(), at.UnixNano())
+	}
+}

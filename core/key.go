@@ -1,0 +1,94 @@
+package core
+
+import (
+	"encoding/json"
+	"net/netip"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// NetworkID names a network: one tenant's set of keys. The zero value is the network of a node that has only one.
+type NetworkID = uuid.UUID
+
+// Kind tells where a key's credential came from.
+type Kind uint8
+
+// The kinds of key. AnyKind is for requests that take either; no stored key has it.
+const (
+	AnyKind Kind = iota
+	Issued
+	Imported
+)
+
+// Status is the stored state of a key. Expiry is not a stored state: it follows from [Key.ExpireTime] and the clock.
+type Status uint8
+
+// The states of a key. A revoked key stays revoked.
+const (
+	StatusUnknown Status = iota
+	StatusActive
+	StatusRevoked
+	StatusExpired
+)
+
+// Visibility tells whether a key may stand in public code (a browser bundle, a mobile app).
+type Visibility uint8
+
+// The visibilities. VisibilitySecret is the default wherever none is asked for.
+const (
+	VisibilityUnknown Visibility = iota
+	VisibilitySecret
+	VisibilityPublic
+)
+
+// RevocationReason says why a key was revoked.
+type RevocationReason uint8
+
+// The reasons for a revocation. Only PrivilegeWithdrawn carries a description, and only an operator may give it.
+const (
+	ReasonUnspecified RevocationReason = iota
+	ReasonKeyCompromise
+	ReasonAffiliationChanged
+	ReasonSuperseded
+	ReasonPrivilegeWithdrawn
+)
+
+// Key is the record of an API key. It never holds the credential, nor anything that a credential could be made from.
+type Key struct {
+	Network NetworkID
+	ID      string // UUID of an issued key; hex SHA-512/256 of an imported one
+	Kind    Kind
+
+	Name         string
+	ActorID      string // whom the key stands for
+	Scopes       []string
+	Metadata     json.RawMessage // a JSON object, or nil
+	Visibility   Visibility
+	AllowedCIDRs []netip.Prefix // empty: from anywhere
+	RequestID    string         // the caller's idempotency token, or empty
+
+	Status                Status // StatusActive or StatusRevoked
+	RevocationReason      RevocationReason
+	RevocationDescription string
+
+	CreateTime time.Time
+	UpdateTime time.Time
+	ExpireTime time.Time // zero: never
+}
+
+// StatusAt is the state of the key at a moment: the stored one, or expired.
+func (k *Key) StatusAt(now time.Time) Status {
+	if k.Status == StatusActive && !k.ExpireTime.IsZero() && !now.Before(k.ExpireTime) {
+		return StatusExpired
+	}
+	return k.Status
+}
+
+// Revocation is a request to revoke a key.
+type Revocation struct {
+	Reason      RevocationReason
+	Description string
+	By          string // who did it, for the audit trail: "operator" or "holder"
+	Time        time.Time
+}

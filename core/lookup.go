@@ -1,0 +1,109 @@
+package core
+
+import (
+	"context"
+	"time"
+
+	"github.com/talos-edge/talos-edge/core/credential"
+)
+
+// LookupResult is the answer to one credential of several: a verdict, or why there is none.
+type LookupResult struct {
+	Verdict *Verdict
+	Err     error
+}
+
+// target is the key that a credential would belong to.
+type target struct {
+	keyID string
+	kind  Kind
+	t     CredentialType
+}
+
+// Identify says without I/O which key a credential would belong to, or gives the final verdict on one that cannot be a
+// key of this network: a bad form, a wrong checksum, a foreign network. A forged key so costs no look-up.
+func (e *Engine) Identify(network NetworkID, cred string) (keyID string, final *Verdict) {
+	want, final := e.identify(network, cred)
+	return want.keyID, final
+}
+
+func (e *Engine) identify(network NetworkID, cred string) (want target, final *Verdict) {
+	if network != e.network {
+		return target{}, Unknown(network, "", UnknownCredentialType)
+	}
+	if credential.Check(cred) != nil {
+		return target{}, &Verdict{Network: network, Code: CodeInvalidFormat}
+	}
+	genuine := false
+	p := e.format.Parse(cred)
+	switch p.Kind {
+	case credential.Issued:
+		want = target{p.KeyID, Issued, IssuedKey}
+		genuine = p.Genuine
+	case credential.Imported:
+		want = target{p.KeyID, Imported, ImportedKey}
+		genuine = len(cred) <= credential.MaxImportedLength
+	case credential.JWT:
+		return target{}, &Verdict{Network: network, Type: DerivedJWT, Code: CodeSignatureInvalid}
+	case credential.Macaroon:
+		return target{}, &Verdict{Network: network, Type: DerivedMacaroon, Code: CodeSignatureInvalid}
+	default:
+		return target{}, &Verdict{Network: network, Code: CodeInvalidFormat}
+	}
+	if !genuine {
+		final = Unknown(network, want.keyID, want.t)
+	}
+	return want, final
+}
+
+// Lookup reads the state of the key behind a credential. An error means that nothing can be said about it.
+func (e *Engine) Lookup(ctx context.Context, network NetworkID, cred string) (*Verdict, error) {
+	want, final := e.identify(network, cred)
+	if final != nil {
+		return final, nil
+	}
+	key, err := e.store.Get(ctx, network, want.keyID)
+	if err != nil && ReasonOf(err) != KeyNotFound {
+		return nil, err
+	}
+	return e.verdict(want, &key, err == nil), nil
+}
+
+// LookupMany is Lookup for several credentials with one query. The results are in the order of the credentials.
+func (e *Engine) LookupMany(ctx context.Context, network NetworkID, creds []string) ([]LookupResult, error) {
+	results := make([]LookupResult, len(creds))
+	targets := make([]target, len(creds))
+	keyIDs := make([]string, 0, len(creds))
+	for i, cred := range creds {
+		targets[i], results[i].Verdict = e.identify(network, cred)
+		if results[i].Verdict == nil {
+			keyIDs = append(keyIDs, targets[i].keyID)
+		}
+	}
+	if len(keyIDs) == 0 {
+		return results, nil
+	}
+	keys, err := e.store.GetMany(ctx, network, keyIDs)
+	if err != nil {
+		return nil, err
+	}
+	for i, want := range targets {
+		if results[i].Verdict == nil {
+			key, found := keys[want.keyID]
+			results[i].Verdict = e.verdict(want, &key, found)
+		}
+	}
+	return results, nil
+}
+
+// Positions is the table of the store's changes.
+func (e *Engine) Positions() *Positions { return e.store.Positions() }
+
+// verdict tells what a stored key means for a credential. A key of another kind than the credential's is no key: an
+// imported string that happens to be a key id opens nothing.
+func (e *Engine) verdict(want target, key *Key, found bool) *Verdict {
+	if !found || key.Kind != want.kind || key.Network != e.network || key.ID != want.keyID {
+		return Unknown(e.network, want.keyID, want.t)
+	}
+	return NewVerdict(key, e.issuer, time.Now())
+}

@@ -1,0 +1,91 @@
+package verify
+
+import (
+	"fmt"
+	"time"
+)
+
+// Bounds of a [Config].
+const (
+	minLife  = time.Second // a verdict that would live shorter is not kept
+	minBytes = 4 << 20
+)
+
+// Config says how long verdicts are believed and how much may be going on at once. The zero value is a good choice.
+type Config struct {
+	// Off keeps no verdict and shares no look-up: each request asks the source.
+	Off bool
+
+	// TTL is the life of a good verdict since its look-up, at least 1 s; each entry's is drawn within a tenth of it.
+	// It ends with the key. Default 60 s.
+	TTL time.Duration
+
+	// TTLConnected is the life of a good verdict while the table of positions is known to be complete, see
+	// [core.Positions.MarkComplete]: TTL then counts from the last moment at which it was. Not below TTL. Default
+	// 10 min, or TTL if that is longer.
+	TTLConnected time.Duration
+
+	// NegativeTTL is the life of any other verdict, at least 1 s. Negative: none is kept. Default 5 s.
+	NegativeTTL time.Duration
+
+	// StaleIfError is for how long after its life a good verdict serves while the source fails. Negative: not at all.
+	// Default 5 min.
+	StaleIfError time.Duration
+
+	// MaxBytes bounds the memory of all verdicts and of what it takes to find them, at least 4 MiB. Beyond it up to
+	// 32,768 verdicts may be on their way into the cache for a moment. Default 100 MiB.
+	MaxBytes int64
+
+	// LookupTimeout is the deadline of one look-up, the wait for its turn included. Default 5 s.
+	LookupTimeout time.Duration
+
+	// MaxLookups is how many look-ups run at once; a batch is one. Default 1024.
+	MaxLookups int
+
+	// MaxWaiting is how many look-ups may wait for their turn; one more fails at once. Default 10,000.
+	MaxWaiting int
+}
+
+// withDefaults fills in what is zero and checks the rest.
+func (c Config) withDefaults() (Config, error) {
+	orDefault(&c.TTL, time.Minute)
+	orDefault(&c.TTLConnected, max(10*time.Minute, c.TTL))
+	orDefault(&c.NegativeTTL, 5*time.Second)
+	orDefault(&c.StaleIfError, 5*time.Minute)
+	orDefault(&c.MaxBytes, 100<<20)
+	orDefault(&c.LookupTimeout, 5*time.Second)
+	orDefault(&c.MaxLookups, 1024)
+	orDefault(&c.MaxWaiting, 10_000)
+	c.StaleIfError = max(c.StaleIfError, 0)
+	switch {
+	case c.TTL < minLife:
+		return c, fmt.Errorf("ttl %s is under %s", c.TTL, minLife)
+	case c.TTLConnected < c.TTL:
+		return c, fmt.Errorf("ttl_connected %s is under ttl %s", c.TTLConnected, c.TTL)
+	case c.NegativeTTL > 0 && c.NegativeTTL < minLife:
+		return c, fmt.Errorf("negative_ttl %s is under %s", c.NegativeTTL, minLife)
+	case c.MaxBytes < minBytes:
+		return c, fmt.Errorf("max_size of %d bytes is under %d", c.MaxBytes, minBytes)
+	case c.LookupTimeout < 0:
+		return c, fmt.Errorf("look-up timeout %s is negative", c.LookupTimeout)
+	case c.MaxLookups < 0 || c.MaxWaiting < 0:
+		return c, fmt.Errorf("bounds %d and %d of look-ups: one is negative", c.MaxLookups, c.MaxWaiting)
+	}
+	return c, nil
+}
+
+func orDefault[T int | int64 | time.Duration](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// Mode says what a caller wants of the cache.
+type Mode uint8
+
+// The modes. A gate uses Use only: the others let a caller reach the source at will.
+const (
+	Use     Mode = iota // read and write
+	NoCache             // do not read: the look-up begins after the call did
+	NoStore             // neither read nor write
+)

@@ -1,0 +1,24 @@
+// Package verify answers what is known about the key behind a credential, from memory when it can.
+//
+// A [Verifier] asks its one dependency, a [Source], and remembers the verdict. It keeps verdicts and never decisions:
+// expiry, address, scopes and limits are judged for each request by package policy, on a hit as on a miss.
+//
+// # What always holds
+//
+//   - No credential is kept. An entry is found by a SHA-256 over a random key of the process, the network and the
+//     credential, and the whole digest is compared.
+//   - An acknowledged change is believed at once. An entry carries the position that its look-up began at, and the
+//     place of its key in [core.Positions]. An entry, or the answer of a shared look-up, that is older than the last
+//     change of its key is looked up again.
+//   - Unavailable is not invalid. A failed look-up is an error and is never remembered. A good verdict may serve on
+//     for the stale window; a negative one, a revoked one and one whose key has changed never do.
+//   - Everything is bounded: the memory of the entries, the look-ups in flight, the look-ups that wait, and the time
+//     of each.
+//
+// # How an answer is found
+//
+// A small table of pointers, then the positive cache, then the negative one; each is read without a lock of ours.
+// Negative verdicts have a cache of their own, so that random credentials cannot push good ones out. On a miss
+// [Source.Identify] may settle the matter without I/O; else identical credentials share one look-up, which runs on a
+// context of its own, so that a caller who goes away harms nobody.
+package verify

@@ -1,0 +1,128 @@
+package verify
+
+import (
+	"math"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// entry is a verdict that is remembered. Only state and failed change once it is in a cache.
+type entry struct {
+	digest   digest
+	verdict  *core.Verdict
+	position uint64 // every change up to it is in the verdict
+
+	// The moment before the look-up, by both clocks. The steady clock cannot be set but stands still while a machine
+	// sleeps; the wall clock is the other way around. The older of the two ages counts.
+	steady time.Duration // since the verifier was made
+	wall   int64         // Unix nanoseconds
+
+	ttl       time.Duration // counts from the look-up, or from the last moment at which the table was complete
+	connected time.Duration // counts from the look-up
+
+	slot   core.Slot
+	state  atomic.Uint32
+	failed atomic.Uint32 // when the last look-up failed that was to replace the entry; 0: it did not
+}
+
+// The bits of entry.state.
+const (
+	stateLeft       = 1 << iota // it is in no cache any more
+	stateRefreshing             // a look-up in the background is to replace it, or has
+)
+
+// newer tells whether what e says was learned after what other says, or at the same time.
+func (e *entry) newer(other *entry) bool {
+	if e.position != other.position {
+		return e.position > other.position
+	}
+	return e.steady >= other.steady
+}
+
+// clock is one reading of the clocks.
+type clock struct {
+	now    time.Time
+	steady time.Duration
+	wall   int64
+}
+
+func (v *Verifier) clock() clock {
+	now := time.Now()
+	return clock{now: now, steady: now.Sub(v.base), wall: now.UnixNano()}
+}
+
+// age is how long ago the look-up began.
+func (e *entry) age(c *clock) time.Duration {
+	return max(c.steady-e.steady, time.Duration(c.wall-e.wall))
+}
+
+// left is how much of the entry's life is left, zero or less for none. completeAt is the last moment at which the
+// table of positions was complete, see [core.Positions.CompleteAt].
+func (e *entry) left(c *clock, completeAt int64) time.Duration {
+	age := e.age(c)
+	return min(e.ttl-min(age, completeAge(c, completeAt)), e.connected-age)
+}
+
+// completeAge is how long ago the table of positions was complete. A moment in the future is one before the clock was
+// set back: nobody knows how long ago that was.
+func completeAge(c *clock, completeAt int64) time.Duration {
+	const skew = time.Second // readings of the clock on two processors
+	age := time.Duration(c.wall - completeAt)
+	if completeAt == 0 || age < -skew {
+		return math.MaxInt64
+	}
+	return max(age, 0)
+}
+
+// tick is a reading for entry.failed: tenths of a second since the verifier was made, from 1.
+func (c *clock) tick() uint32 {
+	return uint32(c.steady/(100*time.Millisecond)) + 1 //nolint:gosec // wraps after 13 years
+}
+
+// sinceFailure is how long ago the last attempt to replace the entry failed.
+func (e *entry) sinceFailure(c *clock) (d time.Duration, failed bool) {
+	t := e.failed.Load()
+	return time.Duration(c.tick()-t) * 100 * time.Millisecond, t != 0
+}
+
+// lives returns how long a verdict that was looked up at c may be kept, and whether it may be at all.
+func (v *Verifier) lives(verdict *core.Verdict, c *clock) (ttl, connected time.Duration, ok bool) {
+	if verdict.Code != core.CodeValid {
+		ttl = v.config.NegativeTTL
+		return ttl, ttl, ttl >= minLife
+	}
+	jitter := 0.9 + rand.Float64()/5 //nolint:gosec // spreads look-ups, keeps no secret
+	ttl = max(time.Duration(jitter*float64(v.config.TTL)), minLife)
+	connected = max(time.Duration(jitter*float64(v.config.TTLConnected)), ttl)
+	if !verdict.ExpireTime.IsZero() {
+		rest := verdict.ExpireTime.Sub(c.now)
+		ttl, connected = min(ttl, rest), min(connected, rest)
+	}
+	return ttl, connected, ttl >= minLife
+}
+
+// remember puts a verdict that was looked up at c into the cache, if it is one to be kept.
+func (v *Verifier) remember(d digest, l *landing, c *clock) {
+	switch l.verdict.Code {
+	case core.CodeValid, core.CodeNotFound, core.CodeRevoked, core.CodeExpired, core.CodeInvalidFormat,
+		core.CodeSignatureInvalid:
+	default: // it is about the request, or not known
+		return
+	}
+	e := &entry{
+		digest: d, verdict: l.verdict, position: l.position, slot: l.slot, steady: c.steady, wall: c.wall,
+	}
+	good := l.verdict.Code == core.CodeValid
+	mine := v.cells.mine()
+	var keep bool
+	e.ttl, e.connected, keep = v.lives(l.verdict, c)
+	switch {
+	case keep:
+		v.cache.put(e, good, mine)
+	case v.cache.retract(v.cache.good, e, mine) && good:
+		v.cache.retract(v.cache.bad, e, mine)
+	}
+}

@@ -1,0 +1,95 @@
+package verify
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc) //nolint:gosec // a heap is smaller than 2^63
+}
+
+// fill asks for n different credentials that have no other memory than the cache's.
+func fill(tb testing.TB, v *Verifier, n int) {
+	tb.Helper()
+	for i := range n {
+		c := fmt.Sprintf("ory_ak_v1_0%036d%073d", i, 0)
+		if _, err := v.Verify(tb.Context(), networkA, c, Use); err != nil {
+			tb.Fatal(err)
+		}
+		if i%1000 == 0 {
+			v.written()
+		}
+	}
+	v.written()
+}
+
+// The tests of this file do not run in parallel: they measure the heap.
+
+func TestMemory_AVerdictTakesAtMostOneKibibyteAndIsAccountedFor(t *testing.T) { //nolint:paralleltest // see above
+	for _, n := range []int{30_000, 70_000, 100_000} {
+		v := newVerifier(t, Config{MaxBytes: 1 << 30}, new(benchSource))
+		before := heap()
+		fill(t, v, n)
+		used := heap() - before
+		s := v.Stats()
+		if s.Entries != int64(n) {
+			t.Fatalf("%d entries, want %d", s.Entries, n)
+		}
+		perVerdict, accounted := used/int64(n), s.Bytes/int64(n)
+		t.Logf("%d verdicts: %d bytes each, %d accounted", n, perVerdict, accounted)
+		if perVerdict > 1024 {
+			t.Errorf("a verdict takes %d bytes, want at most 1024", perVerdict)
+		}
+		if used > s.Bytes {
+			t.Errorf("%d bytes are used, more than the %d accounted", used, s.Bytes)
+		}
+		runtime.KeepAlive(v)
+		v.Close()
+	}
+}
+
+func TestMemory_MaxBytesBoundsTheHeap(t *testing.T) { //nolint:paralleltest // see above
+	const maxBytes = 16 << 20
+	before := heap()
+	v := newVerifier(t, Config{MaxBytes: maxBytes}, new(benchSource))
+	fill(t, v, 100_000)
+	if used := heap() - before; used > maxBytes {
+		t.Errorf("%d bytes are used, want at most %d", used, maxBytes)
+	} else if used < maxBytes/2 {
+		t.Errorf("%d bytes are used: %d are given", used, maxBytes)
+	}
+	runtime.KeepAlive(v)
+}
+
+func TestAttack08_AFloodOfRandomCredentialsEvictsNoGoodEntryAndIsBounded(t *testing.T) { //nolint:paralleltest // see above
+	source := newFakeSource(keyOf(1), keyOf(2))
+	const maxBytes = 8 << 20
+	v := newVerifier(t, Config{MaxBytes: maxBytes}, source)
+	want(t, v, "key:"+keyOf(1), core.CodeValid, Miss)
+	want(t, v, "key:"+keyOf(2), core.CodeValid, Miss)
+	before := heap()
+	for i := range 50_000 {
+		r, err := v.Verify(t.Context(), networkA, "key:"+strings.Repeat("x", 40)+keyOf(i), Use)
+		if err != nil || r.Verdict.Code != core.CodeNotFound {
+			t.Fatalf("got %v, %v", r.Verdict, err)
+		}
+		if i%1000 == 0 {
+			v.written()
+		}
+	}
+	v.written()
+	if used := heap() - before; used > maxBytes/4 {
+		t.Errorf("the flood took %d bytes", used)
+	}
+	want(t, v, "key:"+keyOf(1), core.CodeValid, Hit)
+	want(t, v, "key:"+keyOf(2), core.CodeValid, Hit)
+}

@@ -1,0 +1,208 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	errDown  = errors.New("the database is away")
+	networkA = uuid.MustParse("550e8400-e29b-41d4-a716-446655440001")
+	networkB = uuid.MustParse("550e8400-e29b-41d4-a716-446655440002")
+)
+
+// fakeSource holds keys in memory. A credential is "key:<id>"; "bad:…" needs no look-up.
+type fakeSource struct {
+	positions core.Positions
+	lookups   atomic.Int64 // calls of Lookup
+	batches   atomic.Int64 // calls of LookupMany
+	items     atomic.Int64 // credentials that were looked up in either way
+
+	mu    sync.Mutex
+	next  uint64
+	keys  map[string]core.Key
+	fail  error
+	enter func(ctx context.Context, credential string) error // runs before the keys are read
+	leave func(credential string, v *core.Verdict) (*core.Verdict, error)
+	batch func([]LookupResult) []LookupResult // spoils the answer to a batch
+}
+
+func newFakeSource(ids ...string) *fakeSource {
+	s := &fakeSource{keys: make(map[string]core.Key)}
+	for _, id := range ids {
+		s.create(networkA, id)
+	}
+	return s
+}
+
+func (s *fakeSource) Positions() *core.Positions { return &s.positions }
+
+func (s *fakeSource) Identify(n core.NetworkID, credential string) (string, *core.Verdict) {
+	id, ok := strings.CutPrefix(credential, "key:")
+	if !ok {
+		return "", core.Unknown(n, "", core.UnknownCredentialType)
+	}
+	return id, nil
+}
+
+func (s *fakeSource) Lookup(ctx context.Context, n core.NetworkID, credential string) (*core.Verdict, error) {
+	s.lookups.Add(1)
+	return s.one(ctx, n, credential)
+}
+
+func (s *fakeSource) LookupMany(ctx context.Context, n core.NetworkID, credentials []string) ([]LookupResult, error) {
+	s.batches.Add(1)
+	results := make([]LookupResult, len(credentials))
+	for i, c := range credentials {
+		results[i].Verdict, results[i].Err = s.one(ctx, n, c)
+	}
+	s.mu.Lock()
+	spoil := s.batch
+	s.mu.Unlock()
+	if spoil != nil {
+		results = spoil(results)
+	}
+	return results, nil
+}
+
+func (s *fakeSource) one(ctx context.Context, n core.NetworkID, credential string) (*core.Verdict, error) {
+	s.items.Add(1)
+	s.mu.Lock()
+	enter, leave := s.enter, s.leave
+	s.mu.Unlock()
+	if enter != nil {
+		if err := enter(ctx, credential); err != nil {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
+	fail := s.fail
+	id := strings.TrimPrefix(credential, "key:")
+	key, ok := s.keys[n.String()+id]
+	s.mu.Unlock()
+	if fail != nil {
+		return nil, fail
+	}
+	v := core.Unknown(n, id, core.IssuedKey)
+	if ok {
+		v = core.NewVerdict(&key, "http://localhost", time.Now())
+	}
+	if leave != nil {
+		return leave(credential, v)
+	}
+	return v, nil
+}
+
+func (s *fakeSource) set(change func(s *fakeSource)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s)
+}
+
+func (s *fakeSource) setFailure(err error) { s.set(func(s *fakeSource) { s.fail = err }) }
+
+// put stores a key and applies the change before it returns, as a store does.
+func (s *fakeSource) put(key core.Key, kind core.EventKind) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys[key.Network.String()+key.ID] = key
+	s.next++
+	s.positions.Apply(core.Event{Position: s.next, Network: key.Network, KeyID: key.ID, Kind: kind})
+}
+
+func (s *fakeSource) create(n core.NetworkID, id string) { s.put(testKey(n, id), core.EventCreated) }
+
+func (s *fakeSource) revoke(n core.NetworkID, id string) {
+	key := testKey(n, id)
+	key.Status = core.StatusRevoked
+	s.put(key, core.EventRevoked)
+}
+
+// revokeUnseen is a revocation that no feed tells of.
+func (s *fakeSource) revokeUnseen(n core.NetworkID, id string) {
+	s.set(func(s *fakeSource) {
+		key := testKey(n, id)
+		key.Status = core.StatusRevoked
+		s.keys[n.String()+id] = key
+	})
+}
+
+func testKey(n core.NetworkID, id string) core.Key {
+	return core.Key{
+		Network: n, ID: id, Kind: core.Issued, Name: "test", ActorID: "user-" + id,
+		Scopes:       []string{"orders:read", "orders:write", "invoices:read"},
+		Metadata:     []byte(`{"plan":"gold","team":"checkout"}`),
+		Visibility:   core.VisibilitySecret,
+		AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+		Status:       core.StatusActive,
+	}
+}
+
+// newVerifier makes a verifier that ends with the test.
+func newVerifier(tb testing.TB, config Config, source Source) *Verifier {
+	tb.Helper()
+	v, err := New(config, source)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(v.Close)
+	return v
+}
+
+// written waits until what was put into the caches can be read.
+func (v *Verifier) written() {
+	v.cache.good.lfu.Wait()
+	v.cache.bad.lfu.Wait()
+}
+
+// ask verifies a credential of network A and waits until the answer is in the cache.
+func ask(tb testing.TB, v *Verifier, credential string) (Result, error) {
+	tb.Helper()
+	r, err := v.Verify(tb.Context(), networkA, credential, Use)
+	if (err == nil) == (r.Verdict == nil) {
+		tb.Fatalf("verdict %v with error %v", r.Verdict, err)
+	}
+	if v.cache != nil {
+		v.written()
+	}
+	return r, err
+}
+
+// want asks and checks code and status.
+func want(tb testing.TB, v *Verifier, credential string, code core.Code, status Status) Result {
+	tb.Helper()
+	r, err := ask(tb, v, credential)
+	if err != nil {
+		tb.Fatalf("verify: %v", err)
+	}
+	if r.Verdict.Code != code || r.Cache != status {
+		tb.Fatalf("got code %d from %s, want code %d from %s", r.Verdict.Code, r.Cache, code, status)
+	}
+	return r
+}
+
+// wantUnavailable asks and checks that nothing can say.
+func wantUnavailable(tb testing.TB, v *Verifier, credential string) error {
+	tb.Helper()
+	_, err := ask(tb, v, credential)
+	if err == nil || core.ReasonOf(err) != core.Unavailable {
+		tb.Fatalf("got error %v, want one with reason %s", err, core.Unavailable)
+	}
+	return err
+}
+
+func keyOf(i int) string { return fmt.Sprintf("%08d-0000-4000-8000-000000000000", i) }

@@ -1,0 +1,169 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// ErrClosed is the answer of a verifier that was closed. Its reason is [core.Unavailable].
+var ErrClosed error = core.NewError(core.Unavailable, "the verifier is closed")
+
+// Verifier answers what is known about the key behind a credential. All methods may be called from any goroutine.
+type Verifier struct {
+	config    Config
+	source    Source
+	positions *core.Positions
+	hash      hasher
+	base      time.Time // of the steady clock
+	cache     *cache    // nil: off
+	cells     cells
+	closed    atomic.Bool
+
+	// What follows is used on misses.
+	turns   chan struct{} // holds a token for each look-up that runs
+	pending atomic.Int64  // look-ups that run or wait for their turn; raised under mu
+	running sync.WaitGroup
+
+	detached   context.Context // of look-ups that callers wait for; it belongs to none of them
+	background context.Context // of refreshes; ends when the verifier is closed
+	stop       context.CancelFunc
+	closing    sync.Once
+
+	mu       sync.Mutex
+	flights  map[digest]*flight // look-ups that may be shared
+	stopping bool               // no look-up begins any more
+}
+
+// New makes a verifier over a source. The caller closes it.
+func New(config Config, source Source) (*Verifier, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	if source == nil || source.Positions() == nil {
+		return nil, errors.New("verify: a source with positions is needed")
+	}
+	v := &Verifier{
+		config:    config,
+		source:    source,
+		positions: source.Positions(),
+		hash:      newHasher(),
+		base:      time.Now(),
+		cells:     newCells(),
+		turns:     make(chan struct{}, config.MaxLookups),
+		flights:   make(map[digest]*flight),
+	}
+	if !config.Off {
+		if v.cache, err = newCache(config.MaxBytes); err != nil {
+			return nil, fmt.Errorf("verify: %w", err)
+		}
+	}
+	v.detached = context.Background()
+	v.background, v.stop = context.WithCancel(v.detached)
+	return v, nil
+}
+
+// Close ends the verifier: refreshes in the background are cut short, look-ups that callers wait for come to their end
+// and are answered, the cache is emptied. Calls that come later get [ErrClosed]. Close may be called more than once; it
+// returns when everything has ended.
+func (v *Verifier) Close() {
+	v.closing.Do(func() {
+		v.mu.Lock()
+		v.stopping = true
+		v.mu.Unlock()
+		v.closed.Store(true)
+		v.stop()
+		v.running.Wait()
+		if v.cache != nil {
+			v.cache.close(v.cells)
+		}
+	})
+}
+
+// Verify returns what is known about the key behind a credential. An error is a [core.Error] with reason
+// [core.Unavailable] or, when ctx or the source ran out of time, [core.DeadlineExceeded]: it says nothing about the
+// credential. An answer from memory costs no allocation for credentials of up to about 450 bytes.
+func (v *Verifier) Verify(
+	ctx context.Context, network core.NetworkID, credential string, mode Mode,
+) (Result, error) {
+	d := v.hash.of(network, credential)
+	if mode == Use && !v.closed.Load() && v.cache != nil {
+		c := v.clock()
+		if r := v.remembered(&d, network, credential, &c); r.Verdict != nil {
+			return r, nil
+		}
+	}
+	return v.verifyOne(ctx, d, network, credential, mode)
+}
+
+// remembered answers from the cache. The result is empty when a look-up is needed.
+func (v *Verifier) remembered(d *digest, network core.NetworkID, credential string, c *clock) Result {
+	mine := v.cells.mine()
+	if e := v.cache.get(v.cache.good, d, mine); e != nil && v.believed(e) && v.fresh(e, network, credential, c) {
+		if n := mine.answers[Hit].Add(1); n%16 == 0 {
+			v.cache.lookUp(v.cache.good, d, mine) // so that ristretto hears of what the hot table answers
+		}
+		return Result{Verdict: e.verdict, Position: e.position, Now: c.now, Cache: Hit}
+	}
+	if e := v.cache.get(v.cache.bad, d, mine); e != nil && v.believed(e) && e.age(c) < e.ttl {
+		mine.answers[Negative].Add(1)
+		return Result{Verdict: e.verdict, Position: e.position, Now: c.now, Cache: Negative}
+	}
+	return Result{}
+}
+
+// fresh tells whether a good entry is within its life. One that is asked for in the last fifth of it is refreshed.
+func (v *Verifier) fresh(e *entry, network core.NetworkID, credential string, c *clock) bool {
+	last := e.ttl / 5
+	if e.age(c) < e.ttl-last {
+		return true // whatever the table of positions says: that could only lengthen the life
+	}
+	left := e.left(c, v.positions.CompleteAt())
+	if left > 0 && left <= last && e.failed.Load() == 0 {
+		v.refresh(e, network, credential)
+	}
+	return left > 0
+}
+
+// believed tells whether no change of the entry's key was applied after its look-up began.
+func (v *Verifier) believed(e *entry) bool { return e.position >= v.positions.At(e.slot) }
+
+// verifyOne answers a request that the cache has no answer for.
+func (v *Verifier) verifyOne(
+	ctx context.Context, d digest, network core.NetworkID, credential string, mode Mode,
+) (Result, error) {
+	q := &query{digest: d, network: network, credential: credential, mode: v.effective(mode)}
+	if v.prepare(q) {
+		v.lookUp(ctx, network, []*query{q})
+	}
+	v.count(&q.result)
+	return q.result, q.result.Err
+}
+
+// effective is what a mode comes to: without a cache nothing is kept and nothing shared.
+func (v *Verifier) effective(mode Mode) Mode {
+	switch {
+	case v.cache == nil:
+		return NoStore
+	case mode == Use, mode == NoCache:
+		return mode
+	default:
+		return NoStore
+	}
+}
+
+// count adds an answer to the counters.
+func (v *Verifier) count(r *Result) {
+	mine := v.cells.mine()
+	if r.Err != nil {
+		mine.failed.Add(1)
+		return
+	}
+	mine.answers[r.Cache].Add(1)
+}

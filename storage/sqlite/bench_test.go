@@ -1,0 +1,190 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// BenchmarkLookUp reads random keys. The one with a million keys takes half a minute to load them, and runs when
+// TALOS_BENCH_MILLION is set.
+func BenchmarkLookUp(b *testing.B) {
+	for _, n := range []int{1000, 1_000_000} {
+		b.Run("keys="+strconv.Itoa(n), func(b *testing.B) {
+			if n > 1000 && os.Getenv("TALOS_BENCH_MILLION") == "" {
+				b.Skip("TALOS_BENCH_MILLION is not set")
+			}
+			s := benchStore(b)
+			ids := load(b, s, n)
+			b.Run("one goroutine", func(b *testing.B) {
+				// A context that can end, as callers have.
+				ctx, cancel := context.WithCancel(b.Context())
+				defer cancel()
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					if _, err := s.Get(ctx, core.NetworkID{}, ids[i*7919%n]); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+			b.Run("parallel", func(b *testing.B) {
+				var next atomic.Int64
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						if _, err := s.Get(b.Context(), core.NetworkID{}, ids[int(next.Add(7919))%n]); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			})
+			b.Run("100 at once", func(b *testing.B) {
+				for i := 0; b.Loop(); i++ {
+					at := i * 7919 % (n - 100)
+					found, err := s.GetMany(b.Context(), core.NetworkID{}, ids[at:at+100])
+					if err != nil || len(found) != 100 {
+						b.Fatal(len(found), err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkCreate creates keys durably, one after the other and by 64 callers at once.
+func BenchmarkCreate(b *testing.B) {
+	for _, callers := range []int{1, 64} {
+		b.Run("callers="+strconv.Itoa(callers), func(b *testing.B) {
+			s := benchStore(b)
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			done := make(chan error, callers)
+			b.ResetTimer()
+			for range callers {
+				go func() {
+					for left.Add(-1) >= 0 {
+						if _, _, err := s.Create(b.Context(), benchKey()); err != nil {
+							done <- err
+							return
+						}
+					}
+					done <- nil
+				}()
+			}
+			for range callers {
+				if err := <-done; err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "keys/s")
+		})
+	}
+}
+
+// BenchmarkPoll is what a watcher does at each poll.
+func BenchmarkPoll(b *testing.B) {
+	for _, changes := range []bool{false, true} {
+		b.Run("changes="+strconv.FormatBool(changes), func(b *testing.B) {
+			s := benchStore(b)
+			watching, err := pool(uri(pathOf(b, s), busyTimeout, "query_only(1)"), 1)
+			if err != nil {
+				b.Fatal(err)
+			}
+			w := &watcher{db: watching, positions: new(core.Positions)}
+			defer func() {
+				w.drop()
+				if err := watching.Close(); err != nil {
+					b.Error(err)
+				}
+			}()
+			if err := w.begin(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			ctx := context.WithoutCancel(b.Context())
+			for b.Loop() {
+				if changes {
+					b.StopTimer()
+					if _, _, err := s.Create(ctx, benchKey()); err != nil {
+						b.Fatal(err)
+					}
+					b.StartTimer()
+				}
+				if _, err := w.poll(ctx); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func benchStore(b *testing.B) *Store {
+	b.Helper()
+	s, err := Open(b.Context(), filepath.Join(b.TempDir(), "talos.db"), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return s
+}
+
+func benchKey() core.Key {
+	return core.Key{
+		ID: uuid.NewString(), Kind: core.Issued, Name: "a key of an ordinary name", ActorID: "user:1234567890",
+		Scopes: []string{"orders:read", "orders:write"}, Metadata: json.RawMessage(`{"tier":"gold"}`),
+		Visibility: core.VisibilitySecret, Status: core.StatusActive,
+	}
+}
+
+// load creates n keys in few transactions and returns their ids.
+func load(b *testing.B, s *Store, n int) []string {
+	b.Helper()
+	db, err := pool(uri(pathOf(b, s), busyTimeout, "cache_size(-262144)"), 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx := context.WithoutCancel(b.Context())
+	session, err := newSession(ctx, db)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		session.close()
+		if err := db.Close(); err != nil {
+			b.Error(err)
+		}
+	}()
+	ids := make([]string, 0, n)
+	for len(ids) < n {
+		if err := loadSome(ctx, session, &ids, min(n, len(ids)+50_000)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return ids
+}
+
+func loadSome(ctx context.Context, s *session, ids *[]string, upTo int) error {
+	if err := s.exec(ctx, s.begin); err != nil {
+		return err
+	}
+	for len(*ids) < upTo {
+		k := benchKey()
+		if _, _, err := s.writer.Create(ctx, k); err != nil {
+			return errors.Join(err, s.exec(ctx, s.rollback))
+		}
+		*ids = append(*ids, k.ID)
+	}
+	return s.exec(ctx, s.commit)
+}

@@ -1,0 +1,30 @@
+// Package sqlite keeps keys in one SQLite file, without cgo.
+//
+// # Writing
+//
+// One goroutine commits. It takes all changes that wait, at most 256, into one transaction and one fsync; each change
+// has a savepoint, so that a change that is refused (a key id that is taken, a key revoked before) fails alone. Any
+// other error rolls the group back, and each of its changes is tried alone. While nothing waits behind it, a change is
+// committed at once: there is no timer. The queue is bounded; a change that finds it full waits until its caller's
+// context ends. A caller that goes away takes its change out of the queue; once the change was taken from the queue it
+// is carried out, whoever waits.
+//
+// A change is answered when it is durable (synchronous=FULL: the write-ahead log was synced) and its event was applied
+// to the store's [core.Positions].
+//
+// # Reading
+//
+// Readers are a pool of connections with prepared statements. In WAL mode they wait for no writer.
+//
+// # Several processes
+//
+// Processes on one host may share the file. Each watches it: every 2 ms a goroutine asks for `PRAGMA data_version` on a
+// connection of its own and reads the new events when it moved. That costs about 0.6 % of one core on a 2-core virtual
+// machine, whether there are changes or not. The writer fills a gap that other processes' events left before its own.
+// SQLite has one writer at a time, so the order of commits is the order of positions.
+//
+// # Failures
+//
+// A database that is locked for longer than 5 s, full, read-only or unreadable is [core.Unavailable]. Nothing has to be
+// restarted afterwards: the writer and the watcher reopen their connections when they need to.
+package sqlite

@@ -1,0 +1,105 @@
+package sqlite
+
+import (
+	"database/sql"
+	"testing"
+	"time"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/storage/sqlstore"
+)
+
+var testTime = time.Date(2026, 3, 14, 15, 9, 26, 535_897_000, time.UTC)
+
+// openAt opens a store that is closed when the test ends.
+func openAt(t *testing.T, path string, opts Options) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), path, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func testKey(id string) core.Key {
+	return core.Key{
+		ID: id, Kind: core.Issued, Status: core.StatusActive, CreateTime: testTime, UpdateTime: testTime,
+	}
+}
+
+func create(t *testing.T, s *Store, id string) {
+	t.Helper()
+	if _, _, err := s.Create(t.Context(), testKey(id)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// outsider opens a connection to a file that belongs to no store: another process's, say.
+func outsider(t *testing.T, path string) *sql.DB {
+	t.Helper()
+	db, err := pool(uri(path, busyTimeout), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return db
+}
+
+func outside(t *testing.T, path, statement string) {
+	t.Helper()
+	if _, err := outsider(t, path).ExecContext(t.Context(), statement); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func outsideText(t *testing.T, path, query string) string {
+	t.Helper()
+	return queryText(t, outsider(t, path), query)
+}
+
+// testFeed is a feed on the readers' pool.
+func (s *Store) testFeed(t *testing.T) *sqlstore.Feed {
+	t.Helper()
+	feed, err := sqlstore.NewFeed(t.Context(), s.readers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return feed
+}
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	tooLong := time.After(time.Minute)
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-tooLong:
+			t.Fatalf("did not happen: %s", what)
+		}
+	}
+}
+
+func wantReason(t *testing.T, err error, want core.Reason) {
+	t.Helper()
+	if err == nil || core.ReasonOf(err) != want {
+		t.Errorf("error is %v, want %s", err, want)
+	}
+}
+
+// pathOf is the file of a store.
+func pathOf(tb testing.TB, s *Store) string {
+	tb.Helper()
+	return queryText(tb, s.readers, "SELECT file FROM pragma_database_list WHERE name = 'main'")
+}

@@ -1,0 +1,185 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"modernc.org/sqlite"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/storage/sqlstore"
+)
+
+const (
+	// busyTimeout is how long a change waits for other processes' transactions.
+	busyTimeout = 5 * time.Second
+	// minReaders is how many look-ups can run at once on a machine with fewer cores.
+	minReaders = 4
+)
+
+// Options are the settings of a [Store]. The zero value is ready to use.
+type Options struct {
+	// Logger is told of migrations, and when the file begins to fail or works again. nil: nothing is logged.
+	Logger *zap.Logger
+
+	busyTimeout time.Duration // 0: busyTimeout
+	queue       int           // 0: maxQueue
+	hooks       hooks
+}
+
+// Store is a [core.Store] on one SQLite file. Its methods do what the interface says.
+type Store struct {
+	positions *core.Positions
+	writer    *writer
+	watcher   *watcher
+	reader    *sqlstore.Reader
+	readers   *sql.DB
+	ping      *sql.Stmt
+
+	slots    chan struct{} // one element for each look-up under way
+	closing  chan struct{}
+	once     sync.Once
+	closeErr error
+}
+
+var _ core.Store = (*Store)(nil)
+
+// Open opens the database file at path, creates it when it is missing (0600; its directories 0700) and migrates its
+// schema. ctx bounds the opening only. A database with a schema newer than this build's is [core.FailedPrecondition];
+// a file that cannot be created, opened, locked or written is [core.Unavailable].
+func Open(ctx context.Context, path string, opts Options) (*Store, error) {
+	s, err := open(ctx, path, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, translate(err))
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, path string, opts Options) (_ *Store, err error) {
+	if opts.Logger == nil {
+		opts.Logger = zap.NewNop()
+	}
+	if opts.busyTimeout == 0 {
+		opts.busyTimeout = busyTimeout
+	}
+	if opts.queue == 0 {
+		opts.queue = maxQueue
+	}
+	opts.hooks.setDefaults()
+	if path, err = Canonical(path); err != nil {
+		return nil, err
+	}
+	if err := createFile(path); err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, path, opts.Logger); err != nil {
+		return nil, err
+	}
+	s := &Store{positions: new(core.Positions), closing: make(chan struct{})}
+	if err := s.connect(ctx, path, opts); err != nil {
+		return nil, errors.Join(err, s.disconnect())
+	}
+	// The goroutines belong to the store, not to whoever opens it: they end in Close.
+	background := context.WithoutCancel(ctx)
+	go s.writer.run(background)
+	go s.watcher.run(background, s.closing)
+	return s, nil
+}
+
+// connect opens the connections: one that writes, one that watches, and the pool that reads.
+func (s *Store) connect(ctx context.Context, path string, opts Options) error {
+	wait := opts.busyTimeout
+	size := max(minReaders, runtime.GOMAXPROCS(0))
+	s.slots = make(chan struct{}, size)
+
+	writing, err := pool(uri(path, wait), 1)
+	if err != nil {
+		return err
+	}
+	s.writer = &writer{
+		db: writing, queue: newQueue(opts.queue), positions: s.positions, hooks: opts.hooks, done: make(chan struct{}),
+		health: &health{logger: opts.Logger, what: "writing to the database"},
+	}
+	if _, err := s.writer.connect(ctx); err != nil {
+		return err
+	}
+	watching, err := pool(uri(path, wait, "query_only(1)"), 1)
+	if err != nil {
+		return err
+	}
+	s.watcher = &watcher{
+		db: watching, positions: s.positions, done: make(chan struct{}),
+		health: &health{logger: opts.Logger, what: "watching the database for changes"},
+	}
+	if err := s.watcher.begin(ctx); err != nil {
+		return err
+	}
+	if s.readers, err = pool(uri(path, wait, "query_only(1)", "cache_size(-8192)"), size); err != nil {
+		return err
+	}
+	if s.reader, err = sqlstore.NewReader(ctx, s.readers); err != nil {
+		return err
+	}
+	s.ping, err = s.readers.PrepareContext(ctx, "SELECT COUNT(*) FROM (SELECT 1 FROM events LIMIT 1)")
+	return err
+}
+
+// pool opens a pool of at most size connections, which it keeps.
+func pool(name string, size int) (*sql.DB, error) {
+	connector, err := sqlite.NewConnector(name)
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(size)
+	db.SetMaxIdleConns(size)
+	return db, nil
+}
+
+// disconnect closes all connections that connect opened, the one that writes last: whoever closes the file's last
+// connection moves the write-ahead log into the file.
+func (s *Store) disconnect() error {
+	var err error
+	if s.ping != nil {
+		err = s.ping.Close()
+	}
+	if s.reader != nil {
+		err = errors.Join(err, s.reader.Close())
+	}
+	if s.readers != nil {
+		err = errors.Join(err, s.readers.Close())
+	}
+	if s.watcher != nil {
+		s.watcher.drop()
+		err = errors.Join(err, s.watcher.db.Close())
+	}
+	if s.writer != nil {
+		s.writer.drop()
+		err = errors.Join(err, s.writer.db.Close())
+	}
+	return err
+}
+
+// Close ends the store. Changes that were accepted are committed, look-ups under way end, and the goroutines have
+// ended when it returns. Later calls do nothing and return the same.
+func (s *Store) Close() error {
+	s.once.Do(func() {
+		s.writer.queue.close()
+		<-s.writer.done
+		close(s.closing)
+		<-s.watcher.done
+		for range cap(s.slots) {
+			s.slots <- struct{}{}
+		}
+		if err := s.disconnect(); err != nil {
+			s.closeErr = translate(err)
+		}
+	})
+	return s.closeErr
+}

@@ -1,0 +1,260 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/storage/storagetest"
+)
+
+// onWriter opens a store and returns what makes it run a statement on its writing connection before each change from
+// then on, also on a connection that it opened anew. "" ends that.
+func onWriter(t *testing.T, opts Options) (*Store, func(statement string)) {
+	t.Helper()
+	var (
+		s      *Store
+		before atomic.Pointer[string]
+	)
+	opts.hooks.beforeTake = func() {
+		statement := before.Load()
+		if statement == nil || *statement == "" {
+			return
+		}
+		ctx := context.Background()
+		session, err := s.writer.connect(ctx)
+		if err == nil {
+			_, err = session.conn.ExecContext(ctx, *statement)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", *statement, err)
+		}
+	}
+	s = openAt(t, newDatabase(t).path, opts)
+	return s, func(statement string) { before.Store(&statement) }
+}
+
+// TestAttack22_FullDisk bounds the file's size, which SQLite answers with the same error as a disk that is full.
+func TestAttack22_FullDisk(t *testing.T) {
+	t.Parallel()
+	logs, seen := observer.New(zap.InfoLevel)
+	s, on := onWriter(t, Options{Logger: zap.New(logs)})
+	create(t, s, "before")
+	on("PRAGMA max_page_count = 1") // SQLite makes it the present size
+	made := 0
+	var err error
+	for i := 0; err == nil && i < 10_000; i++ {
+		if _, _, err = s.Create(t.Context(), testKey(fmt.Sprintf("key-%d", i))); err == nil {
+			made++
+		}
+	}
+	for range 3 {
+		wantReason(t, err, core.Unavailable)
+		_, _, err = s.Create(t.Context(), testKey("full"))
+	}
+	if _, err := s.Get(t.Context(), core.NetworkID{}, "before"); err != nil {
+		t.Errorf("look-ups fail too: %v", err)
+	}
+	if got := s.positions.Changed(core.EventCreated); got != uint64(made)+1 {
+		t.Errorf("%d changes were applied, %d were made", got, made+1)
+	}
+	on("PRAGMA max_page_count = 1000000")
+	create(t, s, "after")
+	if seen.FilterMessage("writing to the database fails").Len() != 1 ||
+		seen.FilterMessage("writing to the database works again").Len() != 1 {
+		t.Errorf("the log has %v", seen.All())
+	}
+}
+
+func TestAttack22_ReadOnlyDatabase(t *testing.T) {
+	t.Parallel()
+	s, on := onWriter(t, Options{})
+	create(t, s, "before")
+	on("PRAGMA query_only = 1")
+	_, _, err := s.Create(t.Context(), testKey("during"))
+	wantReason(t, err, core.Unavailable)
+	if _, err := s.Get(t.Context(), core.NetworkID{}, "before"); err != nil {
+		t.Errorf("look-ups fail too: %v", err)
+	}
+	on("PRAGMA query_only = 0")
+	create(t, s, "after")
+}
+
+func TestAttack22_LockedDatabase(t *testing.T) {
+	t.Parallel()
+	path := newDatabase(t).path
+	s := openAt(t, path, Options{busyTimeout: 20 * time.Millisecond})
+	patient := openAt(t, path, Options{busyTimeout: time.Minute})
+	create(t, s, "before")
+	lock := outsider(t, path)
+	execOn(t, lock, "BEGIN EXCLUSIVE")
+
+	_, _, err := s.Create(t.Context(), testKey("during"))
+	wantReason(t, err, core.Unavailable)
+	if _, err := s.Get(t.Context(), core.NetworkID{}, "before"); err != nil {
+		t.Errorf("look-ups fail too: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	_, _, err = patient.Create(ctx, testKey("impatient caller"))
+	wantReason(t, err, core.DeadlineExceeded)
+
+	execOn(t, lock, "ROLLBACK")
+	create(t, s, "after")
+	create(t, patient, "after that")
+}
+
+func execOn(t *testing.T, db *sql.DB, statement string) {
+	t.Helper()
+	if _, err := db.ExecContext(t.Context(), statement); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAttack22_TheWriterReopensAConnectionThatWasLost(t *testing.T) {
+	t.Parallel()
+	var (
+		s    *Store
+		lose atomic.Bool
+	)
+	s = openAt(t, newDatabase(t).path, Options{hooks: hooks{beforeTake: func() {
+		if lose.CompareAndSwap(true, false) {
+			discard(s.writer.session.conn)
+		}
+	}}})
+	create(t, s, "before")
+	lose.Store(true)
+	_, _, err := s.Create(t.Context(), testKey("during"))
+	wantReason(t, err, core.Unavailable)
+	create(t, s, "after")
+}
+
+func TestAttack22_TheWatcherHealsByItself(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "talos.db")
+	other := openAt(t, path, Options{})
+	logs, seen := observer.New(zap.InfoLevel)
+	s := openAt(t, path, Options{Logger: zap.New(logs)})
+	outside(t, path, "ALTER TABLE events RENAME TO away")
+	eventually(t, "the failure is logged", func() bool {
+		return seen.FilterMessage("watching the database for changes fails").Len() == 1
+	})
+	stale := s.positions.CompleteAt()
+	outside(t, path, "ALTER TABLE away RENAME TO events")
+	create(t, other, "k")
+	eventually(t, "the change is applied", func() bool { return s.positions.Applied() == 1 })
+	eventually(t, "it is complete again", func() bool { return s.positions.CompleteAt() > stale })
+	if n := seen.FilterMessage("watching the database for changes fails").Len(); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
+}
+
+func TestAFullQueueHoldsCallersBackUntilTheirContextEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(2)
+		for range 2 {
+			if err := q.push(t.Context(), &mutation{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		wantReason(t, q.push(ctx, &mutation{}), core.DeadlineExceeded)
+		if since := time.Since(began); since != time.Second {
+			t.Errorf("held back for %v", since)
+		}
+
+		third := &mutation{}
+		pushed := make(chan error)
+		go func() { pushed <- q.push(t.Context(), third) }()
+		synctest.Wait()
+		if q.size() != 2 {
+			t.Errorf("%d wait", q.size())
+		}
+		if got := q.take(1); len(got) != 1 {
+			t.Errorf("took %d", len(got))
+		}
+		if err := <-pushed; err != nil {
+			t.Error(err)
+		}
+		if !q.remove(third) || q.remove(third) {
+			t.Error("a mutation can be taken out once")
+		}
+
+		go func() { pushed <- q.push(t.Context(), third) }()
+		if err := <-pushed; err != nil {
+			t.Error(err)
+		}
+		go func() { pushed <- q.push(t.Context(), &mutation{}) }()
+		synctest.Wait()
+		q.close()
+		wantReason(t, <-pushed, core.Unavailable)
+		if got := q.take(maxGroup); len(got) != 2 || q.wait() {
+			t.Errorf("%d were left, and more may come", len(got))
+		}
+	})
+}
+
+func TestAGroupThatCannotBeginIsAnsweredAtOnceAndNotOneByOne(t *testing.T) {
+	t.Parallel()
+	path := newDatabase(t).path
+	c := newControl()
+	s := openAt(t, path, Options{busyTimeout: 20 * time.Millisecond, hooks: c.hooks()})
+	release := c.Hold(storagetest.BeforeTaking)
+	defer release()
+	lock := outsider(t, path)
+	execOn(t, lock, "BEGIN IMMEDIATE")
+	errs := make(chan error, 50)
+	for i := range cap(errs) {
+		go func() {
+			_, _, err := s.Create(t.Context(), testKey(strconv.Itoa(i)))
+			errs <- err
+		}()
+	}
+	eventually(t, "all wait", func() bool { return s.writer.queue.size() == cap(errs) })
+	release()
+	wantReason(t, <-errs, core.Unavailable)
+	execOn(t, lock, "ROLLBACK") // one by one, the others would now succeed
+	for range cap(errs) - 1 {
+		wantReason(t, <-errs, core.Unavailable)
+	}
+	create(t, s, "after")
+}
+
+func TestConnectionsThatWereReopenedLeaveNothingOpen(t *testing.T) {
+	t.Parallel()
+	s, on := onWriter(t, Options{})
+	on("PRAGMA query_only = 1")
+	for range 3 {
+		_, _, err := s.Create(t.Context(), testKey("k"))
+		wantReason(t, err, core.Unavailable)
+	}
+	path := pathOf(t, s)
+	if n := s.writer.db.Stats().OpenConnections; n > 1 {
+		t.Errorf("%d connections are open", n)
+	}
+	on("")
+	create(t, s, "k")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The last connection takes the write-ahead log away: one that was left open would keep it.
+	if _, err := os.Stat(path + "-wal"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the write-ahead log is still there: %v", err)
+	}
+}

@@ -1,0 +1,153 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/storage/sqlstore"
+)
+
+const (
+	// restInterval is how often the file is asked for changes of other processes, and busyInterval how often it is while
+	// they make some. Each question costs a wake-up, most of which find nothing.
+	restInterval = 5 * time.Millisecond
+	busyInterval = 2 * time.Millisecond
+	// busyPolls is how many polls in a row find nothing before the watcher comes to rest.
+	busyPolls = 500
+	// retryInterval is how often the file is asked while it does not answer.
+	retryInterval = 100 * time.Millisecond
+)
+
+// watcher applies the changes that other processes make to the same file. Its goroutine is [watcher.run]; whoever
+// starts it waits for done.
+type watcher struct {
+	db        *sql.DB
+	positions *core.Positions
+	health    *health
+	done      chan struct{}
+
+	// The rest is used by run alone, and before it by begin. A data version means something on its own connection only,
+	// so the two live and die together.
+	conn        *sql.Conn
+	feed        *sqlstore.Feed
+	dataVersion *sql.Stmt
+	seen        int64
+	known       bool // seen holds a version, up to which all events are applied
+}
+
+// begin moves the positions to where the feed stands.
+func (w *watcher) begin(ctx context.Context) error {
+	began := time.Now()
+	if err := w.connect(ctx); err != nil {
+		return err
+	}
+	last, err := w.feed.Last(ctx)
+	if err != nil {
+		return fmt.Errorf("read the feed's position: %w", err)
+	}
+	w.positions.Begin(last)
+	w.positions.MarkComplete(began)
+	return nil
+}
+
+// run polls until stop is closed. As with the writer, ctx must not be one that ends.
+func (w *watcher) run(ctx context.Context, stop <-chan struct{}) {
+	defer close(w.done)
+	defer w.drop()
+	interval, busy := restInterval, 0
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-ticker.C:
+		}
+		began := time.Now()
+		found, err := w.poll(ctx)
+		next := restInterval
+		switch {
+		case err != nil:
+			w.health.failed(err)
+			w.drop()
+			next = retryInterval
+		case found > 0:
+			busy = busyPolls
+		case busy > 0:
+			busy--
+		}
+		if err == nil {
+			w.positions.MarkComplete(began)
+			w.health.ok()
+			if busy > 0 {
+				next = busyInterval
+			}
+		}
+		if next != interval {
+			interval = next
+			ticker.Reset(interval)
+		}
+	}
+}
+
+// poll applies all events that were committed before it was called, and returns how many it read.
+func (w *watcher) poll(ctx context.Context) (found int, err error) {
+	if err := w.connect(ctx); err != nil {
+		return 0, err
+	}
+	var version int64
+	if err := w.dataVersion.QueryRowContext(ctx).Scan(&version); err != nil {
+		return 0, fmt.Errorf("read the data version: %w", err)
+	}
+	if w.known && version == w.seen {
+		return 0, nil
+	}
+	for {
+		events, err := w.feed.After(ctx, w.positions.Applied(), gapChunk)
+		if err != nil {
+			return found, err
+		}
+		w.positions.Apply(events...)
+		found += len(events)
+		if len(events) < gapChunk {
+			break
+		}
+	}
+	// What was committed between the two queries moves the version again; it is then read once more, for nothing.
+	w.seen, w.known = version, true
+	return found, nil
+}
+
+// connect opens the connection, when there is none.
+func (w *watcher) connect(ctx context.Context) error {
+	if w.conn != nil {
+		return nil
+	}
+	conn, err := w.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	feed, err := sqlstore.NewFeed(ctx, conn)
+	if err != nil {
+		discard(conn)
+		return err
+	}
+	dataVersion, err := conn.PrepareContext(ctx, "PRAGMA data_version")
+	if err != nil {
+		discard(conn, feed)
+		return fmt.Errorf("prepare statement: %w", err)
+	}
+	w.conn, w.feed, w.dataVersion, w.known = conn, feed, dataVersion, false
+	return nil
+}
+
+// drop closes the connection.
+func (w *watcher) drop() {
+	if w.conn != nil {
+		discard(w.conn, w.feed, w.dataVersion)
+		w.conn = nil
+	}
+}

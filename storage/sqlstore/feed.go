@@ -1,0 +1,99 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+const (
+	selectLast   = `SELECT COALESCE(MAX(seq), 0) FROM events`
+	selectEvents = `SELECT seq, network, key_id, kind, time, actor, reason FROM events WHERE seq > $1 ` +
+		`ORDER BY seq LIMIT $2`
+)
+
+// Feed reads the feed of changes.
+type Feed struct {
+	prepared
+	last, after *sql.Stmt
+}
+
+// NewFeed prepares a Feed. Whoever does closes it.
+func NewFeed(ctx context.Context, p Preparer) (*Feed, error) {
+	f := &Feed{}
+	var err error
+	f.prepared, err = prepare(ctx, p, statement{&f.last, selectLast}, statement{&f.after, selectEvents})
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Last is the position of the last change; 0 when there is none.
+func (f *Feed) Last(ctx context.Context) (uint64, error) {
+	var last int64
+	if err := f.last.QueryRowContext(ctx).Scan(&last); err != nil {
+		return 0, err
+	}
+	return position(last)
+}
+
+// After returns at most limit events with a higher position than after, in the order of their positions.
+func (f *Feed) After(ctx context.Context, after uint64, limit int) ([]core.Event, error) {
+	if after > math.MaxInt64 {
+		return nil, fmt.Errorf("read feed: position %d is out of range", after)
+	}
+	var events []core.Event
+	err := each(ctx, f.after, func(rows *sql.Rows) error {
+		var (
+			e                       core.Event
+			network                 []byte
+			seq, kind, time, reason int64
+		)
+		if err := rows.Scan(&seq, &network, &e.KeyID, &kind, &time, &e.Actor, &reason); err != nil {
+			return err
+		}
+		if err := readEvent(&e, seq, network, kind, time, reason); err != nil {
+			return err
+		}
+		events = append(events, e)
+		return nil
+	}, int64(after), limit)
+	if err != nil {
+		return nil, err
+	}
+	return events, nil
+}
+
+// readEvent fills in what needs a conversion. A kind or reason of a newer build is not an error: the change must still
+// raise its key's position.
+func readEvent(e *core.Event, seq int64, network []byte, kind, micros, reason int64) error {
+	var err error
+	if e.Position, err = position(seq); err != nil {
+		return err
+	}
+	if e.Network, err = uuid.FromBytes(network); err != nil {
+		return fmt.Errorf("read event %d: %w", seq, err)
+	}
+	if kind > 0 && kind <= math.MaxUint8 {
+		e.Kind = core.EventKind(kind)
+	}
+	if reason > 0 && reason <= math.MaxUint8 {
+		e.Reason = core.RevocationReason(reason)
+	}
+	e.Time = time.UnixMicro(micros).UTC()
+	return nil
+}
+
+func position(seq int64) (uint64, error) {
+	if seq < 0 {
+		return 0, fmt.Errorf("read feed: position %d is out of range", seq)
+	}
+	return uint64(seq), nil
+}

@@ -1,0 +1,66 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+const (
+	selectKey  = `SELECT ` + keyColumns + ` FROM keys WHERE network = $1 AND key_id = $2`
+	selectKeys = `SELECT ` + keyColumns + ` FROM keys WHERE network = $1 ` +
+		`AND key_id IN (SELECT value FROM json_each($2))`
+)
+
+// Reader looks keys up. It may be used from several goroutines when it was prepared on a pool.
+type Reader struct {
+	prepared
+	get, getMany *sql.Stmt
+}
+
+// NewReader prepares a Reader. Whoever does closes it.
+func NewReader(ctx context.Context, p Preparer) (*Reader, error) {
+	r := &Reader{}
+	var err error
+	r.prepared, err = prepare(ctx, p, statement{&r.get, selectKey}, statement{&r.getMany, selectKeys})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Get returns a key, or [core.KeyNotFound].
+func (r *Reader) Get(ctx context.Context, network core.NetworkID, keyID string) (core.Key, error) {
+	k, found, err := oneKey(ctx, r.get, network, network[:], keyID)
+	if err != nil {
+		return core.Key{}, err
+	}
+	if !found {
+		return core.Key{}, errNotFound()
+	}
+	return k, nil
+}
+
+// GetMany returns those of the named keys that exist, by id, with one query.
+func (r *Reader) GetMany(
+	ctx context.Context, network core.NetworkID, keyIDs []string,
+) (map[string]core.Key, error) {
+	found := make(map[string]core.Key, len(keyIDs))
+	if len(keyIDs) == 0 {
+		return found, nil
+	}
+	ids, err := json.Marshal(keyIDs)
+	if err != nil {
+		return nil, fmt.Errorf("encode key ids: %w", err)
+	}
+	err = keys(ctx, r.getMany, network, func(k core.Key) { found[k.ID] = k }, network[:], string(ids))
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+func errNotFound() error { return core.NewError(core.KeyNotFound, "no such key") }

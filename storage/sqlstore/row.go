@@ -1,0 +1,129 @@
+package sqlstore
+
+import (
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// keyColumns are the columns that make a [core.Key], in the order of [keyRow]. The network is not among them: whoever
+// reads names it.
+const keyColumns = `key_id, kind, name, actor_id, scopes, metadata, visibility, allowed_cidrs, request_id, ` +
+	`status, revocation_reason, revocation_description, create_time, update_time, expire_time`
+
+// keyRow is a key as its columns hold it.
+type keyRow struct {
+	id, name, actor, scopes, metadata, cidrs, requestID, description string
+	kind, visibility, status, reason                                 int64
+	created, updated                                                 int64
+	expires                                                          sql.NullInt64
+}
+
+// targets are what [sql.Rows.Scan] fills, in the order of keyColumns.
+func (r *keyRow) targets() []any {
+	return []any{
+		&r.id, &r.kind, &r.name, &r.actor, &r.scopes, &r.metadata, &r.visibility, &r.cidrs, &r.requestID,
+		&r.status, &r.reason, &r.description, &r.created, &r.updated, &r.expires,
+	}
+}
+
+// values are what an INSERT writes, in the order of keyColumns.
+func (r *keyRow) values() []any {
+	return []any{
+		r.id, r.kind, r.name, r.actor, r.scopes, r.metadata, r.visibility, r.cidrs, r.requestID,
+		r.status, r.reason, r.description, r.created, r.updated, r.expires,
+	}
+}
+
+// rowOf makes the row of a key.
+func rowOf(k *core.Key) (*keyRow, error) {
+	scopes, err := encodeList(k.Scopes)
+	if err != nil {
+		return nil, fmt.Errorf("encode scopes: %w", err)
+	}
+	for _, p := range k.AllowedCIDRs {
+		if !p.IsValid() {
+			return nil, errors.New("encode address ranges: one is not valid")
+		}
+	}
+	cidrs, err := encodeList(k.AllowedCIDRs)
+	if err != nil {
+		return nil, fmt.Errorf("encode address ranges: %w", err)
+	}
+	row := &keyRow{
+		id: k.ID, name: k.Name, actor: k.ActorID, scopes: scopes, metadata: string(k.Metadata), cidrs: cidrs,
+		requestID: k.RequestID, description: k.RevocationDescription,
+		kind: int64(k.Kind), visibility: int64(k.Visibility),
+		status: int64(k.Status), reason: int64(k.RevocationReason),
+		created: k.CreateTime.UnixMicro(), updated: k.UpdateTime.UnixMicro(),
+	}
+	if !k.ExpireTime.IsZero() {
+		row.expires = sql.NullInt64{Int64: k.ExpireTime.UnixMicro(), Valid: true}
+	}
+	return row, nil
+}
+
+// key makes the key of a row. A row that this build cannot read is an error, never a key with something left out: a
+// list that were read as empty would let more pass.
+func (r *keyRow) key(network core.NetworkID) (core.Key, error) {
+	k := core.Key{
+		Network: network, ID: r.id, Name: r.name, ActorID: r.actor, RequestID: r.requestID,
+		RevocationDescription: r.description,
+		CreateTime:            time.UnixMicro(r.created).UTC(), UpdateTime: time.UnixMicro(r.updated).UTC(),
+	}
+	var kind, visibility, status, reason uint8
+	for _, e := range []struct {
+		to   *uint8
+		from int64
+		name string
+	}{{&kind, r.kind, "kind"}, {&visibility, r.visibility, "visibility"}, {&status, r.status, "status"},
+		{&reason, r.reason, "revocation reason"}} {
+		if e.from < 0 || e.from > math.MaxUint8 {
+			return core.Key{}, fmt.Errorf("read key: %s %d is out of range", e.name, e.from)
+		}
+		*e.to = uint8(e.from)
+	}
+	k.Kind, k.Visibility = core.Kind(kind), core.Visibility(visibility)
+	k.Status, k.RevocationReason = core.Status(status), core.RevocationReason(reason)
+	var err error
+	if k.Scopes, err = decodeList[string](r.scopes); err != nil {
+		return core.Key{}, fmt.Errorf("read key: scopes: %w", err)
+	}
+	if k.AllowedCIDRs, err = decodeList[netip.Prefix](r.cidrs); err != nil {
+		return core.Key{}, fmt.Errorf("read key: address ranges: %w", err)
+	}
+	if r.metadata != "" {
+		k.Metadata = json.RawMessage(r.metadata)
+	}
+	if r.expires.Valid {
+		k.ExpireTime = time.UnixMicro(r.expires.Int64).UTC()
+	}
+	return k, nil
+}
+
+// encodeList writes a list as a JSON array; an empty one as "".
+func encodeList[T any](list []T) (string, error) {
+	if len(list) == 0 {
+		return "", nil
+	}
+	b, err := json.Marshal(list)
+	return string(b), err
+}
+
+// decodeList reads what encodeList wrote.
+func decodeList[T any](s string) ([]T, error) {
+	if s == "" {
+		return nil, nil
+	}
+	var list []T
+	if err := json.Unmarshal([]byte(s), &list); err != nil {
+		return nil, err
+	}
+	return list, nil
+}

@@ -1,0 +1,106 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/storage/sqlite"
+)
+
+// Options are the settings that all engines share. The zero value is ready to use.
+type Options struct {
+	// Logger is told of migrations, and when a database begins to fail or works again. nil: nothing is logged.
+	Logger *zap.Logger
+}
+
+// engine is what a scheme stands for. Both functions get what follows "scheme://" in the DSN.
+type engine struct {
+	open      func(ctx context.Context, location string, opts Options) (core.Store, error)
+	canonical func(location string) (string, error)
+}
+
+func engines() map[string]engine {
+	return map[string]engine{
+		"sqlite": {open: openSQLite, canonical: canonicalSQLite},
+	}
+}
+
+// Open opens the database that dsn names, and creates or migrates it when it must:
+//
+//	sqlite:///var/lib/talos/talos.db    an absolute path
+//	sqlite://talos.db                   a path relative to the working directory
+//
+// ctx bounds the opening only. The caller closes the store. Errors are those of [core.Store] where the database is the
+// cause; see [core.ReasonOf].
+func Open(ctx context.Context, dsn string, opts Options) (core.Store, error) {
+	e, _, location, err := parse(dsn)
+	if err != nil {
+		return nil, err
+	}
+	return e.open(ctx, location, opts)
+}
+
+// Canonical returns the one spelling of dsn by which stores can be shared: two DSNs of one database have the same. It
+// looks at directories and links, and creates nothing.
+func Canonical(dsn string) (string, error) {
+	e, scheme, location, err := parse(dsn)
+	if err != nil {
+		return "", err
+	}
+	location, err = e.canonical(location)
+	if err != nil {
+		return "", err
+	}
+	return scheme + "://" + location, nil
+}
+
+// parse splits a DSN and finds its engine. Errors do not repeat the DSN: those of some engines hold a password.
+func parse(dsn string) (e engine, scheme, location string, err error) {
+	known := engines()
+	names := strings.Join(slices.Sorted(maps.Keys(known)), "://, ") + "://"
+	scheme, location, ok := strings.Cut(dsn, "://")
+	if !ok {
+		return engine{}, "", "", fmt.Errorf("storage: the DSN has no scheme; known ones: %s", names)
+	}
+	if e, ok = known[scheme]; !ok {
+		return engine{}, "", "", fmt.Errorf("storage: unknown scheme %q; known ones: %s", scheme+"://", names)
+	}
+	return e, scheme, location, nil
+}
+
+func openSQLite(ctx context.Context, path string, opts Options) (core.Store, error) {
+	if err := checkSQLite(path); err != nil {
+		return nil, err
+	}
+	s, err := sqlite.Open(ctx, path, sqlite.Options{Logger: opts.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	return s, nil
+}
+
+func canonicalSQLite(path string) (string, error) {
+	if err := checkSQLite(path); err != nil {
+		return "", err
+	}
+	path, err := sqlite.Canonical(path)
+	if err != nil {
+		return "", fmt.Errorf("storage: %w", err)
+	}
+	return path, nil
+}
+
+// checkSQLite refuses a DSN with options, which would otherwise become part of the file's name.
+func checkSQLite(path string) error {
+	if strings.Contains(path, "?") {
+		return errors.New("storage: sqlite:// takes no options: leave out everything from ? on")
+	}
+	return nil
+}
