@@ -1,0 +1,55 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// ErrAnswer says that the server's answer was not one of this API: no JSON, too long, or not what was asked for.
+var ErrAnswer = errors.New("the answer is not one of the v2alpha1 API")
+
+// Error is a refusal by the server.
+type Error struct {
+	HTTP       int    // the HTTP status
+	Status     string // its gRPC name, "INVALID_ARGUMENT"
+	Reason     string // what programs match on, "API_KEY_NOT_FOUND"; empty when the answer was not the API's
+	Message    string // for people
+	RetryAfter time.Duration
+}
+
+// Error returns the message with the reason.
+func (e *Error) Error() string {
+	if e.Reason == "" {
+		return fmt.Sprintf("%s (HTTP %d)", e.Message, e.HTTP)
+	}
+	return fmt.Sprintf("%s (%s, HTTP %d)", e.Message, e.Reason, e.HTTP)
+}
+
+// newError reads a refusal. Of a body that is not the API's, nothing is taken over: it may repeat what was sent.
+func newError(resp *http.Response, body []byte) *Error {
+	e := &Error{HTTP: resp.StatusCode}
+	if s, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31); err == nil {
+		e.RetryAfter = time.Duration(s) * time.Second
+	}
+	var envelope ErrorResponse
+	if json.Unmarshal(body, &envelope) == nil {
+		e.Status, e.Message = envelope.Error.Status, envelope.Error.Message
+		for _, d := range envelope.Error.Details {
+			if d.Reason != "" {
+				e.Reason = d.Reason
+				break
+			}
+		}
+	}
+	if e.Message == "" {
+		e.Message = "the server answered " + strconv.Itoa(e.HTTP)
+		if text := http.StatusText(e.HTTP); text != "" {
+			e.Message += " " + text
+		}
+	}
+	return e
+}

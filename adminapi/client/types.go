@@ -1,0 +1,222 @@
+package client
+
+import (
+	"encoding/json"
+	"reflect"
+	"strconv"
+	"time"
+)
+
+// KeyStatus is the state of a key.
+type KeyStatus string
+
+// The states of a key.
+const (
+	KeyStatusUnspecified KeyStatus = "KEY_STATUS_UNSPECIFIED"
+	KeyStatusActive      KeyStatus = "KEY_STATUS_ACTIVE"
+	KeyStatusRevoked     KeyStatus = "KEY_STATUS_REVOKED"
+	KeyStatusExpired     KeyStatus = "KEY_STATUS_EXPIRED"
+)
+
+// KeyVisibility tells whether a key may stand in public code.
+type KeyVisibility string
+
+// The visibilities. Unspecified is the same as secret in a request.
+const (
+	KeyVisibilityUnspecified KeyVisibility = "KEY_VISIBILITY_UNSPECIFIED"
+	KeyVisibilitySecret      KeyVisibility = "KEY_VISIBILITY_SECRET"
+	KeyVisibilityPublic      KeyVisibility = "KEY_VISIBILITY_PUBLIC"
+)
+
+// RevocationReason says why a key was revoked.
+type RevocationReason string
+
+// The reasons for a revocation. Only an operator may give PrivilegeWithdrawn.
+const (
+	RevocationReasonUnspecified        RevocationReason = "REVOCATION_REASON_UNSPECIFIED"
+	RevocationReasonKeyCompromise      RevocationReason = "REVOCATION_REASON_KEY_COMPROMISE"
+	RevocationReasonAffiliationChanged RevocationReason = "REVOCATION_REASON_AFFILIATION_CHANGED"
+	RevocationReasonSuperseded         RevocationReason = "REVOCATION_REASON_SUPERSEDED"
+	RevocationReasonPrivilegeWithdrawn RevocationReason = "REVOCATION_REASON_PRIVILEGE_WITHDRAWN"
+)
+
+// VerificationErrorCode says why a credential is not valid.
+type VerificationErrorCode string
+
+// The codes of a verification.
+const (
+	VerificationErrorInvalidFormat    VerificationErrorCode = "VERIFICATION_ERROR_INVALID_FORMAT"
+	VerificationErrorExpired          VerificationErrorCode = "VERIFICATION_ERROR_EXPIRED"
+	VerificationErrorRevoked          VerificationErrorCode = "VERIFICATION_ERROR_REVOKED"
+	VerificationErrorNotFound         VerificationErrorCode = "VERIFICATION_ERROR_NOT_FOUND"
+	VerificationErrorSignatureInvalid VerificationErrorCode = "VERIFICATION_ERROR_SIGNATURE_INVALID"
+	VerificationErrorInternal         VerificationErrorCode = "VERIFICATION_ERROR_INTERNAL"
+	VerificationErrorIPNotAllowed     VerificationErrorCode = "VERIFICATION_ERROR_IP_NOT_ALLOWED"
+	VerificationErrorRateLimited      VerificationErrorCode = "VERIFICATION_ERROR_RATE_LIMITED"
+)
+
+// IPRestriction says from where a key may be used.
+type IPRestriction struct {
+	AllowedCIDRs []string `json:"allowed_cidrs,omitempty"`
+}
+
+// RateLimitPolicy says how often a key may be used.
+type RateLimitPolicy struct {
+	Quota  Int64  `json:"quota,omitempty"`
+	Unit   string `json:"unit,omitempty"`
+	Window string `json:"window,omitempty"` // a duration in seconds, "60s"
+}
+
+// Int64 is a 64-bit integer, which the API writes as a JSON string and reads as a string or a number.
+type Int64 int64
+
+// MarshalJSON writes the number as a string.
+func (n Int64) MarshalJSON() ([]byte, error) {
+	return strconv.AppendQuote(nil, strconv.FormatInt(int64(n), 10)), nil
+}
+
+// UnmarshalJSON reads a string or a number.
+func (n *Int64) UnmarshalJSON(b []byte) error {
+	s := string(b)
+	if len(s) >= 2 && s[0] == '"' {
+		s = s[1 : len(s)-1]
+	}
+	if s == "null" {
+		return nil
+	}
+	v, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return &json.UnmarshalTypeError{Value: "value", Type: reflect.TypeFor[Int64]()}
+	}
+	*n = Int64(v)
+	return nil
+}
+
+// IssuedAPIKey is the record of a key that the server issued. It never holds the secret.
+type IssuedAPIKey struct {
+	KeyID                 string           `json:"key_id"`
+	Name                  string           `json:"name,omitempty"`
+	ActorID               string           `json:"actor_id,omitempty"`
+	Scopes                []string         `json:"scopes,omitempty"`
+	Metadata              json.RawMessage  `json:"metadata,omitempty"` // a JSON object
+	Visibility            KeyVisibility    `json:"visibility,omitempty"`
+	Status                KeyStatus        `json:"status,omitempty"`
+	IPRestriction         *IPRestriction   `json:"ip_restriction,omitempty"`
+	RateLimitPolicy       *RateLimitPolicy `json:"rate_limit_policy,omitempty"`
+	CreateTime            time.Time        `json:"create_time,omitzero"`
+	UpdateTime            time.Time        `json:"update_time,omitzero"`
+	ExpireTime            time.Time        `json:"expire_time,omitzero"` // zero: never
+	LastUsedTime          time.Time        `json:"last_used_time,omitzero"`
+	RevocationReason      RevocationReason `json:"revocation_reason,omitempty"`
+	RevocationDescription string           `json:"revocation_description,omitempty"`
+}
+
+// IssueRequest asks for a new key.
+type IssueRequest struct {
+	Name            string           `json:"name"`
+	ActorID         string           `json:"actor_id"`
+	Scopes          []string         `json:"scopes,omitempty"`
+	TTL             string           `json:"ttl,omitempty"`      // a duration; empty: the server's default
+	Metadata        json.RawMessage  `json:"metadata,omitempty"` // a JSON object of at most 4 KiB
+	Visibility      KeyVisibility    `json:"visibility,omitempty"`
+	IPRestriction   *IPRestriction   `json:"ip_restriction,omitempty"`
+	RateLimitPolicy *RateLimitPolicy `json:"rate_limit_policy,omitempty"`
+	RequestID       string           `json:"request_id,omitempty"` // at most 36 characters; makes the call idempotent
+}
+
+// IssueResponse is the answer to an [IssueRequest].
+type IssueResponse struct {
+	IssuedAPIKey IssuedAPIKey `json:"issued_api_key"`
+	// Secret is the credential. It is given this once; an idempotent repeat of the request has none.
+	Secret string `json:"secret,omitempty"`
+}
+
+// RevokeRequest asks to revoke a key.
+type RevokeRequest struct {
+	Reason      RevocationReason `json:"reason,omitempty"`
+	Description string           `json:"description,omitempty"` // only with RevocationReasonPrivilegeWithdrawn
+}
+
+// SelfRevokeRequest asks to revoke the key behind a credential.
+type SelfRevokeRequest struct {
+	Credential string           `json:"credential"`
+	Reason     RevocationReason `json:"reason,omitempty"` // not RevocationReasonPrivilegeWithdrawn
+}
+
+// VerifyRequest asks whether a credential is valid.
+type VerifyRequest struct {
+	Credential string `json:"credential"`
+}
+
+// VerifyResponse is the verdict on one credential. Of a credential that is not valid, the fields after ErrorMessage
+// are set only where the key is known.
+type VerifyResponse struct {
+	IsValid            bool                  `json:"is_valid"`
+	ErrorCode          VerificationErrorCode `json:"error_code,omitempty"`
+	ErrorMessage       string                `json:"error_message,omitempty"`
+	KeyID              string                `json:"key_id,omitempty"`
+	ActorID            string                `json:"actor_id,omitempty"`
+	Scopes             []string              `json:"scopes,omitempty"`
+	Metadata           json.RawMessage       `json:"metadata,omitempty"`
+	Status             KeyStatus             `json:"status,omitempty"`
+	Visibility         KeyVisibility         `json:"visibility,omitempty"`
+	ExpireTime         time.Time             `json:"expire_time,omitzero"`
+	Issuer             string                `json:"issuer,omitempty"`
+	RateLimitPolicy    *RateLimitPolicy      `json:"rate_limit_policy,omitempty"`
+	RateLimitRemaining *Int64                `json:"rate_limit_remaining,omitempty"`
+	RateLimitResetTime time.Time             `json:"rate_limit_reset_time,omitzero"`
+}
+
+// BatchVerifyRequest asks about 1 to 100 credentials.
+type BatchVerifyRequest struct {
+	Requests []VerifyRequest `json:"requests"`
+}
+
+// BatchVerifyResponse holds the verdicts in the order of the request.
+type BatchVerifyResponse struct {
+	Results []VerifyResponse `json:"results"`
+}
+
+// JWKS is the set of public keys that derived tokens are signed with. The set is written twice: at the top level, where
+// JWT libraries look for it (RFC 7517, section 5), and under the name jwks.
+type JWKS struct {
+	Keys []json.RawMessage `json:"keys"`
+	JWKS KeySet            `json:"jwks"`
+}
+
+// KeySet is a JSON Web Key set.
+type KeySet struct {
+	Keys []json.RawMessage `json:"keys"`
+}
+
+// Health is the answer of the health calls.
+type Health struct {
+	Status string `json:"status"`
+}
+
+// ErrorResponse is the envelope of every refusal.
+type ErrorResponse struct {
+	Error ErrorBody `json:"error"`
+}
+
+// ErrorBody is a refusal: the HTTP status, its gRPC name, and a message for people.
+type ErrorBody struct {
+	Code    int           `json:"code"`
+	Message string        `json:"message"`
+	Status  string        `json:"status"`
+	Details []ErrorDetail `json:"details"`
+}
+
+// ErrorDetail carries the reason, for programs (google.rpc.ErrorInfo, AIP-193).
+type ErrorDetail struct {
+	Type     string            `json:"@type"`
+	Reason   string            `json:"reason"`
+	Domain   string            `json:"domain"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+}
+
+// ErrorInfoType and ErrorDomain are the constant fields of an [ErrorDetail].
+const (
+	ErrorInfoType = "type.googleapis.com/google.rpc.ErrorInfo"
+	ErrorDomain   = "www.ory.com/talos"
+)

@@ -1,0 +1,118 @@
+package adminapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"mime"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// The longest bodies that are read, in bytes.
+const (
+	maxBody           = 1 << 20
+	maxSelfRevokeBody = 32 << 10
+)
+
+// jsonType is the media type of everything that is read and written (RFC 8259).
+const jsonType = "application/json"
+
+// decode reads the JSON object in a request's body into a pointer to a struct. An empty body is an empty object.
+// Unknown fields are passed over. Anything else than one object whose fields have the right types and stand in it once
+// is [core.BadRequest]; a body over limit bytes is that with status 413. No error repeats a value of the body.
+func decode(w http.ResponseWriter, r *http.Request, limit int64, into any) error {
+	if err := checkContentType(r); err != nil {
+		return err
+	}
+	if r.ContentLength > limit {
+		return errTooLarge(limit)
+	}
+	b := takeBuffer()
+	defer giveBuffer(b)
+	if _, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return errTooLarge(limit)
+		}
+		return core.WrapError(core.BadRequest, "the request body could not be read", err)
+	}
+	return decodeObject(b.Bytes(), into)
+}
+
+// decodeObject is decode of a body that was read.
+func decodeObject(body []byte, into any) error {
+	trimmed := bytes.TrimLeft(body, " \t\r\n")
+	switch {
+	case len(trimmed) == 0:
+		return nil
+	case trimmed[0] != '{':
+		return core.NewError(core.BadRequest, "the request body must be a JSON object")
+	case !utf8.Valid(trimmed):
+		return core.NewError(core.BadRequest, "the request body is not UTF-8 text")
+	}
+	if err := json.Unmarshal(trimmed, into); err != nil {
+		return decodeError(err)
+	}
+	return checkNames(trimmed)
+}
+
+// checkContentType refuses what a web page of any origin may send without asking first (Fetch, "simple" requests): a
+// form, plain text, and a body without a type. Programs other than browsers may leave the type out.
+func checkContentType(r *http.Request) error {
+	values := r.Header["Content-Type"]
+	if len(values) == 0 {
+		if r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "" {
+			return nil
+		}
+	} else if len(values) == 1 {
+		if values[0] == jsonType {
+			return nil
+		}
+		mediaType, params, err := mime.ParseMediaType(values[0])
+		charset, given := params["charset"]
+		if err == nil && mediaType == jsonType && (!given || strings.EqualFold(charset, "utf-8")) {
+			return nil
+		}
+	}
+	return core.NewError(core.BadRequest, "the Content-Type of the request must be "+jsonType)
+}
+
+func errTooLarge(limit int64) error {
+	return &httpError{
+		cause: core.NewError(core.BadRequest,
+			"the request body is longer than "+strconv.FormatInt(limit>>10, 10)+" KiB"),
+		status: http.StatusRequestEntityTooLarge,
+	}
+}
+
+// decodeError says what is wrong with a body and where, in the API's words.
+func decodeError(err error) error {
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && e.Field != "" {
+		return core.NewError(core.BadRequest, e.Field+": must be "+typeName(e.Type))
+	}
+	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return core.NewError(core.BadRequest,
+			"the request body is malformed JSON at byte "+strconv.FormatInt(e.Offset, 10))
+	}
+	return core.NewError(core.BadRequest, "the request body is malformed JSON")
+}
+
+func typeName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice, reflect.Array:
+		return "an array"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	default:
+		return "an integer"
+	}
+}

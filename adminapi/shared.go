@@ -1,0 +1,37 @@
+package adminapi
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core"
+)
+
+func alive(w http.ResponseWriter) error {
+	writeJSON(w, http.StatusOK, client.Health{Status: "ok"})
+	return nil
+}
+
+// ready tells whether the storage answers. Only operators are told what failed.
+func (s *surface) ready(w http.ResponseWriter, r *http.Request, detail bool) error {
+	err := s.Ready(r.Context())
+	switch {
+	case err == nil:
+		writeJSON(w, http.StatusOK, client.Health{Status: "ok"})
+		return nil
+	case detail:
+		return &httpError{cause: core.WrapError(core.Unavailable, "not ready: "+err.Error(), err), shown: true}
+	default:
+		return core.WrapError(core.Unavailable, "not ready", err)
+	}
+}
+
+// jwks answers with the keys of derived tokens. This version derives none, so the set is empty. It is the same for
+// everybody and may be kept for a minute.
+func jwks(w http.ResponseWriter) error {
+	w.Header().Set("Cache-Control", "public, max-age=60")
+	none := []json.RawMessage{}
+	writeJSON(w, http.StatusOK, client.JWKS{Keys: none, JWKS: client.KeySet{Keys: none}})
+	return nil
+}

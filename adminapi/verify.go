@@ -1,0 +1,156 @@
+package adminapi
+
+import (
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/policy"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+// maxBatch is how many credentials one call may ask about.
+const maxBatch = 100
+
+// cacheHeader tells whether a verdict was remembered (HIT) or looked up (MISS).
+const cacheHeader = "Ory-Talos-Cache"
+
+func (s *surface) verify(w http.ResponseWriter, r *http.Request, n Network) error {
+	var in client.VerifyRequest
+	if err := decode(w, r, maxBody, &in); err != nil {
+		return err
+	}
+	if in.Credential == "" {
+		return core.NewError(core.CredentialRequired, "credential: is required")
+	}
+	if !presentable(in.Credential) {
+		writeJSON(w, http.StatusOK, refusal(core.CodeInvalidFormat))
+		return nil
+	}
+	result, err := n.Verifier.Verify(r.Context(), n.ID, in.Credential, cacheMode(r))
+	if err != nil {
+		return err
+	}
+	switch {
+	case result.Cache.FromCache():
+		w.Header().Set(cacheHeader, "HIT")
+	case result.Cache != verify.Local:
+		w.Header().Set(cacheHeader, "MISS")
+	}
+	writeJSON(w, http.StatusOK, judge(&result, s.ClientAddr(r)))
+	return nil
+}
+
+func (s *surface) batchVerify(w http.ResponseWriter, r *http.Request, n Network) error {
+	var in client.BatchVerifyRequest
+	if err := decode(w, r, maxBody, &in); err != nil {
+		return err
+	}
+	if len(in.Requests) < 1 || len(in.Requests) > maxBatch {
+		return core.NewError(core.BadRequest, "requests: must hold 1 to "+strconv.Itoa(maxBatch)+" items")
+	}
+	out := client.BatchVerifyResponse{Results: make([]client.VerifyResponse, len(in.Requests))}
+	credentials := make([]string, 0, len(in.Requests))
+	places := make([]int, 0, len(in.Requests)) // of the credentials in the answer
+	for i, item := range in.Requests {
+		if !presentable(item.Credential) {
+			out.Results[i] = refusal(core.CodeInvalidFormat)
+			continue
+		}
+		credentials, places = append(credentials, item.Credential), append(places, i)
+	}
+	if len(credentials) > 0 {
+		results := n.Verifier.VerifyMany(r.Context(), n.ID, credentials, cacheMode(r))
+		if err := allFailed(results, len(credentials)); err != nil {
+			return err
+		}
+		addr := s.ClientAddr(r)
+		for i := range results {
+			out.Results[places[i]] = judge(&results[i], addr)
+		}
+	}
+	writeJSON(w, http.StatusOK, &out)
+	return nil
+}
+
+// presentable tells whether a string can be a credential at all.
+func presentable(s string) bool { return credential.Check(s) == nil }
+
+// allFailed returns an error when none of the credentials that were asked about could be judged: then it is the call
+// that failed. Anything else than one result for each credential is such a failure too.
+func allFailed(results []verify.Result, want int) error {
+	if len(results) != want {
+		return core.NewError(core.Internal, "the verifier answered "+strconv.Itoa(len(results))+" of "+
+			strconv.Itoa(want)+" credentials")
+	}
+	for i := range results {
+		if results[i].Err == nil {
+			return nil
+		}
+	}
+	return results[0].Err
+}
+
+// judge turns what is known of a key into the answer for one caller.
+func judge(result *verify.Result, addr netip.Addr) client.VerifyResponse {
+	if result.Err != nil || result.Verdict == nil {
+		return refusal(core.CodeInternal)
+	}
+	v := result.Verdict
+	code := policy.Judge(v, policy.Request{Now: result.Now, Client: addr}, nil)
+	out := client.VerifyResponse{IsValid: true}
+	if code != core.CodeValid {
+		out = refusal(code)
+	}
+	switch code {
+	case core.CodeValid, core.CodeRevoked, core.CodeExpired, core.CodeIPNotAllowed:
+	default:
+		return out // nothing is told of a key that the caller was not shown to hold
+	}
+	out.KeyID = v.KeyID
+	out.ActorID = v.ActorID
+	out.Scopes = v.Scopes
+	out.Metadata = v.Metadata
+	out.Status = statusName(statusAt(v, result.Now))
+	out.Visibility = visibilityName(v.Visibility)
+	out.ExpireTime = v.ExpireTime.UTC()
+	out.Issuer = v.Issuer
+	return out
+}
+
+// statusAt is the state of a key at a moment: a verdict that was remembered may have expired since.
+func statusAt(v *core.Verdict, now time.Time) core.Status {
+	if v.Status == core.StatusActive && !v.ExpireTime.IsZero() && !now.Before(v.ExpireTime) {
+		return core.StatusExpired
+	}
+	return v.Status
+}
+
+func refusal(code core.Code) client.VerifyResponse {
+	f := failureOf(code)
+	return client.VerifyResponse{ErrorCode: f.code, ErrorMessage: f.message}
+}
+
+// cacheMode reads what the caller wants of the cache (RFC 9111, sections 5.2.1 and 5.4).
+func cacheMode(r *http.Request) verify.Mode {
+	mode := verify.Use
+	if strings.Contains(strings.ToLower(r.Header.Get("Pragma")), "no-cache") {
+		mode = verify.NoCache
+	}
+	for _, field := range r.Header["Cache-Control"] {
+		for directive := range strings.SplitSeq(field, ",") {
+			switch strings.ToLower(strings.TrimSpace(directive)) {
+			case "no-store":
+				return verify.NoStore
+			case "no-cache":
+				mode = verify.NoCache
+			}
+		}
+	}
+	return mode
+}
