@@ -132,20 +132,6 @@ func (m *memory) Ping(context.Context) error {
 
 func (*memory) Close() error { return nil }
 
-// source makes a verify.Source of an engine.
-type source struct{ *core.Engine }
-
-func (s source) LookupMany(
-	ctx context.Context, network core.NetworkID, credentials []string,
-) ([]verify.LookupResult, error) {
-	found, err := s.Engine.LookupMany(ctx, network, credentials)
-	results := make([]verify.LookupResult, len(found))
-	for i, r := range found {
-		results[i] = verify.LookupResult(r)
-	}
-	return results, err
-}
-
 // node is a server with both surfaces over a store in memory. Its clients are at 192.0.2.7, or where addr says.
 type node struct {
 	store    *memory
@@ -177,7 +163,7 @@ func newNode(t *testing.T) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.verifier, err = verify.New(verify.Config{}, source{n.engine})
+	n.verifier, err = verify.New(verify.Config{}, n.engine)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -115,7 +115,8 @@ func validate(k *Key) error {
 	length := 0
 	for _, s := range k.Scopes {
 		if !ValidScope(s) {
-			return badRequest(`scopes: each is one or more printable ASCII characters without space, " and \ (RFC 6749, section 3.3)`)
+			return badRequest(
+				`scopes: each is one or more printable ASCII characters without space, " and \ (RFC 6749, section 3.3)`)
 		}
 		length += len(s) + 1
 	}

@@ -34,7 +34,7 @@ func (e *Engine) identify(network NetworkID, cred string) (want target, final *V
 	if credential.Check(cred) != nil {
 		return target{}, &Verdict{Network: network, Code: CodeInvalidFormat}
 	}
-	genuine := false
+	var genuine bool
 	p := e.format.Parse(cred)
 	switch p.Kind {
 	case credential.Issued:

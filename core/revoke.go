@@ -57,7 +57,8 @@ func (e *Engine) SelfRevoke(ctx context.Context, cred string, reason RevocationR
 	kind := Issued
 	switch p.Kind {
 	case credential.JWT, credential.Macaroon:
-		return NewError(DerivedTokenNotRevocable, "a derived token cannot be revoked; revoke the key that it was derived from")
+		return NewError(DerivedTokenNotRevocable,
+			"a derived token cannot be revoked; revoke the key that it was derived from")
 	case credential.Issued:
 		if !p.Genuine {
 			return errKeyNotFound()

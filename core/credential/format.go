@@ -161,11 +161,12 @@ func (f *Format) Parse(credential string) Parsed {
 			continue
 		}
 		if keyID, sum, ok := parseIssued(rest); ok {
+			signed := credential[:strings.LastIndexByte(credential, '_')+1]
 			return Parsed{
 				Kind:    Issued,
 				KeyID:   keyID,
 				Public:  prefix.public,
-				Genuine: f.keyring != nil && f.keyring.verify(credential[:strings.LastIndexByte(credential, '_')+1], sum),
+				Genuine: f.keyring != nil && f.keyring.verify(signed, sum),
 			}
 		}
 	}

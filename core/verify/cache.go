@@ -166,7 +166,7 @@ func (t *tier) size() (entries, bytes int64) { return t.entries.Load(), t.bytes.
 
 // place is where an entry would be in hot.
 func (t *tier) place(d *digest) *atomic.Pointer[entry] {
-	return &t.hot[binary.LittleEndian.Uint16(d[8:])&uint16(len(t.hot)-1)]
+	return &t.hot[int(binary.LittleEndian.Uint16(d[8:]))&(len(t.hot)-1)]
 }
 
 // peek returns the entry of a digest if it is in hot.

@@ -3,7 +3,9 @@ package verify
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,7 +72,7 @@ func TestCloseCutsARefreshShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource("a")
 		v := newVerifier(t, Config{TTL: 100 * time.Second, LookupTimeout: time.Hour}, source)
-		ttl := keep(t, v, "key:a")
+		ttl := keep(t, v)
 		source.set(func(s *fakeSource) { s.enter = waitFor(nil) })
 		time.Sleep(ttl - time.Second)
 		want(t, v, "key:a", core.CodeValid, Hit)
@@ -84,6 +86,29 @@ func TestCloseCutsARefreshShort(t *testing.T) {
 			t.Errorf("close took %s", d)
 		}
 	})
+}
+
+func TestTheCacheDoesNotEndUnderAReader(t *testing.T) {
+	t.Parallel()
+	c, err := newCache(minBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cells := newCells()
+	reader := cells.mine()
+	reader.reading.Add(1)
+	var returned atomic.Bool
+	go func() {
+		for range 1000 {
+			runtime.Gosched()
+		}
+		returned.Store(true)
+		reader.reading.Add(-1)
+	}()
+	c.close(cells)
+	if !returned.Load() {
+		t.Error("the cache ended while it was read")
+	}
 }
 
 func TestCloseMayMeetAnyRequest(t *testing.T) {

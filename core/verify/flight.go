@@ -55,7 +55,7 @@ func (v *Verifier) launch(network core.NetworkID, queries []*query) {
 	if len(crew) > 0 {
 		v.pending.Add(1)
 		v.running.Add(1)
-		go v.fly(v.detached, network, crew, false)
+		go v.fly(context.Background(), network, crew, false)
 	}
 }
 
@@ -138,6 +138,9 @@ func (v *Verifier) fly(parent context.Context, network core.NetworkID, crew []*f
 		}
 	}
 	defer func() { <-v.turns }()
+	if ctx.Err() != nil {
+		return
+	}
 	c := v.clock()
 	results, err := v.ask(ctx, network, crew)
 	if err == nil && len(results) != len(crew) {

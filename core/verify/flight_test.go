@@ -110,7 +110,8 @@ func TestAttack03_NoTwoPairsMakeTheSameDigest(t *testing.T) {
 	token := strings.Repeat("t", 600)
 	for i := range len(token) {
 		for _, n := range []core.NetworkID{{}, networkA, networkB} {
-			for _, c := range []string{token[:i], token[:i] + "\x00", string(n[:]) + token[:i], token[:i] + string(n[:])} {
+			short := token[:i]
+			for _, c := range []string{short, short + "\x00", string(n[:]) + short, short + string(n[:])} {
 				name := fmt.Sprintf("%s %q", n, c)
 				if other, taken := seen[h.of(n, c)]; taken && other != name {
 					t.Fatalf("%s and %s make the same digest", name, other)
@@ -249,7 +250,8 @@ func TestALookUpThatWaitsForItsTurnTooLongFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource("a", "b")
-		source.enter = func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() }
+		gate := make(chan struct{})
+		source.enter = func(context.Context, string) error { <-gate; return nil }
 		v := newVerifier(t, Config{MaxLookups: 1, LookupTimeout: time.Second}, source)
 		var callers sync.WaitGroup
 		for _, c := range []string{"key:a", "key:b"} {
@@ -263,6 +265,7 @@ func TestALookUpThatWaitsForItsTurnTooLongFails(t *testing.T) {
 		if n := source.lookups.Load(); n != 1 {
 			t.Errorf("%d look-ups, want 1", n)
 		}
+		close(gate)
 	})
 }
 

@@ -127,7 +127,7 @@ func TestAnEntryIsRefreshedInTheLastFifthOfItsLifeWhenItIsAskedFor(t *testing.T)
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource("a", "quiet")
 		v := newVerifier(t, Config{TTL: 100 * time.Second}, source)
-		ttl := keep(t, v, "key:a")
+		ttl := keep(t, v)
 		want(t, v, "key:quiet", core.CodeValid, Miss)
 		gate := make(chan struct{})
 		source.set(func(s *fakeSource) { s.enter = waitFor(gate) })
@@ -160,7 +160,7 @@ func TestAFailedRefreshHarmsNobodyAndIsNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource("a")
 		v := newVerifier(t, Config{TTL: 100 * time.Second}, source)
-		ttl := keep(t, v, "key:a")
+		ttl := keep(t, v)
 		source.setFailure(errDown)
 		time.Sleep(ttl - 10*time.Second)
 		for range 5 {
@@ -213,19 +213,22 @@ func TestConnectedOrNotNoEntryOutlivesTTLConnected(t *testing.T) {
 func TestAttack25_ClockStepsDoNotLengthenALife(t *testing.T) {
 	t.Parallel()
 	const minute = int64(time.Minute)
+	at := func(steady time.Duration, wall int64) clock {
+		return clock{steady: time.Hour + steady, wall: wall * minute}
+	}
 	e := &entry{steady: time.Hour, wall: 1000 * minute, ttl: time.Minute, connected: 10 * time.Minute}
 	for name, c := range map[string]struct {
 		at       clock
 		complete int64
 		fresh    bool
 	}{
-		"half a minute later":               {clock{steady: time.Hour + time.Minute/2, wall: 1000*minute + minute/2}, 0, true},
-		"the wall clock was set back":       {clock{steady: time.Hour + 2*time.Minute, wall: 900 * minute}, 0, false},
-		"the machine slept":                 {clock{steady: time.Hour + time.Second, wall: 1002 * minute}, 0, false},
-		"complete a moment ago":             {clock{steady: time.Hour + 2*time.Minute, wall: 1002 * minute}, 1002*minute - 1, true},
-		"complete in a future that was":     {clock{steady: time.Hour + 2*time.Minute, wall: 900 * minute}, 1002 * minute, false},
-		"complete by another core's clock":  {clock{steady: time.Hour + 2*time.Minute, wall: 1002 * minute}, 1002*minute + 1000, true},
-		"complete, but looked up too early": {clock{steady: 2 * time.Hour, wall: 1060 * minute}, 1060 * minute, false},
+		"half a minute later":              {at(time.Minute/2, 1000), 0, true},
+		"the wall clock was set back":      {at(2*time.Minute, 900), 0, false},
+		"the machine slept":                {at(time.Second, 1002), 0, false},
+		"complete a moment ago":            {at(2*time.Minute, 1002), 1002*minute - 1, true},
+		"complete in a future that was":    {at(2*time.Minute, 900), 1002 * minute, false},
+		"complete by another core's clock": {at(2*time.Minute, 1002), 1002*minute + 1000, true},
+		"complete, but looked up long ago": {at(time.Hour, 1060), 1060 * minute, false},
 	} {
 		if fresh := e.left(&c.at, c.complete) > 0; fresh != c.fresh {
 			t.Errorf("%s: fresh is %t, want %t", name, fresh, c.fresh)
@@ -336,9 +339,10 @@ func TestStatsCountAnswersByStatus(t *testing.T) {
 	}
 }
 
-// keep asks for a good verdict and returns the life of its entry.
-func keep(t *testing.T, v *Verifier, credential string) time.Duration {
+// keep asks for key a and returns the life of its entry.
+func keep(t *testing.T, v *Verifier) time.Duration {
 	t.Helper()
+	const credential = "key:a"
 	want(t, v, credential, core.CodeValid, Miss)
 	d := v.hash.of(networkA, credential)
 	e := v.cache.get(v.cache.good, &d, v.cells.mine())

@@ -85,7 +85,7 @@ func (v *Verifier) lookUp(ctx context.Context, network core.NetworkID, open []*q
 		if len(open) == 0 {
 			return
 		}
-		v.launch(network, open)
+		v.launch(network, open) //nolint:contextcheck // a look-up outlives its caller
 		var again []*query
 		for _, q := range open {
 			if !v.await(ctx, q) {

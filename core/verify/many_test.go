@@ -43,7 +43,8 @@ func TestABatchIsAnsweredInOrderWithOneLookUpForItsMisses(t *testing.T) {
 		{"c", core.CodeValid, Miss}, {"", core.CodeNotFound, Local}, {"a", core.CodeValid, Hit},
 	} {
 		r := results[i]
-		if r.Err != nil || r.Verdict.KeyID != w.id || r.Verdict.Code != w.code || r.Cache != w.status || r.Now.IsZero() {
+		if r.Err != nil || r.Now.IsZero() ||
+			r.Verdict.KeyID != w.id || r.Verdict.Code != w.code || r.Cache != w.status {
 			t.Errorf("item %d: got %+v of %+v, want %v", i, r, r.Verdict, w)
 		}
 	}
@@ -73,7 +74,7 @@ func TestAttack04_ABatchReplyOfAnotherShapeFailsClosed(t *testing.T) {
 		"reordered":  {func(r []LookupResult) []LookupResult { slices.Reverse(r); return r }, []int{-1, 0, -1}},
 		"duplicated": {func(r []LookupResult) []LookupResult { r[1] = r[0]; return r }, []int{0, -1, 0}},
 		"gap":        {func(r []LookupResult) []LookupResult { r[1] = LookupResult{}; return r }, []int{0, -1, 0}},
-		"one failed": {func(r []LookupResult) []LookupResult { r[2] = LookupResult{Err: errDown}; return r }, []int{0, 0, -1}},
+		"one failed": {func(r []LookupResult) []LookupResult { r[2].Err = errDown; return r }, []int{0, 0, -1}},
 	} {
 		source := newFakeSource("a", "b", "c")
 		source.batch = c.spoil

@@ -155,7 +155,7 @@ func (s *unsureSource) Identify(core.NetworkID, string) (string, *core.Verdict) 
 // mix of hits, misses, shared look-ups, refreshes and batches they meet.
 func TestModel_NoRequestThatBeganAfterARevocationIsAdmitted(t *testing.T) {
 	t.Parallel()
-	const keys, workers = 200, 8
+	const keys, workers = 60, 8
 	source := newFakeSource()
 	v := newVerifier(t, Config{MaxLookups: 3}, source)
 	ctx := context.Background()

@@ -37,7 +37,4 @@ type Source interface {
 }
 
 // LookupResult is the answer to one credential of a batch: a verdict or an error.
-type LookupResult struct {
-	Verdict *core.Verdict
-	Err     error
-}
+type LookupResult = core.LookupResult

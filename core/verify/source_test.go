@@ -25,6 +25,9 @@ var (
 	networkB = uuid.MustParse("550e8400-e29b-41d4-a716-446655440002")
 )
 
+// The engine of this node is a source as it is.
+var _ Source = (*core.Engine)(nil)
+
 // fakeSource holds keys in memory. A credential is "key:<id>"; "bad:…" needs no look-up.
 type fakeSource struct {
 	positions core.Positions

@@ -40,7 +40,7 @@ func (c cells) mine() *cell {
 	var here byte
 	address := uint64(uintptr(unsafe.Pointer(&here))) //nolint:gosec // a number to spread by, never followed
 	spread := (address >> 11) * 0x9e3779b97f4a7c15
-	return &c[spread>>32&uint64(len(c)-1)]
+	return &c[int(spread>>48)&(len(c)-1)]
 }
 
 // read adds the shares up.

@@ -30,8 +30,7 @@ type Verifier struct {
 	pending atomic.Int64  // look-ups that run or wait for their turn; raised under mu
 	running sync.WaitGroup
 
-	detached   context.Context // of look-ups that callers wait for; it belongs to none of them
-	background context.Context // of refreshes; ends when the verifier is closed
+	background context.Context //nolint:containedctx // of the refreshes, which the verifier owns; ends at Close
 	stop       context.CancelFunc
 	closing    sync.Once
 
@@ -64,8 +63,7 @@ func New(config Config, source Source) (*Verifier, error) {
 			return nil, fmt.Errorf("verify: %w", err)
 		}
 	}
-	v.detached = context.Background()
-	v.background, v.stop = context.WithCancel(v.detached)
+	v.background, v.stop = context.WithCancel(context.Background())
 	return v, nil
 }
 
