@@ -174,6 +174,28 @@ func TestTwoThatStartAtOnceOnAnEmptyFileBothSucceed(t *testing.T) {
 	}
 }
 
+func TestAMigrationHasTheWriteLockBeforeItLooks(t *testing.T) {
+	t.Parallel()
+	path := newDatabase(t).path
+	if err := createFile(path); err != nil {
+		t.Fatal(err)
+	}
+	impatient, err := pool(uri(path, 0), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = impatient.Close() }()
+	err = migrating(t.Context(), path, func(*goose.Provider) error {
+		if _, err := impatient.ExecContext(t.Context(), "BEGIN IMMEDIATE"); !isBusy(err) {
+			t.Errorf("another process could begin: %v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestADatabaseOfANewerSchemaIsRefusedAndLeftAlone(t *testing.T) {
 	t.Parallel()
 	path := newDatabase(t).path

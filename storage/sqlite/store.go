@@ -30,6 +30,7 @@ type Options struct {
 
 	busyTimeout time.Duration // 0: busyTimeout
 	queue       int           // 0: maxQueue
+	rest        time.Duration // 0: restInterval
 	hooks       hooks
 }
 
@@ -70,6 +71,9 @@ func open(ctx context.Context, path string, opts Options) (_ *Store, err error) 
 	}
 	if opts.queue == 0 {
 		opts.queue = maxQueue
+	}
+	if opts.rest == 0 {
+		opts.rest = restInterval
 	}
 	opts.hooks.setDefaults()
 	if path, err = Canonical(path); err != nil {
@@ -114,7 +118,7 @@ func (s *Store) connect(ctx context.Context, path string, opts Options) error {
 		return err
 	}
 	s.watcher = &watcher{
-		db: watching, positions: s.positions, done: make(chan struct{}),
+		db: watching, positions: s.positions, rest: opts.rest, done: make(chan struct{}),
 		health: &health{logger: opts.Logger, what: "watching the database for changes"},
 	}
 	if err := s.watcher.begin(ctx); err != nil {

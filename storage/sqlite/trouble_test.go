@@ -149,16 +149,61 @@ func TestAttack22_TheWatcherHealsByItself(t *testing.T) {
 	logs, seen := observer.New(zap.InfoLevel)
 	s := openAt(t, path, Options{Logger: zap.New(logs)})
 	outside(t, path, "ALTER TABLE events RENAME TO away")
+	away := time.Now().UnixNano()
 	eventually(t, "the failure is logged", func() bool {
 		return seen.FilterMessage("watching the database for changes fails").Len() == 1
 	})
 	stale := s.positions.CompleteAt()
+	if stale > away {
+		t.Error("it says that it is complete while it cannot know")
+	}
 	outside(t, path, "ALTER TABLE away RENAME TO events")
 	create(t, other, "k")
 	eventually(t, "the change is applied", func() bool { return s.positions.Applied() == 1 })
 	eventually(t, "it is complete again", func() bool { return s.positions.CompleteAt() > stale })
 	if n := seen.FilterMessage("watching the database for changes fails").Len(); n != 1 {
 		t.Errorf("logged %d times", n)
+	}
+}
+
+// TestAttack05_AWriterPassesOverNoChangeOfAnotherProcess lets two stores change keys in turn, neither of which watches
+// the file: only their writers can see what the other has done.
+func TestAttack05_AWriterPassesOverNoChangeOfAnotherProcess(t *testing.T) {
+	t.Parallel()
+	path := newDatabase(t).path
+	blind := Options{rest: time.Hour}
+	a, b := openAt(t, path, blind), openAt(t, path, blind)
+	for i := range 5 {
+		create(t, b, fmt.Sprintf("b-%d", i))
+	}
+	if got := a.positions.Applied(); got != 0 {
+		t.Fatalf("a is not blind: it is at %d", got)
+	}
+	create(t, a, "a")
+	if got := a.positions.Applied(); got != 6 {
+		t.Errorf("a is at %d", got)
+	}
+	if got := a.positions.Changed(core.EventCreated); got != 6 {
+		t.Errorf("a took in %d changes", got)
+	}
+	for i := range 5 {
+		if a.positions.At(core.SlotOf(core.NetworkID{}, fmt.Sprintf("b-%d", i))) == 0 {
+			t.Errorf("the slot of b-%d was not raised", i)
+		}
+	}
+}
+
+func TestAGapOfAnyLengthIsFilled(t *testing.T) {
+	t.Parallel()
+	path := newDatabase(t).path
+	s := openAt(t, path, Options{rest: time.Hour})
+	const n = 2*gapChunk + 1
+	outside(t, path, fmt.Sprintf(`INSERT INTO events (network, key_id, kind, time, actor, reason)
+		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+		SELECT zeroblob(16), 'k' || i, 1, 0, '', 0 FROM n`, n))
+	create(t, s, "last")
+	if got := s.positions.Changed(core.EventCreated); got != n+1 || s.positions.Applied() != n+1 {
+		t.Errorf("%d changes were taken in, at %d", got, s.positions.Applied())
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// restInterval is how often the file is asked for changes of other processes, and busyInterval how often it is while
-	// they make some. Each question costs a wake-up, most of which find nothing.
+	// restInterval is how often the file is asked for changes of other processes, and busyInterval how often it is
+	// while they make some. Each question costs a wake-up, most of which find nothing.
 	restInterval = 5 * time.Millisecond
 	busyInterval = 2 * time.Millisecond
 	// busyPolls is how many polls in a row find nothing before the watcher comes to rest.
@@ -26,6 +26,7 @@ const (
 type watcher struct {
 	db        *sql.DB
 	positions *core.Positions
+	rest      time.Duration // how often it polls while there are no changes
 	health    *health
 	done      chan struct{}
 
@@ -57,7 +58,7 @@ func (w *watcher) begin(ctx context.Context) error {
 func (w *watcher) run(ctx context.Context, stop <-chan struct{}) {
 	defer close(w.done)
 	defer w.drop()
-	interval, busy := restInterval, 0
+	interval, busy := w.rest, 0
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
@@ -68,7 +69,7 @@ func (w *watcher) run(ctx context.Context, stop <-chan struct{}) {
 		}
 		began := time.Now()
 		found, err := w.poll(ctx)
-		next := restInterval
+		next := w.rest
 		switch {
 		case err != nil:
 			w.health.failed(err)

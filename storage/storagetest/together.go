@@ -3,6 +3,7 @@ package storagetest
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/talos-edge/talos-edge/core"
 )
@@ -108,6 +109,31 @@ var togetherTests = []test{
 		releaseCommit()
 		wantAll(t, s, calls)
 		get(t, s, home, "gone")
+	}},
+	{"in a group too, a change is applied before it is answered", func(t *harness) {
+		s, c := t.controlled()
+		const n = 256
+		for round := range 4 {
+			release := c.Hold(BeforeTaking)
+			answers := make(chan error, n)
+			for i := range n {
+				go func() {
+					k := newKey(home, fmt.Sprintf("%d-%d", round, i))
+					_, _, err := s.Create(t.Context(), k)
+					if s.Positions().At(core.SlotOf(home, k.ID)) == 0 {
+						err = errors.Join(err, errors.New("answered before it was applied"))
+					}
+					answers <- err
+				}()
+			}
+			eventually(t, "all wait", func() bool { return c.Waiting() == n })
+			release()
+			for range n {
+				if err := <-answers; err != nil {
+					t.Error(err)
+				}
+			}
+		}
 	}},
 	{"nothing is answered or applied before the commit", func(t *harness) {
 		s, c := t.controlled()

@@ -1,0 +1,219 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+// App is one node: its storage, its secrets, and its cache of verdicts. The handlers `talos_gate`, `talos_admin` and
+// `talos_public` work on it. Without any configuration it is a node of its own with SQLite in Caddy's data directory.
+//
+// Text values may hold placeholders, which are expanded once, when the configuration is loaded.
+type App struct {
+	// Issuer is the URI that verification results name as the issuer. Default: `http://localhost`.
+	Issuer string `json:"issuer,omitempty"`
+
+	// Storage is the DSN of the database, `sqlite:///absolute/path.db` or `sqlite://relative.db`. Default: `talos.db`
+	// in Caddy's data directory.
+	Storage string `json:"storage,omitempty"`
+
+	// HMACSecret is the secret, of at least 32 bytes, that makes the checksums of issued keys. Default: generated at
+	// the first start and kept in Caddy's storage as `talos/hmac_secret`.
+	HMACSecret string `json:"hmac_secret,omitempty"`
+
+	// RetiredHMACSecrets still verify the keys that were made with them.
+	RetiredHMACSecrets []string `json:"retired_hmac_secrets,omitempty"`
+
+	// KeyPrefix begins every issued key: 1 to 16 letters, digits, `_` and `-`. Default: `ory_ak`.
+	KeyPrefix string `json:"key_prefix,omitempty"`
+
+	// RetiredKeyPrefixes still verify.
+	RetiredKeyPrefixes []string `json:"retired_key_prefixes,omitempty"`
+
+	// PublicPrefix begins issued keys of public visibility. Default: none, and none can be issued.
+	PublicPrefix string `json:"public_prefix,omitempty"`
+
+	// RetiredPublicPrefixes still verify.
+	RetiredPublicPrefixes []string `json:"retired_public_prefixes,omitempty"`
+
+	// DefaultTTL is the life of a key that is issued without one. Default: 0, such a key does not expire.
+	DefaultTTL Duration `json:"default_ttl,omitempty"`
+
+	// MaxTTL is the longest life that may be asked for, at most 10 years. Default: `8760h`.
+	MaxTTL Duration `json:"max_ttl,omitempty"`
+
+	// Cache says how long verdicts are believed.
+	Cache *Cache `json:"cache,omitempty"`
+
+	settings settings
+	storage  certmagic.Storage // where a generated secret is kept
+	logger   *zap.Logger
+
+	mu      sync.Mutex // guards what follows, and settings.secrets while they are being resolved
+	ready   bool       // settings.secrets and settings.key are there
+	holding bool       // a use of the node in the pool is ours
+	ended   bool
+
+	node atomic.Pointer[node] // the node that is held
+}
+
+// Cache is the configuration of the cache of verdicts.
+type Cache struct {
+	// Off looks every credential up for every request.
+	Off bool `json:"off,omitempty"`
+
+	// TTL is the life of a good verdict. Default: `60s`.
+	TTL Duration `json:"ttl,omitempty"`
+
+	// TTLConnected is the same while every change is known to arrive. Default: `10m`, or TTL if that is longer.
+	TTLConnected Duration `json:"ttl_connected,omitempty"`
+
+	// NegativeTTL is the life of any other verdict. 0: none is kept. Default: `5s`.
+	NegativeTTL *Duration `json:"negative_ttl,omitempty"`
+
+	// StaleIfError is for how long after its life a good verdict serves while the storage fails. 0: not at all.
+	// Default: `5m`.
+	StaleIfError *Duration `json:"stale_if_error,omitempty"`
+
+	// MaxSize bounds the memory of the cache, in bytes, at least 4 MiB. Default: 100 MiB.
+	MaxSize int64 `json:"max_size,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "talos", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision expands placeholders and checks the settings. It opens and creates nothing.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	a.storage = ctx.Storage()
+	if err := a.expand(); err != nil {
+		return err
+	}
+	var err error
+	if a.settings, err = a.resolve(); err != nil {
+		return err
+	}
+	if err := ctx.GetMetricsRegistry().Register(collector{a}); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	return nil
+}
+
+// Start opens the node, or joins the one that the configuration before this one opened under the same settings. A node
+// whose secrets are not those that its stored keys were made with does not start.
+//
+// Caddy starts apps in any order, so requests may come before; each then takes a use of the node by itself.
+func (a *App) Start() error {
+	n, err := a.acquire()
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.holding || a.ended {
+		return errors.Join(a.release(), errors.New("the app has been started or ended before"))
+	}
+	a.holding = true
+	a.node.Store(n)
+	return nil
+}
+
+// Stop does nothing: requests may be on their way until Cleanup, and after it.
+func (*App) Stop() error { return nil }
+
+// Cleanup gives back the use of the node that Start took, if it did. The last one to do so waits for look-ups in
+// flight.
+func (a *App) Cleanup() error {
+	a.mu.Lock()
+	held := a.holding
+	a.holding, a.ended = false, true
+	a.node.Store(nil)
+	a.mu.Unlock()
+	if !held {
+		return nil
+	}
+	return a.release()
+}
+
+// acquire takes a use of the node, which it opens if need be. The caller gives it back by release.
+func (a *App) acquire() (*node, error) {
+	s, err := a.complete()
+	if err != nil {
+		return nil, err
+	}
+	return acquireNode(s)
+}
+
+func (a *App) release() error { return releaseNode(a.settings.key) }
+
+// complete returns the settings with the secrets, which are generated or fetched if they were not given.
+func (a *App) complete() (*settings, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.ready {
+		if len(a.settings.secrets) == 0 {
+			ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+			defer cancel()
+			secret, err := keptSecret(ctx, a.storage, a.logger)
+			if err != nil {
+				return nil, core.WrapError(core.Unavailable, "the HMAC secret cannot be read", err)
+			}
+			a.settings.secrets = []string{secret}
+		}
+		if err := a.settings.seal(); err != nil {
+			return nil, err
+		}
+		a.ready = true
+	}
+	return &a.settings, nil
+}
+
+// verify says what is known about the key behind a credential, in the network of the request. It may be called at any
+// time, also when the configuration has been replaced: a request that finds its node closed opens it again, or joins
+// the use that others have of it, for as long as the call takes.
+func (a *App) verify(r *http.Request, cred string) (verify.Result, error) {
+	if n := a.node.Load(); n != nil {
+		result, err := n.verifier.Verify(r.Context(), n.network, cred, verify.Use)
+		if err == nil || !errors.Is(err, verify.ErrClosed) {
+			return result, err
+		}
+	}
+	ctx := r.Context()
+	return with(a, func(n *node) (verify.Result, error) {
+		return n.verifier.Verify(ctx, n.network, cred, verify.Use)
+	})
+}
+
+// with runs f with the node, which stays open until f returns. A node that cannot be had is [core.Unavailable].
+func with[T any](a *App, f func(*node) (T, error)) (result T, err error) {
+	n, err := a.acquire()
+	if err != nil {
+		return result, core.WrapError(core.Unavailable, "the node is not open", err)
+	}
+	defer func() {
+		if err := a.release(); err != nil {
+			a.logger.Error("closing the node", zap.Error(err))
+		}
+	}()
+	return f(n)
+}
+
+// Interface guards.
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

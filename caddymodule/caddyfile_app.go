@@ -1,0 +1,273 @@
+package caddymodule
+
+import (
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/dustin/go-humanize"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// parseApp reads the global option.
+func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		d.Next()
+		return nil, d.Err("the talos option stands twice; put everything into one block")
+	}
+	a := new(App)
+	if err := a.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "talos", Value: caddyconfig.JSON(a, nil)}, nil
+}
+
+// UnmarshalCaddyfile reads the app's options:
+//
+//	talos {
+//		issuer        <uri>
+//		storage       <dsn>
+//		hmac_secret   <secret> [<retired>...]
+//		key_prefix    <prefix> [<retired>...]
+//		public_prefix <prefix> [<retired>...]
+//		default_ttl   <duration>
+//		max_ttl       <duration>
+//		cache         off
+//		cache {
+//			ttl            <duration>
+//			ttl_connected  <duration>
+//			negative_ttl   <duration>
+//			stale_if_error <duration>
+//			max_size       <size>
+//		}
+//	}
+//
+// Each option stands at most once. Values without placeholders are checked here, so that an error names its line.
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the option's own name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	seen := once{}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if err := seen.add(d, option); err != nil {
+			return err
+		}
+		var err error
+		switch option {
+		case "issuer":
+			err = oneValue(d, &a.Issuer)
+		case "storage":
+			err = oneValue(d, &a.Storage)
+		case "hmac_secret":
+			err = currentAndRetired(d, &a.HMACSecret, &a.RetiredHMACSecrets)
+		case "key_prefix":
+			err = currentAndRetired(d, &a.KeyPrefix, &a.RetiredKeyPrefixes)
+		case "public_prefix":
+			err = currentAndRetired(d, &a.PublicPrefix, &a.RetiredPublicPrefixes)
+		case "default_ttl":
+			err = durationValue(d, &a.DefaultTTL)
+		case "max_ttl":
+			if err = durationValue(d, &a.MaxTTL); err == nil && a.MaxTTL == 0 {
+				err = d.Err("max_ttl: must not be 0")
+			}
+		case "cache":
+			a.Cache = new(Cache)
+			err = a.Cache.unmarshalCaddyfile(d)
+		default:
+			err = unknownOption(d)
+		}
+		if err == nil {
+			err = a.checkLiteral(d, false)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return a.checkLiteral(d, true)
+}
+
+// checkLiteral checks what has been read so far, with everything that holds a placeholder left out. complete says that
+// nothing follows.
+func (a *App) checkLiteral(d *caddyfile.Dispenser, complete bool) error {
+	literal := App{
+		Issuer: withoutPlaceholder(a.Issuer), Storage: withoutPlaceholder(a.Storage),
+		HMACSecret: withoutPlaceholder(a.HMACSecret), RetiredHMACSecrets: literals(a.RetiredHMACSecrets),
+		KeyPrefix: withoutPlaceholder(a.KeyPrefix), RetiredKeyPrefixes: literals(a.RetiredKeyPrefixes),
+		PublicPrefix: withoutPlaceholder(a.PublicPrefix), RetiredPublicPrefixes: literals(a.RetiredPublicPrefixes),
+		DefaultTTL: a.DefaultTTL, MaxTTL: a.MaxTTL, Cache: a.Cache,
+	}
+	if literal.Storage == "" {
+		literal.Storage = "sqlite:///unchecked"
+	}
+	if literal.HMACSecret == "" {
+		literal.RetiredHMACSecrets = nil
+	}
+	if literal.PublicPrefix == "" {
+		literal.RetiredPublicPrefixes = nil
+	}
+	if literal.MaxTTL == 0 && !complete {
+		literal.MaxTTL = Duration(core.MaxTTL) // a lower one may follow
+	}
+	if _, err := literal.resolve(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+func withoutPlaceholder(s string) string {
+	if strings.Contains(s, "{") {
+		return ""
+	}
+	return s
+}
+
+func literals(list []string) []string {
+	var kept []string
+	for _, s := range list {
+		if s = withoutPlaceholder(s); s != "" {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+// unmarshalCaddyfile reads the `cache` option.
+func (c *Cache) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		if d.Val() != "off" {
+			return d.Errf("cache: want `off` or a block, not %q", d.Val())
+		}
+		c.Off = true
+		if d.NextArg() {
+			return d.ArgErr()
+		}
+	}
+	seen := once{}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if c.Off {
+			return d.Err("cache: off takes no block")
+		}
+		if err := seen.add(d, option); err != nil {
+			return err
+		}
+		var err error
+		switch option {
+		case "ttl":
+			if err = durationValue(d, &c.TTL); err == nil && c.TTL == 0 {
+				err = d.Err("ttl: must not be 0; `cache off` keeps nothing")
+			}
+		case "ttl_connected":
+			if err = durationValue(d, &c.TTLConnected); err == nil && c.TTLConnected == 0 {
+				err = d.Err("ttl_connected: must not be 0")
+			}
+		case "negative_ttl":
+			c.NegativeTTL = new(Duration)
+			err = durationValue(d, c.NegativeTTL)
+		case "stale_if_error":
+			c.StaleIfError = new(Duration)
+			err = durationValue(d, c.StaleIfError)
+		case "max_size":
+			c.MaxSize, err = sizeValue(d)
+		default:
+			err = unknownOption(d)
+		}
+		if err != nil {
+			return err
+		}
+		alone := *c
+		alone.TTLConnected = 0 // is compared with ttl, which may follow
+		if err := alone.check(); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	return nil
+}
+
+// once refuses options that stand twice.
+type once map[string]bool
+
+func (o once) add(d *caddyfile.Dispenser, option string) error {
+	if o[option] {
+		return d.Errf("option %s stands twice", option)
+	}
+	o[option] = true
+	return nil
+}
+
+func unknownOption(d *caddyfile.Dispenser) error {
+	return d.Errf("unknown option %q", d.Val())
+}
+
+// noBlock refuses a block behind an option that takes none.
+func noBlock(d *caddyfile.Dispenser) error {
+	if nesting := d.Nesting(); d.NextBlock(nesting) {
+		return d.Errf("unexpected block, with %q in it", d.Val())
+	}
+	return nil
+}
+
+// oneValue reads the single value of an option.
+func oneValue(d *caddyfile.Dispenser, value *string) error {
+	option := d.Val()
+	if !d.AllArgs(value) {
+		return d.ArgErr()
+	}
+	if *value == "" {
+		return d.Errf("%s: the value is empty", option)
+	}
+	return noBlock(d)
+}
+
+// currentAndRetired reads the value of an option and the ones that were its value before.
+func currentAndRetired(d *caddyfile.Dispenser, current *string, retired *[]string) error {
+	option := d.Val()
+	values := d.RemainingArgs()
+	if len(values) == 0 {
+		return d.ArgErr()
+	}
+	for _, v := range values {
+		if v == "" {
+			return d.Errf("%s: a value is empty", option)
+		}
+	}
+	*current = values[0]
+	if len(values) > 1 {
+		*retired = values[1:]
+	}
+	return noBlock(d)
+}
+
+func durationValue(d *caddyfile.Dispenser, value *Duration) error {
+	option := d.Val()
+	var text string
+	if err := oneValue(d, &text); err != nil {
+		return err
+	}
+	parsed, err := core.ParseDuration(text)
+	if err != nil {
+		return d.Errf("%s: %q: %w", option, text, err)
+	}
+	*value = Duration(parsed)
+	return nil
+}
+
+func sizeValue(d *caddyfile.Dispenser) (int64, error) {
+	option := d.Val()
+	var text string
+	if err := oneValue(d, &text); err != nil {
+		return 0, err
+	}
+	size, err := humanize.ParseBytes(text)
+	if err != nil || size > 1<<50 {
+		return 0, d.Errf("%s: %q is not a size such as 100MiB", option, text)
+	}
+	return int64(size), nil
+}
+
+// Interface guard.
+var _ caddyfile.Unmarshaler = (*App)(nil)

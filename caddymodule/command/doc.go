@@ -1,0 +1,21 @@
+// Package command is the command line: a tree of cobra commands that Caddy's own command hangs in.
+//
+// Importing the package adds one command, talos, to any Caddy that is built with the module: `caddy talos serve`,
+// `caddy talos keys …`. Our own binary is called talos already; it calls [RegisterTopLevel], and has the same tree
+// one level higher: `talos serve`, `talos keys …`.
+//
+// # serve
+//
+// serve reads settings from the environment, writes the Caddyfile that they stand for, and runs it. There is no second
+// way to configure a server: whatever serve does, `talos serve --print-config` shows as a Caddyfile. Secrets and
+// connection strings stay in the environment; the text only names the variables.
+//
+// # keys
+//
+// The keys commands are a client of the API and know nothing of the server. What they print follows one rule: the
+// answer goes to standard output, and everything that is meant for a human only (hints, errors) to standard error.
+// With a format other than table, standard output is the server's answer and nothing else. A credential is never part
+// of an error.
+//
+// The package imports no other part of caddymodule, so that caddymodule can import it.
+package command

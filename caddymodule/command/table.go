@@ -1,0 +1,74 @@
+package command
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+)
+
+// field is a line of a table of one thing: its name and its value.
+type field struct{ name, value string }
+
+// printFields prints the fields that have a value, one a line.
+func printFields(w io.Writer, fields ...field) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, f := range fields {
+		if f.value != "" {
+			if _, err := fmt.Fprintf(t, "%s\t%s\n", f.name, printable(f.value)); err != nil {
+				return err
+			}
+		}
+	}
+	return t.Flush()
+}
+
+// printRows prints a table of several things. An empty cell reads "-".
+func printRows(w io.Writer, head []string, rows [][]string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range append([][]string{head}, rows...) {
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			if cells[i] = printable(cell); cell == "" {
+				cells[i] = "-"
+			}
+		}
+		if _, err := fmt.Fprintln(t, strings.Join(cells, "\t")); err != nil {
+			return err
+		}
+	}
+	return t.Flush()
+}
+
+// printable makes text safe for a terminal: a name that somebody chose must not move the cursor, change colours or
+// begin a line of its own.
+func printable(s string) string {
+	safe := func(r rune) bool { return unicode.IsPrint(r) && r != unicode.ReplacementChar }
+	if strings.IndexFunc(s, func(r rune) bool { return !safe(r) }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if safe(r) {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+// expiry prints when something ends: the zero time means never.
+func expiry(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// word makes a word for people of a value of an enum: KEY_STATUS_ACTIVE is active.
+func word(value, prefix string) string {
+	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(value, prefix)), "_", " ")
+}

@@ -1,0 +1,70 @@
+package caddymodule
+
+import "sync/atomic"
+
+// decision is what a gate did with a request, as the metric names it.
+type decision uint8
+
+// The decisions of a gate.
+const (
+	decisionAdmitted    decision = iota // a good credential
+	decisionPassed                      // none, at a gate that is optional
+	decisionRefused                     // 400, 401 or 403
+	decisionUnavailable                 // 503: nothing could say
+	decisions
+)
+
+// reason is why a gate decided so, as the metric names it. It is for the operator: the answer to a client tells less.
+type reason uint8
+
+// The reasons of a decision.
+const (
+	reasonOK           reason = iota
+	reasonNoCredential        // none where one is needed or may be
+	reasonAmbiguous           // more than one
+	reasonMalformed           // nothing that could be a credential
+	reasonInvalid             // unknown, forged or of another network
+	reasonRevoked
+	reasonExpired
+	reasonScope
+	reasonVisibility
+	reasonIP
+	reasonUnavailable
+	reasons
+)
+
+var decisionNames = [decisions]string{"admitted", "passed", "refused", "unavailable"}
+
+var reasonNames = [reasons]string{
+	"ok", "no_credential", "ambiguous", "malformed", "invalid", "revoked", "expired", "scope", "visibility", "ip",
+	"unavailable",
+}
+
+// decisionCounts counts the decisions of all gates of the process, whatever configuration they are of. Each counter has
+// a cache line of its own.
+var decisionCounts [decisions][reasons]struct {
+	atomic.Uint64
+	_ [56]byte
+}
+
+// expectedReason says whether a pair can occur. Such a pair is shown from the beginning, with zero, so that a rate over
+// it is right from the first decision on.
+func expectedReason(d decision, r reason) bool {
+	switch d {
+	case decisionAdmitted:
+		return r == reasonOK
+	case decisionPassed:
+		return r == reasonNoCredential
+	case decisionUnavailable:
+		return r == reasonUnavailable
+	default:
+		return r != reasonOK && r != reasonUnavailable
+	}
+}
+
+// countDecision counts one decision of a gate.
+func (*App) countDecision(d decision, r reason) {
+	if d < decisions && r < reasons {
+		decisionCounts[d][r].Add(1)
+	}
+}

@@ -1,0 +1,21 @@
+// Package caddymodule puts Talos Edge into Caddy. It is the only package tree of the project that imports Caddy.
+//
+// # Modules
+//
+//   - The app `talos` ([App]) is one node: its storage, its secrets and its cache of verdicts.
+//   - `talos_gate` ([Gate]) decides whether the credential on a request is good, and tells the app behind it who calls.
+//   - `talos_admin` ([Admin]) is the private surface, on which keys are managed.
+//   - `talos_public` ([Public]) is what anyone may call: a holder revokes a key by showing it.
+//
+// Each has a Caddyfile form (the caddyfile*.go files state the grammar) and the same in JSON. README.md is the manual.
+//
+// # Reloads
+//
+// Caddy runs an old and a new configuration side by side for a while, and cleans the old one up while its last
+// requests are still on their way. So nothing here belongs to a configuration: stores and nodes live in pools
+// ([caddy.UsagePool]) under the settings that make them what they are. A configuration holds a use of its node from
+// Start to Cleanup; a request that finds its node closed takes a use of its own for as long as it needs it. A reload
+// that does not change the settings of a node keeps the node, and with it the cache.
+//
+// Provision and Validate only read: `caddy validate` opens and creates nothing.
+package caddymodule

@@ -1,0 +1,337 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/policy"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+// Gate lets a request pass if it has one good API key, and tells the app behind it whose key it is. Any other request
+// ends here: 401 without a good key, 400 with more than one, 403 for a key that may not do this, and 503 when nothing
+// can say.
+//
+// The headers that carry the identity are the gate's own word: whatever a client sends under their prefix, in any
+// spelling, is taken off every request that comes here, whether it passes or not. So is the credential, unless
+// KeepCredential says otherwise.
+//
+// Text values may hold placeholders, which are expanded once, when the configuration is loaded.
+type Gate struct {
+	// From are the places where a credential may stand. A request with more than one credential, in whatever places,
+	// is refused. Default: the header `Authorization` with the scheme `Bearer`.
+	From []Source `json:"from,omitempty"`
+
+	// Scopes that a key must hold, all of them.
+	Scopes []string `json:"scopes,omitempty"`
+
+	// AnyScope are scopes of which a key must hold at least one.
+	AnyScope []string `json:"any_scope,omitempty"`
+
+	// Visibility of the keys that are taken: `secret`, `public` or `any`. Default: `secret`.
+	Visibility string `json:"visibility,omitempty"`
+
+	// Optional lets a request without any credential pass, without an identity. A bad credential is still refused.
+	Optional bool `json:"optional,omitempty"`
+
+	// KeepCredential leaves the credential on the request that the app sees.
+	KeepCredential bool `json:"keep_credential,omitempty"`
+
+	// Identity is the prefix of the headers that tell the app who calls: Key-Id, Actor, Scopes, Network and Metadata.
+	// It ends in a hyphen. `off` sets none; headers under the default prefix are still taken off. Default: `X-Talos-`.
+	Identity string `json:"identity,omitempty"`
+
+	// Realm is named in the WWW-Authenticate header of refusals. Default: `api`.
+	Realm string `json:"realm,omitempty"`
+
+	app        authority
+	rules      policy.Rules
+	hiding     *hiding
+	names      []string // of the identity headers, in the order of identityNames; none if they are off
+	unshared   uint16   // the sources whose presence a shared cache does not understand
+	vary       string   // the headers that the answer depends on
+	denials    [reasons]denial
+	logger     *zap.Logger
+	rareLogger *zap.Logger // for what would otherwise be said once a request
+}
+
+// authority is what a gate needs of the [App].
+type authority interface {
+	// verify says what is known about the key behind a credential. An error means that nothing can be said.
+	verify(r *http.Request, cred string) (verify.Result, error)
+
+	// countDecision counts one decision in the metrics.
+	countDecision(d decision, r reason)
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Gate) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.talos_gate", New: func() caddy.Module { return new(Gate) }}
+}
+
+// Provision expands placeholders, checks the options and finds the app.
+func (g *Gate) Provision(ctx caddy.Context) error {
+	app, err := appOf(ctx)
+	if err != nil {
+		return err
+	}
+	return g.setUp(app, ctx.Logger())
+}
+
+// setUp makes of the options what a request needs.
+func (g *Gate) setUp(app authority, logger *zap.Logger) error {
+	g.app, g.logger = app, logger
+	g.rareLogger = logger.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(c, 10*time.Second, 1, 0)
+	}))
+	if err := g.expand(); err != nil {
+		return err
+	}
+	return g.resolve()
+}
+
+// resolve checks the options, whose placeholders are expanded, and prepares for requests.
+func (g *Gate) resolve() error {
+	if err := g.resolveSources(); err != nil {
+		return fmt.Errorf("from: %w", err)
+	}
+	if err := g.resolveRules(); err != nil {
+		return err
+	}
+	if err := g.resolveIdentity(); err != nil {
+		return fmt.Errorf("identity: %w", err)
+	}
+	if g.Realm == "" {
+		g.Realm = "api"
+	}
+	if err := checkRealm(g.Realm); err != nil {
+		return fmt.Errorf("realm: %w", err)
+	}
+	g.denials = g.makeDenials()
+	return nil
+}
+
+// expand replaces the placeholders of the options. One that is unknown or empty is an error: a rule that vanished
+// would open the gate.
+func (g *Gate) expand() error {
+	repl := caddy.NewReplacer()
+	fields := []*string{&g.Visibility, &g.Identity, &g.Realm}
+	for i := range g.From {
+		fields = append(fields, &g.From[i].Header, &g.From[i].Scheme, &g.From[i].Query, &g.From[i].Cookie)
+	}
+	for _, list := range [][]string{g.Scopes, g.AnyScope} {
+		for i := range list {
+			fields = append(fields, &list[i])
+		}
+	}
+	for _, field := range fields {
+		expanded, err := repl.ReplaceOrErr(*field, true, true)
+		if err != nil {
+			return fmt.Errorf("expanding %q: %w", *field, err)
+		}
+		*field = expanded
+	}
+	return nil
+}
+
+func (g *Gate) resolveSources() error {
+	if len(g.From) == 0 {
+		g.From = []Source{{Header: "Authorization", Scheme: "Bearer"}}
+	}
+	if len(g.From) > maxSources {
+		return fmt.Errorf("there are %d places; the most is %d", len(g.From), maxSources)
+	}
+	var vary []string
+	for i := range g.From {
+		s := &g.From[i]
+		if err := s.normalize(); err != nil {
+			return err
+		}
+		for j := range i {
+			if s.conflicts(&g.From[j]) {
+				return fmt.Errorf("%s is read twice", s)
+			}
+		}
+		name := s.Header
+		if s.Cookie != "" {
+			name = "Cookie"
+		}
+		if name != "" && !slices.Contains(vary, name) {
+			vary = append(vary, name)
+		}
+		// Shared caches know what Authorization means (RFC 9111, section 3.5), and nothing else.
+		if name != "Authorization" {
+			g.unshared |= 1 << i
+		}
+	}
+	g.vary = strings.Join(vary, ", ")
+	return nil
+}
+
+func (g *Gate) resolveRules() error {
+	g.rules = policy.Rules{Scopes: g.Scopes, AnyScope: g.AnyScope}
+	for _, list := range [][]string{g.Scopes, g.AnyScope} {
+		for _, scope := range list {
+			if !core.ValidScope(scope) {
+				return fmt.Errorf("scopes: %q is not a scope (RFC 6749, section 3.3)", scope)
+			}
+		}
+	}
+	switch g.Visibility {
+	case "", "secret":
+		g.rules.Visibility = policy.Secret
+	case "public":
+		g.rules.Visibility = policy.Public
+	case "any":
+		g.rules.Visibility = policy.Any
+	default:
+		return fmt.Errorf("visibility: %q is none of secret, public and any", g.Visibility)
+	}
+	return nil
+}
+
+func (g *Gate) resolveIdentity() error {
+	prefix := g.Identity
+	if prefix == "" || prefix == identityOff {
+		prefix = defaultIdentity
+	}
+	var err error
+	if g.hiding, err = newHiding(prefix, g.From); err != nil {
+		return err
+	}
+	if g.Identity != identityOff {
+		for _, name := range identityNames {
+			g.names = append(g.names, g.hiding.prefix+name)
+		}
+	}
+	return nil
+}
+
+// ServeHTTP decides about one request. What a client could forge is taken off before the decision.
+func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	shown := extract(g.From, r)
+	g.hiding.strip(r)
+	if !g.KeepCredential {
+		takeOff(g.From, shown.where, r)
+	}
+	vars, ok := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	if !ok {
+		return caddyhttp.Error(http.StatusInternalServerError, errors.New("talos_gate: a request without variables"))
+	}
+	if earlier, ok := vars[passageVar].(*passage); ok {
+		return g.serveAgain(w, r, next, earlier, shown.where)
+	}
+	d := g.decide(r, &shown)
+	switch {
+	case d.reason == reasonOK:
+		g.app.countDecision(decisionAdmitted, reasonOK)
+		w = g.admit(w, r, vars, &d, shown.where&g.unshared != 0)
+	case d.reason == reasonNoCredential && g.Optional:
+		g.app.countDecision(decisionPassed, reasonNoCredential)
+		g.addVary(w.Header(), nil)
+	default:
+		d.where = shown.where
+		return g.deny(w, r, &d)
+	}
+	return finish(w, next.ServeHTTP(w, r))
+}
+
+// serveAgain is a second gate on the way of a request. It judges the verdict of the first by its own rules: it looks
+// for no credential, and an admission is not counted again.
+func (g *Gate) serveAgain(
+	w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, earlier *passage, where uint16,
+) error {
+	d := g.judge(earlier.verdict, earlier.now, r)
+	if d.reason != reasonOK {
+		d.where = where
+		return g.deny(w, r, &d)
+	}
+	g.admitAgain(w, r, earlier)
+	return next.ServeHTTP(w, r)
+}
+
+// decided is what came of a request at a gate.
+type decided struct {
+	verdict *core.Verdict // nil if it did not come to one
+	now     time.Time
+	reason  reason
+	where   uint16 // the sources that have a credential
+	early   bool   // the client's address cannot be believed yet
+	err     error  // why nothing can be said
+}
+
+// decide goes from what a request shows to a decision.
+func (g *Gate) decide(r *http.Request, shown *presented) decided {
+	if why := shown.reason(); why != reasonOK {
+		return decided{reason: why}
+	}
+	result, err := g.app.verify(r, shown.credential)
+	if err != nil {
+		return decided{reason: reasonUnavailable, err: err}
+	}
+	return g.judge(result.Verdict, result.Now, r)
+}
+
+// judge applies the gate's rules to a verdict.
+func (g *Gate) judge(v *core.Verdict, now time.Time, r *http.Request) decided {
+	d := decided{verdict: v, now: now}
+	request := policy.Request{Now: now}
+	if v != nil && len(v.AllowedCIDRs) > 0 {
+		request.Client = clientOf(r)
+		// In QUIC's 0-RTT the address has not been proved (RFC 8470); Caddy's own address matchers do the same.
+		d.early = v.Code == core.CodeValid && r.TLS != nil && !r.TLS.HandshakeComplete
+	}
+	if d.reason = reasonOf(policy.Judge(v, request, &g.rules)); d.early {
+		d.reason = reasonIP
+	}
+	return d
+}
+
+// reasonOf is the reason for a policy's code. A code that this build does not know is "cannot say".
+func reasonOf(code core.Code) reason {
+	switch code {
+	case core.CodeValid:
+		return reasonOK
+	case core.CodeNotFound, core.CodeSignatureInvalid:
+		return reasonInvalid
+	case core.CodeInvalidFormat:
+		return reasonMalformed
+	case core.CodeRevoked:
+		return reasonRevoked
+	case core.CodeExpired:
+		return reasonExpired
+	case core.CodeScopeMissing:
+		return reasonScope
+	case core.CodeVisibilityDenied:
+		return reasonVisibility
+	case core.CodeIPNotAllowed:
+		return reasonIP
+	case core.CodeInternal:
+		return reasonUnavailable
+	default:
+		return reasonUnavailable
+	}
+}
+
+// gone says whether the client went away before there was an answer.
+func gone(r *http.Request) bool {
+	return errors.Is(r.Context().Err(), context.Canceled)
+}
+
+// Interface guards.
+var (
+	_ caddy.Provisioner           = (*Gate)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Gate)(nil)
+	_ authority                   = (*App)(nil)
+)

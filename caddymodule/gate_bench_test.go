@@ -1,0 +1,188 @@
+package caddymodule
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/verify"
+	"github.com/talos-edge/talos-edge/storage"
+)
+
+// benchGate is a gate over a node with a number of keys, all of them in the cache.
+func benchGate(b *testing.B, keys int) (gate *Gate, secrets []string) {
+	b.Helper()
+	ctx := b.Context()
+	store, err := storage.Open(ctx, "sqlite://"+b.TempDir()+"/talos.db", storage.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = store.Close() })
+	keyring, err := credential.NewKeyring(testSecret)
+	if err != nil {
+		b.Fatal(err)
+	}
+	engine, err := core.NewEngine(core.EngineConfig{Keyring: keyring}, store)
+	if err != nil {
+		b.Fatal(err)
+	}
+	verifier, err := verify.New(verify.Config{}, engine)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(verifier.Close)
+	app := &App{}
+	app.node.Store(&node{engine: engine, verifier: verifier})
+	gate = &Gate{Scopes: []string{"orders:read"}}
+	if err := gate.setUp(app, zap.NewNop()); err != nil {
+		b.Fatal(err)
+	}
+	issued := make(chan string, keys)
+	work := make(chan int)
+	for range 64 {
+		go func() {
+			for i := range work {
+				_, secret, err := engine.Issue(ctx, core.IssueRequest{
+					Name: "a key", ActorID: "actor-" + strconv.Itoa(i), Scopes: []string{"orders:read", "orders:write"},
+				})
+				if err != nil {
+					b.Error(err)
+				}
+				issued <- secret
+			}
+		}()
+	}
+	for i := range keys {
+		work <- i
+	}
+	close(work)
+	for range keys {
+		secrets = append(secrets, <-issued)
+	}
+	for range 2 {
+		for _, secret := range secrets {
+			if _, err := verifier.Verify(ctx, core.NetworkID{}, secret, verify.Use); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	return gate, secrets
+}
+
+// benchRequest is a request as a browser's or a library's, with ten headers, in a context like Caddy's.
+func benchRequest(b *testing.B, secret string) *http.Request {
+	b.Helper()
+	r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "http://api.example.com/orders?page=2&sort=asc", nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r.RequestURI = r.URL.RequestURI()
+	for name, value := range map[string]string{
+		"Accept": "application/json", "Accept-Encoding": "gzip, br", "Accept-Language": "en", "Authorization": "Bearer " + secret,
+		"Content-Type": "application/json", "Origin": "https://app.example.com", "Referer": "https://app.example.com/orders",
+		"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)", "X-Forwarded-For": "203.0.113.9", "X-Request-Id": "4bf92f3577b34da6",
+	} {
+		r.Header[name] = []string{value}
+	}
+	ctx := context.WithValue(r.Context(), caddy.ReplacerCtxKey, caddy.NewReplacer())
+	ctx = context.WithValue(ctx, caddyhttp.ServerCtxKey, &caddyhttp.Server{})
+	ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, benchVars())
+	ctx = context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, http.Request{})
+	return r.WithContext(ctx)
+}
+
+func benchVars() map[string]any {
+	return map[string]any{caddyhttp.ClientIPVarKey: "203.0.113.9", caddyhttp.TrustedProxyVarKey: false, "start_time": 0}
+}
+
+// BenchmarkDecision is the hot decision in process: extract, hash, cache, position, policy.
+func BenchmarkDecision(b *testing.B) {
+	for _, keys := range []int{1, 10_000} {
+		gate, lines := benchGate(b, keys)
+		for i := range lines {
+			lines[i] = "Bearer " + lines[i]
+		}
+		decide := func(b *testing.B, r *http.Request, i int) {
+			b.Helper()
+			r.Header["Authorization"][0] = lines[i]
+			shown := extract(gate.From, r)
+			if d := gate.decide(r, &shown); d.reason != reasonOK {
+				b.Errorf("reason %s", reasonNames[d.reason])
+			}
+		}
+		b.Run(strconv.Itoa(keys)+"keys", func(b *testing.B) {
+			b.ReportAllocs()
+			r, i := benchRequest(b, ""), 0
+			for b.Loop() {
+				decide(b, r, i)
+				if i++; i == len(lines) {
+					i = 0
+				}
+			}
+		})
+		b.Run(strconv.Itoa(keys)+"keys/parallel", func(b *testing.B) {
+			b.ReportAllocs()
+			var start atomic.Int64
+			b.RunParallel(func(pb *testing.PB) {
+				r, i := benchRequest(b, ""), int(start.Add(7919))%len(lines)
+				for pb.Next() {
+					decide(b, r, i)
+					if i++; i == len(lines) {
+						i = 0
+					}
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkServeHTTP is a request's whole way through the gate, with the identity headers and the placeholders. What a
+// request brings with it is made anew each time, off the clock of the difference: see the "request" line.
+func BenchmarkServeHTTP(b *testing.B) {
+	gate, secrets := benchGate(b, 1)
+	next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+	template := benchRequest(b, secrets[0])
+	w := newHeaderRecorder()
+	fresh := func(header http.Header) *http.Request {
+		clear(header)
+		for name, values := range template.Header {
+			header[name] = values
+		}
+		clear(w.header)
+		ctx := template.Context()
+		if vars, ok := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
+			delete(vars, passageVar)
+		}
+		ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
+		r := template.WithContext(ctx)
+		r.Header = header
+		return r
+	}
+	b.Run("request", func(b *testing.B) {
+		b.ReportAllocs()
+		header := make(http.Header, 16)
+		for b.Loop() {
+			_ = fresh(header)
+		}
+	})
+	b.Run("gate", func(b *testing.B) {
+		b.ReportAllocs()
+		header := make(http.Header, 16)
+		for b.Loop() {
+			if err := gate.ServeHTTP(w, fresh(header), next); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if header.Get("X-Talos-Key-Id") == "" {
+			b.Fatal("not admitted")
+		}
+	})
+}

@@ -1,0 +1,380 @@
+package caddymodule
+
+import (
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// gatedProxy is a site with one gate in front of the app.
+func gatedProxy(options ...string) string {
+	return "talos_gate {\n" + strings.Join(options, "\n") + "\n}\nreverse_proxy BACKEND"
+}
+
+func TestGate_AdmitsAGoodKeyAndTellsTheAppWhose(t *testing.T) {
+	e := startEdge(t, edgeConfig{})
+	id, secret := e.issue(core.IssueRequest{
+		ActorID: "zoë, \n%", Scopes: []string{"orders:read", "b"}, Metadata: []byte(`{"plan":"pro"}`),
+	})
+	for range 2 { // a miss, then a hit
+		got := e.get("/a?b=c", "Authorization", "Bearer "+secret)
+		if got.status != http.StatusOK {
+			t.Fatalf("status %d: %s", got.status, got.body)
+		}
+		s := got.seen(t)
+		for name, want := range map[string]string{
+			"X-Talos-Key-Id":   id,
+			"X-Talos-Actor":    "zo%C3%AB%2C %0A%25",
+			"X-Talos-Scopes":   "orders:read b",
+			"X-Talos-Network":  "00000000-0000-0000-0000-000000000000",
+			"X-Talos-Metadata": base64.RawURLEncoding.EncodeToString([]byte(`{"plan":"pro"}`)),
+		} {
+			if !slices.Equal(s.Header[name], []string{want}) {
+				t.Errorf("%s is %q, want %q", name, s.Header[name], want)
+			}
+		}
+		if _, ok := s.Header["Authorization"]; ok {
+			t.Error("the app was sent the credential")
+		}
+		if s.URI != "/a?b=c" {
+			t.Errorf("URI %q", s.URI)
+		}
+		if got.header.Get("Vary") != "Authorization" || got.header.Get("Cache-Control") != "" {
+			t.Errorf("headers %v", got.header)
+		}
+	}
+}
+
+func TestGate_RefusesWithAnAnswerThatSaysNoMoreThanItMay(t *testing.T) {
+	e := startEdge(t, edgeConfig{
+		Talos: "public_prefix acme_pub",
+		Site: `
+			route /scoped/* {
+				talos_gate {
+					scopes orders:read orders:write
+				}
+				reverse_proxy BACKEND
+			}
+			route /any/* {
+				talos_gate {
+					any_scope admin ops
+					realm "the shop"
+				}
+				reverse_proxy BACKEND
+			}
+			route /token/* {
+				talos_gate {
+					from header Authorization Token
+				}
+				reverse_proxy BACKEND
+			}
+			route /public/* {
+				talos_gate {
+					visibility public
+				}
+				reverse_proxy BACKEND
+			}
+			route {
+				talos_gate
+				reverse_proxy BACKEND
+			}`,
+	})
+	_, plain := e.issue(core.IssueRequest{Scopes: []string{"orders:read"}})
+	_, wild := e.issue(core.IssueRequest{Scopes: []string{"orders:*"}})
+	_, ops := e.issue(core.IssueRequest{Scopes: []string{"ops"}})
+	_, far := e.issue(core.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
+	_, near := e.issue(core.IssueRequest{AllowedCIDRs: cidrs(t, "127.0.0.0/8")})
+	_, public := e.issue(core.IssueRequest{Visibility: core.VisibilityPublic})
+	revokedID, revoked := e.issue(core.IssueRequest{})
+	e.revoke(revokedID)
+	expired := e.store(core.Key{ExpireTime: time.Now().Add(-time.Minute)})
+	forged := plain[:len(plain)-4] + "1111"
+
+	const (
+		ask     = `Bearer realm="api"`
+		invalid = `Bearer realm="api", error="invalid_token"`
+		several = `Bearer realm="api", error="invalid_request"`
+	)
+	for name, tc := range map[string]struct {
+		path      string
+		header    []string
+		status    int
+		reason    string
+		challenge string
+	}{
+		"a good key":                      {"/", []string{"Authorization", "Bearer " + plain}, 200, "", ""},
+		"the scheme in another case":      {"/", []string{"Authorization", "bEARER " + plain}, 200, "", ""},
+		"more space behind the scheme":    {"/", []string{"Authorization", "Bearer   " + plain}, 200, "", ""},
+		"an address on the list":          {"/", []string{"Authorization", "Bearer " + near}, 200, "", ""},
+		"a scope with a wildcard":         {"/scoped/", []string{"Authorization", "Bearer " + wild}, 200, "", ""},
+		"one of any scopes":               {"/any/", []string{"Authorization", "Bearer " + ops}, 200, "", ""},
+		"a public key where one is asked": {"/public/", []string{"Authorization", "Bearer " + public}, 200, "", ""},
+		"another scheme, configured":      {"/token/", []string{"Authorization", "token " + plain}, 200, "", ""},
+
+		"nothing":                   {"/", nil, 401, "CREDENTIAL_REQUIRED", ask},
+		"another scheme":            {"/", []string{"Authorization", "Basic eDp5"}, 401, "CREDENTIAL_REQUIRED", ask},
+		"no scheme":                 {"/", []string{"Authorization", plain}, 401, "CREDENTIAL_REQUIRED", ask},
+		"a header that is not ours": {"/", []string{"X-Api-Key", plain}, 401, "CREDENTIAL_REQUIRED", ask},
+		"a scheme that is not ours": {"/token/", []string{"Authorization", "Bearer " + plain}, 401, "CREDENTIAL_REQUIRED", `Token realm="api"`},
+		"nothing, in another realm": {"/any/", nil, 401, "CREDENTIAL_REQUIRED", `Bearer realm="the shop"`},
+		"an empty token":            {"/", []string{"Authorization", "Bearer"}, 401, "UNKNOWN_CREDENTIAL", invalid},
+		"an unknown string":         {"/", []string{"Authorization", "Bearer sk_live_4242"}, 401, "UNKNOWN_CREDENTIAL", invalid},
+		"a forged key":              {"/", []string{"Authorization", "Bearer " + forged}, 401, "UNKNOWN_CREDENTIAL", invalid},
+		"a revoked key":             {"/", []string{"Authorization", "Bearer " + revoked}, 401, "UNKNOWN_CREDENTIAL", invalid},
+		"an expired key":            {"/", []string{"Authorization", "Bearer " + expired}, 401, "UNKNOWN_CREDENTIAL", invalid},
+		"a key id":                  {"/", []string{"Authorization", "Bearer " + revokedID}, 401, "UNKNOWN_CREDENTIAL", invalid},
+		"two lines":                 {"/", []string{"Authorization", "Bearer " + plain, "Authorization", "Bearer " + plain}, 400, "BAD_REQUEST", several},
+
+		"a missing scope":                {"/scoped/", []string{"Authorization", "Bearer " + plain}, 403, "FORBIDDEN", ask + `, error="insufficient_scope", scope="orders:read orders:write"`},
+		"none of any scopes":             {"/any/", []string{"Authorization", "Bearer " + plain}, 403, "FORBIDDEN", `Bearer realm="the shop", error="insufficient_scope", scope="admin ops"`},
+		"an address off the list":        {"/", []string{"Authorization", "Bearer " + far}, 403, "IP_NOT_ALLOWED", ""},
+		"a public key":                   {"/", []string{"Authorization", "Bearer " + public}, 403, "FORBIDDEN", ""},
+		"a secret key on a public route": {"/public/", []string{"Authorization", "Bearer " + plain}, 403, "FORBIDDEN", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodOptions, http.MethodHead} {
+				before := e.backend.requests()
+				got := e.do(method, tc.path, nil, tc.header...)
+				if got.status != tc.status {
+					t.Fatalf("%s: status %d, want %d: %s", method, got.status, tc.status, got.body)
+				}
+				if tc.status == http.StatusOK {
+					continue
+				}
+				if e.backend.requests() != before {
+					t.Errorf("%s: the app was asked", method)
+				}
+				if method != http.MethodHead && got.reason() != tc.reason {
+					t.Errorf("%s: reason %q, want %q: %s", method, got.reason(), tc.reason, got.body)
+				}
+				if c := got.header.Get("Www-Authenticate"); c != tc.challenge {
+					t.Errorf("%s: challenge %s, want %s", method, c, tc.challenge)
+				}
+				if got.header.Get("Cache-Control") != "no-store" || got.header.Get("Vary") != "Authorization" {
+					t.Errorf("%s: headers %v", method, got.header)
+				}
+			}
+		})
+	}
+}
+
+func TestGate_TakesCredentialsFromTheConfiguredPlacesAndTakesThemOff(t *testing.T) {
+	const sources = "from header Authorization Bearer\nfrom header X-Api-Key\nfrom query api_key\nfrom cookie key"
+	e := startEdge(t, edgeConfig{Site: `
+		route /keep/* {
+			talos_gate {
+				` + sources + `
+				keep_credential
+			}
+			reverse_proxy BACKEND
+		}
+		route {
+			talos_gate {
+				` + sources + `
+			}
+			reverse_proxy BACKEND
+		}`})
+	_, key := e.issue(core.IssueRequest{})
+	for name, tc := range map[string]struct {
+		target string
+		header []string
+		uri    string // as the app should see it
+		cookie []string
+		keeps  func(seen) bool
+	}{
+		"a scheme": {"/", []string{"Authorization", "Bearer " + key}, "/", nil,
+			func(s seen) bool { return s.Header.Get("Authorization") == "Bearer "+key }},
+		"a whole header": {"/", []string{"X-Api-Key", key, "Authorization", "Basic eDp5"}, "/", nil,
+			func(s seen) bool { return s.Header.Get("X-Api-Key") == key }},
+		"the query": {"/x?a=1&api_key=" + key + "&b=%20&c;d", nil, "/x?a=1&b=%20&c;d", nil,
+			func(s seen) bool { return strings.Contains(s.URI, key) }},
+		"the query, encoded": {"/x?api%5Fkey=" + strings.ReplaceAll(key, "_", "%5f"), nil, "/x", nil,
+			func(s seen) bool { return strings.Contains(s.URI, "%5f") }},
+		"a cookie": {"/", []string{"Cookie", "a=b; key=" + key + "; c=d"}, "/", []string{"a=b; c=d"},
+			func(s seen) bool { return strings.Contains(s.Header.Get("Cookie"), key) }},
+		"a cookie in quotes, alone": {"/", []string{"Cookie", `key="` + key + `"`}, "/", nil,
+			func(s seen) bool { return strings.Contains(s.Header.Get("Cookie"), key) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := e.get(tc.target, tc.header...)
+			if got.status != http.StatusOK {
+				t.Fatalf("status %d: %s", got.status, got.body)
+			}
+			s := got.seen(t)
+			if strings.Contains(got.body, key) || tc.keeps(s) {
+				t.Errorf("the app was sent the credential: %s", got.body)
+			}
+			if s.URI != tc.uri || !slices.Equal(s.Header["Cookie"], tc.cookie) {
+				t.Errorf("URI %q with cookies %q, want %q with %q", s.URI, s.Header["Cookie"], tc.uri, tc.cookie)
+			}
+			if strings.Contains(strings.Join(tc.header, " "), "Basic") && s.Header.Get("Authorization") != "Basic eDp5" {
+				t.Error("another scheme's header was not left alone")
+			}
+			if v := got.header.Get("Vary"); v != "Authorization, X-Api-Key, Cookie" {
+				t.Errorf("Vary: %s", v)
+			}
+
+			got = e.get("/keep"+tc.target, tc.header...)
+			if got.status != http.StatusOK || !tc.keeps(got.seen(t)) {
+				t.Errorf("keep_credential: %d: %s", got.status, got.body)
+			}
+		})
+	}
+}
+
+func TestGate_OptionalPassesOnlyWhoShowsNothing(t *testing.T) {
+	e := startEdge(t, edgeConfig{Site: gatedProxy("optional", "from header Authorization Bearer", "from query api_key")})
+	id, key := e.issue(core.IssueRequest{})
+	for name, tc := range map[string]struct {
+		target string
+		header []string
+		status int
+		keyID  string
+	}{
+		"nothing":           {"/", nil, 200, ""},
+		"another scheme":    {"/", []string{"Authorization", "Basic eDp5"}, 200, ""},
+		"a good key":        {"/", []string{"Authorization", "Bearer " + key}, 200, id},
+		"a bad key":         {"/", []string{"Authorization", "Bearer x"}, 401, ""},
+		"an empty scheme":   {"/", []string{"Authorization", "Bearer"}, 401, ""},
+		"an empty value":    {"/?api_key=", nil, 401, ""},
+		"a name, no value":  {"/?api_key", nil, 401, ""},
+		"two, one empty":    {"/?api_key=", []string{"Authorization", "Bearer " + key}, 400, ""},
+		"two lines":         {"/", []string{"Authorization", "Bearer " + key, "Authorization", "Basic eDp5"}, 400, ""},
+		"forged identities": {"/", []string{"X-Talos-Key-Id", "forged", "X-Talos-Actor", "root"}, 200, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := e.get(tc.target, tc.header...)
+			if got.status != tc.status {
+				t.Fatalf("status %d, want %d", got.status, tc.status)
+			}
+			if tc.status != http.StatusOK {
+				return
+			}
+			s := got.seen(t)
+			if s.Header.Get("X-Talos-Key-Id") != tc.keyID || (tc.keyID == "" && s.Header.Get("X-Talos-Actor") != "") {
+				t.Errorf("identity %v", s.Header)
+			}
+		})
+	}
+}
+
+func TestGate_IdentityPrefixAndOff(t *testing.T) {
+	e := startEdge(t, edgeConfig{Site: `
+		route /off/* {
+			talos_gate {
+				identity off
+			}
+			reverse_proxy BACKEND
+		}
+		route {
+			talos_gate {
+				identity x-caller-
+			}
+			reverse_proxy BACKEND
+		}`})
+	id, key := e.issue(core.IssueRequest{})
+	forged := []string{"X-Talos-Actor", "root", "X-Caller-Actor", "root", "Authorization", "Bearer " + key}
+
+	s := e.get("/off/", forged...).seen(t)
+	if s.Header.Get("X-Talos-Actor") != "" || s.Header.Get("X-Talos-Key-Id") != "" {
+		t.Errorf("off: %v", s.Header)
+	}
+	s = e.get("/", forged...).seen(t)
+	if s.Header.Get("X-Caller-Actor") != "someone" || s.Header.Get("X-Caller-Key-Id") != id {
+		t.Errorf("another prefix: %v", s.Header)
+	}
+}
+
+func TestGate_ASecondGateJudgesTheVerdictOfTheFirst(t *testing.T) {
+	e := startEdge(t, edgeConfig{Site: `
+		@strict path */strict
+		route {
+			talos_gate /open/* {
+				optional
+			}
+			talos_gate /closed/*
+			talos_gate @strict {
+				scopes admin
+				identity X-Inner-
+				from header X-Api-Key
+				from header Authorization Bearer
+			}
+			reverse_proxy BACKEND
+		}`})
+	_, plain := e.issue(core.IssueRequest{})
+	adminID, admin := e.issue(core.IssueRequest{Scopes: []string{"admin"}})
+	before := decisionCounts[decisionAdmitted][reasonOK].Load()
+
+	if got := e.get("/closed/strict", "Authorization", "Bearer "+plain); got.status != http.StatusForbidden {
+		t.Errorf("a key that only the first gate takes: %d", got.status)
+	}
+	got := e.get("/closed/strict", "Authorization", "Bearer "+admin, "X-Api-Key", "another")
+	if got.status != http.StatusOK {
+		t.Fatalf("a key that both gates take: %d: %s", got.status, got.body)
+	}
+	if s := got.seen(t); s.Header.Get("X-Inner-Key-Id") != adminID || s.Header.Get("X-Talos-Key-Id") != adminID || s.Header.Get("X-Api-Key") != "" {
+		t.Errorf("headers %v", s.Header)
+	}
+	if n := decisionCounts[decisionAdmitted][reasonOK].Load() - before; n != 2 {
+		t.Errorf("%d admissions were counted, want one a request", n)
+	}
+	if got := e.get("/open/strict"); got.status != http.StatusUnauthorized {
+		t.Errorf("nothing at all, behind an optional gate: %d", got.status)
+	}
+	if got := e.get("/open/x"); got.status != http.StatusOK {
+		t.Errorf("nothing at an optional gate: %d", got.status)
+	}
+	if got := e.get("/open/strict", "X-Api-Key", admin); got.status != http.StatusOK {
+		t.Errorf("a credential that only the second gate looks for: %d", got.status)
+	}
+}
+
+func TestGate_PublishesPlaceholders(t *testing.T) {
+	const names = "{http.auth.user.id}|{http.auth.user.actor}|{http.auth.user.scopes}|{http.auth.user.network}|" +
+		"{http.auth.user.visibility}|{http.auth.user.credential_type}|{http.auth.user.metadata.plan}|" +
+		"{http.auth.user.metadata.seats}|{http.auth.user.metadata.none}|{http.auth.user.metadata.more}"
+	e := startEdge(t, edgeConfig{Site: "talos_gate\nrespond `" + names + "`"})
+	id, key := e.issue(core.IssueRequest{
+		ActorID: "zoë", Scopes: []string{"a", "b"},
+		Metadata: []byte(`{"plan":"pro plus","seats":3,"none":null,"more":{"x":[1]}}`),
+	})
+	got := e.get("/", "Authorization", "Bearer "+key)
+	want := id + "|zo%C3%AB|a b|00000000-0000-0000-0000-000000000000|secret|issued|pro plus|3||" + `{"x":[1]}`
+	if got.body != want {
+		t.Errorf("got  %s\nwant %s", got.body, want)
+	}
+}
+
+func TestGate_TheIdentityOfAnotherAuthenticationDoesNotStay(t *testing.T) {
+	e := startEdge(t, edgeConfig{Site: `
+		route {
+			vars http.auth.user.id somebody
+			talos_gate
+			respond "{http.auth.user.id}"
+		}`})
+	id, key := e.issue(core.IssueRequest{})
+	if got := e.get("/", "Authorization", "Bearer "+key); got.body != id {
+		t.Errorf("user id %q, want %q", got.body, id)
+	}
+}
+
+func TestGate_ACredentialOfTheQueryIsLeftInNoFormOfTheURL(t *testing.T) {
+	const page = "respond `{http.request.orig_uri}|{http.request.orig_uri.query}|{http.request.uri}|{http.request.uri.query}|{query.api_key}`"
+	e := startEdge(t, edgeConfig{Site: "talos_gate {\nfrom query api_key\nscopes a\n}\nrewrite /old /new?{query}&c\n" + page +
+		"\nhandle_errors {\n" + page + "\n}"})
+	_, good := e.issue(core.IssueRequest{Scopes: []string{"a"}})
+	_, weak := e.issue(core.IssueRequest{})
+	for key, want := range map[string]string{
+		good: "/old?b|b|/new?b&c|b&c|",
+		weak: "/old?b|b|/old?b|b|",
+	} {
+		if got := e.get("/old?api_key=" + key + "&b"); got.body != want {
+			t.Errorf("%d: got %s, want %s", got.status, got.body, want)
+		}
+	}
+}

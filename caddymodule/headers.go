@@ -1,0 +1,211 @@
+package caddymodule
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/textproto"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// defaultIdentity is the prefix of the identity headers where none is configured.
+const defaultIdentity = "X-Talos-"
+
+// identityOff is the value of the option `identity` that sets no headers.
+const identityOff = "off"
+
+// identityNames are the identity headers without their prefix, in the order of passage.text.
+var identityNames = [...]string{"Key-Id", "Actor", "Scopes", "Network", "Metadata"}
+
+// mustStay are headers of requests that a prefix of identity headers must not cover: they would be taken off.
+var mustStay = []string{
+	"Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Access-Control-Request-Headers",
+	"Access-Control-Request-Method", "Authorization", "Cache-Control", "Connection", "Content-Disposition",
+	"Content-Encoding", "Content-Language", "Content-Length", "Content-Location", "Content-Type", "Cookie",
+	"Date", "Early-Data", "Expect", "Forwarded", "From", "Host", "If-Match", "If-Modified-Since",
+	"If-None-Match", "If-Range", "If-Unmodified-Since", "Idempotency-Key", "Keep-Alive", "Last-Event-ID",
+	"Max-Forwards", "Origin", "Pragma", "Prefer", "Priority", "Proxy-Authorization", "Proxy-Connection",
+	"Range", "Referer", "Sec-Fetch-Mode", "Sec-Websocket-Key", "Te", "Traceparent", "Tracestate", "Trailer",
+	"Transfer-Encoding", "Upgrade", "User-Agent", "Via", "X-Forwarded-For", "X-Forwarded-Host",
+	"X-Forwarded-Proto", "X-Real-Ip", "X-Request-Id", "X-Requested-With",
+}
+
+// hiding is what a gate removes from every request's headers: whatever lies under the prefix of the identity headers,
+// and every other spelling of the headers that hold credentials.
+type hiding struct {
+	prefix  string    // of the identity headers, canonical
+	headers []string  // of the credentials, canonical
+	lead    [256]bool // the bytes that a name to remove can begin with; most names end here
+}
+
+func newHiding(prefix string, sources []Source) (*hiding, error) {
+	if !httpguts.ValidHeaderFieldName(prefix) || !strings.HasSuffix(prefix, "-") || strings.HasPrefix(prefix, "-") {
+		return nil, fmt.Errorf("%q is not the beginning of a header's name up to a hyphen", prefix)
+	}
+	h := &hiding{prefix: textproto.CanonicalMIMEHeaderKey(prefix)}
+	for _, name := range mustStay {
+		if foldedPrefix(name, h.prefix) {
+			return nil, fmt.Errorf("the prefix %q would take off the header %s of every request", prefix, name)
+		}
+	}
+	for i := range sources {
+		name := sources[i].Header
+		if name == "" {
+			continue
+		}
+		if foldedPrefix(name, h.prefix) {
+			return nil, fmt.Errorf("the prefix %q covers the header %s, which holds the credential", prefix, name)
+		}
+		h.headers = append(h.headers, name)
+	}
+	for _, name := range append([]string{h.prefix}, h.headers...) {
+		h.lead[lower(name[0])] = true
+		h.lead[upper(name[0])] = true
+	}
+	return h, nil
+}
+
+// isIdentity says whether a backend might read a header of this name as an identity header.
+func (h *hiding) isIdentity(name string) bool {
+	return foldedPrefix(name, h.prefix)
+}
+
+// isAlias says whether a header's name is another spelling of one that holds a credential.
+func (h *hiding) isAlias(name string) bool {
+	for _, header := range h.headers {
+		if len(name) == len(header) && name != header && foldedPrefix(name, header) {
+			return true
+		}
+	}
+	return false
+}
+
+// hides says whether a header of this name must not pass. It is asked for every header of every request.
+func (h *hiding) hides(name string) bool {
+	return name != "" && h.lead[name[0]] && (h.isIdentity(name) || h.isAlias(name))
+}
+
+// strip removes from a request all that a client could pass off as the gate's own word.
+func (h *hiding) strip(r *http.Request) {
+	for name := range r.Header {
+		if h.hides(name) {
+			delete(r.Header, name)
+		}
+	}
+	// A proxy drops the headers that Connection names (RFC 9110, section 7.6.1). It must not drop ours.
+	if lines := r.Header["Connection"]; len(lines) > 0 {
+		h.stripConnection(r.Header, lines)
+	}
+	if r.Trailer != nil {
+		h.stripTrailer(r)
+	}
+}
+
+// stripConnection takes names that must not pass out of the Connection header. Most requests have none there.
+func (h *hiding) stripConnection(header http.Header, lines []string) {
+	found := false
+	for _, line := range lines {
+		for token := range strings.SplitSeq(line, ",") {
+			found = found || h.hides(textproto.TrimString(token))
+		}
+	}
+	if !found {
+		return
+	}
+	var kept []string
+	for _, line := range lines {
+		for token := range strings.SplitSeq(line, ",") {
+			if token = textproto.TrimString(token); token != "" && !h.hides(token) {
+				kept = append(kept, token)
+			}
+		}
+	}
+	if len(kept) == 0 {
+		delete(header, "Connection")
+		return
+	}
+	header["Connection"] = []string{strings.Join(kept, ", ")}
+}
+
+// stripTrailer keeps trailers from bringing what headers may not: a backend may fold the two together. A request's
+// trailers come after its body, announced or not, into the map that it has from the beginning; one without a map gets
+// none.
+func (h *hiding) stripTrailer(r *http.Request) {
+	h.filterTrailer(r.Trailer)
+	if len(r.Trailer) == 0 {
+		r.Trailer = nil
+		return
+	}
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = &trailerFilter{ReadCloser: r.Body, trailer: r.Trailer, hiding: h}
+	}
+}
+
+func (h *hiding) filterTrailer(trailer http.Header) {
+	for name := range trailer {
+		// A credential has no business in a trailer, in any spelling.
+		if h.isIdentity(name) || h.isAlias(name) || h.isCredentialHeader(name) {
+			delete(trailer, name)
+		}
+	}
+}
+
+func (h *hiding) isCredentialHeader(name string) bool {
+	for _, header := range h.headers {
+		if name == header {
+			return true
+		}
+	}
+	return false
+}
+
+// trailerFilter is the body of a request with trailers. It looks through them when they have come: in the Read that
+// reaches the end, before whoever reads the body sees that end.
+type trailerFilter struct {
+	io.ReadCloser
+	trailer http.Header
+	hiding  *hiding
+}
+
+func (b *trailerFilter) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		b.hiding.filterTrailer(b.trailer)
+	}
+	return n, err //nolint:wrapcheck // a reader's error is compared with io.EOF
+}
+
+// foldedPrefix says whether a name begins with a prefix in the eyes of a backend that folds case and takes any
+// character but letters and digits for any other, as CGI, WSGI and PHP do in part.
+func foldedPrefix(name, prefix string) bool {
+	if len(name) < len(prefix) {
+		return false
+	}
+	for i := range len(prefix) {
+		a, b := name[i], prefix[i]
+		if a != b && lower(a) != lower(b) && (isAlphanumeric(a) || isAlphanumeric(b)) {
+			return false
+		}
+	}
+	return true
+}
+
+func isAlphanumeric(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + ('a' - 'A')
+	}
+	return c
+}
+
+func upper(c byte) byte {
+	if 'a' <= c && c <= 'z' {
+		return c - ('a' - 'A')
+	}
+	return c
+}

@@ -1,0 +1,107 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/storage"
+)
+
+// openTimeout bounds the opening of a node: of its storage, with migrations, and of its secret.
+const openTimeout = time.Minute
+
+// The pools outlive configurations. A piece closes when its last use is given back.
+var (
+	nodes  = caddy.NewUsagePool() // settings.key → *node
+	stores = caddy.NewUsagePool() // canonical DSN → *pooledStore
+
+	// closing has the stores that are open or being closed, by DSN. A store leaves its pool before it is closed; a new
+	// one on the same database waits until then, so that no two of them in one process see a change at different times.
+	closing sync.Map
+)
+
+// pooledStore is a store that several nodes share.
+type pooledStore struct {
+	core.Store
+	dsn    string
+	closed chan struct{}
+}
+
+// acquireStore takes a use of the store of a canonical DSN. The caller gives it back by releaseStore.
+func acquireStore(ctx context.Context, dsn string) (*pooledStore, error) {
+	value, _, err := stores.LoadOrNew(dsn, func() (caddy.Destructor, error) {
+		s := &pooledStore{dsn: dsn, closed: make(chan struct{})}
+		for {
+			before, loaded := closing.LoadOrStore(dsn, s)
+			if !loaded {
+				break
+			}
+			select {
+			case <-before.(*pooledStore).closed: //nolint:errcheck,forcetypeassert // the map holds nothing else
+			case <-ctx.Done():
+				return nil, fmt.Errorf("waiting for the last use of the storage to end: %w", ctx.Err())
+			}
+		}
+		var err error
+		if s.Store, err = storage.Open(ctx, dsn, storage.Options{Logger: currentLogger("talos.storage")}); err != nil {
+			s.markClosed()
+			return nil, err
+		}
+		live.addStore(s)
+		return s, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the storage: %w", err)
+	}
+	return value.(*pooledStore), nil //nolint:errcheck,forcetypeassert // the pool holds nothing else
+}
+
+func releaseStore(dsn string) error {
+	_, err := stores.Delete(dsn)
+	return err
+}
+
+// Destruct closes the store after its last use.
+func (s *pooledStore) Destruct() error {
+	defer s.markClosed()
+	defer live.removeStore(s)
+	return s.Close()
+}
+
+func (s *pooledStore) markClosed() {
+	closing.Delete(s.dsn)
+	close(s.closed)
+}
+
+// acquireNode takes a use of the node of the settings. The caller gives it back by releaseNode.
+func acquireNode(s *settings) (*node, error) {
+	value, _, err := nodes.LoadOrNew(s.key, func() (caddy.Destructor, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+		defer cancel()
+		store, err := acquireStore(ctx, s.dsn)
+		if err != nil {
+			return nil, err
+		}
+		n, err := openNode(ctx, s, store)
+		if err != nil {
+			return nil, errors.Join(err, releaseStore(s.dsn))
+		}
+		live.addNode(n)
+		return n, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return value.(*node), nil //nolint:errcheck,forcetypeassert // the pool holds nothing else
+}
+
+func releaseNode(key string) error {
+	_, err := nodes.Delete(key)
+	return err
+}

@@ -1,0 +1,123 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestNodeIsSharedByEqualSettingsOnly(t *testing.T) {
+	t.Parallel()
+	base := func() *App {
+		return &App{Storage: "sqlite:///a.db", HMACSecret: strings.Repeat("a", 32), KeyPrefix: "acme", Issuer: "https://a.example"}
+	}
+	key := func(a *App) string {
+		s, err := a.resolve()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.seal(); err != nil {
+			t.Fatal(err)
+		}
+		return s.key
+	}
+	first := key(base())
+	if key(base()) != first {
+		t.Fatal("equal settings have different keys")
+	}
+	seen := map[string]string{first: "the first"}
+	ten := Duration(10 * time.Second)
+	for name, change := range map[string]func(*App){
+		"storage":          func(a *App) { a.Storage = "sqlite:///b.db" },
+		"secret":           func(a *App) { a.HMACSecret = strings.Repeat("b", 32) },
+		"retired secret":   func(a *App) { a.RetiredHMACSecrets = []string{strings.Repeat("b", 32)} },
+		"issuer":           func(a *App) { a.Issuer = "https://b.example" },
+		"prefix":           func(a *App) { a.KeyPrefix = "beta" },
+		"retired prefix":   func(a *App) { a.RetiredKeyPrefixes = []string{"beta"} },
+		"public prefix":    func(a *App) { a.PublicPrefix = "beta" },
+		"retired public":   func(a *App) { a.PublicPrefix = "pub"; a.RetiredPublicPrefixes = []string{"beta"} },
+		"default ttl":      func(a *App) { a.DefaultTTL = ten },
+		"max ttl":          func(a *App) { a.MaxTTL = ten },
+		"cache ttl":        func(a *App) { a.Cache = &Cache{TTL: ten} },
+		"cache connected":  func(a *App) { a.Cache = &Cache{TTLConnected: ten * 60} },
+		"cache negative":   func(a *App) { a.Cache = &Cache{NegativeTTL: &ten} },
+		"cache stale":      func(a *App) { a.Cache = &Cache{StaleIfError: &ten} },
+		"cache size":       func(a *App) { a.Cache = &Cache{MaxSize: 5 << 20} },
+		"cache off":        func(a *App) { a.Cache = &Cache{Off: true} },
+		"cache stale zero": func(a *App) { a.Cache = &Cache{StaleIfError: new(Duration)} },
+	} {
+		a := base()
+		change(a)
+		k := key(a)
+		if other, found := seen[k]; found {
+			t.Errorf("%s and %s share a node", name, other)
+		}
+		seen[k] = name
+		if strings.Contains(k, a.HMACSecret) {
+			t.Error("the key holds the secret")
+		}
+	}
+}
+
+func TestPlaceholderThatIsEmptyIsNotAMissingSecret(t *testing.T) {
+	t.Setenv("TALOS_TEST_EMPTY", "")
+	for _, a := range []*App{
+		{HMACSecret: "{env.TALOS_TEST_EMPTY}"},
+		{HMACSecret: strings.Repeat("a", 32), RetiredHMACSecrets: []string{"{env.TALOS_TEST_EMPTY}"}},
+		{Storage: "{env.TALOS_TEST_EMPTY}"},
+		{HMACSecret: "{http.request.host}"},
+		{HMACSecret: strings.Repeat("a", 32), RetiredHMACSecrets: []string{""}},
+	} {
+		if err := a.expand(); err == nil {
+			t.Errorf("%+v: no error", []string{a.HMACSecret, a.Storage})
+		}
+	}
+}
+
+func TestUnsafeJSONIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"retired secrets alone":    `{"retired_hmac_secrets":["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]}`,
+		"short secret":             `{"hmac_secret":"aaaa"}`,
+		"retired prefixes alone":   `{"retired_public_prefixes":["pub"]}`,
+		"cache off with a ttl":     `{"cache":{"off":true,"ttl":"60s"}}`,
+		"stale_if_error below 1s":  `{"cache":{"negative_ttl":"1ms"}}`,
+		"no such database":         `{"storage":"mysql://x"}`,
+		"options in the DSN":       `{"storage":"sqlite:///a.db?mode=ro"}`,
+		"issuer that is no URI":    `{"issuer":"here"}`,
+		"default beyond max":       `{"default_ttl":"2h","max_ttl":"1h"}`,
+		"connected shorter":        `{"cache":{"ttl":"60s","ttl_connected":"59s"}}`,
+		"cache of a few bytes":     `{"cache":{"max_size":100}}`,
+		"cache of a negative size": `{"cache":{"max_size":-1}}`,
+	} {
+		a := new(App)
+		if err := json.Unmarshal([]byte(text), a); err != nil {
+			t.Fatal(name, err)
+		}
+		if _, err := a.resolve(); err == nil {
+			t.Errorf("%s: no error", name)
+		} else if strings.Contains(err.Error(), "aaaa") {
+			t.Errorf("%s: the error holds the secret: %v", name, err)
+		}
+	}
+	for _, text := range []string{`{"max_ttl":60}`, `{"max_ttl":"a while"}`, `{"max_ttl":"-5s"}`} {
+		if err := json.Unmarshal([]byte(text), new(App)); err == nil {
+			t.Errorf("%s: no error", text)
+		}
+	}
+}
+
+func TestDurationsReadAsTheyWereWritten(t *testing.T) {
+	t.Parallel()
+	for _, d := range []time.Duration{0, time.Millisecond, time.Second, 90 * time.Minute, 8760 * time.Hour} {
+		text, err := json.Marshal(Duration(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back Duration
+		if err := json.Unmarshal(text, &back); err != nil || time.Duration(back) != d {
+			t.Errorf("%s became %s (%v)", d, time.Duration(back), err)
+		}
+	}
+}

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// binary builds the command once for all tests.
+var binary = sync.OnceValues(func() (string, error) {
+	name := filepath.Join(buildDir, "talos.exe")
+	out, err := exec.Command("go", "build", "-o", name, ".").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return name, nil
+})
+
+var buildDir string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "talos-test-")
+	if err != nil {
+		panic(err)
+	}
+	buildDir = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// block is a fenced block of a page.
+type block struct {
+	kind string
+	text string
+}
+
+var fence = regexp.MustCompile("(?ms)^```([a-z]*)\n(.*?)^```$")
+
+func blocksOf(page string) []block {
+	var blocks []block
+	for _, m := range fence.FindAllStringSubmatch(page, -1) {
+		blocks = append(blocks, block{m[1], m[2]})
+	}
+	return blocks
+}
+
+// node is a running binary with the example configuration on ports of its own.
+type node struct {
+	binary string
+	dir    string // its home; scripts run here
+	env    []string
+	ports  map[string]string // from the port that the pages name
+	log    *syncBuffer
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// startExample runs Caddyfile.example as the README says and waits until its three sites answer.
+func startExample(t *testing.T) *node {
+	t.Helper()
+	exe, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{binary: exe, dir: t.TempDir(), ports: map[string]string{}, log: &syncBuffer{}}
+	for _, port := range []string{"8080", "4420", "9000", "2019"} {
+		n.ports[port] = freePort(t)
+	}
+	n.env = append(os.Environ(),
+		"HOME="+n.dir, "XDG_DATA_HOME="+filepath.Join(n.dir, "data"), "XDG_CONFIG_HOME="+filepath.Join(n.dir, "config"),
+		"CADDY_ADMIN=localhost:"+n.ports["2019"], "TALOS_URL=http://localhost:"+n.ports["4420"])
+	config := filepath.Join(n.dir, "Caddyfile.example")
+	if err := os.WriteFile(config, []byte(n.withPorts(readFile(t, "Caddyfile.example"))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, exe, "run", "--config", config)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = n.dir, n.env, n.log, n.log
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	t.Cleanup(func() {
+		cancel()
+		<-exited
+	})
+	for _, url := range []string{"http://127.0.0.1:9000/", "http://127.0.0.1:8080/health/ready", "http://127.0.0.1:4420/health/ready"} {
+		waitFor(t, n, n.withPorts(url), exited)
+	}
+	return n
+}
+
+// waitFor asks until the node answers 200.
+func waitFor(t *testing.T, n *node, url string, exited <-chan error) {
+	t.Helper()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	deadline := time.After(time.Minute)
+	for {
+		resp, err := http.Get(url)
+		if err == nil {
+			_, _ = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		select {
+		case err := <-exited:
+			t.Fatalf("the node ended: %v\n%s", err, n.log)
+		case <-deadline:
+			t.Fatalf("%s does not answer: %v\n%s", url, err, n.log)
+		case <-ticker.C:
+		}
+	}
+}
+
+func (n *node) withPorts(text string) string {
+	for from, to := range n.ports {
+		text = regexp.MustCompile(`\b`+from+`\b`).ReplaceAllString(text, to)
+	}
+	return text
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+const marker = "@@ block "
+
+// run runs a page's blocks in one shell, as somebody would who copies them, and holds each block's output to the text
+// block that follows it, in which … stands for anything.
+func (n *node) run(t *testing.T, blocks []block) {
+	t.Helper()
+	var script strings.Builder
+	script.WriteString("set -euo pipefail\n")
+	want := map[int]string{}
+	last := -1
+	for i, b := range blocks {
+		switch {
+		case b.kind == "text" && last >= 0:
+			want[last] = b.text
+		case b.kind == "sh":
+			fmt.Fprintf(&script, "echo '%s%d'\n%s\necho\n", marker, i, n.withPorts(b.text))
+			last = i
+		default:
+			last = -1
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "-c", script.String())
+	cmd.Dir = n.dir
+	cmd.Env = append(n.env, "PATH="+filepath.Dir(n.binary)+string(os.PathListSeparator)+os.Getenv("PATH"))
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s%s\nlog:\n%s", err, out, stderr.String(), n.log)
+	}
+	got := map[string]string{}
+	for _, part := range strings.Split(string(out), marker)[1:] {
+		number, text, _ := strings.Cut(part, "\n")
+		got[number] = text
+	}
+	for i, text := range want {
+		pattern := `(?s)^\s*` + strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(text)), "…", ".*") + `\s*$`
+		actual := strings.ReplaceAll(got[fmt.Sprint(i)], "\r", "")
+		if !regexp.MustCompile(pattern).MatchString(actual) {
+			t.Errorf("the block\n%s\nprints\n%s\nand the page says\n%s", blocks[i].text, actual, text)
+		}
+	}
+}
+
+// Each shell block of the README runs against the real binary and prints what the README says. The server's own block
+// and this test run's are known by their text; the build with xcaddy has a test of its own.
+func TestREADME_EachShellBlockRuns(t *testing.T) {
+	t.Parallel()
+	n := startExample(t)
+	if err := os.Symlink(n.binary, filepath.Join(n.dir, "talos")); err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]int{}
+	var blocks []block
+	for _, b := range blocksOf(readFile(t, "README.md")) {
+		switch line := strings.TrimSpace(b.text); {
+		case b.kind != "sh":
+		case line == "go run ./caddymodule/talos run --config Caddyfile.example", line == "go test ./...", strings.HasPrefix(line, "xcaddy build "):
+			known[strings.Fields(line)[0]+strings.Fields(line)[1]]++
+			continue
+		default:
+			b.text = strings.ReplaceAll(b.text, "go build -o talos ./caddymodule/talos\n", "")
+		}
+		blocks = append(blocks, b)
+	}
+	if len(known) != 3 {
+		t.Errorf("of the three known blocks the README has %v", known)
+	}
+	n.run(t, blocks)
+	if strings.Contains(n.log.String(), "acme_v1_") {
+		t.Errorf("a credential is in the log:\n%s", n.log)
+	}
+}
+
+func TestCaddyfileExample_IsFormattedAndValid(t *testing.T) {
+	t.Parallel()
+	exe, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, args := range [][]string{
+		{"fmt", "--diff", filepath.Join(root(t), "Caddyfile.example")},
+		{"validate", "--config", filepath.Join(root(t), "Caddyfile.example")},
+	} {
+		cmd := exec.CommandContext(t.Context(), exe, args...)
+		cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+filepath.Join(dir, "data"), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("talos %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "data", "caddy", "talos.db")); err == nil {
+		t.Error("validate created the database")
+	}
+}
