@@ -1,4 +1,6 @@
 package caddymodule
 
-// The commands come with the module: `caddy talos …`.
-import _ "github.com/talos-edge/talos-edge/caddymodule/command"
+import (
+	// A Caddy with this module has its command line: `caddy talos …`.
+	_ "github.com/talos-edge/talos-edge/caddymodule/command"
+)

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -108,10 +109,14 @@ func startExample(t *testing.T) *node {
 		t.Fatal(err)
 	}
 	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
+	go func() {
+		defer close(exited)
+		exited <- cmd.Wait()
+	}()
 	t.Cleanup(func() {
 		cancel()
-		<-exited
+		for range exited {
+		}
 	})
 	for _, url := range []string{"http://127.0.0.1:9000/", "http://127.0.0.1:8080/health/ready", "http://127.0.0.1:4420/health/ready"} {
 		waitFor(t, n, n.withPorts(url), exited)
@@ -157,7 +162,7 @@ func freePort(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	_, port, err := net.SplitHostPort(l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -202,7 +207,7 @@ func (n *node) run(t *testing.T, blocks []block) {
 	}
 	for i, text := range want {
 		pattern := `(?s)^\s*` + strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(text)), "…", ".*") + `\s*$`
-		actual := strings.ReplaceAll(got[fmt.Sprint(i)], "\r", "")
+		actual := strings.ReplaceAll(got[strconv.Itoa(i)], "\r", "")
 		if !regexp.MustCompile(pattern).MatchString(actual) {
 			t.Errorf("the block\n%s\nprints\n%s\nand the page says\n%s", blocks[i].text, actual, text)
 		}

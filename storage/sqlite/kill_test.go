@@ -102,10 +102,10 @@ func checkFile(t *testing.T, d *database, acknowledged map[string]core.Status) {
 	}
 	for query, want := range map[string]string{
 		"PRAGMA integrity_check": "ok",
-		"SELECT COUNT(*) FROM events e WHERE NOT EXISTS (SELECT 1 FROM keys k WHERE k.key_id = e.key_id)":              "0",
-		"SELECT COUNT(*) FROM keys k WHERE NOT EXISTS (SELECT 1 FROM events e WHERE e.seq = k.created_seq AND kind=1)": "0",
-		`SELECT COUNT(*) FROM keys k WHERE (status = 2) <>
-			EXISTS (SELECT 1 FROM events e WHERE e.key_id = k.key_id AND kind = 2)`: "0",
+		"SELECT COUNT(*) FROM (SELECT key_id FROM events EXCEPT SELECT key_id FROM keys)":                                 "0",
+		"SELECT COUNT(*) FROM (SELECT created_seq FROM keys EXCEPT SELECT seq FROM events WHERE kind = 1)":                "0",
+		"SELECT COUNT(*) FROM (SELECT key_id FROM keys WHERE status = 2 EXCEPT SELECT key_id FROM events WHERE kind = 2)": "0",
+		"SELECT COUNT(*) FROM (SELECT key_id FROM events WHERE kind = 2 EXCEPT SELECT key_id FROM keys WHERE status = 2)": "0",
 		"SELECT MAX(seq) - COUNT(*) FROM events": "0",
 	} {
 		if got := queryText(t, s.readers, query); got != want {
