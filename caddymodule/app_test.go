@@ -260,11 +260,16 @@ func TestRequestBeforeStartAndAfterCleanupIsServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	held := old.node.Load()
 	s.mustLoad(fmt.Sprintf(talos, "second"), onlyAdmin)
+	if old.node.Load() != nil {
+		t.Error("a configuration that is gone keeps its cache in memory")
+	}
 	if open := uses(); len(open) != 2 {
 		t.Fatalf("open: %v", open)
 	}
-	for range 3 {
+	for _, n := range []*node{nil, held, nil} { // held: the request had found its node before that was closed
+		old.node.Store(n)
 		result, err := old.verify(req, secret)
 		if err != nil || result.Verdict.Code != core.CodeValid {
 			t.Fatalf("got %+v, %v", result.Verdict, err)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -37,6 +38,7 @@ var mustStay = []string{
 type hiding struct {
 	prefix  string    // of the identity headers, canonical
 	headers []string  // of the credentials, canonical
+	aliased []string  // those of them that have another spelling
 	lead    [256]bool // the bytes that a name to remove can begin with; most names end here
 }
 
@@ -59,10 +61,16 @@ func newHiding(prefix string, sources []Source) (*hiding, error) {
 			return nil, fmt.Errorf("the prefix %q covers the header %s, which holds the credential", prefix, name)
 		}
 		h.headers = append(h.headers, name)
+		if !isPlain(name) {
+			h.aliased = append(h.aliased, name)
+		}
 	}
-	for _, name := range append([]string{h.prefix}, h.headers...) {
-		h.lead[lower(name[0])] = true
-		h.lead[upper(name[0])] = true
+	for _, name := range append([]string{h.prefix}, h.aliased...) {
+		for c := range h.lead {
+			if foldedPrefix(string([]byte{byte(c)}), name[:1]) {
+				h.lead[c] = true
+			}
+		}
 	}
 	return h, nil
 }
@@ -74,7 +82,7 @@ func (h *hiding) isIdentity(name string) bool {
 
 // isAlias says whether a header's name is another spelling of one that holds a credential.
 func (h *hiding) isAlias(name string) bool {
-	for _, header := range h.headers {
+	for _, header := range h.aliased {
 		if len(name) == len(header) && name != header && foldedPrefix(name, header) {
 			return true
 		}
@@ -82,15 +90,15 @@ func (h *hiding) isAlias(name string) bool {
 	return false
 }
 
-// hides says whether a header of this name must not pass. It is asked for every header of every request.
+// hides says whether a header of this name must not pass.
 func (h *hiding) hides(name string) bool {
-	return name != "" && h.lead[name[0]] && (h.isIdentity(name) || h.isAlias(name))
+	return h.isIdentity(name) || h.isAlias(name)
 }
 
 // strip removes from a request all that a client could pass off as the gate's own word.
 func (h *hiding) strip(r *http.Request) {
 	for name := range r.Header {
-		if h.hides(name) {
+		if name != "" && h.lead[name[0]] && h.hides(name) {
 			delete(r.Header, name)
 		}
 	}
@@ -146,19 +154,10 @@ func (h *hiding) stripTrailer(r *http.Request) {
 func (h *hiding) filterTrailer(trailer http.Header) {
 	for name := range trailer {
 		// A credential has no business in a trailer, in any spelling.
-		if h.isIdentity(name) || h.isAlias(name) || h.isCredentialHeader(name) {
+		if h.isIdentity(name) || h.isAlias(name) || slices.Contains(h.headers, name) {
 			delete(trailer, name)
 		}
 	}
-}
-
-func (h *hiding) isCredentialHeader(name string) bool {
-	for _, header := range h.headers {
-		if name == header {
-			return true
-		}
-	}
-	return false
 }
 
 // trailerFilter is the body of a request with trailers. It looks through them when they have come: in the Read that
@@ -192,6 +191,16 @@ func foldedPrefix(name, prefix string) bool {
 	return true
 }
 
+// isPlain says whether a name has no character that a backend might take for another.
+func isPlain(name string) bool {
+	for i := range len(name) {
+		if !isAlphanumeric(name[i]) {
+			return false
+		}
+	}
+	return true
+}
+
 func isAlphanumeric(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
@@ -199,13 +208,6 @@ func isAlphanumeric(c byte) bool {
 func lower(c byte) byte {
 	if 'A' <= c && c <= 'Z' {
 		return c + ('a' - 'A')
-	}
-	return c
-}
-
-func upper(c byte) byte {
-	if 'a' <= c && c <= 'z' {
-		return c - ('a' - 'A')
 	}
 	return c
 }

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -51,6 +52,18 @@ func TestHiding_HidesEverySpellingThatABackendMightFold(t *testing.T) {
 		if got := h.hides(name); got != want {
 			t.Errorf("hides(%q) is %t", name, got)
 		}
+	}
+}
+
+func TestHiding_KnowsNamesThatBeginWithASeparator(t *testing.T) {
+	t.Parallel()
+	h := newTestHiding(t, "_Own-", Source{Header: "_Key"})
+	r := requestWith(t, "/")
+	r.Header = http.Header{"-Own-Actor": {"x"}, "_own_actor": {"x"}, "-Key": {"x"}, "_key": {"kept"}, "Own-Actor": {"kept"}}
+	h.strip(r)
+	want := http.Header{"_key": {"kept"}, "Own-Actor": {"kept"}}
+	if !maps.EqualFunc(r.Header, want, slices.Equal) {
+		t.Errorf("headers %v, want %v", r.Header, want)
 	}
 }
 

@@ -7,11 +7,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/talos-edge/talos-edge/adminapi"
 )
@@ -54,8 +57,10 @@ func TestAttack13_NoSpellingOfAnAdminPathPassesThePublicSurface(t *testing.T) {
 			"upgrade": "GET " + target + " HTTP/1.1\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA" +
 				"\r\nConnection: Upgrade, HTTP2-Settings, close",
 		} {
-			if status := rawStatus(t, s.addr, lines); status != http.StatusNotFound && status != http.StatusBadRequest {
-				t.Errorf("%s of %s: got %d", what, target, status)
+			got := rawAnswer(t, s.addr, lines)
+			if got.status != http.StatusNotFound && got.status != http.StatusBadRequest ||
+				strings.Contains(got.body, "passed") {
+				t.Errorf("%s of %s: got %d %s", what, target, got.status, got.body)
 			}
 		}
 	}
@@ -87,8 +92,22 @@ func TestAttack13_OtherPathsPassThePublicSurface(t *testing.T) {
 		"/", "/v2alpha1", "/v2alpha1/adm", "/v2alpha1-admin/", "/admin/", "/x/v2alpha1/admin/", "/v2alpha1/apiKeys",
 		"/health/alive", "/health/ready", "/?/v2alpha1/admin/",
 	} {
-		if status := rawStatus(t, s.addr, "GET "+target); status != 299 {
-			t.Errorf("%s: got %d", target, status)
+		if got := rawAnswer(t, s.addr, "GET "+target); got.status != 299 {
+			t.Errorf("%s: got %d", target, got.status)
+		}
+	}
+}
+
+// TestAttack13_WhatThePublicSurfaceAnswersGoesNoFurther has an app behind it that would act on any request it got.
+func TestAttack13_WhatThePublicSurfaceAnswersGoesNoFurther(t *testing.T) {
+	t.Parallel()
+	p := &Public{api: adminapi.NewPublic(adminapi.PublicOptions{Options: new(App).apiOptions(nil)})}
+	for target, want := range map[string]int{"/v2alpha1/admin/x": 0, "/v2alpha1/derivedKeys/jwks.json": 0, "/x": 1} {
+		reached := 0
+		next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { reached++; return nil })
+		err := p.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, target, nil), next)
+		if err != nil || reached != want {
+			t.Errorf("%s: the next handler was called %d times, want %d (%v)", target, reached, want, err)
 		}
 	}
 }
@@ -154,12 +173,12 @@ func TestPublicSurfaceRevokesAndTheGateBelievesItAtOnce(t *testing.T) {
 		t.Errorf("after: %d", got.status)
 	}
 	for _, path := range []string{"/health/alive", "/health/ready"} {
-		if status := rawStatus(t, public, "GET "+path); status != http.StatusOK {
-			t.Errorf("%s: %d", path, status)
+		if got := rawAnswer(t, public, "GET "+path); got.status != http.StatusOK {
+			t.Errorf("%s: %d", path, got.status)
 		}
 	}
-	if status := rawStatus(t, public, "GET /elsewhere"); status != http.StatusUnauthorized {
-		t.Errorf("the gate let %d pass", status)
+	if got := rawAnswer(t, public, "GET /elsewhere"); got.status != http.StatusUnauthorized {
+		t.Errorf("the gate let %d pass", got.status)
 	}
 	// A reload gives nobody new attempts: the failures are counted for the process.
 	for range 20 {
@@ -177,8 +196,8 @@ func TestPublicSurfaceRevokesAndTheGateBelievesItAtOnce(t *testing.T) {
 	}
 }
 
-// rawStatus sends a request line, which may bring headers and its own version, over a connection of its own.
-func rawStatus(t *testing.T, addr, lines string) int {
+// rawAnswer sends a request line, which may bring headers and its own version, over a connection of its own.
+func rawAnswer(t *testing.T, addr, lines string) answer {
 	t.Helper()
 	first, rest, more := strings.Cut(lines, "\r\n")
 	if !strings.HasSuffix(first, " HTTP/1.1") {
@@ -204,10 +223,9 @@ func rawStatus(t *testing.T, addr, lines string) int {
 	if _, err := io.WriteString(conn, text+"\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil) //nolint:bodyclose // readAnswer closes it
 	if err != nil {
 		t.Fatalf("%s: %v", lines, err)
 	}
-	closeBody(res)
-	return res.StatusCode
+	return readAnswer(t, res)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core"
 )
 
 // reloads is how many reloads the storm has: few by default, a thousand with TALOS_LONG=1.
@@ -229,7 +230,7 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
-// TestStopWaitsForTheRequestsThatAreUnderWay stops Caddy while requests are being served.
+// TestAttack24_StopUnderLoadEndsWhatHasBegun stops Caddy while requests are being served.
 func TestAttack24_StopUnderLoadEndsWhatHasBegun(t *testing.T) {
 	s := newSolo(t)
 	s.mustLoad(stormConfig(0), onlyAdmin)
@@ -271,7 +272,7 @@ func TestAttack24_StopUnderLoadEndsWhatHasBegun(t *testing.T) {
 	}
 }
 
-// TestNodesOfOneDatabaseFollowEachOther closes and opens one database from many goroutines: at no time are two stores of
+// TestStoresOfOneDatabaseAreNeverOpenTwice closes and opens one database from many goroutines: at no time are two stores of
 // it open, and none is left.
 func TestStoresOfOneDatabaseAreNeverOpenTwice(t *testing.T) {
 	t.Parallel()
@@ -320,6 +321,54 @@ func TestStoresOfOneDatabaseAreNeverOpenTwice(t *testing.T) {
 	}
 	if _, found := closing.Load(s.dsn); found {
 		t.Error("the store is still closing")
+	}
+}
+
+// slowClose is a store that takes its time to close.
+type slowClose struct {
+	core.Store
+	begun, proceed chan struct{}
+}
+
+func (s slowClose) Close() error {
+	close(s.begun)
+	<-s.proceed
+	return s.Store.Close()
+}
+
+func TestStoreIsOpenedAgainOnlyWhenTheOneOfBeforeHasClosed(t *testing.T) {
+	t.Parallel()
+	dsn := "sqlite://" + filepath.ToSlash(t.TempDir()) + "/talos.db"
+	first, err := acquireStore(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := slowClose{first.Store, make(chan struct{}), make(chan struct{})}
+	first.Store = slow
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := releaseStore(dsn); err != nil {
+			t.Error(err)
+		}
+	})
+	<-slow.begun
+	opened := make(chan error)
+	wg.Go(func() {
+		_, err := acquireStore(t.Context(), dsn)
+		opened <- err
+	})
+	select {
+	case err := <-opened:
+		t.Fatalf("a second store of the database was opened (%v)", err)
+	case <-time.After(100 * time.Millisecond): // it would have been, long ago
+	}
+	close(slow.proceed)
+	if err := <-opened; err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	if err := releaseStore(dsn); err != nil {
+		t.Error(err)
 	}
 }
 
