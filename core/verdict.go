@@ -26,6 +26,7 @@ const (
 	CodeInternal              // could not be judged, in a batch whose other items could
 
 	CodeIPNotAllowed     // the caller's address is outside of the key's list
+	CodeRateLimited      // the key has been used as often as its limit allows
 	CodeScopeMissing     // the route asks for a scope that the key does not hold
 	CodeVisibilityDenied // the route does not take keys of this visibility
 )
@@ -112,16 +113,46 @@ func NewVerdict(k *Key, issuer string, now time.Time) *Verdict {
 		v.Code = CodeInternal
 		return v
 	}
-	v.Identity = Identity{
-		Actor:   percentEncode(k.ActorID),
-		Scopes:  strings.Join(k.Scopes, " "),
-		Network: k.Network.String(),
-	}
-	if len(k.Metadata) > 0 {
-		v.Identity.Metadata = base64.RawURLEncoding.EncodeToString(k.Metadata)
-	}
+	v.pack()
 	return v
 }
+
+// pack gives the verdict its identity, and all of its text one piece of memory: a cache holds many verdicts, and a hit
+// on one that has not been used for a while waits for each piece.
+func (v *Verdict) pack() {
+	actor := percentEncode(v.ActorID)
+	scopes := strings.Join(v.Scopes, " ")
+	metadata := base64.RawURLEncoding.EncodeToString(v.Metadata)
+	network := nilNetwork
+	if v.Network != (NetworkID{}) {
+		network = v.Network.String()
+	}
+	text := v.KeyID + actor + scopes + metadata
+	cut := func(n int) (part string) {
+		part, text = text[:n], text[n:]
+		return part
+	}
+	v.KeyID = cut(len(v.KeyID))
+	v.Identity = Identity{
+		Actor:    cut(len(actor)),
+		Scopes:   cut(len(scopes)),
+		Metadata: cut(len(metadata)),
+		Network:  network,
+	}
+	if v.ActorID == actor {
+		v.ActorID = v.Identity.Actor
+	}
+	held := make([]string, len(v.Scopes))
+	at := 0
+	for i, s := range v.Scopes {
+		held[i] = v.Identity.Scopes[at : at+len(s)]
+		at += len(s) + 1
+	}
+	v.Scopes = held
+}
+
+// nilNetwork is the text of the network of a node that has only one.
+var nilNetwork = NetworkID{}.String()
 
 // Unknown is the verdict on a credential that names no key.
 func Unknown(network NetworkID, keyID string, t CredentialType) *Verdict {
@@ -130,15 +161,12 @@ func Unknown(network NetworkID, keyID string, t CredentialType) *Verdict {
 
 // Size is the memory that the verdict takes, in bytes, to within a tenth.
 func (v *Verdict) Size() int {
-	n := verdictSize + len(v.KeyID) + len(v.ActorID) + len(v.Metadata) + len(v.Issuer) + 24*len(v.AllowedCIDRs) +
-		len(v.Identity.Scopes) + len(v.Identity.Metadata) + len(v.Identity.Network)
-	for _, s := range v.Scopes {
-		n += 16 + len(s)
+	n := verdictSize + len(v.KeyID) + len(v.Metadata) + len(v.Identity.Actor) + len(v.Identity.Scopes) +
+		len(v.Identity.Metadata) + 16*len(v.Scopes) + 24*len(v.AllowedCIDRs)
+	if v.ActorID != v.Identity.Actor {
+		n += len(v.ActorID)
 	}
-	if v.Identity.Actor != v.ActorID {
-		n += len(v.Identity.Actor)
-	}
-	return n
+	return n + n/12 // the allocator rounds up
 }
 
 // percentEncode makes header-safe text of s: printable ASCII without the comma, which separates list members, and
