@@ -58,11 +58,10 @@ func blocksOf(page string) []block {
 
 // node is a running binary with the example configuration on ports of its own.
 type node struct {
-	binary string
-	dir    string // its home; scripts run here
-	env    []string
-	ports  map[string]string // from the port that the pages name
-	log    *syncBuffer
+	dir   string // its home, where scripts run; the binary is in it as talos
+	env   []string
+	ports map[string]string // from the port that the pages name
+	log   *syncBuffer
 }
 
 type syncBuffer struct {
@@ -89,11 +88,14 @@ func startExample(t *testing.T) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{binary: exe, dir: t.TempDir(), ports: map[string]string{}, log: &syncBuffer{}}
+	n := &node{dir: t.TempDir(), ports: map[string]string{}, log: &syncBuffer{}}
 	for _, port := range []string{"8080", "4420", "9000", "2019"} {
 		n.ports[port] = freePort(t)
 	}
-	n.env = append(os.Environ(),
+	if err := os.Symlink(exe, filepath.Join(n.dir, "talos")); err != nil {
+		t.Fatal(err)
+	}
+	n.env = append(os.Environ(), "PATH="+n.dir+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"HOME="+n.dir, "XDG_DATA_HOME="+filepath.Join(n.dir, "data"), "XDG_CONFIG_HOME="+filepath.Join(n.dir, "config"),
 		"CADDY_ADMIN=localhost:"+n.ports["2019"], "TALOS_URL=http://localhost:"+n.ports["4420"])
 	config := filepath.Join(n.dir, "Caddyfile.example")
@@ -172,6 +174,16 @@ func freePort(t *testing.T) string {
 
 const marker = "@@ block "
 
+// needs skips a test on a machine that lacks a tool that the pages use. Where everything is checked, none may be skipped.
+func needs(t *testing.T, tools ...string) {
+	t.Helper()
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("the page uses %s, which this machine does not have", tool)
+		}
+	}
+}
+
 // run runs a page's blocks in one shell, as somebody would who copies them, and holds each block's output to the text
 // block that follows it, in which … stands for anything.
 func (n *node) run(t *testing.T, blocks []block) {
@@ -192,8 +204,7 @@ func (n *node) run(t *testing.T, blocks []block) {
 		}
 	}
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", script.String())
-	cmd.Dir = n.dir
-	cmd.Env = append(n.env, "PATH="+filepath.Dir(n.binary)+string(os.PathListSeparator)+os.Getenv("PATH"))
+	cmd.Dir, cmd.Env = n.dir, n.env
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -218,10 +229,8 @@ func (n *node) run(t *testing.T, blocks []block) {
 // and this test run's are known by their text; the build with xcaddy has a test of its own.
 func TestREADME_EachShellBlockRuns(t *testing.T) {
 	t.Parallel()
+	needs(t, "bash", "curl", "sed")
 	n := startExample(t)
-	if err := os.Symlink(n.binary, filepath.Join(n.dir, "talos")); err != nil {
-		t.Fatal(err)
-	}
 	known := map[string]int{}
 	var blocks []block
 	for _, b := range blocksOf(readFile(t, "README.md")) {
@@ -242,6 +251,15 @@ func TestREADME_EachShellBlockRuns(t *testing.T) {
 	if strings.Contains(n.log.String(), "acme_v1_") {
 		t.Errorf("a credential is in the log:\n%s", n.log)
 	}
+}
+
+// Each call of the API's page runs as it stands there, by curl and by the command line, against the same node.
+func TestAdminREADME_EachShellBlockRuns(t *testing.T) {
+	t.Parallel()
+	needs(t, "bash", "curl", "jq")
+	n := startExample(t)
+	blocks := blocksOf(readFile(t, "adminapi/README.md"))
+	n.run(t, blocks)
 }
 
 func TestCaddyfileExample_IsFormattedAndValid(t *testing.T) {
