@@ -1,6 +1,9 @@
 package core
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // Reason tells programs what went wrong. The values are part of the API's contract; which HTTP status each has is the
 // concern of package adminapi alone.
@@ -33,6 +36,9 @@ type Error struct {
 	Reason  Reason
 	Message string
 	Err     error
+
+	// RetryAfter is how long a caller should wait before trying again; zero: not known.
+	RetryAfter time.Duration
 }
 
 // Error returns the message and, for the log, its cause.

@@ -44,14 +44,8 @@ func (e *Engine) Revoke(ctx context.Context, kind Kind, keyID string, r RevokeRe
 // SelfRevoke revokes the key behind a credential: holding it is the proof. A credential that names no key reads
 // [KeyNotFound], whether its checksum is right or not.
 func (e *Engine) SelfRevoke(ctx context.Context, cred string, reason RevocationReason) error {
-	if reason >= ReasonPrivilegeWithdrawn {
-		return badRequest("reason: a holder may give unspecified, key compromise, affiliation changed or superseded")
-	}
-	if cred == "" {
-		return NewError(CredentialRequired, "credential: is required")
-	}
-	if err := credential.Check(cred); err != nil {
-		return NewError(InvalidKeyFormat, err.Error())
+	if err := CheckSelfRevoke(cred, reason); err != nil {
+		return err
 	}
 	p := e.format.Parse(cred)
 	kind := Issued
@@ -82,6 +76,20 @@ func (e *Engine) SelfRevoke(ctx context.Context, cred string, reason RevocationR
 		return errSelfRevoked() // somebody else was faster
 	}
 	return err
+}
+
+// CheckSelfRevoke refuses what no holder may ask for: a reason that only operators give, and what cannot be a credential.
+func CheckSelfRevoke(cred string, reason RevocationReason) error {
+	if reason >= ReasonPrivilegeWithdrawn {
+		return badRequest("reason: a holder may give unspecified, key compromise, affiliation changed or superseded")
+	}
+	if cred == "" {
+		return NewError(CredentialRequired, "credential: is required")
+	}
+	if err := credential.Check(cred); err != nil {
+		return NewError(InvalidKeyFormat, err.Error())
+	}
+	return nil
 }
 
 func errSelfRevoked() error { return NewError(KeyRevoked, "the key is revoked") }

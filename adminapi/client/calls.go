@@ -13,6 +13,17 @@ const (
 	apiPath   = "/v2alpha1"
 )
 
+// The paths of the calls that ask about credentials, for [Client.Do].
+const (
+	VerifyPath      = adminPath + "/apiKeys:verify"
+	BatchVerifyPath = adminPath + "/apiKeys:batchVerify"
+)
+
+// KeyPath is the path of a key's record, for [Client.Do].
+func KeyPath(kind Kind, keyID string) string {
+	return adminPath + "/" + string(kind) + "/" + url.PathEscape(keyID)
+}
+
 // Kind says which collection a key is in.
 type Kind string
 
@@ -23,28 +34,32 @@ const (
 	Imported Kind = "importedApiKeys"
 )
 
-// Issue makes a new key. The answer holds its secret, which cannot be read again.
+// Issue makes a new key. The answer holds its secret, which cannot be read again. With a request id the call may be
+// repeated, see [Repeatable].
 func (c *Client) Issue(ctx context.Context, r *IssueRequest) (*IssueResponse, json.RawMessage, error) {
-	return call[IssueResponse](ctx, c, http.MethodPost, adminPath+"/issuedApiKeys", r)
+	var opts []CallOption
+	if r.RequestID != "" {
+		opts = append(opts, Repeatable())
+	}
+	return call[IssueResponse](ctx, c, http.MethodPost, adminPath+"/issuedApiKeys", r, opts...)
 }
 
 // GetIssued reads the record of an issued key.
 func (c *Client) GetIssued(ctx context.Context, keyID string) (*IssuedAPIKey, json.RawMessage, error) {
-	return call[IssuedAPIKey](ctx, c, http.MethodGet, adminPath+"/issuedApiKeys/"+url.PathEscape(keyID), nil)
+	return call[IssuedAPIKey](ctx, c, http.MethodGet, KeyPath(Issued, keyID), nil)
 }
 
 // Revoke revokes a key. When it returns without an error, the server admits the key no more.
 func (c *Client) Revoke(ctx context.Context, kind Kind, keyID string, r RevokeRequest) (json.RawMessage, error) {
-	path := adminPath + "/" + string(kind) + "/" + url.PathEscape(keyID) + ":revoke"
-	return c.Do(ctx, http.MethodPost, path, r, nil)
+	return c.Do(ctx, http.MethodPost, KeyPath(kind, keyID)+":revoke", r, nil)
 }
 
 // Verify asks whether a credential is valid. That it is not, is an answer and no error.
 func (c *Client) Verify(
 	ctx context.Context, credential string, opts ...CallOption,
 ) (*VerifyResponse, json.RawMessage, error) {
-	return call[VerifyResponse](ctx, c, http.MethodPost, adminPath+"/apiKeys:verify",
-		VerifyRequest{Credential: credential}, opts...)
+	return call[VerifyResponse](ctx, c, http.MethodPost, VerifyPath, VerifyRequest{Credential: credential},
+		append([]CallOption{Repeatable()}, opts...)...)
 }
 
 // BatchVerify asks about 1 to 100 credentials. The results are as many, in the same order.
@@ -55,7 +70,8 @@ func (c *Client) BatchVerify(
 	for i, credential := range credentials {
 		r.Requests[i].Credential = credential
 	}
-	out, raw, err := call[BatchVerifyResponse](ctx, c, http.MethodPost, adminPath+"/apiKeys:batchVerify", r, opts...)
+	out, raw, err := call[BatchVerifyResponse](ctx, c, http.MethodPost, BatchVerifyPath, r,
+		append([]CallOption{Repeatable()}, opts...)...)
 	if err == nil && len(out.Results) != len(credentials) {
 		return nil, nil, fmt.Errorf("%w: %d results for %d credentials", ErrAnswer, len(out.Results), len(credentials))
 	}

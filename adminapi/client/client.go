@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net"
 	"net/http"
 	"net/url"
@@ -26,19 +27,11 @@ type Client struct {
 	http    *http.Client
 	timeout time.Duration
 	header  http.Header
+
+	retries   int
+	maxAnswer int64
+	onlyJSON  bool
 }
-
-// Option sets up a [Client].
-type Option func(*Client)
-
-// WithTimeout bounds each call; 0 leaves that to the caller's context. The default is [DefaultTimeout].
-func WithTimeout(d time.Duration) Option { return func(c *Client) { c.timeout = d } }
-
-// WithHeader adds a header to each call, such as one that an authenticating proxy before the server wants.
-func WithHeader(name, value string) Option { return func(c *Client) { c.header.Add(name, value) } }
-
-// WithTransport sends the calls through t. It is not for a unix:// endpoint, which has a transport of its own.
-func WithTransport(t http.RoundTripper) Option { return func(c *Client) { c.http.Transport = t } }
 
 // New makes a client of the server at an endpoint: http://host:port or https://host, with a path before the API's own
 // if there is one, or unix:///path/of/the.sock.
@@ -72,7 +65,7 @@ func New(endpoint string, opts ...Option) (*Client, error) {
 	default:
 		return nil, errors.New("endpoint: want http://, https:// or unix://")
 	}
-	c := &Client{base: base, timeout: DefaultTimeout, header: http.Header{}, http: &http.Client{
+	c := &Client{base: base, timeout: DefaultTimeout, header: http.Header{}, maxAnswer: MaxAnswer, http: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -85,15 +78,12 @@ func New(endpoint string, opts ...Option) (*Client, error) {
 // Close closes the connections that no call is using.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// CallOption changes one call.
-type CallOption func(http.Header)
-
-// NoCache makes a verification skip the server's cache.
-func NoCache() CallOption { return func(h http.Header) { h.Set("Cache-Control", "no-cache") } }
-
 // Do makes one call: in, unless nil, is sent as JSON; the answer is read into out, unless nil, and returned as it was
 // written. path begins with a slash, follows the endpoint and is sent as it stands, so whoever builds it escapes its
 // parts. A status other than 2xx is an [*Error]; an answer that is not JSON is [ErrAnswer].
+//
+// A call that changes nothing, see [Repeatable], is made a second time when its connection ended before the answer
+// began, and as often as [WithRetries] says when the server refused it for now.
 func (c *Client) Do(
 	ctx context.Context, method, path string, in, out any, opts ...CallOption,
 ) (json.RawMessage, error) {
@@ -102,41 +92,24 @@ func (c *Client) Do(
 		ctx, cancel = context.WithTimeout(ctx, c.timeout)
 		defer cancel()
 	}
-	var body io.Reader
+	r := request{method: method, path: path, header: http.Header{}, repeatable: method == http.MethodGet}
+	for name, values := range c.header {
+		r.header[name] = append([]string(nil), values...)
+	}
+	r.header.Set("Accept", "application/json")
 	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
+		var err error
+		if r.body, err = json.Marshal(in); err != nil {
 			return nil, fmt.Errorf("encoding the request: %w", err)
 		}
-		body = bytes.NewReader(b)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base.String()+path, body)
-	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", method, path, err)
-	}
-	for name, values := range c.header {
-		req.Header[name] = append([]string(nil), values...)
-	}
-	req.Header.Set("Accept", "application/json")
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
+		r.header.Set("Content-Type", "application/json")
 	}
 	for _, o := range opts {
-		o(req.Header)
+		o(&r)
 	}
-	resp, err := c.http.Do(req)
+	answer, err := c.persist(ctx, &r)
 	if err != nil {
-		return nil, err // *url.Error: names the call and the address, without a password
-	}
-	defer func() { _ = resp.Body.Close() }()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, MaxAnswer+1))
-	switch {
-	case resp.StatusCode < 200 || resp.StatusCode > 299:
-		return nil, newError(resp, answer)
-	case err != nil:
-		return nil, fmt.Errorf("%s %s: reading the answer: %w", method, path, err)
-	case len(answer) > MaxAnswer:
-		return nil, fmt.Errorf("%s %s: %w: it is longer than %d bytes", method, path, ErrAnswer, MaxAnswer)
+		return nil, err
 	}
 	answer = bytes.TrimSpace(answer)
 	if out == nil && len(answer) == 0 {
@@ -151,4 +124,46 @@ func (c *Client) Do(
 		}
 	}
 	return answer, nil
+}
+
+// once sends a request and reads its answer.
+func (c *Client) once(ctx context.Context, r *request) ([]byte, error) {
+	var body io.Reader
+	if r.body != nil {
+		body = bytes.NewReader(r.body)
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, c.base.String()+r.path, body)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", r.method, r.path, err)
+	}
+	req.Header = r.header.Clone()
+	if r.host != "" {
+		req.Host = r.host
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, err // *url.Error: names the call and the address, without a password
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if r.answer != nil {
+		r.answer(resp.Header)
+	}
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, c.maxAnswer+1))
+	switch {
+	case resp.StatusCode < 200 || resp.StatusCode > 299:
+		return nil, newError(resp, answer)
+	case err != nil:
+		return nil, fmt.Errorf("%s %s: reading the answer: %w", r.method, r.path, err)
+	case int64(len(answer)) > c.maxAnswer:
+		return nil, fmt.Errorf("%s %s: %w: it is longer than %d bytes", r.method, r.path, ErrAnswer, c.maxAnswer)
+	case c.onlyJSON && !saysJSON(resp.Header):
+		return nil, fmt.Errorf("%s %s: %w: it does not say that it is JSON", r.method, r.path, ErrAnswer)
+	}
+	return answer, nil
+}
+
+// saysJSON tells whether an answer's Content-Type is JSON (RFC 8259) or made of it (RFC 6839, section 3.1).
+func saysJSON(h http.Header) bool {
+	t, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	return err == nil && (t == "application/json" || strings.HasSuffix(t, "+json"))
 }

@@ -143,6 +143,14 @@ type SelfRevokeRequest struct {
 	Reason     RevocationReason `json:"reason,omitempty"` // not RevocationReasonPrivilegeWithdrawn
 }
 
+// EdgeHeader and PositionHeader are the headers of what an edge adds. A verification that is asked for with EdgeHeader:
+// 1 judges the key alone. An answer with EdgeHeader: 1 did, and PositionHeader names the place in the feed of changes
+// up to which every change is in it. Other implementations of the API know neither.
+const (
+	EdgeHeader     = "Talos-Edge"
+	PositionHeader = "Talos-Position"
+)
+
 // VerifyRequest asks whether a credential is valid.
 type VerifyRequest struct {
 	Credential string `json:"credential"`
@@ -162,6 +170,7 @@ type VerifyResponse struct {
 	Visibility         KeyVisibility         `json:"visibility,omitempty"`
 	ExpireTime         time.Time             `json:"expire_time,omitzero"`
 	Issuer             string                `json:"issuer,omitempty"`
+	IPRestriction      *IPRestriction        `json:"ip_restriction,omitempty"` // only of an answer to an edge
 	RateLimitPolicy    *RateLimitPolicy      `json:"rate_limit_policy,omitempty"`
 	RateLimitRemaining *Int64                `json:"rate_limit_remaining,omitempty"`
 	RateLimitResetTime time.Time             `json:"rate_limit_reset_time,omitzero"`

@@ -45,6 +45,7 @@ func TestJudgeTheVerdictAndTheTime(t *testing.T) {
 		"format":                    {code(core.CodeInvalidFormat), core.CodeInvalidFormat},
 		"signature":                 {code(core.CodeSignatureInvalid), core.CodeSignatureInvalid},
 		"an upstream's own refusal": {code(core.CodeIPNotAllowed), core.CodeIPNotAllowed},
+		"an upstream's limit":       {code(core.CodeRateLimited), core.CodeRateLimited},
 		"a code of the future":      {code(core.CodeVisibilityDenied + 1), core.CodeInternal},
 		"status revoked":            {status(core.StatusRevoked), core.CodeRevoked},
 		"status expired":            {status(core.StatusExpired), core.CodeExpired},

@@ -1,0 +1,118 @@
+package client
+
+import (
+	"crypto/tls"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Option sets up a [Client].
+type Option func(*Client)
+
+// WithTimeout bounds each call; 0 leaves that to the caller's context. The default is [DefaultTimeout].
+func WithTimeout(d time.Duration) Option { return func(c *Client) { c.timeout = d } }
+
+// WithHeader adds a header to each call, such as one that an authenticating proxy before the server wants.
+func WithHeader(name, value string) Option { return func(c *Client) { c.header.Add(name, value) } }
+
+// WithTransport sends the calls through t. It is not for a unix:// endpoint, which has a transport of its own.
+func WithTransport(t http.RoundTripper) Option { return func(c *Client) { c.http.Transport = t } }
+
+// WithTransportSettings changes the client's own transport before its first call. It comes to nothing after
+// [WithTransport] with a transport of another kind.
+func WithTransportSettings(change func(*http.Transport)) Option {
+	return func(c *Client) {
+		if t, ok := c.http.Transport.(*http.Transport); ok {
+			change(t)
+		}
+	}
+}
+
+// WithTLS says how https:// servers are spoken to: which are trusted, and with what certificate. The settings are
+// copied.
+func WithTLS(settings *tls.Config) Option {
+	return WithTransportSettings(func(t *http.Transport) { t.TLSClientConfig = settings.Clone() })
+}
+
+// WithRetries repeats a call that changes nothing up to n times when the server answers 429 or 503, after the time that
+// Retry-After asks for, or else a random one that grows. The time of all of them together is the call's.
+func WithRetries(n int) Option { return func(c *Client) { c.retries = n } }
+
+// WithMaxAnswer sets the length of the longest answer that is read, in bytes. The default is [MaxAnswer].
+func WithMaxAnswer(n int64) Option { return func(c *Client) { c.maxAnswer = n } }
+
+// WithOnlyJSON refuses an answer whose Content-Type is not JSON, whatever is in it.
+func WithOnlyJSON() Option { return func(c *Client) { c.onlyJSON = true } }
+
+// Target is where the client's calls go and what carries them, for whoever passes requests on. Neither the headers of
+// [WithHeader] nor the client's timeout are part of it, and it follows redirects no more than the client does.
+func (c *Client) Target() (base *url.URL, carrier http.RoundTripper) {
+	copied := *c.base
+	return &copied, c.http.Transport
+}
+
+// CallOption changes one call.
+type CallOption func(*request)
+
+// request is one call as it is sent.
+type request struct {
+	method, path string
+	host         string // empty: the endpoint's
+	header       http.Header
+	body         []byte
+	repeatable   bool
+	answer       func(http.Header) // told the header of each answer; nil: nobody
+}
+
+// NoCache makes a verification skip the server's cache.
+func NoCache() CallOption { return Header("Cache-Control", "no-cache") }
+
+// Header sets a header.
+func Header(name, value string) CallOption { return func(r *request) { r.header.Set(name, value) } }
+
+// Headers sets several headers, in place of those of the same names.
+func Headers(h http.Header) CallOption {
+	return func(r *request) {
+		for name, values := range h {
+			r.header[http.CanonicalHeaderKey(name)] = append([]string(nil), values...)
+		}
+	}
+}
+
+// Host names another host than the endpoint's in the request. The server finds a network by it.
+func Host(name string) CallOption { return func(r *request) { r.host = name } }
+
+// ForClient tells the server on behalf of whose address the call is made, for keys that may be used from some
+// addresses only.
+func ForClient(addr netip.Addr) CallOption {
+	return Header("X-Forwarded-For", addr.Unmap().WithZone("").String())
+}
+
+// Repeatable says that the call may be made a second time: it changes nothing, or the same once more.
+func Repeatable() CallOption { return func(r *request) { r.repeatable = true } }
+
+// EdgeAnswer is what a server says about an answer to an edge.
+type EdgeAnswer struct {
+	// Understood says that the keys alone were judged, and that the results hold their address lists and rate limits.
+	// Without it the server judged the caller's own address, and the lists are not known.
+	Understood bool
+	// Position is the place in the server's feed of changes before the look-up; 0: not told.
+	Position uint64
+}
+
+// Edge asks for a verification as an edge does: of the key alone, neither of the address nor of the rate. out is set
+// when an answer arrives.
+func Edge(out *EdgeAnswer) CallOption {
+	return func(r *request) {
+		r.header.Set(EdgeHeader, "1")
+		r.answer = func(h http.Header) {
+			*out = EdgeAnswer{Understood: h.Get(EdgeHeader) == "1"}
+			if n, err := strconv.ParseUint(h.Get(PositionHeader), 10, 64); err == nil && out.Understood {
+				out.Position = n
+			}
+		}
+	}
+}

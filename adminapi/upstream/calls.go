@@ -1,0 +1,232 @@
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// looked is what came of one credential.
+type looked struct {
+	keyID    string
+	imported bool
+	verdict  *core.Verdict
+	err      error
+	unlisted bool // the verdict is good as far as the address list of the key allows, which is not known yet
+}
+
+// do makes a call and tells who wants to know.
+func (u *Upstream) do(
+	ctx context.Context, kind Kind, items int, call func(context.Context, *client.Client) error,
+) *failure {
+	start := time.Now()
+	f := u.pool.do(ctx, call)
+	c := Call{Kind: kind, Result: ResultOK, Items: items, Took: time.Since(start)}
+	if f != nil {
+		c.Result = f.result
+	}
+	u.count(c)
+	return f
+}
+
+func (u *Upstream) count(c Call) {
+	u.calls.add(c.Result)
+	u.config.Observer.Called(c)
+}
+
+// options are those of every call for a network.
+func (n *network) options() []client.CallOption {
+	return []client.CallOption{client.Headers(n.header), client.Host(n.host), client.Repeatable()}
+}
+
+// batch asks about several credentials with one call.
+func (u *Upstream) batch(ctx context.Context, id core.NetworkID, questions []question) ([]answer, error) {
+	n := u.networks[id]
+	in := client.BatchRequest{Requests: make([]json.RawMessage, len(questions))}
+	for i, q := range questions {
+		in.Requests[i] = q.item
+	}
+	var out struct {
+		Results []json.RawMessage `json:"results"`
+	}
+	var edge client.EdgeAnswer
+	f := u.do(ctx, KindBatch, len(questions), func(ctx context.Context, c *client.Client) error {
+		out.Results = nil
+		options := append(n.options(), client.Edge(&edge))
+		_, err := c.Do(ctx, http.MethodPost, client.BatchVerifyPath, in, &out, options...)
+		if err == nil && len(out.Results) != len(questions) {
+			err = fmt.Errorf("%w: %d results for %d credentials", client.ErrAnswer, len(out.Results), len(questions))
+		}
+		return err
+	})
+	switch {
+	case f != nil && f.result == ResultRejected:
+		return nil, errors.Join(f.asError(), errDivide)
+	case f != nil:
+		return nil, f.asError()
+	}
+	u.changes.see(edge.Position)
+	answers := make([]answer, len(questions))
+	for i, raw := range out.Results {
+		answers[i] = decode(raw, edge)
+		if w := answers[i].wire; w != nil && len(questions) > 1 {
+			if err := u.doubt(n, questions[i], w, edge); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return answers, nil
+}
+
+// doubt is why the answers to several questions are not to be used, or nil. One result in the wrong place makes all of
+// them doubtful; one question at a time, there is no wrong place. And the position of a reply is that of its oldest
+// result, which may be another's than the one that has to be recent.
+func (u *Upstream) doubt(n *network, q question, w *wire, edge client.EdgeAnswer) error {
+	switch {
+	case w.stranger(q, false):
+		u.voice.misplaced()
+		return errors.Join(unavailable("the upstream cannot say", errStranger, 0), errDivide)
+	case !u.changes.believes(n.id, w.keyID(q), edge.Position):
+		return errors.Join(errBehind, errDivide)
+	default:
+		return nil
+	}
+}
+
+// single asks about one credential on behalf of an address.
+func (u *Upstream) single(ctx context.Context, n *network, q question, addr netip.Addr) (answer, error) {
+	if err := u.enter(ctx); err != nil {
+		return answer{}, err
+	}
+	defer u.exit()
+	var raw json.RawMessage
+	f := u.do(ctx, KindSingle, 1, func(ctx context.Context, c *client.Client) (err error) {
+		raw, err = c.Do(ctx, http.MethodPost, client.VerifyPath, q.item, nil,
+			append(n.options(), client.ForClient(addr))...)
+		return err
+	})
+	if f != nil {
+		return answer{}, f.asError()
+	}
+	return decode(raw, client.EdgeAnswer{}), nil
+}
+
+// enter waits for a turn to make a call about one key.
+func (u *Upstream) enter(ctx context.Context) error {
+	select {
+	case u.singles <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return errLate(ctx)
+	}
+}
+
+func (u *Upstream) exit() { <-u.singles }
+
+// read makes a verdict of an answer.
+func (u *Upstream) read(n *network, q question, o outcome[answer]) *looked {
+	l := &looked{imported: q.credentialType() == core.ImportedKey}
+	if o.err != nil {
+		l.err = o.err
+		return l
+	}
+	w, err := o.answer.wire, o.answer.err
+	if err == nil && w.stranger(q, true) {
+		err = errStranger
+	}
+	if err == nil {
+		l.verdict, err = w.verdict(n, q, o.answer.edge.Understood)
+	}
+	if errors.Is(err, errStranger) {
+		u.voice.stranger()
+	}
+	switch {
+	case err != nil:
+		l.verdict, l.err = nil, unavailable("the upstream cannot say", err, 0)
+		return l
+	case !u.changes.believes(n.id, l.verdict.KeyID, o.answer.edge.Position):
+		l.verdict = nil
+		l.err = errBehind
+		return l
+	}
+	l.keyID = l.verdict.KeyID
+	if l.verdict.Code != core.CodeValid || o.answer.edge.Understood || u.config.NoIPLists {
+		return l
+	}
+	if q.token() {
+		// Its own list may be narrower than its key's, and only whoever checks tokens can read it.
+		u.voice.listless()
+		l.verdict, l.err = nil, unavailable("the upstream does not tell the token's address list", nil, 0)
+		return l
+	}
+	l.unlisted = true
+	return l
+}
+
+// readLists completes good verdicts of an upstream that does not understand an edge with their keys' address lists. The
+// list is read for each look-up and not once for a key: it may be changed there at any time.
+func (u *Upstream) readLists(ctx context.Context, n *network, all []*looked) {
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	turns := make(chan struct{}, maxSingles) // goroutines that are of use
+	for _, l := range all {
+		if !l.unlisted {
+			continue
+		}
+		if len(all) == 1 {
+			u.readList(ctx, n, l)
+			return
+		}
+		turns <- struct{}{}
+		readers.Go(func() {
+			defer func() { <-turns }()
+			u.readList(ctx, n, l)
+		})
+	}
+}
+
+// readList reads a key's record and puts its list into the verdict. Without it there is none.
+func (u *Upstream) readList(ctx context.Context, n *network, l *looked) {
+	if err := u.enter(ctx); err != nil {
+		l.verdict, l.err = nil, err
+		return
+	}
+	defer u.exit()
+	kind := client.Issued
+	if l.imported {
+		kind = client.Imported
+	}
+	var record client.IssuedAPIKey // the fields that are of interest here are the same for both kinds
+	f := u.do(ctx, KindRecord, 1, func(ctx context.Context, c *client.Client) error {
+		record = client.IssuedAPIKey{}
+		_, err := c.Do(ctx, http.MethodGet, client.KeyPath(kind, l.keyID), nil, &record, n.options()...)
+		return err
+	})
+	if f != nil {
+		l.verdict, l.err = nil, f.asError()
+		return
+	}
+	v := *l.verdict
+	var err error
+	switch {
+	case record.KeyID != l.keyID:
+		err = errStranger
+	case record.Status != client.KeyStatusActive:
+		err = errors.New("the key changed while it was looked up")
+	case record.IPRestriction != nil:
+		v.AllowedCIDRs, err = core.ParseCIDRs(record.IPRestriction.AllowedCIDRs)
+	}
+	if err != nil {
+		l.verdict, l.err = nil, unavailable("the upstream cannot say", err, 0)
+		return
+	}
+	l.verdict = &v
+}

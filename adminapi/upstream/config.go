@@ -1,0 +1,149 @@
+package upstream
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/credential"
+)
+
+// Config says which upstream verdicts come from. Addresses are required; the rest may be zero.
+type Config struct {
+	// Addresses are where the upstream answers, each http://host:port, https://host or unix:///path, with a path before
+	// the API's own if there is one. They are addresses of one upstream: what one says, every other would. One is used
+	// until it fails.
+	Addresses []string
+
+	// Network is the network of the credentials; Prefixes are the upstream's. They decide which key a credential
+	// belongs to, so they have to agree with the upstream.
+	Network  core.NetworkID
+	Prefixes credential.Prefixes
+
+	// Header is sent with every call. It is this node's authority, never a caller's.
+	Header http.Header
+
+	// Host is sent in place of an address' host, for an upstream that finds the network by it.
+	Host string
+
+	// Networks are further networks behind the same addresses. Their calls share the bounds, taking turns, and nothing
+	// else.
+	Networks []Network
+
+	// Timeout bounds a look-up: the wait in the queue and the call together. Default 2 s.
+	Timeout time.Duration
+
+	// MaxInFlight is how many batches may be out at once. Default 2: more make the batches smaller.
+	MaxInFlight int
+
+	// MaxQueue is how many look-ups may wait; one more fails at once. Default 10,000.
+	MaxQueue int
+
+	// NoIPLists says that no key there has a list of addresses that it may be used from. It saves a call per look-up
+	// at an upstream that does not understand the edge's extension, and decides nothing at one that does.
+	NoIPLists bool
+
+	// TLS says which servers are trusted and with what certificate they are spoken to. nil: the system's authorities.
+	TLS *tls.Config
+
+	// Breaker says when an address is not asked for a while.
+	Breaker Breaker
+
+	// Logger gets the trouble with the upstream, each kind at most once in ten seconds. nil: nothing is logged.
+	Logger *zap.Logger
+
+	// Observer is told of each call. nil: nobody is.
+	Observer Observer
+}
+
+// Network is one network of several behind an upstream.
+type Network struct {
+	ID       core.NetworkID
+	Prefixes credential.Prefixes
+	Header   http.Header // in place of [Config.Header]
+	Host     string
+}
+
+// Breaker are the settings of the breaker that each address has. Calls cut short, and answers that credentials are not
+// valid, are no failures.
+type Breaker struct {
+	Failures uint32        // in a row until it opens; default 5
+	Pause    time.Duration // until it lets probes through; default 1 s
+	Probes   uint32        // that have to succeed until it closes, and that are let through at once; default 1
+}
+
+// withDefaults fills in what is zero and checks the rest.
+func (c Config) withDefaults() (Config, error) {
+	orDefault(&c.Timeout, 2*time.Second)
+	orDefault(&c.MaxInFlight, 2)
+	orDefault(&c.MaxQueue, 10_000)
+	orDefault(&c.Breaker.Failures, 5)
+	orDefault(&c.Breaker.Pause, time.Second)
+	orDefault(&c.Breaker.Probes, 1)
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	if c.Observer == nil {
+		c.Observer = nobody{}
+	}
+	switch {
+	case len(c.Addresses) == 0:
+		return c, errors.New("an address is required")
+	case c.Timeout < 0:
+		return c, fmt.Errorf("timeout %s is negative", c.Timeout)
+	case c.MaxInFlight < 0:
+		return c, fmt.Errorf("max_in_flight %d is negative", c.MaxInFlight)
+	case c.MaxQueue < 0:
+		return c, fmt.Errorf("max_queue %d is negative", c.MaxQueue)
+	case c.Breaker.Pause < 0:
+		return c, fmt.Errorf("breaker pause %s is negative", c.Breaker.Pause)
+	}
+	for i, a := range c.Addresses {
+		if slices.Contains(c.Addresses[:i], a) {
+			return c, fmt.Errorf("address %d repeats an earlier one", i+1)
+		}
+	}
+	return c, nil
+}
+
+func orDefault[T int | uint32 | time.Duration](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// ours are the headers that a configuration may not set: what they say is decided here, call by call.
+var ours = []string{
+	"Accept", "Connection", "Content-Length", "Content-Type", "Expect", "Host", "Idempotency-Key", "Talos-Edge", "Te",
+	"Trailer", "Transfer-Encoding", "Upgrade", "X-Forwarded-For",
+}
+
+// checkHeader refuses what cannot be sent, without repeating a value: it may be a secret.
+func checkHeader(h http.Header) error {
+	for name, values := range h {
+		switch {
+		case name == "" || strings.ContainsFunc(name, func(c rune) bool { return !isTokenRune(c) }):
+			return fmt.Errorf("header %.64q: not a header's name", name)
+		case slices.Contains(ours, http.CanonicalHeaderKey(name)):
+			return fmt.Errorf("header %s: cannot be set", name)
+		}
+		for _, v := range values {
+			if strings.ContainsFunc(v, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
+				return fmt.Errorf("header %s: its value holds a control character", name)
+			}
+		}
+	}
+	return nil
+}
+
+// isTokenRune tells whether c may stand in a header's name (RFC 9110, section 5.6.2).
+func isTokenRune(c rune) bool {
+	return c > ' ' && c < 0x7f && !strings.ContainsRune("\"(),/:;<=>?@[\\]{}", c)
+}

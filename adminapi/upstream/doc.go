@@ -1,0 +1,48 @@
+// Package upstream is a source of verdicts that asks another server: a node of ours, or any other that speaks the
+// v2alpha1 API. It is what an edge has in place of keys of its own.
+//
+// # A look-up
+//
+// An [Upstream] is a [verify.Source]. A look-up that may go at once goes at once, as a batch of one: a batch is the one
+// form of every question, so there is one form of every answer to check. While [Config.MaxInFlight] batches are out,
+// look-ups wait, first in, first out, and a batch that returns takes up to a hundred of them with it. There is no
+// timer. Networks take turns and never share a batch. One deadline covers the wait and the call. Calls belong to none
+// of the callers; one who goes away frees his place in the queue.
+//
+// # What is believed
+//
+// Nothing that is not plainly said: a result without is_valid, with an unknown code, status or visibility, with
+// metadata that is no object, or about another key than the credential would have, is an error of that one credential.
+// A reply of another length is an error of all. Errors are "cannot say" ([core.Unavailable]), are never remembered, and
+// hold nothing of what was sent or answered but names. A batch that the upstream refuses (400, 413, 422), or that comes
+// back with results in the wrong place, is asked again in halves, so that one odd credential costs the others time and
+// nothing else; alone, it is an error too: that an upstream does not take a credential does not say that it is invalid.
+//
+// # Health
+//
+// Each address has a breaker: after some failures in a row (5xx, no answer in time, no connection, no JSON) it is not
+// asked for a while, and then by one probe. Calls go to one address until it fails, then to the next. 429 is a pause
+// for as long as Retry-After says, from 1 to 30 seconds, and no failure. While no address may be asked, look-ups fail
+// at once. 401, 403, 404 and redirects say that this node is misconfigured ([verify.ErrMisconfigured]): nothing stale
+// is served for them. An answer "not valid" is a success, a call cut short by this node is neither.
+//
+// # The edge's extension
+//
+// Calls carry `Talos-Edge: 1`. An upstream that understands it judges the key alone, and tells with each result from
+// where the key may be used, which is then judged here. One that does not has judged this node's own address, so
+//
+//   - before a good verdict is returned, the key's record is read for its list, unless [Config.NoIPLists] says that
+//     there are none. It is read for each look-up, because it may be changed at any time. A derived token may be bound
+//     to addresses by itself, which no record tells: it is an error;
+//   - IP_NOT_ALLOWED says nothing about the client. It is a verdict with [core.CodeIPNotAllowed], which no cache keeps,
+//     and [Upstream.VerifyFor] asks again on behalf of the client.
+//
+// # Positions
+//
+// The upstream's places in its feed of changes and this node's are different counts, so verdicts carry no position: the
+// verifier uses the one that it noted before the look-up. Changes that pass through this node are told to
+// [Upstream.Forget], which takes the next of this node's positions, so that verdicts from before the change, also those
+// under way, are looked up again. When the upstream told the change's place in its own feed, [Upstream.ForgetAt] holds
+// later answers against it: an address whose data is behind cannot bring a revoked key back. Otherwise the upstream is
+// trusted to be of one mind.
+package upstream

@@ -1,0 +1,30 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// Errors that no call has for a cause.
+var (
+	errClosed    error = core.NewError(core.Unavailable, "the connection to the upstream is closed")
+	errQueueFull       = unavailable("too many look-ups are waiting for the upstream", nil, time.Second)
+	errOvertime        = unavailable("the upstream did not answer in time", nil, time.Second)
+	errBehind          = unavailable("the upstream's answer is from before the key's last change", nil, time.Second)
+)
+
+// unavailable is an error that says nothing about the credential. retry is when to try again; zero: not known.
+func unavailable(message string, err error, retry time.Duration) error {
+	return &core.Error{Reason: core.Unavailable, Message: message, Err: err, RetryAfter: retry}
+}
+
+// errLate is why a caller waits no longer.
+func errLate(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return core.WrapError(core.DeadlineExceeded, "the caller did not wait", ctx.Err())
+	}
+	return errOvertime
+}

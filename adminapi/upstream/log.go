@@ -1,0 +1,76 @@
+package upstream
+
+import (
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// logPause is how long the log is silent about trouble of a kind that it has told of.
+const logPause = 10 * time.Second
+
+// voice writes to the log, each kind of trouble once in a while. Kinds are few.
+type voice struct {
+	logger *zap.Logger
+
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+func newVoice(logger *zap.Logger) *voice {
+	return &voice{logger: logger, last: make(map[string]time.Time)}
+}
+
+// may tells whether it is time to speak of a kind.
+func (v *voice) may(kind string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Now()
+	if last, spoken := v.last[kind]; spoken && now.Sub(last) < logPause {
+		return false
+	}
+	v.last[kind] = now
+	return true
+}
+
+// failed tells of a call that failed. That this node is refused is for somebody to mend, and louder than the rest.
+func (v *voice) failed(f *failure) {
+	if f.result == ResultCanceled || !v.may(string(f.result)+" "+f.address) {
+		return
+	}
+	fields := []zap.Field{zap.String("address", f.address), zap.String("result", string(f.result)), zap.Error(f.cause)}
+	switch f.result {
+	case ResultMisconfigured:
+		v.logger.Error("the upstream refuses this node: nothing can be verified, and nothing remembered is served "+
+			"in its place; check the upstream's address and header", fields...)
+	case ResultRejected:
+		v.logger.Info("the upstream rejects what it was asked", fields...)
+	default:
+		v.logger.Warn("the upstream fails", fields...)
+	}
+}
+
+// stranger tells of an answer about another key than was asked for.
+func (v *voice) stranger() {
+	if v.may("stranger") {
+		v.logger.Error("the upstream names another key than the credential would have, so the answer is not " +
+			"believed; check that key_prefix and the network's id are those of the upstream")
+	}
+}
+
+// misplaced tells of a reply in which something is not where it belongs.
+func (v *voice) misplaced() {
+	if v.may("misplaced") {
+		v.logger.Warn("a reply of the upstream names another key than was asked for in its place; asking again in " +
+			"smaller batches")
+	}
+}
+
+// listless tells of a token whose list of addresses cannot be known.
+func (v *voice) listless() {
+	if v.may("listless") {
+		v.logger.Error("the upstream does not tell which addresses a derived token may be used from, so it is not " +
+			"admitted; if no key there has such a list, say `ip_lists none`")
+	}
+}

@@ -1,0 +1,92 @@
+package upstream
+
+import (
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/talos-edge/talos-edge/adminapi"
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/verify"
+	"github.com/talos-edge/talos-edge/storage"
+)
+
+// ownNode runs a node of ours, whose callers are at 192.0.2.1.
+func ownNode(t *testing.T) (*core.Engine, string) {
+	t.Helper()
+	store, err := storage.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "talos.db"), storage.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	engine, err := core.NewEngine(core.EngineConfig{Keyring: testKeyring}, store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := verify.New(verify.Config{}, engine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(v.Close)
+	network := adminapi.Network{Keys: engine, Verifier: v}
+	return engine, serve(t, adminapi.Admin(adminapi.Options{
+		Network:    func(*http.Request) (adminapi.Network, error) { return network, nil },
+		ClientAddr: func(*http.Request) netip.Addr { return netip.MustParseAddr("192.0.2.1") },
+		Ready:      engine.Ready,
+	}), "").URL
+}
+
+func TestAnEdgeOfOurOwnNode(t *testing.T) {
+	t.Parallel()
+	engine, address := ownNode(t)
+	issue := func(cidrs ...netip.Prefix) (string, string) {
+		key, secret, err := engine.Issue(t.Context(), core.IssueRequest{
+			Name: "n", ActorID: "actor", Scopes: []string{"a"}, AllowedCIDRs: cidrs,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return secret, key.ID
+	}
+	free, freeID := issue()
+	bound, _ := issue(netip.MustParsePrefix("10.0.0.0/8")) // the node itself would refuse it to the edge
+	forged, _ := mint(t)
+	creds := []string{free, bound, forged, "an imported key that nobody knows"}
+	for i := range 150 {
+		creds = append(creds, "filler "+strconv.Itoa(i))
+	}
+	u, _ := open(t, nil, address)
+	v := verifying(t, u, verify.Config{})
+	if err := u.Ready(t.Context()); err != nil {
+		t.Errorf("it is not ready: %v", err)
+	}
+	for round := range 2 {
+		for i, r := range v.VerifyMany(t.Context(), core.NetworkID{}, creds, verify.Use) {
+			want := core.CodeNotFound
+			if i < 2 {
+				want = core.CodeValid
+			}
+			if r.Err != nil || r.Verdict.Code != want {
+				t.Errorf("round %d, credential %d: got %+v, %v", round, i, r.Verdict, r.Err)
+			}
+		}
+	}
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, bound, verify.Use); err != nil ||
+		decide(r.Verdict, inside) != core.CodeValid || decide(r.Verdict, outside) != core.CodeIPNotAllowed {
+		t.Errorf("the bound one: got %+v, %v", r, err)
+	}
+	if _, err := engine.Revoke(t.Context(), core.AnyKind, freeID, core.RevokeRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	u.ForgetAt(core.NetworkID{}, freeID, engine.Positions().Applied())
+	for _, r := range v.VerifyMany(t.Context(), core.NetworkID{}, []string{free, creds[4], creds[5]}, verify.NoCache)[:1] {
+		if r.Err != nil || r.Verdict.Code != core.CodeRevoked {
+			t.Errorf("after the revocation: got %+v, %v", r.Verdict, r.Err)
+		}
+	}
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, free, verify.Use); err != nil || r.Verdict.Code != core.CodeRevoked {
+		t.Errorf("after the revocation: got %+v, %v", r.Verdict, err)
+	}
+}

@@ -1,0 +1,277 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+// maxAnswer is the length of the longest answer that is read, in bytes: a hundred results with all they may hold.
+const maxAnswer = 8 << 20
+
+// maxSingles is how many calls about one key may be out at once: reads of records, and verifications on behalf of one
+// address.
+const maxSingles = 16
+
+// Upstream is a [verify.Source] that asks another server. It is safe for concurrent use.
+type Upstream struct {
+	config   Config
+	networks map[core.NetworkID]*network
+	pool     *pool
+	batcher  *batcher[question, answer]
+	singles  chan struct{} // holds a token for each call that is out
+	changes  changes
+	calls    tally
+	voice    *voice
+}
+
+// New makes a source of an upstream. It connects to nothing yet. The caller closes it.
+func New(config Config) (*Upstream, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("upstream: %w", err)
+	}
+	u := &Upstream{
+		config:   config,
+		networks: make(map[core.NetworkID]*network),
+		singles:  make(chan struct{}, maxSingles),
+		voice:    newVoice(config.Logger),
+	}
+	u.changes.floors = make(map[core.Slot]floor)
+	first := Network{ID: config.Network, Prefixes: config.Prefixes, Header: config.Header, Host: config.Host}
+	for _, n := range append([]Network{first}, config.Networks...) {
+		if err := u.addNetwork(n); err != nil {
+			return nil, fmt.Errorf("upstream: %w", err)
+		}
+	}
+	u.pool = &pool{
+		timeout: config.Timeout,
+		base:    time.Now(),
+		probes:  config.Breaker.Probes,
+		reopen:  config.Breaker.Pause,
+		report:  u.voice.failed,
+	}
+	for i, endpoint := range config.Addresses {
+		a, err := u.newAddress(endpoint)
+		if err != nil {
+			return nil, fmt.Errorf("upstream: address %d: %w", i+1, err)
+		}
+		u.pool.addresses = append(u.pool.addresses, a)
+	}
+	u.batcher = newBatcher(limits{
+		calls: config.MaxInFlight,
+		queue: config.MaxQueue,
+		items: client.MaxBatch,
+		bytes: client.MaxBatchBytes - len(`{"requests":[]}`),
+	}, question.size, u.batch)
+	return u, nil
+}
+
+func (u *Upstream) addNetwork(n Network) error {
+	if u.networks[n.ID] != nil {
+		return fmt.Errorf("network %s is configured twice", n.ID)
+	}
+	format, err := credential.NewFormat(n.ID, nil, n.Prefixes)
+	if err != nil {
+		return err
+	}
+	if err := checkHeader(n.Header); err != nil {
+		return err
+	}
+	u.networks[n.ID] = &network{id: n.ID, format: format, header: n.Header.Clone(), host: n.Host}
+	return nil
+}
+
+// newAddress makes the client and the breaker of an address.
+func (u *Upstream) newAddress(endpoint string) (*address, error) {
+	options := []client.Option{
+		client.WithTimeout(0), // each call has a deadline
+		client.WithMaxAnswer(maxAnswer),
+		client.WithOnlyJSON(),
+		client.WithTransportSettings(u.tune),
+	}
+	if u.config.TLS != nil {
+		options = append(options, client.WithTLS(u.config.TLS))
+	}
+	c, err := client.New(endpoint, options...)
+	if err != nil {
+		return nil, err
+	}
+	a := &address{name: nameOf(endpoint), client: c}
+	a.breaker = newBreaker(a.name, u.config.Breaker, func(name string, to gobreaker.State) {
+		u.config.Logger.Warn("the breaker of an upstream's address changes", zap.String("address", name),
+			zap.String("state", stateName(to)))
+	})
+	return a, nil
+}
+
+// tune sets a transport up for a few calls at a time to one server.
+func (u *Upstream) tune(t *http.Transport) {
+	t.Proxy = nil // credentials go to the upstream and nowhere else
+	dial, timeout := t.DialContext, u.config.Timeout
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		// A connection that nobody waits for any more is made nevertheless, so this is what ends the attempt.
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		return dial(ctx, network, address)
+	}
+	t.TLSHandshakeTimeout = timeout
+	t.ForceAttemptHTTP2 = true
+	t.DisableCompression = true
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, u.config.MaxInFlight+maxSingles
+	t.MaxResponseHeaderBytes = 64 << 10
+	// One HTTP/2 connection carries all calls, so one that is dead is found out before the next call hangs on it.
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: timeout, PingTimeout: timeout / 2}
+}
+
+// nameOf is an address without its password.
+func nameOf(endpoint string) string {
+	parsed, err := url.Parse(endpoint)
+	if err != nil {
+		return "upstream"
+	}
+	return parsed.Redacted()
+}
+
+// Close ends the source: what waits is refused, calls in flight are cut short. It returns when they have ended. A
+// verifier on top is closed first.
+func (u *Upstream) Close() {
+	u.batcher.close()
+	u.pool.close()
+}
+
+// Positions is the table of the changes that passed through this node, see [Upstream.Forget].
+func (u *Upstream) Positions() *core.Positions { return &u.changes.table }
+
+// Identify says which key a credential would belong to, or that it cannot be one. Whether a key is genuine only the
+// upstream can tell; of a token nobody can say without reading it.
+func (u *Upstream) Identify(id core.NetworkID, cred string) (keyID string, final *core.Verdict) {
+	n := u.networks[id]
+	if n == nil {
+		return "", core.Unknown(id, "", core.UnknownCredentialType)
+	}
+	parsed, final := n.read(cred)
+	return parsed.KeyID, final
+}
+
+// Lookup asks the upstream about a credential, together with others that are asked about at the time.
+func (u *Upstream) Lookup(ctx context.Context, id core.NetworkID, cred string) (*core.Verdict, error) {
+	results, err := u.LookupMany(ctx, id, []string{cred})
+	if err != nil {
+		return nil, err
+	}
+	return results[0].Verdict, results[0].Err
+}
+
+// LookupMany asks about several credentials of one network. They wait and go together, as far as a call may hold them.
+func (u *Upstream) LookupMany(
+	ctx context.Context, id core.NetworkID, creds []string,
+) ([]verify.LookupResult, error) {
+	results := make([]verify.LookupResult, len(creds))
+	n := u.networks[id]
+	if n == nil {
+		for i := range results {
+			results[i].Verdict = core.Unknown(id, "", core.UnknownCredentialType)
+		}
+		return results, nil
+	}
+	if f := u.pool.admits(); f != nil {
+		u.count(Call{Kind: KindBatch, Result: f.result, Items: len(creds)})
+		return nil, f.asError()
+	}
+	ctx, cancel := context.WithTimeout(ctx, u.config.Timeout)
+	defer cancel()
+	questions := make([]question, 0, len(creds))
+	places := make([]int, 0, len(creds))
+	for i, cred := range creds {
+		var q question
+		q, results[i].Verdict, results[i].Err = n.ask(cred)
+		if results[i].Verdict == nil && results[i].Err == nil {
+			questions, places = append(questions, q), append(places, i)
+		}
+	}
+	outcomes := u.batcher.ask(ctx, id, questions)
+	all := make([]*looked, len(questions))
+	for i, o := range outcomes {
+		all[i] = u.read(n, questions[i], o)
+	}
+	u.readLists(ctx, n, all)
+	for i, l := range all {
+		results[places[i]] = verify.LookupResult{Verdict: l.verdict, Err: l.err}
+	}
+	return results, nil
+}
+
+// VerifyFor asks about a credential on behalf of one address, past queue and cache. It is for a verdict with
+// [core.CodeIPNotAllowed]: an upstream that does not understand an edge has judged the edge's own address. The answer
+// holds for this one request and is not to be remembered. An address that is not known is not allowed.
+func (u *Upstream) VerifyFor(
+	ctx context.Context, id core.NetworkID, cred string, addr netip.Addr,
+) (*core.Verdict, error) {
+	n := u.networks[id]
+	if n == nil {
+		return core.Unknown(id, "", core.UnknownCredentialType), nil
+	}
+	q, final, err := n.ask(cred)
+	if final != nil || err != nil {
+		return final, err
+	}
+	if !addr.IsValid() {
+		return &core.Verdict{
+			Network: id, KeyID: q.parsed.KeyID, Type: q.credentialType(), Code: core.CodeIPNotAllowed,
+		}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, u.config.Timeout)
+	defer cancel()
+	a, err := u.single(ctx, n, q, addr)
+	l := u.read(n, q, outcome[answer]{a, err})
+	u.readLists(ctx, n, []*looked{l})
+	return l.verdict, l.err
+}
+
+// Ready returns nil when the upstream can be asked and says that it is ready. It counts neither for the breaker nor
+// against it.
+func (u *Upstream) Ready(ctx context.Context) error {
+	if f := u.pool.admits(); f != nil {
+		return f.asError()
+	}
+	ctx, cancel := context.WithTimeout(ctx, u.config.Timeout)
+	defer cancel()
+	var worst error
+	first := int(u.pool.current.Load())
+	for i := range u.pool.addresses {
+		a := u.pool.addresses[(first+i)%len(u.pool.addresses)]
+		if f := u.pool.closed(a); f != nil {
+			worst = errors.Join(worst, f)
+			continue
+		}
+		err := a.client.Ready(ctx)
+		if err == nil {
+			return nil
+		}
+		worst = errors.Join(worst, judge(ctx, a.name, err, false))
+	}
+	return unavailable("the upstream is not ready", worst, 0)
+}
+
+// Target is where calls go at the moment and what carries them, for requests that pass through with the caller's own
+// authority: this node's headers are not added.
+func (u *Upstream) Target() (base *url.URL, carrier http.RoundTripper) {
+	return u.pool.addresses[u.pool.current.Load()].client.Target()
+}
+
+// Interface guards.
+var _ verify.Source = (*Upstream)(nil)

@@ -1,0 +1,559 @@
+package upstream
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/policy"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+func TestIdentifyNeedsNoSecretAndNoCall(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	u, _ := open(t, nil, serve(t, s, "").URL)
+	issued, id := mint(t)
+	for name, tc := range map[string]struct {
+		network core.NetworkID
+		cred    string
+		keyID   string
+		final   core.Code // CodeValid: none
+	}{
+		"an issued key":            {core.NetworkID{}, issued, id, core.CodeValid},
+		"an imported key":          {core.NetworkID{}, "any string", credential.ImportedKeyID(core.NetworkID{}, "any string"), core.CodeValid},
+		"a JWT":                    {core.NetworkID{}, "eyJ0.eyJz.c2ln", "", core.CodeValid},
+		"a macaroon":               {core.NetworkID{}, "mc_v1_AgEA", "", core.CodeValid},
+		"nothing":                  {core.NetworkID{}, "", "", core.CodeInvalidFormat},
+		"a zero byte":              {core.NetworkID{}, "a\x00b", "", core.CodeInvalidFormat},
+		"no UTF-8":                 {core.NetworkID{}, "\xff", "", core.CodeInvalidFormat},
+		"more than a credential":   {core.NetworkID{}, strings.Repeat("x", credential.MaxLength+1), "", core.CodeInvalidFormat},
+		"more than a key":          {core.NetworkID{}, strings.Repeat("x", credential.MaxImportedLength+1), credential.ImportedKeyID(core.NetworkID{}, strings.Repeat("x", credential.MaxImportedLength+1)), core.CodeNotFound},
+		"a key of another network": {networkA, issued, "", core.CodeNotFound},
+	} {
+		keyID, final := u.Identify(tc.network, tc.cred)
+		if keyID != tc.keyID || (final == nil) != (tc.final == core.CodeValid) ||
+			final != nil && (final.Code != tc.final || final.Network != tc.network) {
+			t.Errorf("%s: got %q, %+v", name, keyID, final)
+		}
+		if final == nil {
+			continue
+		}
+		if v, err := u.Lookup(t.Context(), tc.network, tc.cred); err != nil || v.Code != tc.final {
+			t.Errorf("%s: looked up: got %+v, %v", name, v, err)
+		}
+	}
+	if n := len(s.calls("")); n != 0 {
+		t.Errorf("%d calls", n)
+	}
+}
+
+// jwt makes something of the shape of a JWT about a key.
+func jwt(subject string) string {
+	part := func(v any) string {
+		b, _ := json.Marshal(v)
+		return base64.RawURLEncoding.EncodeToString(b)
+	}
+	return part(map[string]string{"alg": "EdDSA"}) + "." + part(map[string]string{"sub": subject}) + ".c2ln"
+}
+
+func TestAVerdictSaysWhatTheUpstreamSaysAndNothingElse(t *testing.T) {
+	t.Parallel()
+	_, parent := mint(t)
+	future := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
+	for name, tc := range map[string]struct {
+		cred   string // empty: an issued key
+		change func(r map[string]any)
+		code   core.Code
+		fails  bool
+		check  func(v *core.Verdict) bool
+	}{
+		"valid": {check: func(v *core.Verdict) bool {
+			return v.Type == core.IssuedKey && slices.Equal(v.Scopes, []string{"a:read", "b"}) && v.Status == core.StatusActive &&
+				v.Visibility == core.VisibilitySecret && string(v.Metadata) == `{"plan":"gold"}` && v.Issuer == "http://localhost" &&
+				v.Identity.Scopes == "a:read b" && v.Identity.Metadata != "" && v.Position == 0 && v.AllowedCIDRs == nil
+		}},
+		"it expires": {change: func(r map[string]any) { r["expire_time"] = future }, check: func(v *core.Verdict) bool { return v.ExpireTime.Equal(future) }},
+		"it has expired by our clock": {change: func(r map[string]any) { r["expire_time"] = time.Now().Add(-time.Hour) }, code: core.CodeExpired,
+			check: func(v *core.Verdict) bool { return v.Identity == core.Identity{} }},
+		"a time that is none":         {change: func(r map[string]any) { r["expire_time"] = "soon" }, fails: true},
+		"no metadata":                 {change: func(r map[string]any) { r["metadata"] = nil }, check: func(v *core.Verdict) bool { return v.Metadata == nil }},
+		"metadata that is no object":  {change: func(r map[string]any) { r["metadata"] = []int{1} }, fails: true},
+		"a scope with a line break":   {change: func(r map[string]any) { r["scopes"] = []string{"a\r\nX-Evil: 1"} }, fails: true},
+		"an empty scope":              {change: func(r map[string]any) { r["scopes"] = []string{""} }, fails: true},
+		"an actor with a line break":  {change: func(r map[string]any) { r["actor_id"] = "a\r\nb" }, check: func(v *core.Verdict) bool { return v.Identity.Actor == "a%0D%0Ab" }},
+		"an unknown status":           {change: func(r map[string]any) { r["status"] = "KEY_STATUS_ASLEEP" }, fails: true},
+		"no status":                   {change: func(r map[string]any) { delete(r, "status") }, fails: true},
+		"valid and revoked":           {change: func(r map[string]any) { r["status"] = "KEY_STATUS_REVOKED" }, code: core.CodeRevoked},
+		"valid with an error":         {change: func(r map[string]any) { r["error_code"] = "VERIFICATION_ERROR_REVOKED" }, fails: true},
+		"valid with the neutral code": {change: func(r map[string]any) { r["error_code"] = "VERIFICATION_ERROR_UNSPECIFIED" }},
+		"an unknown visibility":       {change: func(r map[string]any) { r["visibility"] = "KEY_VISIBILITY_SOME" }, fails: true},
+		"no visibility":               {change: func(r map[string]any) { delete(r, "visibility") }, check: func(v *core.Verdict) bool { return v.Visibility == core.VisibilitySecret }},
+		"public":                      {change: func(r map[string]any) { r["visibility"] = "KEY_VISIBILITY_PUBLIC" }, check: func(v *core.Verdict) bool { return v.Visibility == core.VisibilityPublic }},
+		"another key's id":            {change: func(r map[string]any) { r["key_id"] = parent }, fails: true},
+		"an id with a line break":     {cred: jwt(parent), change: func(r map[string]any) { r["key_id"] = "a\nb" }, fails: true},
+		"a list that is none":         {change: func(r map[string]any) { r["ip_restriction"] = map[string]any{"allowed_cidrs": []string{"x"}} }, fails: true},
+		"a list": {change: func(r map[string]any) {
+			r["ip_restriction"] = map[string]any{"allowed_cidrs": []string{"10.0.0.0/8", "2001:db8::1"}}
+		}, check: func(v *core.Verdict) bool { return len(v.AllowedCIDRs) == 2 }},
+		"too much of it": {change: func(r map[string]any) { r["metadata"] = map[string]string{"x": strings.Repeat("x", maxResult)} }, fails: true},
+		"revoked": {change: func(r map[string]any) {
+			r["is_valid"], r["error_code"], r["status"] = false, "VERIFICATION_ERROR_REVOKED", "KEY_STATUS_REVOKED"
+		}, code: core.CodeRevoked, check: func(v *core.Verdict) bool {
+			return v.ActorID != "" && v.Status == core.StatusRevoked && v.Identity == core.Identity{}
+		}},
+		"expired and no more": {change: func(r map[string]any) {
+			clear(r)
+			r["is_valid"], r["error_code"] = false, "VERIFICATION_ERROR_EXPIRED"
+		}, code: core.CodeExpired},
+		"of the wrong form":     {change: func(r map[string]any) { r["is_valid"], r["error_code"] = false, "VERIFICATION_ERROR_INVALID_FORMAT" }, code: core.CodeInvalidFormat},
+		"a bad signature":       {cred: jwt(parent), change: func(r map[string]any) { r["is_valid"], r["error_code"] = false, "VERIFICATION_ERROR_SIGNATURE_INVALID" }, code: core.CodeSignatureInvalid},
+		"limited":               {change: func(r map[string]any) { r["is_valid"], r["error_code"] = false, "VERIFICATION_ERROR_RATE_LIMITED" }, code: core.CodeRateLimited},
+		"from the wrong place":  {change: func(r map[string]any) { r["is_valid"], r["error_code"] = false, "VERIFICATION_ERROR_IP_NOT_ALLOWED" }, code: core.CodeIPNotAllowed},
+		"a token":               {cred: jwt(parent), change: func(r map[string]any) { r["key_id"] = parent; delete(r, "status") }, check: func(v *core.Verdict) bool { return v.Type == core.DerivedJWT && v.KeyID == parent }},
+		"a macaroon":            {cred: "mc_v1_AgEA", change: func(r map[string]any) { r["key_id"] = parent }, check: func(v *core.Verdict) bool { return v.Type == core.DerivedMacaroon }},
+		"an imported key":       {cred: "legacy", change: func(r map[string]any) { r["key_id"] = credential.ImportedKeyID(core.NetworkID{}, "legacy") }, check: func(v *core.Verdict) bool { return v.Type == core.ImportedKey }},
+		"no is_valid":           {change: func(r map[string]any) { delete(r, "is_valid") }, fails: true},
+		"is_valid that is text": {change: func(r map[string]any) { r["is_valid"] = "true" }, fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStandIn()
+			s.edge, s.position = true, 17
+			cred, keyID := s.add(t, tc.change)
+			if tc.cred != "" {
+				s.set(func() { s.results[tc.cred] = s.results[cred] })
+				cred = tc.cred
+			}
+			u, logs := open(t, nil, serve(t, s, "").URL)
+			v, err := u.Lookup(t.Context(), core.NetworkID{}, cred)
+			noSecret(t, logs, []error{err}, cred)
+			if tc.fails {
+				if err == nil || core.ReasonOf(err) != core.Unavailable {
+					t.Errorf("got %+v, %v", v, err)
+				}
+				return
+			}
+			if err != nil || v.Code != tc.code || v.Network != (core.NetworkID{}) || tc.check != nil && !tc.check(v) ||
+				tc.cred == "" && v.KeyID != keyID {
+				t.Errorf("got %+v, %v", v, err)
+			}
+			if got := u.Stats().Position; got != 17 {
+				t.Errorf("the upstream stands at %d", got)
+			}
+		})
+	}
+}
+
+func TestTokensInTheWrongPlaceAreNoticedByTheirSubject(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	s.edge = true
+	var creds, ids []string
+	for range 4 {
+		cred, id := s.add(t, nil)
+		token := jwt(id)
+		s.set(func() { s.results[token] = s.results[cred] })
+		creds, ids = append(creds, token), append(ids, id)
+	}
+	s.change = func(r []map[string]any) []map[string]any { slices.Reverse(r); return r }
+	u, _ := open(t, nil, serve(t, s, "").URL)
+	results, err := u.LookupMany(t.Context(), core.NetworkID{}, creds)
+	for i, r := range results {
+		if r.Err != nil || r.Verdict.KeyID != ids[i] {
+			t.Errorf("token %d: got %+v, %v", i, r, err)
+		}
+	}
+}
+
+var (
+	inside  = netip.MustParseAddr("10.1.2.3")
+	outside = netip.MustParseAddr("192.0.2.1")
+)
+
+func decide(v *core.Verdict, client netip.Addr) core.Code {
+	return policy.Judge(v, policy.Request{Now: time.Now(), Client: client}, nil)
+}
+
+func TestAddressListsAreKnownBeforeAGoodVerdict(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		edge, none bool
+		records    int
+	}{
+		"an upstream that understands":    {true, false, 0},
+		"one that does not":               {false, false, 1},
+		"one that does not, with no list": {false, true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStandIn()
+			s.edge = tc.edge
+			cred, keyID := s.add(t, nil)
+			if !tc.none {
+				s.lists[keyID] = []string{"10.0.0.0/8"}
+			}
+			u, _ := open(t, func(c *Config) { c.NoIPLists = tc.none }, serve(t, s, "").URL)
+			v, err := u.Lookup(t.Context(), core.NetworkID{}, cred)
+			if err != nil || decide(v, inside) != core.CodeValid || tc.none != (decide(v, outside) == core.CodeValid) {
+				t.Errorf("got %+v, %v", v, err)
+			}
+			if n := len(s.calls(keyID)); n != tc.records {
+				t.Errorf("%d records were read", n)
+			}
+		})
+	}
+}
+
+func TestAGoodVerdictWhoseListCannotBeReadIsNone(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		fault         fault
+		misconfigured bool
+	}{
+		"500":            {saying(500, jsonType, envelope), false},
+		"403":            {saying(403, jsonType, envelope), true},
+		"no such path":   {saying(404, "text/plain", "404 page not found"), true},
+		"no such key":    {saying(404, jsonType, `{"error":{"details":[{"reason":"API_KEY_NOT_FOUND"}]}}`), false},
+		"another key":    {saying(200, jsonType, `{"key_id":"x","status":"KEY_STATUS_ACTIVE"}`), false},
+		"nothing":        {saying(200, jsonType, `{}`), false},
+		"an odd list":    {nil, false},
+		"a list as text": {saying(200, jsonType, `{"ip_restriction":"10.0.0.0/8"}`), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStandIn()
+			cred, keyID := s.add(t, nil)
+			s.lists[keyID] = []string{"anywhere"}
+			if tc.fault != nil {
+				s.fault = func(w http.ResponseWriter, r *http.Request, body []byte) bool {
+					return r.Method == http.MethodGet && tc.fault(w, r, body)
+				}
+			}
+			u, _ := open(t, nil, serve(t, s, "").URL)
+			v := verifying(t, u, verify.Config{})
+			for range 2 {
+				r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use)
+				if core.ReasonOf(err) != core.Unavailable || r.Verdict != nil ||
+					errors.Is(err, verify.ErrMisconfigured) != tc.misconfigured {
+					t.Errorf("got %+v, %v", r, err)
+				}
+			}
+			s.set(func() { s.fault = nil; delete(s.lists, keyID) })
+			eventually(t, "it recovers", func() bool {
+				r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use)
+				return err == nil && r.Verdict.Code == core.CodeValid
+			})
+		})
+	}
+}
+
+func TestAKeyThatWasRevokedBetweenTheCallsIsNotAdmitted(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	cred, keyID := s.add(t, nil)
+	s.fault = func(w http.ResponseWriter, r *http.Request, body []byte) bool {
+		return r.Method == http.MethodGet &&
+			saying(200, jsonType, `{"key_id":"`+keyID+`","status":"KEY_STATUS_REVOKED"}`)(w, r, body)
+	}
+	u, _ := open(t, nil, serve(t, s, "").URL)
+	if v, err := u.Lookup(t.Context(), core.NetworkID{}, cred); err == nil {
+		t.Errorf("got %+v", v)
+	}
+}
+
+func TestATokenOfAnUpstreamThatDoesNotTellItsListIsNotAdmitted(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	cred, keyID := s.add(t, nil)
+	token := jwt(keyID)
+	s.results[token] = s.results[cred]
+	server := serve(t, s, "")
+	u, logs := open(t, nil, server.URL)
+	if v, err := u.Lookup(t.Context(), core.NetworkID{}, token); core.ReasonOf(err) != core.Unavailable || err == nil {
+		t.Errorf("got %+v, %v", v, err)
+	}
+	if logs.FilterMessageSnippet("ip_lists none").Len() != 1 {
+		t.Error("the operator is not told")
+	}
+	u, _ = open(t, func(c *Config) { c.NoIPLists = true }, server.URL)
+	if v, err := u.Lookup(t.Context(), core.NetworkID{}, token); err != nil || v.KeyID != keyID {
+		t.Errorf("got %+v, %v", v, err)
+	}
+}
+
+// foreign judges the address that is forwarded, or its own caller's.
+func foreign(s *standIn, cred, keyID string, allowed netip.Prefix) {
+	s.lists[keyID] = []string{allowed.String()}
+	s.fault = func(w http.ResponseWriter, r *http.Request, body []byte) bool {
+		addr, err := netip.ParseAddr(r.Header.Get("X-Forwarded-For"))
+		if !strings.Contains(string(body), cred) || err == nil && allowed.Contains(addr) {
+			return false
+		}
+		result, _ := json.Marshal(bad("VERIFICATION_ERROR_IP_NOT_ALLOWED"))
+		if strings.HasSuffix(r.URL.Path, ":batchVerify") {
+			result = []byte(`{"results":[` + string(result) + `]}`)
+		}
+		return saying(200, jsonType, string(result))(w, r, body)
+	}
+}
+
+func TestIPNotAllowedIsAskedAgainForTheClientAndNeverKept(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	cred, keyID := s.add(t, nil)
+	foreign(s, cred, keyID, netip.MustParsePrefix("10.0.0.0/8"))
+	u, _ := open(t, nil, serve(t, s, "").URL)
+	v := verifying(t, u, verify.Config{})
+	for i := range 3 {
+		r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use)
+		if err != nil || r.Verdict.Code != core.CodeIPNotAllowed || r.Cache != verify.Miss {
+			t.Fatalf("round %d: got %+v, %v", i, r, err)
+		}
+	}
+	for addr, want := range map[netip.Addr]core.Code{
+		inside: core.CodeValid, outside: core.CodeIPNotAllowed, {}: core.CodeIPNotAllowed,
+		netip.MustParseAddr("::ffff:10.9.9.9"): core.CodeValid,
+	} {
+		got, err := u.VerifyFor(t.Context(), core.NetworkID{}, cred, addr)
+		if err != nil || decide(got, addr) != want {
+			t.Errorf("%s: got %+v, %v", addr, got, err)
+		}
+		if want == core.CodeValid && decide(got, outside) == core.CodeValid {
+			t.Errorf("%s: the verdict admits another address", addr)
+		}
+	}
+	for _, call := range s.calls(":verify") {
+		if call.header.Get("Talos-Edge") != "" || call.header.Get("X-Forwarded-For") == "" {
+			t.Errorf("asked with %v", call.header)
+		}
+	}
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Cache != verify.Miss {
+		t.Errorf("it was kept: got %+v, %v", r, err)
+	}
+}
+
+func TestARateLimitOfTheUpstreamIsAVerdictThatIsNotKept(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	cred, _ := s.add(t, func(r map[string]any) { r["is_valid"], r["error_code"] = false, "VERIFICATION_ERROR_RATE_LIMITED" })
+	u, _ := open(t, nil, serve(t, s, "").URL)
+	v := verifying(t, u, verify.Config{})
+	for range 2 {
+		r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use)
+		if err != nil || decide(r.Verdict, inside) != core.CodeRateLimited || r.Cache != verify.Miss {
+			t.Errorf("got %+v, %v", r, err)
+		}
+	}
+}
+
+func TestAttack05_AChangeThatPassedThroughIsBelievedAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	s.edge = true
+	cred, keyID := s.add(t, nil)
+	began, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s.fault = func(w http.ResponseWriter, r *http.Request, body []byte) bool {
+		first := false
+		once.Do(func() { first = true })
+		if !first {
+			return false
+		}
+		close(began)
+		<-goOn
+		return saying(200, jsonType, `{"results":[{"is_valid":true,"status":"KEY_STATUS_ACTIVE","key_id":"`+keyID+`"}]}`,
+			"Talos-Edge", "1", "Talos-Position", "5")(w, r, body)
+	}
+	u, _ := open(t, nil, serve(t, s, "").URL)
+	v := verifying(t, u, verify.Config{})
+	under := make(chan verify.Result, 1)
+	go func() {
+		r, _ := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use)
+		under <- r
+	}()
+	<-began
+	s.set(func() {
+		s.results[cred]["is_valid"], s.results[cred]["error_code"] = false, "VERIFICATION_ERROR_REVOKED"
+	})
+	u.Forget(core.NetworkID{}, keyID)
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeRevoked {
+		t.Errorf("after the change: got %+v, %v", r, err)
+	}
+	close(goOn)
+	if r := <-under; r.Verdict == nil || r.Verdict.Code != core.CodeRevoked {
+		t.Errorf("the one under way: got %+v", r)
+	}
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeRevoked {
+		t.Errorf("in the end: got %+v, %v", r, err)
+	}
+}
+
+func TestAttack05_ACopyThatIsBehindBringsNoRevokedKeyBack(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	s.edge, s.position = true, 41 // behind: the revocation is 42
+	cred, keyID := s.add(t, nil)
+	other, _ := s.add(t, nil)
+	u, _ := open(t, nil, serve(t, s, "").URL)
+	v := verifying(t, u, verify.Config{})
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeValid {
+		t.Fatalf("got %+v, %v", r, err)
+	}
+	u.ForgetAt(core.NetworkID{}, keyID, 42)
+	u.ForgetAt(core.NetworkID{}, keyID, 40) // late news
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); core.ReasonOf(err) != core.Unavailable || err == nil {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, other, verify.Use); err != nil || r.Verdict.Code != core.CodeValid {
+		t.Errorf("another key: got %+v, %v", r, err)
+	}
+	results := v.VerifyMany(t.Context(), core.NetworkID{}, []string{cred, other}, verify.NoCache)
+	if core.ReasonOf(results[0].Err) != core.Unavailable || results[0].Err == nil || results[1].Err != nil {
+		t.Errorf("together: got %+v", results)
+	}
+	s.set(func() {
+		s.position = 42
+		s.results[cred]["is_valid"], s.results[cred]["error_code"] = false, "VERIFICATION_ERROR_REVOKED"
+	})
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeRevoked {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+func TestAttack06_TheCreationOfAKeyEndsItsNegative(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	s.edge = true
+	cred, keyID := mint(t)
+	u, _ := open(t, nil, serve(t, s, "").URL)
+	v := verifying(t, u, verify.Config{})
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeNotFound {
+		t.Fatalf("got %+v, %v", r, err)
+	}
+	s.set(func() { s.results[cred] = good(keyID) })
+	u.Forget(core.NetworkID{}, keyID)
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeValid {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+func TestAttack02_NetworksShareNeitherCallNorHeader(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	s.edge = true
+	gate := make(chan struct{})
+	s.fault = func(http.ResponseWriter, *http.Request, []byte) bool { <-gate; return false }
+	u, _ := open(t, func(c *Config) {
+		c.MaxInFlight = 1
+		c.Network, c.Header, c.Host = networkA, http.Header{"Authorization": {"Bearer a"}}, "a.internal"
+		c.Networks = []Network{{ID: networkB, Header: http.Header{"Authorization": {"Bearer b"}}, Host: "b.internal"}}
+	}, serve(t, s, "").URL)
+	var callers sync.WaitGroup
+	for i := range 20 {
+		cred, _ := s.add(t, nil)
+		callers.Go(func() {
+			n := []core.NetworkID{networkA, networkB}[i%2]
+			if v, err := u.Lookup(t.Context(), n, cred); err != nil || v.Network != n {
+				t.Errorf("got %+v, %v", v, err)
+			}
+		})
+	}
+	eventually(t, "all wait", func() bool { return u.Stats().Queue == 19 })
+	close(gate)
+	callers.Wait()
+	by := make(map[string]int)
+	for _, call := range s.calls(":batchVerify") {
+		by[call.host+" "+call.header.Get("Authorization")] += len(call.credentials)
+	}
+	if len(by) != 2 || by["a.internal Bearer a"] != 10 || by["b.internal Bearer b"] != 10 {
+		t.Errorf("asked were %v", by)
+	}
+}
+
+func TestBatchesKeepTheirLimits(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	s.edge = true
+	u, _ := open(t, nil, serve(t, s, "").URL)
+	creds := make([]string, 250)
+	for i := range creds {
+		creds[i], _ = mint(t)
+		if i%2 == 0 { // tokens may be longer than keys
+			creds[i] = "mc_v1_" + strings.Repeat("<", 15<<10) + creds[i]
+		}
+	}
+	results, err := u.LookupMany(t.Context(), core.NetworkID{}, creds)
+	for i, r := range results {
+		if r.Err != nil || r.Verdict.Code != core.CodeNotFound {
+			t.Errorf("credential %d: got %+v, %v", i, r, err)
+		}
+	}
+	var got []string
+	for _, call := range s.calls(":batchVerify") {
+		got = append(got, call.credentials...)
+		if len(call.credentials) > 100 || call.bytes > 512<<10 {
+			t.Errorf("a call held %d credentials and %d bytes", len(call.credentials), call.bytes)
+		}
+	}
+	if len(got) != len(creds) {
+		t.Errorf("%d credentials were asked about", len(got))
+	}
+}
+
+func TestConfigurationsThatCannotBeMeantAreRefused(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]Config{
+		"no address":         {},
+		"a bad address":      {Addresses: []string{"localhost:4420"}},
+		"an address twice":   {Addresses: []string{"http://a", "http://a"}},
+		"a negative time":    {Addresses: []string{"http://a"}, Timeout: -1},
+		"a negative bound":   {Addresses: []string{"http://a"}, MaxInFlight: -1},
+		"a negative queue":   {Addresses: []string{"http://a"}, MaxQueue: -1},
+		"a negative pause":   {Addresses: []string{"http://a"}, Breaker: Breaker{Pause: -1}},
+		"a bad prefix":       {Addresses: []string{"http://a"}, Prefixes: credential.Prefixes{Secret: "?"}},
+		"our own header":     {Addresses: []string{"http://a"}, Header: http.Header{"X-Forwarded-For": {"1"}}},
+		"a header's name":    {Addresses: []string{"http://a"}, Header: http.Header{"A B": {"secret"}}},
+		"a header's value":   {Addresses: []string{"http://a"}, Header: http.Header{"Authorization": {"secret\r\nX: y"}}},
+		"a network twice":    {Addresses: []string{"http://a"}, Networks: []Network{{}}},
+		"a network's header": {Addresses: []string{"http://a"}, Networks: []Network{{ID: networkA, Header: http.Header{"Host": {"x"}}}}},
+	} {
+		if u, err := New(c); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: got %v, %v", name, u, err)
+		}
+	}
+}
+
+func TestAfterItsEndTheSourceIsUnavailable(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	s.fault = func(_ http.ResponseWriter, r *http.Request, _ []byte) bool { <-r.Context().Done(); return true }
+	u, _ := open(t, nil, serve(t, s, "").URL)
+	cred, _ := mint(t)
+	under := make(chan error, 1)
+	go func() {
+		_, err := u.Lookup(t.Context(), core.NetworkID{}, cred)
+		under <- err
+	}()
+	eventually(t, "the call is out", func() bool { return len(s.calls("")) == 1 })
+	u.Close()
+	u.Close()
+	if err := <-under; core.ReasonOf(err) != core.Unavailable {
+		t.Errorf("the one under way: got %v", err)
+	}
+	if _, err := u.Lookup(t.Context(), core.NetworkID{}, cred); core.ReasonOf(err) != core.Unavailable {
+		t.Errorf("got %v", err)
+	}
+	if got := u.Stats(); got.Breakers[0].State != "closed" || got.Calls[ResultCanceled] != 1 {
+		t.Errorf("got %+v", got)
+	}
+}

@@ -1,0 +1,218 @@
+package upstream
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/credential"
+)
+
+// Bounds of what is taken over from an answer, in bytes.
+const (
+	maxResult = 256 << 10
+	maxKeyID  = 128
+)
+
+// answer is the upstream's answer to one question.
+type answer struct {
+	wire *wire
+	err  error // in place of wire
+	edge client.EdgeAnswer
+}
+
+// wire is a verification's result as it is read: that is_valid is missing is not the same as false.
+type wire struct {
+	client.VerifyResponse
+	IsValid *bool `json:"is_valid"`
+}
+
+// errStranger says that an answer names another key than the credential would have: it is in the wrong place, or the
+// upstream's prefixes or its network are not those that are configured here.
+var errStranger = errors.New("the upstream names another key")
+
+// codes are the verdicts that an answer may give on a credential that is not valid. What is not among them is an error.
+var codes = map[client.VerificationErrorCode]core.Code{
+	client.VerificationErrorInvalidFormat:    core.CodeInvalidFormat,
+	client.VerificationErrorExpired:          core.CodeExpired,
+	client.VerificationErrorRevoked:          core.CodeRevoked,
+	client.VerificationErrorNotFound:         core.CodeNotFound,
+	client.VerificationErrorSignatureInvalid: core.CodeSignatureInvalid,
+	client.VerificationErrorIPNotAllowed:     core.CodeIPNotAllowed,
+	client.VerificationErrorRateLimited:      core.CodeRateLimited,
+}
+
+// decode reads a result. One that cannot be read is an error of its own, and no other's.
+func decode(result json.RawMessage, edge client.EdgeAnswer) answer {
+	a := answer{wire: new(wire), edge: edge}
+	switch {
+	case len(result) > maxResult:
+		a.err = errors.New("a result is too long")
+	case json.Unmarshal(result, a.wire) != nil: // the cause would repeat a part of it
+		a.err = errors.New("a field of a result has another type")
+	case a.wire.IsValid == nil:
+		a.err = errors.New("a result does not say whether the credential is valid")
+	default:
+		return a
+	}
+	a.wire = nil
+	return a
+}
+
+// stranger tells whether a result is about another key than the question. alone says that the question was the only
+// one, so that nothing can be in the wrong place: of a token the key's id is then the upstream's to say.
+func (w *wire) stranger(q question, alone bool) bool {
+	if w.KeyID == "" {
+		return false
+	}
+	if q.token() {
+		subject := q.subject()
+		return !alone && *w.IsValid && subject != "" && subject != w.KeyID
+	}
+	return w.KeyID != q.parsed.KeyID
+}
+
+// keyID is the id of the key that a result is about.
+func (w *wire) keyID(q question) string {
+	if q.token() {
+		return w.KeyID
+	}
+	return q.parsed.KeyID
+}
+
+// verdict is what a result means. An error means that nothing can be said about the credential.
+func (w *wire) verdict(n *network, q question, understood bool) (*core.Verdict, error) {
+	if !*w.IsValid {
+		return w.negative(n, q)
+	}
+	switch w.ErrorCode {
+	case "", "VERIFICATION_ERROR_UNSPECIFIED":
+	default:
+		return nil, errors.New("a result is valid and has an error code")
+	}
+	key, err := w.key(n, q)
+	if err != nil {
+		return nil, err
+	}
+	if understood && w.IPRestriction != nil {
+		if key.AllowedCIDRs, err = core.ParseCIDRs(w.IPRestriction.AllowedCIDRs); err != nil {
+			return nil, err
+		}
+	}
+	v := core.NewVerdict(key, w.Issuer, time.Now())
+	v.Type = q.credentialType()
+	return v, nil
+}
+
+// negative is the verdict on a credential that is not valid. Only its code and its key's id are certain to be there.
+func (w *wire) negative(n *network, q question) (*core.Verdict, error) {
+	code, known := codes[w.ErrorCode]
+	if !known {
+		return nil, fmt.Errorf("a result is not valid, which %s does not explain", shown(string(w.ErrorCode)))
+	}
+	v := &core.Verdict{Network: n.id, KeyID: q.parsed.KeyID, Type: q.credentialType(), Code: code}
+	if code != core.CodeRevoked && code != core.CodeExpired {
+		return v, nil
+	}
+	if key, err := w.key(n, q); err == nil {
+		v.KeyID, v.ActorID, v.Scopes, v.Metadata = key.ID, key.ActorID, key.Scopes, key.Metadata
+		v.Visibility, v.ExpireTime, v.Issuer = key.Visibility, key.ExpireTime, w.Issuer
+	}
+	v.Status = core.StatusRevoked
+	if code == core.CodeExpired {
+		v.Status = core.StatusExpired
+	}
+	return v, nil
+}
+
+// key reads what a result says of the key.
+func (w *wire) key(n *network, q question) (*core.Key, error) {
+	key := &core.Key{
+		Network: n.id, ID: w.KeyID, Kind: core.Issued, ActorID: w.ActorID, Scopes: w.Scopes, ExpireTime: w.ExpireTime,
+	}
+	if q.parsed.Kind == credential.Imported {
+		key.Kind = core.Imported
+	}
+	var err error
+	switch {
+	case !isKeyID(w.KeyID):
+		return nil, errors.New("a result names no key")
+	case !q.token() && w.KeyID != q.parsed.KeyID:
+		return nil, errStranger
+	}
+	for _, s := range w.Scopes {
+		if !core.ValidScope(s) {
+			return nil, errors.New("a result holds a scope that is none")
+		}
+	}
+	if key.Metadata, err = object(w.Metadata); err != nil {
+		return nil, err
+	}
+	if key.Visibility, err = w.visibility(q); err != nil {
+		return nil, err
+	}
+	if key.Status, err = w.status(q); err != nil {
+		return nil, err
+	}
+	return key, nil
+}
+
+// status is the state of the key. One that is not told is not guessed, but for a token: it has no state of its own, and
+// that it is valid says what there is to say.
+func (w *wire) status(q question) (core.Status, error) {
+	switch w.Status {
+	case client.KeyStatusActive:
+		return core.StatusActive, nil
+	case client.KeyStatusRevoked:
+		return core.StatusRevoked, nil
+	case client.KeyStatusExpired:
+		return core.StatusExpired, nil
+	case "", client.KeyStatusUnspecified:
+		if q.token() {
+			return core.StatusActive, nil
+		}
+	}
+	return core.StatusUnknown, fmt.Errorf("unknown status %s", shown(string(w.Status)))
+}
+
+// visibility is the visibility of the key. One that is not told is secret, unless the credential shows the opposite.
+func (w *wire) visibility(q question) (core.Visibility, error) {
+	switch w.Visibility {
+	case client.KeyVisibilitySecret:
+		return core.VisibilitySecret, nil
+	case client.KeyVisibilityPublic:
+		return core.VisibilityPublic, nil
+	case "", client.KeyVisibilityUnspecified:
+		if q.parsed.Public {
+			return core.VisibilityPublic, nil
+		}
+		return core.VisibilitySecret, nil
+	default:
+		return core.VisibilityUnknown, fmt.Errorf("unknown visibility %s", shown(string(w.Visibility)))
+	}
+}
+
+// object reads metadata: a JSON object, without needless space, or nothing.
+func object(raw json.RawMessage) (json.RawMessage, error) {
+	raw = bytes.TrimSpace(raw)
+	if len(raw) == 0 || string(raw) == "null" {
+		return nil, nil
+	}
+	var b bytes.Buffer
+	if raw[0] != '{' || json.Compact(&b, raw) != nil {
+		return nil, errors.New("a result has metadata that is no object")
+	}
+	return b.Bytes(), nil
+}
+
+// isKeyID tells whether s can be the id of a key: it goes into headers and paths.
+func isKeyID(s string) bool {
+	return s != "" && len(s) <= maxKeyID && !strings.ContainsFunc(s, func(c rune) bool {
+		return (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' && c != '_'
+	})
+}
