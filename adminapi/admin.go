@@ -54,9 +54,9 @@ func (h *adminHandler) serve(w http.ResponseWriter, r *http.Request, op operatio
 	case opBatchVerify:
 		return h.batchVerify(w, r, n)
 	case opSelfRevoke:
-		return selfRevoke(w, r, n)
+		return h.selfRevoke(w, r, n)
 	case opJWKS:
-		return jwks(w)
+		return h.jwks(w, r)
 	default:
 		return errNoPath()
 	}

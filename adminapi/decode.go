@@ -36,12 +36,17 @@ func decode(w http.ResponseWriter, r *http.Request, limit int64, into any) error
 	b := takeBuffer()
 	defer giveBuffer(b)
 	if _, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return errTooLarge(limit)
-		}
-		return core.WrapError(core.BadRequest, "the request body could not be read", err)
+		return bodyError(err, limit)
 	}
 	return decodeObject(b.Bytes(), into)
+}
+
+// bodyError says why a body could not be read.
+func bodyError(err error, limit int64) error {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return errTooLarge(limit)
+	}
+	return core.WrapError(core.BadRequest, "the request body could not be read", err)
 }
 
 // decodeObject is decode of a body that was read.

@@ -90,6 +90,7 @@ var failures = map[core.Code]failure{
 	core.CodeSignatureInvalid: {client.VerificationErrorSignatureInvalid, "the token is not valid here"},
 	core.CodeInternal:         {client.VerificationErrorInternal, "the credential could not be judged; try again"},
 	core.CodeIPNotAllowed:     {client.VerificationErrorIPNotAllowed, "the key may not be used from this address"},
+	core.CodeRateLimited:      {client.VerificationErrorRateLimited, "the key is used too often at the moment"},
 }
 
 func failureOf(code core.Code) failure {

@@ -90,6 +90,9 @@ func WriteError(w http.ResponseWriter, err error) {
 		special = *he
 	}
 	status, retry := cmp.Or(special.status, k.http), special.retryAfter
+	if retry == 0 {
+		retry = e.RetryAfter
+	}
 	if retry == 0 && status == http.StatusServiceUnavailable {
 		retry = unavailableRetry
 	}

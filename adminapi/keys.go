@@ -99,7 +99,7 @@ func revoke(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind, k
 	return nil
 }
 
-func selfRevoke(w http.ResponseWriter, r *http.Request, n Network) error {
+func (s *surface) selfRevoke(w http.ResponseWriter, r *http.Request, n Network) error {
 	var in client.SelfRevokeRequest
 	if err := decode(w, r, maxSelfRevokeBody, &in); err != nil {
 		return err
@@ -108,7 +108,12 @@ func selfRevoke(w http.ResponseWriter, r *http.Request, n Network) error {
 	if err != nil {
 		return err
 	}
-	if err := n.Keys.SelfRevoke(r.Context(), in.Credential, reason); err != nil {
+	if s.sidecar != nil {
+		err = s.sidecar.selfRevoke(r.Context(), n, in.Credential, reason)
+	} else {
+		err = n.Keys.SelfRevoke(r.Context(), in.Credential, reason)
+	}
+	if err != nil {
 		return err
 	}
 	writeJSON(w, http.StatusOK, struct{}{})
@@ -129,15 +134,22 @@ func issuedKey(k *core.Key, now time.Time) client.IssuedAPIKey {
 		UpdateTime: k.UpdateTime.UTC(),
 		ExpireTime: k.ExpireTime.UTC(),
 	}
-	if len(k.AllowedCIDRs) > 0 {
-		out.IPRestriction = &client.IPRestriction{AllowedCIDRs: make([]string, len(k.AllowedCIDRs))}
-		for i, cidr := range k.AllowedCIDRs {
-			out.IPRestriction.AllowedCIDRs[i] = cidr.String()
-		}
-	}
+	out.IPRestriction = restriction(k.AllowedCIDRs)
 	if k.Status == core.StatusRevoked {
 		out.RevocationReason = reasonName(k.RevocationReason)
 		out.RevocationDescription = k.RevocationDescription
+	}
+	return out
+}
+
+// restriction is an address list as the API shows it; nil for none.
+func restriction(list []netip.Prefix) *client.IPRestriction {
+	if len(list) == 0 {
+		return nil
+	}
+	out := &client.IPRestriction{AllowedCIDRs: make([]string, len(list))}
+	for i, cidr := range list {
+		out.AllowedCIDRs[i] = cidr.String()
 	}
 	return out
 }

@@ -26,8 +26,10 @@ type Public struct {
 }
 
 // NewPublic makes a public surface.
-func NewPublic(o PublicOptions) *Public {
-	p := &Public{surface: newSurface(o.Options), health: o.Health, limiter: o.Limiter}
+func NewPublic(o PublicOptions) *Public { return newPublic(newSurface(o.Options), &o) }
+
+func newPublic(s surface, o *PublicOptions) *Public {
+	p := &Public{surface: s, health: o.Health, limiter: o.Limiter}
 	if p.limiter == nil {
 		p.limiter = NewFailureLimiter()
 	}
@@ -66,7 +68,7 @@ func (p *Public) serve(w http.ResponseWriter, r *http.Request, op operation) err
 		if _, err := p.network(r); err != nil {
 			return err
 		}
-		return jwks(w)
+		return p.jwks(w, r)
 	case opSelfRevoke:
 		return p.limited(w, r)
 	default:
@@ -86,7 +88,7 @@ func (p *Public) limited(w http.ResponseWriter, r *http.Request) error {
 	}
 	n, err := p.network(r)
 	if err == nil {
-		err = selfRevoke(w, r, n)
+		err = p.selfRevoke(w, r, n)
 	}
 	if err == nil || StatusOf(core.ReasonOf(err)) >= http.StatusInternalServerError {
 		p.limiter.giveBack(addr)

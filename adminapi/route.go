@@ -11,6 +11,7 @@ import (
 const (
 	adminRoot      = "/v2alpha1/admin/"
 	issuedPath     = adminRoot + "issuedApiKeys"
+	importedPath   = adminRoot + "importedApiKeys"
 	anyPath        = adminRoot + "apiKeys"
 	selfRevokePath = "/v2alpha1/apiKeys:selfRevoke"
 	jwksPath       = "/v2alpha1/derivedKeys/jwks.json"
@@ -33,6 +34,7 @@ const (
 	opJWKS
 	opAlive
 	opReady
+	opPass // of a sidecar: whatever its upstream makes of it
 )
 
 // String is the operation's name in logs.
@@ -54,6 +56,8 @@ func (o operation) String() string {
 		return "jwks"
 	case opAlive, opReady:
 		return "health"
+	case opPass:
+		return "pass"
 	default:
 		return "none"
 	}

@@ -27,11 +27,18 @@ func (s *surface) ready(w http.ResponseWriter, r *http.Request, detail bool) err
 	}
 }
 
-// jwks answers with the keys of derived tokens. This version derives none, so the set is empty. It is the same for
-// everybody and may be kept for a minute.
-func jwks(w http.ResponseWriter) error {
-	w.Header().Set("Cache-Control", "public, max-age=60")
+// jwks answers with the keys of derived tokens. This version derives none, so the set of a node is empty; that of a
+// sidecar is its upstream's. It is the same for everybody and may be kept for a minute.
+func (s *surface) jwks(w http.ResponseWriter, r *http.Request) error {
 	none := []json.RawMessage{}
-	writeJSON(w, http.StatusOK, client.JWKS{Keys: none, JWKS: client.KeySet{Keys: none}})
+	set := &client.JWKS{Keys: none, JWKS: client.KeySet{Keys: none}}
+	if s.sidecar != nil {
+		var err error
+		if set, err = s.sidecar.keySet(r.Context()); err != nil {
+			return err
+		}
+	}
+	w.Header().Set("Cache-Control", "public, max-age=60")
+	writeJSON(w, http.StatusOK, set)
 	return nil
 }

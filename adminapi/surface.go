@@ -52,6 +52,8 @@ type Options struct {
 // surface is what the handlers of both surfaces share.
 type surface struct {
 	Options
+
+	sidecar *sidecar // nil: the keys are this node's own
 }
 
 func newSurface(o Options) surface {
@@ -64,7 +66,7 @@ func newSurface(o Options) surface {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
-	return surface{o}
+	return surface{Options: o}
 }
 
 // fail answers a request with an error and logs it.

@@ -2,7 +2,6 @@ package adminapi
 
 import (
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -28,7 +27,9 @@ func (s *surface) verify(w http.ResponseWriter, r *http.Request, n Network) erro
 	if in.Credential == "" {
 		return core.NewError(core.CredentialRequired, "credential: is required")
 	}
+	asker := s.asker(r)
 	if !presentable(in.Credential) {
+		asker.mark(w)
 		writeJSON(w, http.StatusOK, refusal(core.CodeInvalidFormat))
 		return nil
 	}
@@ -36,13 +37,18 @@ func (s *surface) verify(w http.ResponseWriter, r *http.Request, n Network) erro
 	if err != nil {
 		return err
 	}
+	asker.settle(r.Context(), n, in.Credential, &result)
+	if result.Err != nil {
+		return result.Err
+	}
+	asker.mark(w)
 	switch {
 	case result.Cache.FromCache():
 		w.Header().Set(cacheHeader, "HIT")
 	case result.Cache != verify.Local:
 		w.Header().Set(cacheHeader, "MISS")
 	}
-	writeJSON(w, http.StatusOK, judge(&result, s.ClientAddr(r)))
+	writeJSON(w, http.StatusOK, asker.judge(&result))
 	return nil
 }
 
@@ -64,16 +70,20 @@ func (s *surface) batchVerify(w http.ResponseWriter, r *http.Request, n Network)
 		}
 		credentials, places = append(credentials, item.Credential), append(places, i)
 	}
+	asker := s.asker(r)
 	if len(credentials) > 0 {
 		results := n.Verifier.VerifyMany(r.Context(), n.ID, credentials, cacheMode(r))
+		for i := range min(len(results), len(credentials)) {
+			asker.settle(r.Context(), n, credentials[i], &results[i])
+		}
 		if err := allFailed(results, len(credentials)); err != nil {
 			return err
 		}
-		addr := s.ClientAddr(r)
 		for i := range results {
-			out.Results[places[i]] = judge(&results[i], addr)
+			out.Results[places[i]] = asker.judge(&results[i])
 		}
 	}
+	asker.mark(w)
 	writeJSON(w, http.StatusOK, &out)
 	return nil
 }
@@ -97,18 +107,22 @@ func allFailed(results []verify.Result, want int) error {
 }
 
 // judge turns what is known of a key into the answer for one caller.
-func judge(result *verify.Result, addr netip.Addr) client.VerifyResponse {
+func (a *asker) judge(result *verify.Result) client.VerifyResponse {
 	if result.Err != nil || result.Verdict == nil {
 		return refusal(core.CodeInternal)
 	}
 	v := result.Verdict
-	code := policy.Judge(v, policy.Request{Now: result.Now, Client: addr}, nil)
+	judged := v
+	if a.edge {
+		judged = withoutList(v)
+	}
+	code := policy.Judge(judged, policy.Request{Now: result.Now, Client: a.addr}, nil)
 	out := client.VerifyResponse{IsValid: true}
 	if code != core.CodeValid {
 		out = refusal(code)
 	}
 	switch code {
-	case core.CodeValid, core.CodeRevoked, core.CodeExpired, core.CodeIPNotAllowed:
+	case core.CodeValid, core.CodeRevoked, core.CodeExpired, core.CodeIPNotAllowed, core.CodeRateLimited:
 	default:
 		return out // nothing is told of a key that the caller was not shown to hold
 	}
@@ -120,6 +134,9 @@ func judge(result *verify.Result, addr netip.Addr) client.VerifyResponse {
 	out.Visibility = visibilityName(v.Visibility)
 	out.ExpireTime = v.ExpireTime.UTC()
 	out.Issuer = v.Issuer
+	if a.edge {
+		out.IPRestriction = restriction(v.AllowedCIDRs)
+	}
 	return out
 }
 

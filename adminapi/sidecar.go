@@ -1,0 +1,121 @@
+package adminapi
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// Upstream is the server that a sidecar's keys live on, as the sidecar's surfaces see it. Its methods may be called
+// from several goroutines and put no credential into an error.
+type Upstream interface {
+	// RoundTrip carries a request that a caller of the private surface made. It fills in the scheme, the host and what
+	// the upstream's address has before the path, and adds nothing else: what the sidecar shows of its own when it
+	// asks for itself (headers, a certificate) is not the caller's.
+	http.RoundTripper
+
+	// Identify says which key a credential would belong to, as [verify.Source] does.
+	Identify(network core.NetworkID, credential string) (keyID string, final *core.Verdict)
+
+	// VerifyFor asks about one credential on behalf of the caller at an address. The answer is not remembered.
+	VerifyFor(ctx context.Context, network core.NetworkID, credential string, client netip.Addr) (*core.Verdict, error)
+
+	// SelfRevoke asks the upstream to revoke the key behind a credential. The call is made of these two values and of
+	// nothing that the sidecar or its caller has beside them.
+	SelfRevoke(ctx context.Context, credential string, reason client.RevocationReason) error
+
+	// JWKS reads the public keys that derived tokens are signed with.
+	JWKS(ctx context.Context) (*client.JWKS, error)
+
+	// Forget makes everything that was looked up about a key before the call too old to be believed.
+	Forget(network core.NetworkID, keyID string)
+}
+
+// SidecarOptions say what a surface of a sidecar serves: a node that has no keys, and an upstream that does.
+type SidecarOptions struct {
+	// Options are those of any surface. Of a [Network] the id and the verifier are used; Ready tells of the upstream.
+	Options
+
+	// Upstream is required.
+	Upstream Upstream
+}
+
+// SidecarAdmin serves the private surface of a sidecar. Verifications are answered from the sidecar's verifier;
+// everything else under the private paths, and the key set, passes to the upstream with what the caller sent and
+// nothing of the sidecar's own. When something that passes may have changed a key, the sidecar has forgotten that key
+// before the caller gets the answer, whatever it is.
+//
+// A verification that an edge asks for passes, too: what it is to be told of positions only the upstream knows.
+func SidecarAdmin(o SidecarOptions) http.Handler {
+	s := newSidecarSurface(o)
+	h := &sidecarAdmin{surface: s}
+	h.proxy = h.newProxy()
+	return h
+}
+
+// NewSidecarPublic makes the public surface of a sidecar. A self-revocation is made anew from its credential and reason
+// and sent to the upstream; the key is forgotten before the caller gets the answer.
+func NewSidecarPublic(o PublicOptions, upstream Upstream) *Public {
+	return newPublic(newSidecarSurface(SidecarOptions{Options: o.Options, Upstream: upstream}), &o)
+}
+
+func newSidecarSurface(o SidecarOptions) surface {
+	s := newSurface(o.Options)
+	s.sidecar = &sidecar{
+		upstream: o.Upstream,
+		keys:     kept[*client.JWKS]{life: keySetLife, fetch: o.Upstream.JWKS},
+		ready: kept[struct{}]{life: readyLife, fetch: func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, o.Ready(ctx)
+		}},
+	}
+	if o.Ready != nil {
+		s.Ready = s.sidecar.isReady
+	}
+	return s
+}
+
+// How long an answer to everybody serves for everybody. So who asks on a public surface reaches the upstream at this
+// rate and no other.
+const (
+	keySetLife = 5 * time.Second
+	readyLife  = time.Second
+)
+
+// How long a call of the upstream may take that a caller waits for.
+const (
+	passTimeout   = 30 * time.Second // of anything that passes
+	holderTimeout = 10 * time.Second // of a self-revocation, and of an answer to everybody
+)
+
+// sidecar is what the surfaces of a sidecar have beyond those of a node.
+type sidecar struct {
+	upstream Upstream
+	keys     kept[*client.JWKS]
+	ready    kept[struct{}]
+}
+
+func (s *sidecar) keySet(ctx context.Context) (*client.JWKS, error) {
+	set, err := s.keys.get(ctx)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return set, nil
+}
+
+func (s *sidecar) isReady(ctx context.Context) error {
+	_, err := s.ready.get(ctx)
+	return err
+}
+
+// unavailable makes the trouble of an upstream an error that puts no blame on the caller.
+func unavailable(err error) error {
+	reason := core.ReasonOf(err)
+	if reason == core.Unavailable || reason == core.DeadlineExceeded {
+		return err
+	}
+	return core.WrapError(core.Unavailable, "the upstream does not answer", err)
+}

@@ -1,0 +1,150 @@
+package adminapi
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httputil"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// sidecarAdmin is the private surface of a sidecar.
+type sidecarAdmin struct {
+	surface
+	proxy *httputil.ReverseProxy
+}
+
+// ServeHTTP answers every request.
+func (h *sidecarAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	op := sidecarRoute(r)
+	if err := h.serve(w, r, op); err != nil {
+		h.fail(w, r, op, err)
+	}
+}
+
+// sidecarRoute finds what the sidecar answers by itself, and what passes.
+func sidecarRoute(r *http.Request) operation {
+	path := plainPath(r)
+	op, _ := adminRoute(path)
+	switch op {
+	case opAlive, opReady, opSelfRevoke:
+		return op
+	case opVerify, opBatchVerify:
+		if isEdge(r) {
+			return opPass
+		}
+		return op
+	case opJWKS:
+		return opPass
+	default:
+	}
+	// What is spelled in a second way could change a key that it does not seem to name.
+	if len(path) > len(adminRoot) && path[:len(adminRoot)] == adminRoot && isPlain(path) {
+		return opPass
+	}
+	return noOperation
+}
+
+func (h *sidecarAdmin) serve(w http.ResponseWriter, r *http.Request, op operation) error {
+	if op == noOperation {
+		return errNoPath()
+	}
+	if op != opPass {
+		if err := checkMethod(w, r, op); err != nil {
+			return err
+		}
+	}
+	switch op {
+	case opAlive:
+		return alive(w)
+	case opReady:
+		return h.ready(w, r, true)
+	default:
+	}
+	n, err := h.network(r)
+	if err != nil {
+		return err
+	}
+	switch op {
+	case opVerify:
+		return h.verify(w, r, n)
+	case opBatchVerify:
+		return h.batchVerify(w, r, n)
+	case opSelfRevoke:
+		return h.selfRevoke(w, r, n)
+	case opPass:
+		return h.pass(w, r, n)
+	default:
+		return errNoPath()
+	}
+}
+
+// pass hands a request on to the upstream. The body is read first, so that a request which breaks off changes nothing
+// there and another address of the upstream can be tried. Once a change is on its way, a caller that goes away does not
+// stop it: what became of it would not be known.
+func (h *sidecarAdmin) pass(w http.ResponseWriter, r *http.Request, n Network) error {
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if r.Method == http.MethodPost {
+		if err := checkContentType(r); err != nil {
+			return err
+		}
+	}
+	var body []byte
+	if !reads {
+		var err error
+		if body, err = readBody(w, r, passLimit(r.URL.Path)); err != nil {
+			return err
+		}
+	}
+	p := &passing{sidecar: h.sidecar, network: n, addr: h.ClientAddr(r)}
+	if err := p.classify(w, r.Method, r.URL.Path, body); err != nil {
+		return err
+	}
+	ctx := r.Context()
+	if !reads {
+		ctx = context.WithoutCancel(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, passTimeout)
+	defer cancel()
+	out := r.WithContext(context.WithValue(ctx, passingKey{}, p))
+	out.ContentLength, out.TransferEncoding, out.Trailer = int64(len(body)), nil, nil
+	out.Body, out.GetBody = http.NoBody, nil
+	if len(body) > 0 {
+		out.Body = io.NopCloser(bytes.NewReader(body))
+		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	}
+	h.proxy.ServeHTTP(w, out)
+	return p.err
+}
+
+// maxBatchBody is the longest body of an import of many keys, in bytes.
+const maxBatchBody = 16 << 20
+
+func passLimit(path string) int64 {
+	if path == importedPath+":batchCreate" {
+		return maxBatchBody
+	}
+	return maxBody
+}
+
+// readBody reads a body into memory of its own.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		return nil, errTooLarge(limit)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if err != nil {
+		return nil, bodyError(err, limit)
+	}
+	return body, nil
+}
+
+// passedError is what a caller is told when a request that passed got no answer.
+func passedError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return core.WrapError(core.DeadlineExceeded, "the upstream did not answer in time", err)
+	}
+	return core.WrapError(core.Unavailable, "the upstream does not answer", err)
+}

@@ -1,0 +1,131 @@
+package adminapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// change is what a request that passes may do to keys.
+type change struct {
+	keyIDs  []string // known from the request
+	creates bool     // the answer names keys that came to be
+}
+
+// importRequest is what is read of an import: of one key, or of many.
+type importRequest struct {
+	RawKey   string          `json:"raw_key"`
+	Requests []importRequest `json:"requests"`
+}
+
+// collections are the paths below which keys are, each with what stands between it and a key id.
+var collections = [...]string{issuedPath + "/", importedPath + "/", anyPath + "/"}
+
+// classify finds out what a request may change. One that may change something, without a word of which key, does not
+// pass: the sidecar would go on believing what it remembers.
+func (p *passing) classify(w http.ResponseWriter, method, path string, body []byte) error {
+	switch method {
+	case http.MethodGet, http.MethodHead:
+		return nil
+	case http.MethodPost, http.MethodPatch, http.MethodDelete:
+	default:
+		w.Header().Set("Allow", "GET, HEAD, POST, PATCH, DELETE")
+		return core.NewError(methodNotAllowed, "this method is not one of the API")
+	}
+	for _, collection := range collections {
+		rest, ok := strings.CutPrefix(path, collection)
+		if !ok {
+			continue
+		}
+		id, _, _ := strings.Cut(rest, ":")
+		id, _, _ = strings.Cut(id, "/")
+		if op, _ := withKeyID(opPass, id); op == noOperation {
+			return errNoPath()
+		}
+		p.change = change{keyIDs: spellings(id), creates: strings.HasSuffix(rest, ":rotate")}
+		return nil
+	}
+	if method != http.MethodPost {
+		return errNoPath()
+	}
+	switch path {
+	case anyPath + ":verify", anyPath + ":batchVerify", anyPath + ":derive":
+		return nil
+	case issuedPath:
+		p.change.creates = true
+		return nil
+	case importedPath, importedPath + ":batchCreate":
+		p.change.creates = true
+		return p.identifyImports(body)
+	default:
+		return errNoPath()
+	}
+}
+
+// identifyImports notes the keys that an import is going to make: they may have been asked for already.
+func (p *passing) identifyImports(body []byte) error {
+	var in importRequest
+	if err := decodeObject(body, &in); err != nil {
+		return err
+	}
+	for _, item := range append(in.Requests, in) {
+		if item.RawKey == "" {
+			continue
+		}
+		if keyID, _ := p.sidecar.upstream.Identify(p.network.ID, item.RawKey); keyID != "" {
+			p.change.keyIDs = append(p.change.keyIDs, keyID)
+		}
+	}
+	return nil
+}
+
+// spellings are a key id as it stands in a path, and as verdicts name the key that servers may take it for: ids are in
+// lower case, and a UUID has hyphens.
+func spellings(id string) []string {
+	ids := []string{id}
+	if lower := strings.ToLower(id); lower != id {
+		ids = append(ids, lower)
+	}
+	if parsed, err := uuid.Parse(id); err == nil && parsed.String() != ids[len(ids)-1] {
+		ids = append(ids, parsed.String())
+	}
+	return ids
+}
+
+// created is what is read of the answer to a call that makes keys.
+type created struct {
+	KeyID    string    `json:"key_id"`
+	Issued   *created  `json:"issued_api_key"`
+	Imported *created  `json:"imported_api_key"`
+	Results  []created `json:"results"`
+}
+
+func (c *created) each(f func(keyID string)) {
+	if c == nil {
+		return
+	}
+	if c.KeyID != "" {
+		f(c.KeyID)
+	}
+	c.Issued.each(f)
+	c.Imported.each(f)
+	for i := range c.Results {
+		c.Results[i].each(f)
+	}
+}
+
+// forget forgets the keys that the request named and those that its answer names.
+func (p *passing) forget(answer []byte) {
+	forget := func(keyID string) { p.sidecar.upstream.Forget(p.network.ID, keyID) }
+	for _, keyID := range p.change.keyIDs {
+		forget(keyID)
+	}
+	var c created
+	if len(answer) > 0 && json.Unmarshal(answer, &c) == nil {
+		c.each(forget)
+	}
+}

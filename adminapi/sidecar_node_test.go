@@ -1,0 +1,213 @@
+package adminapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+// farNode is an upstream for tests: look-ups go to a node's engine, everything else over HTTP to a handler.
+type farNode struct {
+	*node
+	server    *httptest.Server
+	client    *client.Client
+	positions core.Positions
+
+	mu        sync.Mutex
+	handler   http.Handler
+	down      error // in place of every answer
+	far       error // in place of the answers that go over HTTP
+	lookedUp  int
+	forgotten []string
+	askedFor  []netip.Addr
+	verdict   *core.Verdict // of look-ups, in place of the engine's
+	keySets   int
+}
+
+// sidecarNode is a sidecar before a far node. Its callers are where node.from says.
+type sidecarNode struct {
+	*farNode
+	verifier *verify.Verifier
+	admin    http.Handler
+	public   *Public
+}
+
+func newSidecarNode(t *testing.T) *sidecarNode {
+	t.Helper()
+	far := &farNode{node: newNode(t)}
+	far.handler = far.admin
+	far.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		far.mu.Lock()
+		h := far.handler
+		far.mu.Unlock()
+		h.ServeHTTP(w, r)
+	}))
+	t.Cleanup(far.server.Close)
+	var err error
+	if far.client, err = client.New(far.server.URL); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(far.client.Close)
+	s := &sidecarNode{farNode: far}
+	if s.verifier, err = verify.New(verify.Config{}, far); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.verifier.Close)
+	o := Options{
+		Network: func(*http.Request) (Network, error) { return Network{Verifier: s.verifier}, nil },
+		ClientAddr: func(*http.Request) netip.Addr {
+			far.node.mu.Lock()
+			defer far.node.mu.Unlock()
+			return far.addr
+		},
+		Ready:  func(context.Context) error { return far.trouble() },
+		Logger: debugLogger(far.logs),
+	}
+	s.admin = SidecarAdmin(SidecarOptions{Options: o, Upstream: far})
+	s.public = NewSidecarPublic(PublicOptions{Options: o, Health: true}, far)
+	return s
+}
+
+func (f *farNode) trouble() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.down
+}
+
+func (f *farNode) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+// answers makes the far node answer everything that goes over HTTP so.
+func (f *farNode) answers(h http.HandlerFunc) { f.set(func() { f.handler = h }) }
+
+func (f *farNode) RoundTrip(r *http.Request) (*http.Response, error) {
+	f.mu.Lock()
+	err := errors.Join(f.down, f.far)
+	f.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	out := r.Clone(r.Context())
+	base, carrier := f.client.Target()
+	out.URL = &url.URL{Scheme: base.Scheme, Host: base.Host, Path: r.URL.Path, RawQuery: r.URL.RawQuery}
+	return carrier.RoundTrip(out)
+}
+
+func (f *farNode) Identify(network core.NetworkID, cred string) (string, *core.Verdict) {
+	keyID, final := f.engine.Identify(network, cred)
+	if f.verdict != nil {
+		return "", nil
+	}
+	return keyID, final
+}
+
+func (f *farNode) Lookup(ctx context.Context, network core.NetworkID, cred string) (*core.Verdict, error) {
+	f.mu.Lock()
+	f.lookedUp++
+	err, verdict := f.down, f.verdict
+	f.mu.Unlock()
+	if err != nil || verdict != nil {
+		return verdict, err
+	}
+	return f.engine.Lookup(ctx, network, cred)
+}
+
+func (f *farNode) LookupMany(
+	ctx context.Context, network core.NetworkID, creds []string,
+) ([]verify.LookupResult, error) {
+	results := make([]verify.LookupResult, len(creds))
+	for i, cred := range creds {
+		results[i].Verdict, results[i].Err = f.Lookup(ctx, network, cred)
+	}
+	return results, nil
+}
+
+func (f *farNode) Positions() *core.Positions { return &f.positions }
+
+func (f *farNode) VerifyFor(
+	ctx context.Context, network core.NetworkID, cred string, addr netip.Addr,
+) (*core.Verdict, error) {
+	f.mu.Lock()
+	f.askedFor = append(f.askedFor, addr)
+	err := f.far
+	f.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return f.engine.Lookup(ctx, network, cred)
+}
+
+func (f *farNode) SelfRevoke(ctx context.Context, cred string, reason client.RevocationReason) error {
+	if err := f.trouble(); err != nil {
+		return err
+	}
+	_, err := f.client.SelfRevoke(ctx, cred, reason)
+	return err
+}
+
+func (f *farNode) JWKS(ctx context.Context) (*client.JWKS, error) {
+	f.set(func() { f.keySets++ })
+	if err := f.trouble(); err != nil {
+		return nil, err
+	}
+	set, _, err := f.client.JWKS(ctx)
+	return set, err
+}
+
+func (f *farNode) Forget(network core.NetworkID, keyID string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forgotten = append(f.forgotten, keyID)
+	position := f.positions.Applied() + 1
+	f.positions.Apply(core.Event{Position: position, Network: network, KeyID: keyID})
+}
+
+// forgets returns what was forgotten since it was last called.
+func (f *farNode) forgets() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ids := f.forgotten
+	f.forgotten = nil
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+func (f *farNode) lookups() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.lookedUp
+	f.lookedUp = 0
+	return n
+}
+
+// publicHandler is the sidecar's public surface with an app behind it that answers 299.
+func (s *sidecarNode) publicHandler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.public.Serve(w, r) {
+			w.WriteHeader(299)
+		}
+	})
+}
+
+// verdict verifies through the sidecar and tells what the cache did.
+func (s *sidecarNode) ask(t *testing.T, cred string) (v client.VerifyResponse, cache string) {
+	t.Helper()
+	w := post(s.admin, anyPath+":verify", marshal(t, client.VerifyRequest{Credential: cred}))
+	if w.Code != http.StatusOK {
+		t.Fatalf("verify: %d %s", w.Code, w.Body)
+	}
+	return unmarshal[client.VerifyResponse](t, w.Body.Bytes()), w.Header().Get(cacheHeader)
+}

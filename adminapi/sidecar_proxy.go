@@ -1,0 +1,137 @@
+package adminapi
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"strings"
+
+	"go.uber.org/zap"
+)
+
+// passing is one request on its way through the sidecar. It travels in the request's context.
+type passing struct {
+	sidecar *sidecar
+	network Network
+	addr    netip.Addr // the caller's
+	change  change
+	err     error // why there is no answer
+}
+
+type passingKey struct{}
+
+func passingOf(r *http.Request) *passing {
+	p, _ := r.Context().Value(passingKey{}).(*passing)
+	return p
+}
+
+// newProxy makes the proxy of everything that passes.
+func (h *sidecarAdmin) newProxy() *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Transport:      h.sidecar.upstream,
+		Rewrite:        rewrite,
+		ModifyResponse: arrived,
+		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
+			p := passingOf(r)
+			p.forget(nil) // it may have happened all the same
+			p.err = passedError(r.Context(), err)
+		},
+		ErrorLog: zap.NewStdLog(h.Logger),
+	}
+}
+
+// rewrite makes of the caller's request the one that is sent: the same headers and the same host, without what holds
+// for the connection to the sidecar only and without what speaks of other proxies.
+func rewrite(r *httputil.ProxyRequest) {
+	r.Out.Host = r.In.Host
+	h := r.Out.Header
+	for name := range h {
+		if IsForwardingHeader(name) || overridesMethod(name) {
+			delete(h, name)
+		}
+	}
+	for _, name := range []string{"Connection", "Upgrade", "Te", "Expect"} {
+		h.Del(name)
+	}
+	h.Set("Accept-Encoding", "identity") // the answer may have to be read here
+	// A caller on this machine has this machine's address, which the upstream sees. No other may borrow it.
+	if addr := passingOf(r.In).addr.Unmap().WithZone(""); addr.IsValid() && !addr.IsLoopback() {
+		h.Set("X-Forwarded-For", addr.String())
+	}
+}
+
+// IsForwardingHeader tells whether proxies use a header to say for whom they ask, or that they are there. `_` and `.`
+// are read as `-`, as some servers do.
+func IsForwardingHeader(name string) bool {
+	name = strings.ToLower(strings.NewReplacer("_", "-", ".", "-").Replace(name))
+	_, found := forwardingHeaders[name]
+	return found || strings.HasPrefix(name, "x-forwarded")
+}
+
+var forwardingHeaders = map[string]struct{}{
+	"forwarded": {}, "via": {}, "x-real-ip": {}, "x-client-ip": {}, "x-cluster-client-ip": {}, "x-original-host": {},
+	"x-original-forwarded-for": {}, "x-original-url": {}, "x-rewrite-url": {}, "x-proxyuser-ip": {}, "client-ip": {},
+	"true-client-ip": {}, "cf-connecting-ip": {}, "fastly-client-ip": {}, "fly-client-ip": {}, "cdn-loop": {},
+	"x-envoy-external-address": {}, "x-azure-clientip": {}, "x-appengine-user-ip": {},
+}
+
+// overridesMethod tells whether some servers take the method from a header: what passes as a reading one could change a
+// key that is then not forgotten.
+func overridesMethod(name string) bool {
+	switch strings.ToLower(strings.ReplaceAll(name, "_", "-")) {
+	case "x-http-method-override", "x-http-method", "x-method-override":
+		return true
+	default:
+		return false
+	}
+}
+
+// arrived sees an answer before the caller does: what it tells of is forgotten here first.
+func arrived(resp *http.Response) error {
+	p := passingOf(resp.Request)
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return errors.New("the upstream switched protocols")
+	}
+	var answer []byte
+	if p.change.creates {
+		var err error
+		if answer, err = peek(resp); err != nil {
+			return err
+		}
+	}
+	p.forget(answer)
+	for name := range resp.Header {
+		// These speak for the upstream's origin; here the sidecar's own listener does.
+		if strings.HasPrefix(name, "Access-Control-") || name == "Alt-Svc" || name == "Strict-Transport-Security" {
+			delete(resp.Header, name)
+		}
+	}
+	if resp.Header.Get("Cache-Control") == "" {
+		resp.Header.Set("Cache-Control", "no-store")
+	}
+	resp.Header.Set("X-Content-Type-Options", "nosniff")
+	return nil
+}
+
+// maxPeek is how much of an answer is looked at, in bytes.
+const maxPeek = 16 << 20
+
+// peek reads the answer to a call that makes keys. A longer one still passes, and its rest is not looked at.
+func peek(resp *http.Response) ([]byte, error) {
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxPeek))
+	if err != nil {
+		return nil, fmt.Errorf("reading the answer: %w", err)
+	}
+	resp.Body = &joined{Reader: io.MultiReader(bytes.NewReader(answer), resp.Body), Closer: resp.Body}
+	return answer, nil
+}
+
+// joined is a body of which the beginning has been read.
+type joined struct {
+	io.Reader
+	io.Closer
+}

@@ -1,0 +1,387 @@
+package adminapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/credential"
+)
+
+func TestASidecarAnswersVerificationsFromItsCacheAndLooksUpOnlyWhatMisses(t *testing.T) {
+	t.Parallel()
+	s := newSidecarNode(t)
+	a, b := s.issue(t, ""), s.issue(t, "")
+	v, cache := s.ask(t, a.Secret)
+	for tries := 0; cache == "MISS" && tries < 10_000; tries++ { // it enters the cache in a while
+		runtime.Gosched()
+		v, cache = s.ask(t, a.Secret)
+	}
+	if !v.IsValid || cache != "HIT" || v.KeyID != a.IssuedAPIKey.KeyID {
+		t.Errorf("got %+v and %q", v, cache)
+	}
+	s.lookups()
+	w := post(s.admin, anyPath+":batchVerify",
+		`{"requests":[{"credential":"`+a.Secret+`"},{"credential":"`+b.Secret+`"},{"credential":"`+b.Secret+`"}]}`)
+	for _, v := range unmarshal[client.BatchVerifyResponse](t, w.Body.Bytes()).Results {
+		if !v.IsValid {
+			t.Errorf("got %+v", v)
+		}
+	}
+	if n := s.lookups(); n != 1 {
+		t.Errorf("%d look-ups for one miss", n)
+	}
+	for header, value := range map[string]string{"Cache-Control": "no-cache", "Pragma": "no-cache"} {
+		r := request(http.MethodPost, anyPath+":verify", `{"credential":"`+a.Secret+`"}`)
+		r.Header.Set(header, value)
+		if w := serve(s.admin, r); w.Header().Get(cacheHeader) != "MISS" || s.lookups() != 1 {
+			t.Errorf("%s: %s is not honoured", header, value)
+		}
+	}
+}
+
+func TestARevocationThroughASidecarIsBelievedThereBeforeItIsAnswered(t *testing.T) {
+	t.Parallel()
+	s := newSidecarNode(t)
+	for _, path := range []string{issuedPath + "/%s:revoke", anyPath + "/%s:revoke"} {
+		k := s.issue(t, "")
+		if v, _ := s.ask(t, k.Secret); !v.IsValid {
+			t.Fatal("a new key is not valid")
+		}
+		w := post(s.admin, strings.Replace(path, "%s", k.IssuedAPIKey.KeyID, 1), "")
+		if w.Code != http.StatusOK || w.Body.String() != "{}\n" {
+			t.Fatalf("got %d %s", w.Code, w.Body)
+		}
+		wantHeaders(t, w)
+		if v, cache := s.ask(t, k.Secret); v.ErrorCode != client.VerificationErrorRevoked || cache != "MISS" {
+			t.Errorf("after it: %+v, %s", v, cache)
+		}
+	}
+}
+
+// atAnswer calls a function when the answer begins.
+type atAnswer struct {
+	*httptest.ResponseRecorder
+	begin func()
+}
+
+func (w *atAnswer) WriteHeader(status int) {
+	w.begin()
+	w.ResponseRecorder.WriteHeader(status)
+}
+
+func TestWhatPassesAndMayChangeAKeyIsForgottenBeforeItsAnswerWhateverThatIs(t *testing.T) {
+	t.Parallel()
+	const id, hex = "4be0643f-1d98-473b-97cd-ca98a65347dd", "4be0643f1d98473b97cdca98a65347dd"
+	imported := credential.ImportedKeyID(core.NetworkID{}, "raw")
+	second := credential.ImportedKeyID(core.NetworkID{}, "second")
+	for name, tc := range map[string]struct {
+		method, path, body string
+		answer             string
+		want               []string
+	}{
+		"revoke issued":   {"POST", issuedPath + "/" + id + ":revoke", "{}", "{}", []string{id}},
+		"revoke imported": {"POST", importedPath + "/" + imported + ":revoke", "", "{}", []string{imported}},
+		"revoke either":   {"POST", anyPath + "/" + id + ":revoke", "", "{}", []string{id}},
+		"update":          {"PATCH", issuedPath + "/" + id + "?update_mask=name", `{"name":"n"}`, "{}", []string{id}},
+		"delete":          {"DELETE", importedPath + "/" + imported, "", "{}", []string{imported}},
+		"rotate": {
+			"POST", issuedPath + "/" + id + ":rotate", "{}",
+			`{"issued_api_key":{"key_id":"new"},"secret":"s","old_issued_api_key":{"key_id":"` + id + `"}}`,
+			[]string{id, "new"},
+		},
+		"issue":  {"POST", issuedPath, "{}", `{"issued_api_key":{"key_id":"new"},"secret":"s"}`, []string{"new"}},
+		"import": {"POST", importedPath, `{"raw_key":"raw"}`, `{"imported_api_key":{"key_id":"x"}}`, []string{imported, "x"}},
+		"import, in the other form": {
+			"POST", importedPath, `{"raw_key":"raw"}`, `{"key_id":"x"}`, []string{imported, "x"},
+		},
+		"import many": {
+			"POST", importedPath + ":batchCreate", `{"requests":[{"raw_key":"raw"},{"raw_key":"second"},{}]}`,
+			`{"results":[{"index":0,"imported_api_key":{"key_id":"x"}},{"index":1,"error_code":"E"}]}`,
+			[]string{imported, second, "x"},
+		},
+		"something of a later version": {"POST", issuedPath + "/" + id + "/limits:reset", "{}", "{}", []string{id}},
+		"another case":                 {"POST", anyPath + "/" + strings.ToUpper(id) + ":revoke", "", "{}", []string{id, strings.ToUpper(id)}},
+		"no hyphens":                   {"POST", anyPath + "/" + strings.ToUpper(hex) + ":revoke", "", "{}", []string{id, hex, strings.ToUpper(hex)}},
+		"show":                         {"GET", issuedPath + "/" + id, "", "{}", nil},
+		"list":                         {"GET", issuedPath + "?page_size=1", "", `{"issued_api_keys":[{"key_id":"x"}]}`, nil},
+		"derive":                       {"POST", anyPath + ":derive", "{}", `{"token":{}}`, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSidecarNode(t)
+			for outcome, h := range map[string]http.HandlerFunc{
+				"ok":      func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, tc.answer) },
+				"refused": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusConflict) },
+				"failed":  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) },
+				"reset":   func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+				"garbage": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") },
+			} {
+				s.answers(h)
+				want := slices.Clone(tc.want)
+				if outcome != "ok" { // then no key that the answer would name came to be, as far as is known
+					want = slices.DeleteFunc(want, func(id string) bool { return id == "new" || id == "x" })
+				}
+				slices.Sort(want)
+				var got []string
+				w := &atAnswer{ResponseRecorder: httptest.NewRecorder(), begin: func() { got = s.forgets() }}
+				s.admin.ServeHTTP(w, request(tc.method, tc.path, tc.body))
+				if !slices.Equal(got, want) {
+					t.Errorf("%s: when the answer (%d) began, %v were forgotten, want %v", outcome, w.Code, got, want)
+				}
+				if outcome == "ok" && w.Body.String() != tc.answer {
+					t.Errorf("the answer is %s", w.Body)
+				}
+				if outcome == "reset" {
+					wantError(t, w.ResponseRecorder, http.StatusServiceUnavailable, core.Unavailable)
+				}
+			}
+		})
+	}
+}
+
+func TestAnUpstreamThatCannotBeReachedIsUnavailableAndNoKeyIsTakenForGood(t *testing.T) {
+	t.Parallel()
+	s := newSidecarNode(t)
+	k := s.issue(t, "")
+	s.set(func() { s.down = errors.New("connection refused by secret.internal") })
+	for _, w := range []*httptest.ResponseRecorder{
+		post(s.admin, anyPath+"/"+k.IssuedAPIKey.KeyID+":revoke", ""),
+		post(s.admin, issuedPath, `{"name":"n","actor_id":"a"}`),
+		get(s.admin, issuedPath+"/"+k.IssuedAPIKey.KeyID),
+		get(s.admin, jwksPath),
+		post(s.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`),
+		post(s.publicHandler(), selfRevokePath, `{"credential":"`+k.Secret+`"}`),
+		get(s.publicHandler(), jwksPath),
+		get(s.publicHandler(), readyPath),
+	} {
+		e := wantError(t, w, http.StatusServiceUnavailable, core.Unavailable)
+		if w.Header().Get("Retry-After") == "" || strings.Contains(e.Message, "internal") {
+			t.Errorf("got %v %+v", w.Header(), e)
+		}
+	}
+	if got := s.forgets(); !slices.Equal(got, []string{k.IssuedAPIKey.KeyID}) {
+		t.Errorf("a change of an unknown outcome: %v were forgotten", got)
+	}
+	if e := wantError(t, get(s.admin, readyPath), 503, core.Unavailable); !strings.Contains(e.Message, "refused") {
+		t.Errorf("the operator is told %q", e.Message)
+	}
+	if w := get(s.admin, alivePath); w.Code != http.StatusOK {
+		t.Errorf("alive: %d", w.Code)
+	}
+}
+
+func TestAChangeGoesOnWhenItsCallerDoesNot(t *testing.T) {
+	t.Parallel()
+	s := newSidecarNode(t)
+	ctx, leave := context.WithCancel(t.Context())
+	s.answers(func(w http.ResponseWriter, r *http.Request) {
+		leave()
+		<-ctx.Done()
+		if r.Context().Err() == nil {
+			_, _ = io.WriteString(w, "{}")
+		}
+	})
+	r := request(http.MethodPost, anyPath+"/"+unknownUUID+":revoke", "").WithContext(ctx)
+	if w := serve(s.admin, r); w.Code != http.StatusOK || !slices.Equal(s.forgets(), []string{unknownUUID}) {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+func TestAttack16_TheSidecarPassesTheCallersOwnAuthorityAndNothingElse(t *testing.T) {
+	t.Parallel()
+	s := newSidecarNode(t)
+	var mu sync.Mutex
+	var seen *http.Request
+	var body []byte
+	s.answers(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen = r
+		body, _ = io.ReadAll(r.Body)
+		h := w.Header()
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Strict-Transport-Security", "max-age=1")
+		h.Set("X-Own", "kept")
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, "no")
+	})
+	r := request(http.MethodPost, issuedPath+"?a=b&c=%2F", `{"name":"n"}`)
+	r.Host = "tenant1.example.com:4420"
+	for name, value := range map[string]string{
+		"Authorization": "Bearer caller", "Cookie": "session=caller", "X-Any": "1", "Accept-Encoding": "gzip, br",
+		"X-Forwarded-For": "192.0.2.66", "X_forwarded_for": "192.0.2.66", "X-Forwarded-Host": "evil", "Forwarded": "for=evil",
+		"Via": "1.1 evil", "X-Real-Ip": "192.0.2.66", "True-Client-Ip": "192.0.2.66", "X-Http-Method-Override": "DELETE",
+		"Connection": "X-Hop, Upgrade", "X-Hop": "1", "Upgrade": "websocket", "Expect": "100-continue", "Te": "trailers",
+		"Keep-Alive": "1", "Proxy-Authorization": "Basic hop",
+	} {
+		r.Header[name] = []string{value}
+	}
+	w := serve(s.admin, r)
+	if w.Code != http.StatusForbidden || w.Body.String() != "no" || w.Header().Get("X-Own") != "kept" ||
+		w.Header().Get("Access-Control-Allow-Origin")+w.Header().Get("Strict-Transport-Security") != "" {
+		t.Errorf("got %d %v %s", w.Code, w.Header(), w.Body)
+	}
+	if seen.Method != http.MethodPost || seen.RequestURI != issuedPath+"?a=b&c=%2F" || seen.Host != r.Host ||
+		string(body) != `{"name":"n"}` {
+		t.Errorf("it got %s %s at %s: %s", seen.Method, seen.RequestURI, seen.Host, body)
+	}
+	want := map[string]string{
+		"Authorization": "Bearer caller", "Cookie": "session=caller", "X-Any": "1", "Content-Type": "application/json",
+		"Accept-Encoding": "identity", "Content-Length": "12", "X-Forwarded-For": "192.0.2.7",
+	}
+	for name, values := range seen.Header {
+		if values[0] != want[name] || len(values) != 1 {
+			t.Errorf("it got %s: %q, want %q", name, values, want[name])
+		}
+		delete(want, name)
+	}
+	if len(want) > 0 {
+		t.Errorf("it did not get %v", want)
+	}
+	for _, local := range []string{"127.0.0.1", "::1", ""} {
+		addr, _ := netip.ParseAddr(local)
+		s.from(addr)
+		serve(s.admin, request(http.MethodGet, issuedPath, ""))
+		if got := seen.Header["X-Forwarded-For"]; got != nil {
+			t.Errorf("a caller on this machine (%q) is forwarded as %q", local, got)
+		}
+	}
+}
+
+func TestAttack13_ASecondSpellingOrAnUnknownChangeDoesNotPass(t *testing.T) {
+	t.Parallel()
+	s := newSidecarNode(t)
+	s.answers(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s %s passed", r.Method, r.RequestURI) })
+	const id = unknownUUID
+	for _, tc := range []struct {
+		method, path string
+		status       int
+	}{
+		{"POST", "/v2alpha1/admin/apiKeys/%30" + id[1:] + ":revoke", 404},
+		{"POST", "/v2alpha1/admin/apiKeys/" + id + "%3Arevoke", 404},
+		{"POST", "/v2alpha1/admin//apiKeys/" + id + ":revoke", 404},
+		{"POST", "/v2alpha1/admin/x/../apiKeys/" + id + ":revoke", 404},
+		{"POST", "/v2alpha1/admin/apiKeys;x/" + id + ":revoke", 404},
+		{"POST", "/v2alpha1/ADMIN/apiKeys/" + id + ":revoke", 404},
+		{"POST", "/v2alpha1/admin/APIKEYS/" + id + ":revoke", 404},
+		{"POST", "/v2alpha1/admin/apiKeys/" + id + `\:revoke`, 404},
+		{"POST", "/v2alpha1/admin/apiKeys/urn:uuid:" + id + ":revoke/../x", 404},
+		{"POST", "/v2alpha1/admin/apiKeys:revokeAll", 404},
+		{"POST", "/v2alpha1/admin/networks", 404},
+		{"DELETE", "/v2alpha1/admin/issuedApiKeys", 404},
+		{"DELETE", "/v2alpha1/admin/issuedApiKeys/", 404},
+		{"GET", "/v2alpha1/admin", 404},
+		{"GET", "/v2alpha1/other", 404},
+		{"GET", "/", 404},
+		{"PUT", "/v2alpha1/admin/issuedApiKeys/" + id, 405},
+		{"OPTIONS", "/v2alpha1/admin/issuedApiKeys", 405},
+		{"TRACE", "/v2alpha1/admin/issuedApiKeys", 405},
+		{"CONNECT", "/v2alpha1/admin/issuedApiKeys", 405},
+	} {
+		if w := serve(s.admin, request(tc.method, tc.path, "")); w.Code != tc.status {
+			t.Errorf("%s %s: %d, want %d", tc.method, tc.path, w.Code, tc.status)
+		}
+	}
+	simple := httptest.NewRequest(http.MethodPost, issuedPath, strings.NewReader(`{"name":"n","actor_id":"a"}`))
+	simple.Header.Set("Content-Type", "text/plain") // as a page of any origin may send it
+	wantError(t, serve(s.admin, simple), http.StatusBadRequest, core.BadRequest)
+	long := `{"name":"` + strings.Repeat("x", maxBody) + `"}`
+	wantError(t, post(s.admin, issuedPath, long), http.StatusRequestEntityTooLarge, core.BadRequest)
+	wantError(t, post(s.admin, importedPath, `{"raw_key":"a","raw_key":"b"}`), http.StatusBadRequest, core.BadRequest)
+}
+
+func TestAVerificationThatAnEdgeAsksForPasses(t *testing.T) {
+	t.Parallel()
+	s := newSidecarNode(t)
+	k := s.issue(t, `,"ip_restriction":{"allowed_cidrs":["203.0.113.0/24"]}`)
+	w := asEdge(s.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`)
+	wantMark(t, w, "1")
+	if s.lookups() != 0 || !strings.Contains(w.Body.String(), `"203.0.113.0/24"`) {
+		t.Errorf("got %s", w.Body)
+	}
+	if v, _ := s.ask(t, k.Secret); v.ErrorCode != client.VerificationErrorIPNotAllowed || v.IPRestriction != nil {
+		t.Errorf("another caller gets %+v", v)
+	}
+}
+
+func TestAnIPListThatTheUpstreamJudgedByOurAddressIsAskedAgainForTheCallers(t *testing.T) {
+	t.Parallel()
+	s := newSidecarNode(t)
+	k := s.issue(t, "")
+	id := k.IssuedAPIKey.KeyID
+	s.set(func() { s.verdict = &core.Verdict{KeyID: id, Code: core.CodeIPNotAllowed, Status: core.StatusActive} })
+	batch := `{"requests":[{"credential":"` + k.Secret + `"},{"credential":"` + k.Secret + `x"}]}`
+	for range 2 { // nothing of it is remembered
+		if v, cache := s.ask(t, k.Secret); !v.IsValid || v.KeyID != id || cache != "MISS" {
+			t.Errorf("got %+v, %s", v, cache)
+		}
+		w := post(s.admin, anyPath+":batchVerify", batch)
+		out := unmarshal[client.BatchVerifyResponse](t, w.Body.Bytes()).Results
+		if !out[0].IsValid || out[1].ErrorCode != client.VerificationErrorNotFound {
+			t.Errorf("got %+v", out)
+		}
+	}
+	if len(s.askedFor) != 6 || s.askedFor[0] != netip.MustParseAddr("192.0.2.7") {
+		t.Errorf("asked for %v", s.askedFor)
+	}
+	s.set(func() { s.far = errDown() })
+	wantError(t, post(s.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`), 503, core.Unavailable)
+}
+
+func TestThePublicSurfaceOfASidecarAsksForEverybodyOnceInAWhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		var trouble error
+		release := make(chan struct{})
+		k := kept[int]{life: time.Second, fetch: func(ctx context.Context) (int, error) {
+			asked++
+			<-release
+			return asked, errors.Join(trouble, ctx.Err())
+		}}
+		gone, leave := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				if v, err := k.get(t.Context()); v != 1 || err != nil {
+					t.Errorf("got %d, %v", v, err)
+				}
+			})
+		}
+		wg.Go(func() {
+			if _, err := k.get(gone); err != nil && core.ReasonOf(err) != core.DeadlineExceeded {
+				t.Errorf("got %v", err)
+			}
+		})
+		synctest.Wait()
+		leave() // harms nobody else
+		synctest.Wait()
+		close(release)
+		wg.Wait()
+		trouble = errDown()
+		time.Sleep(time.Second)
+		for range 10 { // a failure is not asked for again and again either
+			if _, err := k.get(t.Context()); core.ReasonOf(err) != core.Unavailable {
+				t.Errorf("got %v", err)
+			}
+		}
+		trouble = nil
+		time.Sleep(time.Second)
+		if v, err := k.get(t.Context()); v != 3 || err != nil || asked != 3 {
+			t.Errorf("got %d, %v after %d calls", v, err, asked)
+		}
+	})
+}
