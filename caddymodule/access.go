@@ -11,6 +11,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/talos-edge/talos-edge/adminapi"
 )
 
 // access says who may call the private surface: by its address, by the host it asks for, by the page it comes from.
@@ -192,22 +194,14 @@ func parseAddr(s string) (netip.Addr, bool) {
 	return addr.Unmap().WithZone(""), true
 }
 
-// proxyHeaders are what proxies add, beside everything that begins with X-Forwarded.
-var proxyHeaders = map[string]struct{}{
-	"forwarded": {}, "via": {}, "x-real-ip": {}, "x-client-ip": {}, "x-cluster-client-ip": {}, "x-original-host": {},
-	"x-original-forwarded-for": {}, "x-original-url": {}, "x-rewrite-url": {}, "x-proxyuser-ip": {}, "client-ip": {},
-	"true-client-ip": {}, "cf-connecting-ip": {}, "fastly-client-ip": {}, "fly-client-ip": {}, "cdn-loop": {},
-	"x-envoy-external-address": {}, "x-azure-clientip": {}, "x-appengine-user-ip": {},
-}
-
 // forwarded says whether a request tells of a proxy that it came through, in a header that proxies add or in one of
 // those that this server reads the client's address from.
 func forwarded(h http.Header, clientIPHeaders []string) bool {
 	for name := range h {
-		name = strings.ToLower(strings.NewReplacer("_", "-", ".", "-").Replace(name))
-		if _, found := proxyHeaders[name]; found || strings.HasPrefix(name, "x-forwarded") {
+		if adminapi.IsForwardingHeader(name) {
 			return true
 		}
+		name = strings.NewReplacer("_", "-", ".", "-").Replace(name)
 		if slices.ContainsFunc(clientIPHeaders, func(s string) bool { return strings.EqualFold(s, name) }) {
 			return true
 		}

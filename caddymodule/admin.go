@@ -63,7 +63,7 @@ func (a *Admin) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	a.handler = adminapi.Admin(app.apiOptions(a.logger))
+	a.handler = app.adminHandler(a.logger)
 	return nil
 }
 

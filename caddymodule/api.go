@@ -34,11 +34,27 @@ func (a *App) apiOptions(logger *zap.Logger) adminapi.Options {
 		Network:    func(*http.Request) (adminapi.Network, error) { return network, nil },
 		ClientAddr: clientOf,
 		Ready: func(ctx context.Context) error {
-			_, err := with(a, func(n *node) (struct{}, error) { return struct{}{}, n.engine.Ready(ctx) })
+			_, err := with(a, func(n *node) (struct{}, error) { return struct{}{}, n.ready(ctx) })
 			return err
 		},
 		Logger: logger,
 	}
+}
+
+// adminHandler makes the private surface.
+func (a *App) adminHandler(logger *zap.Logger) http.Handler {
+	if a.Upstream != nil {
+		return adminapi.SidecarAdmin(adminapi.SidecarOptions{Options: a.apiOptions(logger), Upstream: farKeys{a}})
+	}
+	return adminapi.Admin(a.apiOptions(logger))
+}
+
+// publicHandler makes the public surface.
+func (a *App) publicHandler(o adminapi.PublicOptions) *adminapi.Public {
+	if a.Upstream != nil {
+		return adminapi.NewSidecarPublic(o, farKeys{a})
+	}
+	return adminapi.NewPublic(o)
 }
 
 // keys and verifier hold the node for each call, so that a request whose configuration is cleaned up under it comes to
@@ -79,6 +95,7 @@ func (k keys) SelfRevoke(ctx context.Context, credential string, reason core.Rev
 func (v verifier) Verify(
 	ctx context.Context, network core.NetworkID, credential string, mode verify.Mode,
 ) (verify.Result, error) {
+	//nolint:contextcheck // to open a node has a deadline of its own
 	return with(v.app, func(n *node) (verify.Result, error) {
 		return n.verifier.Verify(ctx, network, credential, mode)
 	})

@@ -56,6 +56,10 @@ type App struct {
 	// Cache says how long verdicts are believed.
 	Cache *Cache `json:"cache,omitempty"`
 
+	// Upstream makes the node a sidecar, which has neither storage nor secrets: keys live on the upstream. Of the
+	// options above it takes the prefixes, by which it tells credentials apart, and the cache. Default: none.
+	Upstream *Upstream `json:"upstream,omitempty"`
+
 	settings settings
 	storage  certmagic.Storage // where a generated secret is kept
 	logger   *zap.Logger
@@ -164,7 +168,7 @@ func (a *App) complete() (*settings, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.ready {
-		if len(a.settings.secrets) == 0 {
+		if len(a.settings.secrets) == 0 && a.settings.upstream == nil {
 			ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 			defer cancel()
 			secret, err := keptSecret(ctx, a.storage, a.logger)
@@ -186,15 +190,12 @@ func (a *App) complete() (*settings, error) {
 // the use that others have of it, for as long as the call takes.
 func (a *App) verify(r *http.Request, cred string) (verify.Result, error) {
 	if n := a.node.Load(); n != nil {
-		result, err := n.verifier.Verify(r.Context(), n.network, cred, verify.Use)
+		result, err := n.verify(r, cred)
 		if err == nil || !errors.Is(err, verify.ErrClosed) {
 			return result, err
 		}
 	}
-	ctx := r.Context()
-	return with(a, func(n *node) (verify.Result, error) {
-		return n.verifier.Verify(ctx, n.network, cred, verify.Use)
-	})
+	return with(a, func(n *node) (verify.Result, error) { return n.verify(r, cred) })
 }
 
 // with runs f with the node, which stays open until f returns. A node that cannot be had is [core.Unavailable].

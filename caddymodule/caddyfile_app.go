@@ -42,19 +42,25 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			stale_if_error <duration>
 //			max_size       <size>
 //		}
+//		upstream <address>... {
+//			...
+//		}
 //	}
 //
-// Each option stands at most once. Values without placeholders are checked here, so that an error names its line.
+// Each option stands at most once, but for upstream, which [Upstream.unmarshalCaddyfile] reads. Values without
+// placeholders are checked here, so that an error names its line.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's own name
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	seen := once{}
+	seen, seenUpstream := once{}, once{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
-		if err := seen.add(d, option); err != nil {
-			return err
+		if option != "upstream" {
+			if err := seen.add(d, option); err != nil {
+				return err
+			}
 		}
 		var err error
 		switch option {
@@ -77,6 +83,11 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "cache":
 			a.Cache = new(Cache)
 			err = a.Cache.unmarshalCaddyfile(d)
+		case "upstream":
+			if a.Upstream == nil {
+				a.Upstream = new(Upstream)
+			}
+			err = a.Upstream.unmarshalCaddyfile(d, seenUpstream)
 		default:
 			err = unknownOption(d)
 		}
@@ -93,14 +104,22 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // checkLiteral checks what has been read so far, with everything that holds a placeholder left out. complete says that
 // nothing follows.
 func (a *App) checkLiteral(d *caddyfile.Dispenser, complete bool) error {
+	if err := a.checkSidecar(); err != nil {
+		return d.WrapErr(err)
+	}
 	literal := App{
 		Issuer: withoutPlaceholder(a.Issuer), Storage: withoutPlaceholder(a.Storage),
 		HMACSecret: withoutPlaceholder(a.HMACSecret), RetiredHMACSecrets: literals(a.RetiredHMACSecrets),
 		KeyPrefix: withoutPlaceholder(a.KeyPrefix), RetiredKeyPrefixes: literals(a.RetiredKeyPrefixes),
 		PublicPrefix: withoutPlaceholder(a.PublicPrefix), RetiredPublicPrefixes: literals(a.RetiredPublicPrefixes),
-		DefaultTTL: a.DefaultTTL, MaxTTL: a.MaxTTL, Cache: a.Cache,
+		DefaultTTL: a.DefaultTTL, MaxTTL: a.MaxTTL, Cache: a.Cache, Upstream: a.Upstream.literal(),
 	}
-	if literal.Storage == "" {
+	if literal.Upstream != nil {
+		literal.Storage, literal.HMACSecret = "", "" // checkSidecar saw to that
+		if len(literal.Upstream.Addresses) == 0 {
+			literal.Upstream.Addresses = []string{"https://unchecked.invalid"}
+		}
+	} else if literal.Storage == "" {
 		literal.Storage = "sqlite:///unchecked"
 	}
 	if literal.HMACSecret == "" {
@@ -109,7 +128,7 @@ func (a *App) checkLiteral(d *caddyfile.Dispenser, complete bool) error {
 	if literal.PublicPrefix == "" {
 		literal.RetiredPublicPrefixes = nil
 	}
-	if literal.MaxTTL == 0 && !complete {
+	if literal.MaxTTL == 0 && !complete && literal.Upstream == nil {
 		literal.MaxTTL = Duration(core.MaxTTL) // a lower one may follow
 	}
 	if _, err := literal.resolve(); err != nil {

@@ -9,7 +9,7 @@ type decision uint8
 const (
 	decisionAdmitted    decision = iota // a good credential
 	decisionPassed                      // none, at a gate that is optional
-	decisionRefused                     // 400, 401 or 403
+	decisionRefused                     // 400, 401, 403 or 429
 	decisionUnavailable                 // 503: nothing could say
 	decisions
 )
@@ -29,6 +29,7 @@ const (
 	reasonScope
 	reasonVisibility
 	reasonIP
+	reasonRateLimit // an upstream's; this node enforces none of its own
 	reasonUnavailable
 	reasons
 )
@@ -37,7 +38,7 @@ var decisionNames = [decisions]string{"admitted", "passed", "refused", "unavaila
 
 var reasonNames = [reasons]string{
 	"ok", "no_credential", "ambiguous", "malformed", "invalid", "revoked", "expired", "scope", "visibility", "ip",
-	"unavailable",
+	"rate_limit", "unavailable",
 }
 
 // decisionCounts counts the decisions of all gates of the process, whatever configuration they are of. Each counter has

@@ -2,8 +2,11 @@ package caddymodule
 
 import (
 	"errors"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
@@ -63,6 +66,9 @@ func (g *Gate) makeDenials() [reasons]denial {
 		reasonIP: {
 			http.StatusForbidden, core.IPNotAllowed, "the API key may not be used from this address", "", nil,
 		},
+		reasonRateLimit: {
+			http.StatusTooManyRequests, core.TooManyRequests, "the API key is used too often at the moment", "", nil,
+		},
 		reasonUnavailable: {
 			http.StatusServiceUnavailable, core.Unavailable, "the API key cannot be verified at the moment", "", nil,
 		},
@@ -92,14 +98,22 @@ func (g *Gate) deny(w http.ResponseWriter, r *http.Request, d *decided) error {
 	if answer.challenge != "" {
 		h.Set("Www-Authenticate", answer.challenge)
 	}
-	if answer.status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", "1")
+	if answer.status == http.StatusServiceUnavailable || answer.status == http.StatusTooManyRequests {
+		h.Set("Retry-After", retryAfter(d.err))
 	}
 	if hasErrorRoutes(r) {
 		return caddyhttp.Error(answer.status, answer.err)
 	}
 	adminapi.WriteStatus(w, answer.status, answer.reason, answer.message)
 	return nil
+}
+
+// retryAfter is when to try again, in seconds: what the error says, or else soon.
+func retryAfter(err error) string {
+	if e, ok := errors.AsType[*core.Error](err); ok && e.RetryAfter > time.Second {
+		return strconv.FormatInt(int64(math.Ceil(e.RetryAfter.Seconds())), 10)
+	}
+	return "1"
 }
 
 var (

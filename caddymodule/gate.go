@@ -287,10 +287,10 @@ func (g *Gate) decide(r *http.Request, shown *presented) decided {
 func (g *Gate) judge(v *core.Verdict, now time.Time, r *http.Request) decided {
 	d := decided{verdict: v, now: now}
 	request := policy.Request{Now: now}
-	if v != nil && len(v.AllowedCIDRs) > 0 {
+	if v != nil && (len(v.AllowedCIDRs) > 0 || v.Code == core.CodeIPNotAllowed) {
 		request.Client = clientOf(r)
-		// In QUIC's 0-RTT the address has not been proved (RFC 8470); Caddy's own address matchers do the same.
-		d.early = v.Code == core.CodeValid && r.TLS != nil && !r.TLS.HandshakeComplete
+		// In early data the address counts for nothing; Caddy's own address matchers do the same.
+		d.early = (v.Code == core.CodeValid || v.Code == core.CodeIPNotAllowed) && inEarlyData(r)
 	}
 	if d.reason = reasonOf(policy.Judge(v, request, &g.rules)); d.early {
 		d.reason = reasonIP
@@ -317,6 +317,8 @@ func reasonOf(code core.Code) reason {
 		return reasonVisibility
 	case core.CodeIPNotAllowed:
 		return reasonIP
+	case core.CodeRateLimited:
+		return reasonRateLimit
 	case core.CodeInternal:
 		return reasonUnavailable
 	default:

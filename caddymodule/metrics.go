@@ -36,10 +36,10 @@ type collector struct{ app *App }
 
 // Describe names the metrics.
 func (collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
+	for _, d := range append([]*prometheus.Desc{
 		decisionsDesc, cacheRequestsDesc, cacheEntriesDesc, cacheBytesDesc,
 		feedPositionDesc, feedLagDesc, keysChangedDesc,
-	} {
+	}, upstreamDescs...) {
 		ch <- d
 	}
 }
@@ -73,7 +73,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	stats := n.verifier.Stats()
 	gauge(cacheEntriesDesc, float64(stats.Entries))
 	gauge(cacheBytesDesc, float64(stats.Bytes))
-	positions := n.store.Positions()
+	if n.upstream != nil {
+		collectUpstream(ch, n.upstream)
+		return // it follows no feed of changes
+	}
+	positions := n.positions()
 	gauge(feedPositionDesc, float64(positions.Applied()))
 	if at := positions.CompleteAt(); at != 0 {
 		gauge(feedLagDesc, max(0, time.Since(time.Unix(0, at)).Seconds()))

@@ -4,16 +4,22 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/talos-edge/talos-edge/adminapi/upstream"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-// node is an engine with its verifier, over a store that it may share with other nodes.
+// node is a verifier over what knows the keys: an engine, with a store that it may share with other nodes, or an
+// upstream.
 type node struct {
 	network  core.NetworkID
-	engine   *core.Engine
 	verifier *verify.Verifier
-	store    *pooledStore
+
+	engine *core.Engine // nil: a sidecar
+	store  *pooledStore // the engine's
+
+	upstream *upstream.Upstream // nil: an engine
+	passage  *upstream.Passage  // for what callers ask of the upstream
 }
 
 // openNode makes a node over a store. Secrets that are not those of the stored keys are an error.
@@ -40,5 +46,26 @@ func openNode(ctx context.Context, s *settings, store *pooledStore) (*node, erro
 func (n *node) Destruct() error {
 	n.verifier.Close()
 	live.removeNode(n)
+	if n.upstream != nil {
+		n.passage.Close()
+		n.upstream.Close()
+		return nil
+	}
 	return releaseStore(n.store.dsn)
+}
+
+// ready returns nil when what knows the keys answers.
+func (n *node) ready(ctx context.Context) error {
+	if n.upstream != nil {
+		return n.upstream.Ready(ctx)
+	}
+	return n.engine.Ready(ctx)
+}
+
+// positions are the changes that the node's verdicts are held against.
+func (n *node) positions() *core.Positions {
+	if n.upstream != nil {
+		return n.upstream.Positions()
+	}
+	return n.store.Positions()
 }

@@ -84,6 +84,14 @@ func acquireNode(s *settings) (*node, error) {
 	value, _, err := nodes.LoadOrNew(s.key, func() (caddy.Destructor, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 		defer cancel()
+		if s.upstream != nil {
+			n, err := openSidecar(s)
+			if err != nil {
+				return nil, err
+			}
+			live.addNode(n)
+			return n, nil
+		}
 		store, err := acquireStore(ctx, s.dsn)
 		if err != nil {
 			return nil, err

@@ -31,7 +31,7 @@ func (p *Public) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	p.api = adminapi.NewPublic(adminapi.PublicOptions{
+	p.api = app.publicHandler(adminapi.PublicOptions{
 		Options: app.apiOptions(ctx.Logger()),
 		Health:  p.Health,
 		Limiter: failures(),

@@ -30,6 +30,8 @@ type settings struct {
 	maxTTL     time.Duration
 	cache      verify.Config
 
+	upstream *Upstream // nil: the node has a storage, and everything above; else it has prefixes and cache only
+
 	keyring *credential.Keyring
 	key     string // names the node in the pool; tells nothing about the secrets
 }
@@ -56,6 +58,9 @@ func (a *App) expand() error {
 			}
 		}
 	}
+	if a.Upstream != nil {
+		a.Upstream.texts(func(option string, field *string) { text(option, field) })
+	}
 	text("issuer", &a.Issuer)
 	text("storage", &a.Storage)
 	text("hmac_secret", &a.HMACSecret)
@@ -69,12 +74,12 @@ func (a *App) expand() error {
 
 // resolve checks the configuration and returns what it comes down to. It reads nothing but paths.
 func (a *App) resolve() (settings, error) {
+	if a.Upstream != nil {
+		return a.resolveSidecar()
+	}
 	s := settings{
-		issuer: a.Issuer,
-		prefixes: credential.Prefixes{
-			Secret: a.KeyPrefix, RetiredSecret: a.RetiredKeyPrefixes,
-			Public: a.PublicPrefix, RetiredPublic: a.RetiredPublicPrefixes,
-		},
+		issuer:     a.Issuer,
+		prefixes:   a.prefixes(),
 		defaultTTL: time.Duration(a.DefaultTTL),
 		maxTTL:     time.Duration(a.MaxTTL),
 	}
@@ -107,6 +112,13 @@ func (a *App) resolve() (settings, error) {
 	return s, nil
 }
 
+func (a *App) prefixes() credential.Prefixes {
+	return credential.Prefixes{
+		Secret: a.KeyPrefix, RetiredSecret: a.RetiredKeyPrefixes,
+		Public: a.PublicPrefix, RetiredPublic: a.RetiredPublicPrefixes,
+	}
+}
+
 // check tries the settings on an engine without a store, with a throwaway secret in place of one that is not there yet.
 func (s *settings) check() error {
 	secrets := s.secrets
@@ -134,26 +146,30 @@ func (s *settings) engine(keyring *credential.Keyring) core.EngineConfig {
 // seal makes the keyring and the pool key, once the secrets are there. The key is a hash over all settings; secrets
 // take part by their check values, so that nothing which was made from them alone stands in the pool.
 func (s *settings) seal() error {
+	if s.upstream != nil {
+		return s.sealSidecar()
+	}
 	keyring, err := credential.NewKeyring(s.secrets[0], s.secrets[1:]...)
 	if err != nil {
 		return fmt.Errorf("hmac_secret: %w", err)
 	}
+	s.keyring = keyring
+	s.key = s.hash([]string{s.dsn, s.issuer, s.defaultTTL.String(), s.maxTTL.String()}, keyring.Checks())
+	return nil
+}
+
+// hash makes a pool key of the settings that every node has, and of its own.
+func (s *settings) hash(own ...[]string) string {
 	h := sha256.New()
-	write := func(fields ...string) {
+	common := []string{s.prefixes.Secret, s.prefixes.Public, s.prefixes.Macaroon, fmt.Sprintf("%+v", s.cache)}
+	for _, fields := range append([][]string{common, s.prefixes.RetiredSecret, s.prefixes.RetiredPublic}, own...) {
 		_ = binary.Write(h, binary.BigEndian, uint64(len(fields)))
 		for _, f := range fields {
 			_ = binary.Write(h, binary.BigEndian, uint64(len(f)))
 			_, _ = h.Write([]byte(f))
 		}
 	}
-	write(s.dsn, s.issuer, s.prefixes.Secret, s.prefixes.Public, s.prefixes.Macaroon)
-	write(s.prefixes.RetiredSecret...)
-	write(s.prefixes.RetiredPublic...)
-	write(keyring.Checks()...)
-	write(s.defaultTTL.String(), s.maxTTL.String(), fmt.Sprintf("%+v", s.cache))
-	s.keyring = keyring
-	s.key = hex.EncodeToString(h.Sum(nil))
-	return nil
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // checkIssuer says whether s can be an issuer: an absolute URI without a fragment (RFC 8414 asks for more, but the

@@ -37,23 +37,7 @@ func (s *settings) caddyfile(part surface, hosts []string) (string, error) {
 		line("# Each member of the list %s has a variable with a number; set those yourself then.", envRetired)
 	}
 	line("{")
-	line("\t# Nothing but the listener below: no admin endpoint of Caddy's own, no copy of the configuration.")
-	line("\tadmin off")
-	line("\tpersist_config off")
-	line("\tgrace_period 10s")
-	line("\tservers {")
-	line("\t\tprotocols h1")
-	if len(s.trustedProxies) > 0 {
-		line("\t\t# The client is who the nearest of these proxies says, read from the right.")
-		line("\t\ttrusted_proxies static %s", strings.Join(s.trustedProxies, " "))
-		line("\t\ttrusted_proxies_strict")
-	}
-	line("\t\ttimeouts {")
-	line("\t\t\tread_header 10s")
-	line("\t\t\tread_body 30s")
-	line("\t\t\tidle 2m")
-	line("\t\t}")
-	line("\t}")
+	servers(line, s.trustedProxies)
 	s.app(line)
 	line("}")
 	line("")
@@ -78,6 +62,27 @@ func (s *settings) caddyfile(part surface, hosts []string) (string, error) {
 	}
 	line("}")
 	return b.String(), nil
+}
+
+// servers writes the global options that every configuration of ours has.
+func servers(line func(string, ...any), trustedProxies []string) {
+	line("\t# Nothing but the listener below: no admin endpoint of Caddy's own, no copy of the configuration.")
+	line("\tadmin off")
+	line("\tpersist_config off")
+	line("\tgrace_period 10s")
+	line("\tservers {")
+	line("\t\tprotocols h1")
+	if len(trustedProxies) > 0 {
+		line("\t\t# The client is who the nearest of these proxies says, read from the right.")
+		line("\t\ttrusted_proxies static %s", strings.Join(trustedProxies, " "))
+		line("\t\ttrusted_proxies_strict")
+	}
+	line("\t\ttimeouts {")
+	line("\t\t\tread_header 10s")
+	line("\t\t\tread_body 30s")
+	line("\t\t\tidle 2m")
+	line("\t\t}")
+	line("\t}")
 }
 
 // app writes the global option talos. What is not set is left out: the defaults are the app's own.

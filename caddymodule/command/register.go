@@ -17,17 +17,18 @@ const BinaryName = "talos"
 func init() { //nolint:gochecknoinits // Caddy's commands are registered when their package is imported
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "talos",
-		Usage: "serve|keys",
+		Usage: "serve|proxy|keys",
 		Short: "Serves and manages API keys",
 		Long:  "The commands of Talos Edge: a server for API keys, and a client for it.",
 		CobraFunc: func(cmd *cobra.Command) {
 			// Our own binary has the same commands one level higher.
 			cmd.Hidden = caddy.CustomBinaryName == BinaryName
 			group(cmd)
-			serve, keys := &cobra.Command{}, &cobra.Command{}
+			serve, proxy, keys := &cobra.Command{}, &cobra.Command{}, &cobra.Command{}
 			setServe(serve)
+			setProxy(proxy)
 			setKeys(keys)
-			cmd.AddCommand(serve, keys)
+			cmd.AddCommand(serve, proxy, keys)
 		},
 	})
 }
@@ -35,6 +36,7 @@ func init() { //nolint:gochecknoinits // Caddy's commands are registered when th
 // RegisterTopLevel adds the commands beside Caddy's own. It is called once, before [caddycmd.Main].
 func RegisterTopLevel() {
 	caddycmd.RegisterCommand(caddycmd.Command{Name: "serve", Short: serveShort, CobraFunc: setServe})
+	caddycmd.RegisterCommand(caddycmd.Command{Name: "proxy", Short: proxyShort, CobraFunc: setProxy})
 	caddycmd.RegisterCommand(caddycmd.Command{Name: "keys", Short: keysShort, CobraFunc: setKeys})
 }
 

@@ -121,7 +121,7 @@ func serve(cmd *cobra.Command, part surface, printConfig bool) error {
 		_, err := fmt.Fprint(cmd.OutOrStdout(), text)
 		return err
 	}
-	if err := checkFree(cmd.Context(), hosts, s.port); err != nil {
+	if err := checkFree(cmd.Context(), hosts, s.port, envHost+" and "+envPort+" say where to listen"); err != nil {
 		return err
 	}
 	for name, value := range s.derived {
@@ -129,13 +129,18 @@ func serve(cmd *cobra.Command, part surface, printConfig bool) error {
 			return fmt.Errorf("setting %s: %w", name, err)
 		}
 	}
+	return runText(cmd, text, started(part, hosts, s))
+}
+
+// runText runs a Caddyfile until the process is told to stop. When it serves, it says so by a line.
+func runText(cmd *cobra.Command, text, serving string) error {
 	adapter := caddyconfig.GetAdapter("caddyfile")
 	if adapter == nil {
 		return errors.New("this build of Caddy has no Caddyfile adapter")
 	}
-	config, warnings, err := adapter.Adapt([]byte(text), map[string]any{"filename": "serve"})
+	config, warnings, err := adapter.Adapt([]byte(text), map[string]any{"filename": cmd.Name()})
 	if err != nil {
-		return fmt.Errorf("the configuration that `talos serve --print-config` shows: %w", err)
+		return fmt.Errorf("the configuration that `talos %s --print-config` shows: %w", cmd.Name(), err)
 	}
 	for _, w := range warnings {
 		cmd.PrintErrln(w.String())
@@ -145,7 +150,7 @@ func serve(cmd *cobra.Command, part surface, printConfig bool) error {
 	if err := caddy.Load(config, true); err != nil {
 		return fmt.Errorf("starting: %w", err)
 	}
-	cmd.PrintErrln(started(part, hosts, s))
+	cmd.PrintErrln(serving)
 	<-cmd.Context().Done()
 	return caddy.Stop()
 }
@@ -165,17 +170,17 @@ func started(part surface, hosts []string, s *settings) string {
 
 // usable are those of the addresses that this machine has. Not every machine has IPv6.
 func usable(ctx context.Context, hosts ...string) []string {
-	return slices.DeleteFunc(hosts, func(h string) bool { return checkFree(ctx, []string{h}, 0) != nil })
+	return slices.DeleteFunc(hosts, func(h string) bool { return checkFree(ctx, []string{h}, 0, "") != nil })
 }
 
 // checkFree says whether a port can be had on all addresses; 0 is any port. Caddy shares the ports that it listens on,
 // so that it can hand them over; without this check, a second server on the same port would get half of the requests.
-func checkFree(ctx context.Context, hosts []string, port uint16) error {
+func checkFree(ctx context.Context, hosts []string, port uint16, hint string) error {
 	var lc net.ListenConfig
 	for _, h := range hosts {
 		ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(h, strconv.Itoa(int(port))))
 		if err != nil {
-			return fmt.Errorf("%w; %s and %s say where to listen", err, envHost, envPort)
+			return fmt.Errorf("%w; %s", err, hint)
 		}
 		if err := ln.Close(); err != nil {
 			return fmt.Errorf("closing a listener: %w", err)

@@ -30,6 +30,7 @@ func home(t *testing.T, vars ...string) (dir string, env []string) {
 // server is a running `talos serve`.
 type server struct {
 	endpoint string
+	metrics  string // of a proxy
 	cmd      *exec.Cmd
 	stopped  bool
 	exited   chan error
@@ -59,7 +60,13 @@ func serveBinary(t *testing.T, env []string, args ...string) *server {
 
 func tryServe(t *testing.T, env []string, args ...string) (*server, error) {
 	t.Helper()
-	s := &server{cmd: exec.Command(binary(t), append([]string{"serve"}, args...)...), exited: make(chan error, 1)}
+	return tryCommand(t, env, append([]string{"serve"}, args...)...)
+}
+
+// tryCommand starts a command that serves, and waits until it says so.
+func tryCommand(t *testing.T, env []string, args ...string) (*server, error) {
+	t.Helper()
+	s := &server{cmd: exec.Command(binary(t), args...), exited: make(chan error, 1)}
 	s.cmd.Env = env
 	pipe, err := s.cmd.StderrPipe()
 	if err != nil {

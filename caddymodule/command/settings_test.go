@@ -152,12 +152,12 @@ func TestAttack16_TheAdminSurfaceIsNotServedBeyondThisMachine(t *testing.T) {
 func TestAPortThatIsTakenIsAnError(t *testing.T) {
 	t.Parallel()
 	ln := listen(t)
-	err := checkFree(t.Context(), []string{"127.0.0.1"}, ln.port)
+	err := checkFree(t.Context(), []string{"127.0.0.1"}, ln.port, envPort)
 	if err == nil || !strings.Contains(err.Error(), envPort) {
 		t.Errorf("want an error that names %s, got %v", envPort, err)
 	}
 	ln.close()
-	if err := checkFree(t.Context(), []string{"127.0.0.1"}, ln.port); err != nil {
+	if err := checkFree(t.Context(), []string{"127.0.0.1"}, ln.port, envPort); err != nil {
 		t.Error(err)
 	}
 }
