@@ -5,6 +5,9 @@
 // holder may revoke its own credential there, and nothing else is served; a path of the private surface is not found on
 // it, however it is spelled ([IsAdminPath]).
 //
+// A sidecar, which has an [Upstream] in place of keys, serves the same two: [SidecarAdmin] and [NewSidecarPublic]. What
+// it cannot answer from its verifier passes to the upstream with the caller's authority and none of its own.
+//
 // The package turns HTTP into calls of the domain (package core) and its answers into JSON. It decides nothing about
 // keys, but it is the one place that knows status codes: [WriteError] writes every refusal, also those of other
 // packages. The wire types are those of package client.

@@ -32,6 +32,8 @@ type Admin struct {
 	access  *access
 	handler http.Handler
 	logger  *zap.Logger
+
+	pageHeaders string // what pages of other origins may send
 }
 
 // CaddyModule returns the Caddy module information.
@@ -64,6 +66,10 @@ func (a *Admin) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.handler = app.adminHandler(a.logger)
+	a.pageHeaders = "Cache-Control, Content-Type, Pragma"
+	if app.Upstream != nil {
+		a.pageHeaders += ", Authorization" // the caller's own, for the upstream
+	}
 	return nil
 }
 
@@ -101,7 +107,7 @@ func (a *Admin) crossOrigin(w http.ResponseWriter, r *http.Request) (done bool) 
 		return false
 	}
 	h.Set("Access-Control-Allow-Methods", "GET, POST, PATCH, DELETE")
-	h.Set("Access-Control-Allow-Headers", "Cache-Control, Content-Type, Pragma")
+	h.Set("Access-Control-Allow-Headers", a.pageHeaders)
 	h.Set("Access-Control-Max-Age", "600")
 	if r.Header.Get("Access-Control-Request-Private-Network") == "true" {
 		h.Set("Access-Control-Allow-Private-Network", "true")

@@ -2,7 +2,8 @@
 //
 // # Modules
 //
-//   - The app `talos` ([App]) is one node: its storage, its secrets and its cache of verdicts.
+//   - The app `talos` ([App]) is one node: its storage, its secrets and its cache of verdicts. With an [Upstream] it is
+//     a sidecar, which has a cache only; the gate does not know the difference.
 //   - `talos_gate` ([Gate]) decides whether the credential on a request is good, and tells the app behind it who calls.
 //   - `talos_admin` ([Admin]) is the private surface, on which keys are managed.
 //   - `talos_public` ([Public]) is what anyone may call: a holder revokes a key by showing it.

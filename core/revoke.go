@@ -78,7 +78,8 @@ func (e *Engine) SelfRevoke(ctx context.Context, cred string, reason RevocationR
 	return err
 }
 
-// CheckSelfRevoke refuses what no holder may ask for: a reason that only operators give, and what cannot be a credential.
+// CheckSelfRevoke refuses what no holder may ask for: a reason that only operators give, and what cannot be a
+// credential.
 func CheckSelfRevoke(cred string, reason RevocationReason) error {
 	if reason >= ReasonPrivilegeWithdrawn {
 		return badRequest("reason: a holder may give unspecified, key compromise, affiliation changed or superseded")
