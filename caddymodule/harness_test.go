@@ -93,6 +93,9 @@ func (e *edge) tryLoad(conf edgeConfig) error {
 			e.t.Logf("adapting: %s", w.String())
 		}
 	}
+	// A connection that the client has opened and not used yet belongs to the server of before, which closes it; the
+	// client takes that for an answer.
+	defer e.client.CloseIdleConnections()
 	return caddy.Load(body, true)
 }
 
