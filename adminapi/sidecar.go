@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"crypto/rand"
 	"net/http"
 	"net/netip"
 	"time"
@@ -67,6 +68,7 @@ func newSidecarSurface(o SidecarOptions) surface {
 	s := newSurface(o.Options)
 	s.sidecar = &sidecar{
 		upstream: o.Upstream,
+		mark:     rand.Text(),
 		keys:     kept[*client.JWKS]{life: keySetLife, fetch: o.Upstream.JWKS},
 		ready: kept[struct{}]{life: readyLife, fetch: func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, o.Ready(ctx)
@@ -94,6 +96,7 @@ const (
 // sidecar is what the surfaces of a sidecar have beyond those of a node.
 type sidecar struct {
 	upstream Upstream
+	mark     string // tells this sidecar's passed requests
 	keys     kept[*client.JWKS]
 	ready    kept[struct{}]
 }

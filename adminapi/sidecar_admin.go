@@ -85,6 +85,9 @@ func (h *sidecarAdmin) serve(w http.ResponseWriter, r *http.Request, op operatio
 // there and another address of the upstream can be tried. Once a change is on its way, a caller that goes away does not
 // stop it: what became of it would not be known.
 func (h *sidecarAdmin) pass(w http.ResponseWriter, r *http.Request, n Network) error {
+	if err := h.sidecar.checkMarks(r); err != nil {
+		return err
+	}
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 	if r.Method == http.MethodPost {
 		if err := checkContentType(r); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
@@ -50,8 +51,8 @@ var holderFailures = map[core.Reason]string{
 	core.FailedPrecondition:       "the key is revoked",
 }
 
-// selfRevokeError is what a holder is told. Any refusal that is not about the credential is the upstream's trouble, or
-// ours with it: it is no failed attempt.
+// selfRevokeError is what a holder is told. A refusal that is neither about the credential nor a throttle is the
+// upstream's trouble, or ours with it: it is no failed attempt.
 func selfRevokeError(err error) error {
 	if err == nil {
 		return nil
@@ -60,6 +61,12 @@ func selfRevokeError(err error) error {
 		reason := core.Reason(refused.Reason)
 		if message, known := holderFailures[reason]; known && StatusOf(reason) == refused.HTTP {
 			return core.NewError(reason, message)
+		}
+		if refused.HTTP == http.StatusTooManyRequests {
+			// Not given back: or whoever makes the upstream throttle this sidecar would never be throttled here.
+			e := core.NewError(core.TooManyRequests, "the upstream takes no more self-revocations at the moment")
+			e.RetryAfter = refused.RetryAfter
+			return e
 		}
 		e := core.NewError(core.Unavailable, fmt.Sprintf("the upstream answered %d to a self-revocation", refused.HTTP))
 		e.RetryAfter = refused.RetryAfter

@@ -8,9 +8,12 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/core"
 )
 
 // passing is one request on its way through the sidecar. It travels in the request's context.
@@ -44,6 +47,23 @@ func (h *sidecarAdmin) newProxy() *httputil.ReverseProxy {
 	}
 }
 
+// markHeader holds a mark for each sidecar that a request has passed. Without it, a sidecar that is its own upstream, or a
+// ring of them, would make endless requests of one.
+const (
+	markHeader = "Talos-Sidecar"
+	maxMarks   = 8
+)
+
+// checkMarks refuses a request that has been here, or that has passed too many sidecars.
+func (s *sidecar) checkMarks(r *http.Request) error {
+	marks := r.Header.Values(markHeader)
+	if len(marks) >= maxMarks || slices.Contains(marks, s.mark) {
+		return core.NewError(core.Unavailable, "the request goes in a circle: the upstream of this sidecar is a sidecar "+
+			"before it, or itself")
+	}
+	return nil
+}
+
 // rewrite makes of the caller's request the one that is sent: the same headers and the same host, without what holds
 // for the connection to the sidecar only and without what speaks of other proxies.
 func rewrite(r *httputil.ProxyRequest) {
@@ -57,6 +77,7 @@ func rewrite(r *httputil.ProxyRequest) {
 	for _, name := range []string{"Connection", "Upgrade", "Te", "Expect"} {
 		h.Del(name)
 	}
+	h.Add(markHeader, passingOf(r.In).sidecar.mark)
 	h.Set("Accept-Encoding", "identity") // the answer may have to be read here
 	// A caller on this machine has this machine's address, which the upstream sees. No other may borrow it.
 	if addr := passingOf(r.In).addr.Unmap().WithZone(""); addr.IsValid() && !addr.IsLoopback() {
@@ -105,8 +126,10 @@ func arrived(resp *http.Response) error {
 	}
 	p.forget(answer)
 	for name := range resp.Header {
-		// These speak for the upstream's origin; here the sidecar's own listener does.
-		if strings.HasPrefix(name, "Access-Control-") || name == "Alt-Svc" || name == "Strict-Transport-Security" {
+		// These speak for the upstream's server and origin; here the sidecar's own listener does.
+		switch {
+		case strings.HasPrefix(name, "Access-Control-"),
+			name == "Alt-Svc", name == "Strict-Transport-Security", name == "Server":
 			delete(resp.Header, name)
 		}
 	}

@@ -238,6 +238,10 @@ func TestAttack16_TheSidecarPassesTheCallersOwnAuthorityAndNothingElse(t *testin
 		string(body) != `{"name":"n"}` {
 		t.Errorf("it got %s %s at %s: %s", seen.Method, seen.RequestURI, seen.Host, body)
 	}
+	if seen.Header.Get(markHeader) == "" {
+		t.Error("the request does not tell that it has passed a sidecar")
+	}
+	seen.Header.Del(markHeader)
 	want := map[string]string{
 		"Authorization": "Bearer caller", "Cookie": "session=caller", "X-Any": "1", "Content-Type": "application/json",
 		"Accept-Encoding": "identity", "Content-Length": "12", "X-Forwarded-For": "192.0.2.7",

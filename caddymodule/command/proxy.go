@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,8 @@ It asks its callers for nothing, so it listens where only this machine can
 connect. To serve others, take what --print-config shows and say in its
 talos_admin with "allow" who they are.
 
+Keys of a server whose prefix is not ory_ak are known by --key-prefix.
+
 A key that is revoked through it is refused at once. One that is revoked
 elsewhere may be admitted for the life of a verdict (--cache-ttl), and for five
 minutes more while the server does not answer.`
@@ -42,6 +45,8 @@ type proxySettings struct {
 	cacheTTL     string
 	cacheSize    string
 	allowedHosts []string
+	keyPrefix    []string
+	publicPrefix []string
 }
 
 // setProxy makes cmd the command proxy.
@@ -64,6 +69,9 @@ func setProxy(cmd *cobra.Command) {
 	flags.StringVar(&s.cacheSize, "cache-max-size", "100MiB", "memory of the cache, in `BYTES` or as 64MiB")
 	flags.StringSliceVar(&s.allowedHosts, "allowed-hosts", nil,
 		"`NAMES` it answers to, beside addresses and localhost, separated by commas")
+	flags.StringSliceVar(&s.keyPrefix, "key-prefix", nil,
+		"`PREFIXES` of the server's keys where it is not ory_ak, the retired ones too, separated by commas")
+	flags.StringSliceVar(&s.publicPrefix, "public-prefix", nil, "the same of its public keys; none: it has no public keys")
 	flags.BoolVar(&printConfig, "print-config", false, "print the Caddyfile that would run, and exit")
 	cmd.SetFlagErrorFunc(flagError)
 }
@@ -168,6 +176,12 @@ func (s *proxySettings) caddyfile(hosts []string, port uint16) (string, error) {
 	servers(line, nil)
 	line("\ttalos {")
 	line("\t\tupstream %s", strings.Join(s.upstreams, " "))
+	if len(s.keyPrefix) > 0 {
+		line("\t\tkey_prefix %s", strings.Join(s.keyPrefix, " "))
+	}
+	if len(s.publicPrefix) > 0 {
+		line("\t\tpublic_prefix %s", strings.Join(s.publicPrefix, " "))
+	}
 	if d, _ := core.ParseDuration(s.cacheTTL); d == 0 {
 		line("\t\tcache off")
 	} else {
@@ -212,6 +226,11 @@ func (s *proxySettings) check() error {
 	for _, u := range s.upstreams {
 		if !plain(u) {
 			return errors.New("--upstream: want a URL such as https://talos.internal:4420")
+		}
+	}
+	for _, p := range slices.Concat(s.keyPrefix, s.publicPrefix) {
+		if !plain(p) {
+			return errors.New("--key-prefix and --public-prefix: want prefixes, separated by commas")
 		}
 	}
 	for _, h := range s.allowedHosts {

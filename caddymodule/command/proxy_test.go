@@ -35,7 +35,7 @@ func TestProxyConfigurationForEachSetting(t *testing.T) {
 		"everything": {
 			"--upstream", "http://10.1.2.3:4420", "--upstream", "https://b.internal/talos", "--listen", "[::1]:4420",
 			"--cache-ttl", "30s", "--cache-max-size", "67108864", "--metrics-listen", "10.1.1.1:9100",
-			"--allowed-hosts", "a.internal,b.internal",
+			"--allowed-hosts", "a.internal,b.internal", "--key-prefix", "acme,old", "--public-prefix", "acme_pub",
 		},
 		"no_cache": {
 			"--upstream", "https://talos.internal:4420", "--listen", "localhost:8080", "--cache-ttl", "0", "--metrics-listen", "",
@@ -96,15 +96,15 @@ func TestABadFlagOfProxyIsAnErrorThatNamesIt(t *testing.T) {
 }
 
 // proxyBinary starts `talos proxy` before a server.
-func proxyBinary(t *testing.T, env []string, upstream string) *server {
+func proxyBinary(t *testing.T, env []string, upstream string, args ...string) *server {
 	t.Helper()
 	for range 5 { // somebody may take the ports that were free
 		ln, metrics := listen(t), listen(t)
 		ln.close()
 		metrics.close()
 		port := strconv.Itoa(int(ln.port))
-		s, err := tryCommand(t, env, "proxy", "--upstream", upstream, "--listen", "127.0.0.1:"+port,
-			"--metrics-listen", "127.0.0.1:"+strconv.Itoa(int(metrics.port)))
+		s, err := tryCommand(t, env, append([]string{"proxy", "--upstream", upstream, "--listen", "127.0.0.1:" + port,
+			"--metrics-listen", "127.0.0.1:" + strconv.Itoa(int(metrics.port))}, args...)...)
 		if err == nil {
 			s.endpoint = "http://127.0.0.1:" + port
 			s.metrics = "http://127.0.0.1:" + strconv.Itoa(int(metrics.port))
@@ -121,11 +121,11 @@ func proxyBinary(t *testing.T, env []string, upstream string) *server {
 func TestAProxyAnswersForAServerAndPassesWhatItDoesNotKnow(t *testing.T) {
 	t.Parallel()
 	_, env := home(t)
-	behind := serveBinary(t, env)
-	s := proxyBinary(t, env, behind.endpoint)
+	behind := serveBinary(t, append(env, "TALOS_CREDENTIALS_API_KEYS_PREFIX_CURRENT=acme"))
+	s := proxyBinary(t, env, behind.endpoint, "--key-prefix", "acme")
 	secret, keyID := s.issue(t, "--scopes", "a")
 	s.wantVerdict(t, secret, true)
-	s.wantVerdict(t, "ory_ak_v1_forged_forged", false)
+	s.wantVerdict(t, "acme_v1_forged_forged", false)
 	if out, exit := s.talos(t, "keys", "issued", "get", keyID, "-q"); exit != 0 || out != "active\n" {
 		t.Errorf("get: exit status %d, %q", exit, out)
 	}
