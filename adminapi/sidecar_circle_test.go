@@ -15,6 +15,7 @@ func TestARequestThatGoesInACircleEnds(t *testing.T) {
 	for name, through := range map[string]func(t *testing.T, s *sidecarNode) http.Handler{
 		"its own upstream": func(_ *testing.T, s *sidecarNode) http.Handler { return s.admin },
 		"a ring of two": func(t *testing.T, s *sidecarNode) http.Handler {
+			t.Helper()
 			other := newSidecarNode(t)
 			other.answers(s.admin.ServeHTTP)
 			return other.admin

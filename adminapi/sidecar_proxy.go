@@ -47,8 +47,8 @@ func (h *sidecarAdmin) newProxy() *httputil.ReverseProxy {
 	}
 }
 
-// markHeader holds a mark for each sidecar that a request has passed. Without it, a sidecar that is its own upstream, or a
-// ring of them, would make endless requests of one.
+// markHeader holds a mark for each sidecar that a request has passed. Without it, a sidecar that is its own upstream,
+// or a ring of them, would make endless requests of one.
 const (
 	markHeader = "Talos-Sidecar"
 	maxMarks   = 8
@@ -58,8 +58,8 @@ const (
 func (s *sidecar) checkMarks(r *http.Request) error {
 	marks := r.Header.Values(markHeader)
 	if len(marks) >= maxMarks || slices.Contains(marks, s.mark) {
-		return core.NewError(core.Unavailable, "the request goes in a circle: the upstream of this sidecar is a sidecar "+
-			"before it, or itself")
+		return core.NewError(core.Unavailable,
+			"the request goes in a circle: the upstream of this sidecar is a sidecar before it, or itself")
 	}
 	return nil
 }

@@ -71,7 +71,7 @@ func setProxy(cmd *cobra.Command) {
 		"`NAMES` it answers to, beside addresses and localhost, separated by commas")
 	flags.StringSliceVar(&s.keyPrefix, "key-prefix", nil,
 		"`PREFIXES` of the server's keys where it is not ory_ak, the retired ones too, separated by commas")
-	flags.StringSliceVar(&s.publicPrefix, "public-prefix", nil, "the same of its public keys; none: it has no public keys")
+	flags.StringSliceVar(&s.publicPrefix, "public-prefix", nil, "the same of its public keys; none: it has none")
 	flags.BoolVar(&printConfig, "print-config", false, "print the Caddyfile that would run, and exit")
 	cmd.SetFlagErrorFunc(flagError)
 }
