@@ -106,7 +106,12 @@ func serveAuth(in io.Reader, out io.Writer) error {
 
 // listen opens a free loopback port and writes its address as a line.
 func listen(out io.Writer) (net.Listener, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a loopback listener is there at once
+	return listenAt("127.0.0.1:0", out)
+}
+
+// listenAt opens a port and writes its address as a line.
+func listenAt(at string, out io.Writer) (net.Listener, error) {
+	ln, err := net.Listen("tcp", at) //nolint:noctx // a loopback listener is there at once
 	if err != nil {
 		return nil, err
 	}

@@ -121,3 +121,10 @@ func requestFor(addr, credential string) []byte {
 	return fmt.Appendf(nil, "GET /orders/17?expand=lines HTTP/1.1\r\nHost: %s\r\nUser-Agent: talos-loadtest\r\n"+
 		"Accept: application/json\r\nAuthorization: Bearer %s\r\n\r\n", addr, credential)
 }
+
+// questionFor asks an admin API about a credential, alone, as an edge does.
+func questionFor(addr, credential string) []byte {
+	body := fmt.Sprintf(`{"requests":[{"credential":%q}]}`, credential)
+	return fmt.Appendf(nil, "POST /v2alpha1/admin/apiKeys:batchVerify HTTP/1.1\r\nHost: %s\r\nTalos-Edge: 1\r\n"+
+		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", addr, len(body), body)
+}

@@ -36,6 +36,50 @@
 // for each variant as they were at the end. No variant gets GOGC or GOMEMLIMIT from the caller's environment; -gogc
 // 400, say, and -gomemlimit give all but stock the same.
 //
+// # A sidecar
+//
+//	go run ./caddymodule/loadtest -sidecar                     an edge and its upstream (3 minutes)
+//	go run ./caddymodule/loadtest -sidecar -only burst,lonely  these sections; also hits, outage, crowd
+//
+// The upstream is a node of ours with storage. The edge is the same binary with `upstream`, a cache and no storage,
+// before the same app. Between the two is a link, a process that hands bytes over after half of the round trip in each
+// direction (10 ms, under crowd 100 ms) however many there are; opening a connection takes no time. On Linux it keeps
+// its time to about a tenth of a millisecond while a processor is free, elsewhere to one or two; how long the upstream
+// takes when it is asked directly through the same link is in the table of lonely. Everything is a process of its own
+// and talks over sockets, with the one exception of hits. Keys are issued by the upstream, and are good unless said
+// otherwise.
+//
+// burst sends 10,000 keys that the edge has never seen over 256 connections, each key once. "batched" is the edge as we
+// ship it; "one by one" is the same with max_in_flight 256, so that no look-up ever waits and each is a call of its
+// own. That is the best that an edge without batching can do for its callers, and spares the upstream nothing; one that
+// kept to two calls at once without batching would take 100 s. Calls and keys a call are what the edge counted; latency
+// is what the client saw of complete requests, the app included. Both edges are new in each round, and the upstream has
+// been asked about all keys before the first.
+//
+// lonely sends 100 such keys one after the other over one connection. The round trip, the same question sent to the
+// upstream directly, and a hit at the same pace are measured beside it: a processor that has slept for 20 ms is slower
+// than a busy one, so a hit costs more here than in the other tables.
+//
+// hits runs traces of a Zipf distribution through a verifier in this process with a source that knows every key: caches
+// that have room for all keys, a tenth and a hundredth. The first half of a trace fills the cache, the second is
+// counted. "best static" cannot be reached without knowing the future; "unbounded" is what any cache has at most that
+// fetches a key when it is first asked for.
+//
+// outage sends 1,000 requests a second, one in ten with an unknown key, and kills the upstream with its link after 5 s
+// (SIGKILL; connections are then refused). It starts both again after 15 s. The lives are short (ttl 1s, stale_if_error
+// 8s), so that all stages show: known keys go on, stale, each until 9 s after its last look-up; then they are 503.
+// Unknown keys are 503 from the start, not 401: nobody can say. In the second of the return, the calls and keys asked
+// have to be about what they are in any other: no stampede. "held back" are look-ups that the open breaker answered.
+//
+// crowd opens 10,000 connections to an edge whose upstream is 200 ms away: four in ten ask, by turns with a good key
+// and with an unknown one, and wait; three ask with an unknown key and reset the connection before there can be an
+// answer, again and again; three send a request byte by byte and never finish it. The upstream cannot keep up with so
+// many unknown keys, so the queue is full (max_queue 2000) and most of them are 503; good keys are in the cache. The
+// queue, the goroutines and the memory are read ten times a second (the resident memory is the kernel's own maximum).
+// Where a process may not open enough files, there are fewer connections, and the table says so.
+//
+// A good key that is refused with 401, an unknown one that is let in and an answer of any other kind fail the run.
+//
 // # A profile for the compiler
 //
 //	go run ./caddymodule/loadtest -rounds 30 -cpuprofile caddymodule/talos/default.pgo

@@ -18,6 +18,9 @@ const (
 	opTarget = "target" // learn a target's address and credentials
 	opEach   = "each"   // send the request of every credential once
 	opRun    = "run"    // load for a slot
+
+	opTimeline = "timeline" // load at a pace, second by second
+	opCrowd    = "crowd"    // many connections that behave badly
 )
 
 // A job is a line of JSON on the load generator's input; for each it writes one line, a [tally].
@@ -30,6 +33,9 @@ type job struct {
 	Warm        time.Duration `json:"warm,omitempty"` // load before the slot begins
 	Slot        time.Duration `json:"slot,omitempty"`
 	Latency     bool          `json:"latency,omitempty"` // time every request
+	Ask         bool          `json:"ask,omitempty"`     // the target is an API: each request verifies its credential
+	At          time.Time     `json:"at,omitzero"`       // when a timeline begins
+	Pace        time.Duration `json:"pace,omitempty"`    // of the requests of one connection
 }
 
 // A tally is what came of a job. Requests counts all answered with 200, warm-up included; Window those of the slot.
@@ -41,6 +47,8 @@ type tally struct {
 	First    string        `json:"first,omitempty"` // the first failure; holds no credential
 	P50      time.Duration `json:"p50,omitempty"`
 	P99      time.Duration `json:"p99,omitempty"`
+	Seconds  []second      `json:"seconds,omitempty"` // of a timeline
+	Crowd    *crowd        `json:"crowd,omitempty"`
 }
 
 // perSecond is the rate within the slot.
@@ -69,13 +77,17 @@ func generate(in io.Reader, out io.Writer) error {
 			if t != nil {
 				t.close()
 			}
-			targets[j.Target] = newTarget(j.Addr, j.Credentials)
+			targets[j.Target] = newTarget(j.Addr, j.Credentials, j.Ask)
 		case t == nil:
 			return fmt.Errorf("no target %q", j.Target)
 		case j.Op == opEach:
-			did = t.each(j.Conns)
+			did = t.each(j)
 		case j.Op == opRun:
 			did = t.run(j)
+		case j.Op == opTimeline:
+			did = t.timeline(j)
+		case j.Op == opCrowd:
+			did = t.crowd(j)
 		default:
 			return fmt.Errorf("no operation %q", j.Op)
 		}
@@ -92,10 +104,12 @@ type target struct {
 	clients  []*client
 }
 
-func newTarget(addr string, credentials []string) *target {
+func newTarget(addr string, credentials []string, ask bool) *target {
 	t := &target{addr: addr, requests: make([][]byte, len(credentials))}
 	for i, c := range credentials {
-		t.requests[i] = requestFor(addr, c)
+		if t.requests[i] = requestFor(addr, c); ask {
+			t.requests[i] = questionFor(addr, c)
+		}
 	}
 	return t
 }
@@ -144,13 +158,15 @@ func (f *failures) add(status int, err error) {
 // maxFailing ends a worker after so many failures: a dead proxy is told, not hammered.
 const maxFailing = 10
 
-// each sends every request once over n connections.
-func (t *target) each(n int) tally {
+// each sends every request once over j.Conns connections, on each of them j.Pace after the answer to the one before.
+// With j.Latency the good ones are timed, from a connection that is open to the end of the answer.
+func (t *target) each(j job) tally {
 	var failed failures
 	var next, good atomic.Uint64
 	var wg sync.WaitGroup
+	times := make([][]time.Duration, j.Conns)
 	began := time.Now()
-	for _, c := range t.some(n) {
+	for at, c := range t.some(j.Conns) {
 		wg.Go(func() {
 			for failing := 0; failing < maxFailing; {
 				i := next.Add(1) - 1
@@ -162,20 +178,39 @@ func (t *target) each(n int) tally {
 					failing++
 					continue
 				}
+				if j.Pace > 0 {
+					<-time.After(j.Pace)
+				}
+				sent := time.Now()
 				if status, err := c.do(t.requests[i]); err != nil || status != http.StatusOK {
 					failed.add(status, err)
 					failing++
 					continue
 				}
 				good.Add(1)
+				if j.Latency {
+					times[at] = append(times[at], time.Since(sent))
+				}
 			}
 		})
 	}
 	wg.Wait()
-	return tally{
+	did := tally{
 		Requests: good.Load(), Window: good.Load(), Took: time.Since(began),
 		Failures: failed.count, First: failed.first,
 	}
+	did.P50, did.P99 = middleAndTail(times)
+	return did
+}
+
+// middleAndTail are the quantiles of what was timed, if anything was.
+func middleAndTail(times [][]time.Duration) (p50, p99 time.Duration) {
+	all := slices.Concat(times...)
+	if len(all) == 0 {
+		return 0, 0
+	}
+	slices.Sort(all)
+	return all[len(all)/2], all[len(all)*99/100]
 }
 
 // run loads the target over j.Conns connections with requests chosen at random, for j.Warm and then for j.Slot.
@@ -210,10 +245,7 @@ func (t *target) run(j job) tally {
 	stop.Store(true)
 	wg.Wait()
 	did.Requests, did.Failures, did.First = sum(), failed.count, failed.first
-	if all := slices.Concat(times...); len(all) > 0 {
-		slices.Sort(all)
-		did.P50, did.P99 = all[len(all)/2], all[len(all)*99/100]
-	}
+	did.P50, did.P99 = middleAndTail(times)
 	return did
 }
 

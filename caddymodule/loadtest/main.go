@@ -17,6 +17,7 @@ const (
 	roleApp       = "app"
 	roleAuth      = "auth"
 	roleGenerator = "generator"
+	roleLink      = "link"
 )
 
 func main() {
@@ -46,6 +47,8 @@ func play(role string, in io.Reader, out io.Writer) error {
 		return serveAuth(in, out)
 	case roleGenerator:
 		return generate(in, out)
+	case roleLink:
+		return serveLink(in, out)
 	}
 	return fmt.Errorf("no role %q", role)
 }
@@ -59,6 +62,9 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.length())
 	defer cancel()
+	if o.sidecar {
+		return runSidecar(ctx, o, fullSizes, out, progress)
+	}
 	b, err := newBench(ctx, o, progress)
 	defer func() {
 		if e := ctx.Err(); e != nil {

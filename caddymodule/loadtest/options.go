@@ -23,6 +23,7 @@ type options struct {
 	cpuprofile  string // file to write; empty: compare
 	gogc        string // GOGC of every variant but stock; empty: what the binary does by itself
 	gomemlimit  string // GOMEMLIMIT, likewise
+	sidecar     bool   // measure an edge and its upstream
 }
 
 // parseOptions reads the command line. Usage and complaints of the flag package go to out; [flag.ErrHelp] means that
@@ -42,6 +43,8 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 	fs.StringVar(&o.cpuprofile, "cpuprofile", "", "write a CPU profile of the gated variants to `file`")
 	fs.StringVar(&o.gogc, "gogc", "", "GOGC of every variant but stock (default: unset)")
 	fs.StringVar(&o.gomemlimit, "gomemlimit", "", "GOMEMLIMIT of every variant but stock (default: unset)")
+	fs.BoolVar(&o.sidecar, "sidecar", false, "measure an edge and its upstream; -only names sections: "+
+		strings.Join(sectionNames(), ", "))
 	fs.Func("extra", "one more variant, `name=Caddyfile`; may be repeated", func(s string) error {
 		v, err := extraVariant(s)
 		o.extra = append(o.extra, v)
@@ -55,6 +58,9 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 	}
 	if fs.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	if o.sidecar {
+		return o, o.validateSidecar(fs)
 	}
 	return o, o.validate()
 }
@@ -80,6 +86,22 @@ func (o options) validate() error {
 	return nil
 }
 
+// validateSidecar refuses what has no meaning for an edge: the sizes of its sections are the goals'.
+func (o options) validateSidecar(fs *flag.FlagSet) (err error) {
+	known := []string{"sidecar", "only", "binary", "json", "gogc", "gomemlimit"}
+	fs.Visit(func(f *flag.Flag) {
+		if !slices.Contains(known, f.Name) {
+			err = fmt.Errorf("-%s has no meaning with -sidecar", f.Name)
+		}
+	})
+	for _, name := range o.only {
+		if !slices.Contains(sectionNames(), name) {
+			return fmt.Errorf("-only: no section %q", name)
+		}
+	}
+	return err
+}
+
 // variants are the ones to run, in the order of the table.
 func (o options) variants() ([]variant, error) {
 	all := append(standardVariants(o.keys), o.extra...)
@@ -103,6 +125,9 @@ func (o options) variants() ([]variant, error) {
 
 // length bounds a run: its slots, twice over for warm-ups and slow machines, and ten minutes for building and starting.
 func (o options) length() time.Duration {
+	if o.sidecar {
+		return 20 * time.Minute
+	}
 	variants := len(standardVariants(o.keys)) + len(o.extra)
 	return 10*time.Minute + 4*time.Duration(o.rounds*variants)*(o.slot+warmUp(o.slot))
 }

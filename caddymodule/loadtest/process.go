@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -79,6 +80,19 @@ func (p *process) stop() {
 	if p.stdout != nil {
 		_ = p.stdout.Close() // read only
 	}
+}
+
+// kill ends the child without giving it time for anything, and waits until it is gone.
+func (p *process) kill() error {
+	child, err := os.FindProcess(p.pid)
+	if err == nil {
+		err = child.Kill()
+	}
+	if err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill %s: %w", p.name, err)
+	}
+	p.stop()
+	return nil
 }
 
 // failure wraps err with the end of what the child said.

@@ -32,6 +32,8 @@ type proxy struct {
 	pprof       string // Caddy's own admin endpoint, if it is on
 	metrics     string
 	credentials []string
+	env         []string
+	command     []string
 }
 
 // A launcher knows what all proxies of a run have in common.
@@ -83,6 +85,7 @@ func (l *launcher) attempt(ctx context.Context, v variant) (*proxy, error) {
 		"TALOS_LOADTEST_API=" + strconv.Itoa(ports[2]), "TALOS_LOADTEST_DB=" + filepath.ToSlash(dir) + "/talos.db",
 		"TALOS_LOADTEST_APP=" + portOf(l.app), "TALOS_LOADTEST_AUTH=" + portOf(l.auth),
 	}
+	env = append(env, v.env...)
 	if v.gated {
 		p.api = local(ports[2])
 	} else {
@@ -98,16 +101,24 @@ func (l *launcher) attempt(ctx context.Context, v variant) (*proxy, error) {
 		env = appendSet(env, "GOGC", l.gogc)
 		env = appendSet(env, "GOMEMLIMIT", l.gomemlimit)
 	}
-	p.process, err = startProcess(ctx, v.name, false, childEnv(dir, env...), path,
-		"run", "--config", config, "--adapter", "caddyfile")
-	if err != nil {
+	p.env, p.command = childEnv(dir, env...), []string{path, "run", "--config", config, "--adapter", "caddyfile"}
+	if err := p.start(ctx); err != nil {
 		return nil, err
+	}
+	return p, nil
+}
+
+// start runs the proxy, also once more when it has ended, and waits until it answers.
+func (p *proxy) start(ctx context.Context) (err error) {
+	p.process, err = startProcess(ctx, p.variant.name, false, p.env, p.command[0], p.command[1:]...)
+	if err != nil {
+		return err
 	}
 	if err := p.ready(ctx); err != nil {
 		p.stop()
-		return nil, p.failure(err)
+		return p.failure(err)
 	}
-	return p, nil
+	return nil
 }
 
 func appendSet(env []string, name, value string) []string {

@@ -32,6 +32,7 @@ type variant struct {
 	auth  bool   // asks the auth server
 	stock bool   // plain Caddy, its environment as it comes
 	extra bool
+	env   []string // further settings of the Caddyfile
 }
 
 // standardVariants are the five of the goals, many being the number of keys where there are many. The ungated ones get

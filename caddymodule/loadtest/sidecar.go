@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"text/tabwriter"
+	"time"
+)
+
+// The sizes of a run with -sidecar.
+type sidecarSizes struct {
+	roundTrip time.Duration // between an edge and its upstream
+
+	keys   int // that the upstream has issued
+	atOnce int // connections of a burst
+	rounds int
+	lonely int // misses a round, one after the other
+
+	traceKeys, traceRequests int
+
+	outage outageSizes
+
+	crowd     int // connections
+	crowdTime time.Duration
+	crowdFar  time.Duration // round trip to the upstream under a crowd
+	crowdMax  int           // max_queue
+}
+
+type outageSizes struct {
+	length, down, up time.Duration // up: when the upstream is started again
+	keys             int
+	conns            int
+	pace             time.Duration // of a connection
+}
+
+// fullSizes are those of the project's goals.
+var fullSizes = sidecarSizes{
+	roundTrip: 20 * time.Millisecond,
+	keys:      10_000, atOnce: 256, rounds: 3, lonely: 100,
+	traceKeys: 100_000, traceRequests: 200_000,
+	outage: outageSizes{
+		length: 25 * time.Second, down: 5 * time.Second, up: 15 * time.Second,
+		keys: 1000, conns: 32, pace: 32 * time.Millisecond,
+	},
+	crowd: 10_000, crowdTime: 15 * time.Second, crowdFar: 200 * time.Millisecond, crowdMax: 2000,
+}
+
+// A section is what one part of a run found out.
+type section interface {
+	title() string
+	table(line func(format string, args ...any)) // columns end with a tab
+	wrong() error                                // answers that were not right, whatever the figures are
+}
+
+// The sections, in their order.
+var sections = []struct {
+	name string
+	run  func(*edgeBench, context.Context) (section, error)
+}{
+	{"burst", (*edgeBench).burst},
+	{"lonely", (*edgeBench).lonely},
+	{"hits", (*edgeBench).hits},
+	{"outage", (*edgeBench).outage},
+	{"crowd", (*edgeBench).crowd},
+}
+
+func sectionNames() (names []string) {
+	for _, s := range sections {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// An edgeBench is a run with -sidecar: an upstream far away, and edges that come and go.
+type edgeBench struct {
+	*bench
+	sizes  sidecarSizes
+	node   *proxy // the upstream
+	link   *process
+	behind string // address of the link
+}
+
+// runSidecar does the sections and prints each when it is done, or all of them as JSON.
+func runSidecar(ctx context.Context, o options, sizes sidecarSizes, out, progress io.Writer) (err error) {
+	e, err := newEdgeBench(ctx, o, sizes, progress)
+	defer func() {
+		if e := ctx.Err(); e != nil {
+			err = fmt.Errorf("stopped before the end: %w", e) // the cause of whatever broke then
+		}
+		err = errors.Join(err, e.close())
+	}()
+	if err != nil {
+		return err
+	}
+	all := map[string]any{
+		"time": time.Now().UTC().Truncate(time.Second), "machine": machine(), "go": runtime.Version(),
+	}
+	if !o.json {
+		_, _ = fmt.Fprintf(out, "%s, %s\n", machine(), runtime.Version()) // what follows would fail as well
+	}
+	var wrong error
+	for _, s := range sections {
+		if len(o.only) > 0 && !slices.Contains(o.only, s.name) {
+			continue
+		}
+		e.say("%s …", s.name)
+		found, err := s.run(e, ctx)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		if err := found.wrong(); err != nil {
+			wrong = errors.Join(wrong, fmt.Errorf("%s: %w", s.name, err))
+		}
+		all[s.name] = found
+		if !o.json {
+			if err := writeSection(out, found); err != nil {
+				return err
+			}
+		}
+	}
+	if o.json {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		encoder.SetEscapeHTML(false)
+		wrong = errors.Join(encoder.Encode(all), wrong)
+	}
+	return wrong
+}
+
+func machine() string {
+	return fmt.Sprintf("%s/%s, %d processors", runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
+}
+
+// writeSection prints a section. Writing to a tabwriter does not fail; its Flush tells what did.
+func writeSection(w io.Writer, s section) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintf(t, "\n# %s\n\n", s.title())
+	s.table(func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) })
+	return t.Flush()
+}
+
+// newEdgeBench builds and starts what all sections share. The caller closes the bench, also after an error, on the
+// goroutine that called: it is locked to its thread until then.
+func newEdgeBench(ctx context.Context, o options, sizes sidecarSizes, progress io.Writer) (*edgeBench, error) {
+	runtime.LockOSThread()
+	e := &edgeBench{bench: &bench{options: o, progress: progress}, sizes: sizes}
+	var err error
+	if e.dir, err = os.MkdirTemp("", "talos-loadtest-"); err != nil {
+		return e, err
+	}
+	e.launcher.gogc, e.launcher.gomemlimit = o.gogc, o.gomemlimit
+	if slices.Equal(o.only, []string{"hits"}) {
+		return e, nil // needs no process
+	}
+	if err := e.binaries(ctx, []variant{{}}); err != nil {
+		return e, err
+	}
+	if err := e.helpers(ctx); err != nil {
+		return e, err
+	}
+	e.node, err = e.launch(ctx, variant{name: "upstream", file: "gated.caddyfile", gated: true})
+	if err != nil {
+		return e, err
+	}
+	e.children = append(e.children, e.node.process)
+	began := time.Now()
+	if err := e.node.issue(ctx, sizes.keys); err != nil {
+		return e, err
+	}
+	e.say("upstream: %d keys issued in %s", sizes.keys, time.Since(began).Round(time.Millisecond))
+	if err := e.node.sane(ctx); err != nil {
+		return e, err
+	}
+	err = e.connect(ctx, sizes.roundTrip)
+	return e, err
+}
+
+// connect puts the upstream at a distance, in place of the one it had.
+func (e *edgeBench) connect(ctx context.Context, roundTrip time.Duration) (err error) {
+	if e.link != nil {
+		e.link.stop()
+	}
+	at := "127.0.0.1:0"
+	if e.behind != "" {
+		at = e.behind
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	// A thread that waits for a parcel to be due holds a processor of the runtime's for a while; there are others then.
+	env := childEnv(e.dir, roleEnv+"="+roleLink, "GOMAXPROCS=8")
+	if e.link, err = startProcess(ctx, roleLink, true, env, self); err != nil {
+		return err
+	}
+	e.children = append(e.children, e.link)
+	err = json.NewEncoder(e.link.stdin).Encode(linkJob{At: at, To: e.node.api, Delay: roundTrip / 2})
+	if err == nil {
+		e.behind, err = readAddress(e.link, startPatience)
+	}
+	if err != nil {
+		return e.link.failure(err)
+	}
+	return nil
+}
+
+// edge starts an edge that knows nothing yet. Its settings are those of sidecar.caddyfile, by their names there.
+func (e *edgeBench) edge(ctx context.Context, name string, settings ...string) (*proxy, error) {
+	env := []string{"TALOS_LOADTEST_UPSTREAM=" + portOf(e.behind)}
+	for i := 0; i+1 < len(settings); i += 2 {
+		env = append(env, "TALOS_LOADTEST_"+settings[i]+"="+settings[i+1])
+	}
+	p, err := e.launch(ctx, variant{name: name, file: "sidecar.caddyfile", env: env})
+	if err != nil {
+		return nil, err
+	}
+	e.children = append(e.children, p.process)
+	return p, nil
+}
+
+// aim makes a target of the load generator.
+func (e *edgeBench) aim(name, addr string, credentials []string, ask bool) error {
+	_, err := e.do(job{Op: opTarget, Target: name, Addr: addr, Credentials: credentials, Ask: ask})
+	return err
+}
+
+// each sends the requests of a target once, over some connections. One that is not answered with 200 is an error.
+func (e *edgeBench) each(name string, conns int, pace time.Duration) (tally, error) {
+	did, err := e.do(job{Op: opEach, Target: name, Conns: conns, Latency: true, Pace: pace})
+	if err == nil && did.Failures > 0 {
+		err = fmt.Errorf("%s: %d of the requests failed, the first: %s", name, did.Failures, did.First)
+	}
+	return did, err
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
