@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
@@ -35,23 +36,61 @@ func isEdge(r *http.Request) bool { return r.Header.Get(client.EdgeHeader) == "1
 // grown old, serve it stale once more. It has a stale window of its own.
 var errStaleForEdge = core.NewError(core.Unavailable, "only a stale verdict is known")
 
-// settle replaces a result that this caller cannot have as it is.
-func (a *asker) settle(ctx context.Context, n Network, credential string, result *verify.Result) {
-	if result.Err != nil || result.Verdict == nil {
+// Bounds of what is asked again for a caller, of one batch.
+const (
+	maxAgain     = 16               // at once
+	againTimeout = 10 * time.Second // for all of it
+)
+
+// settle replaces the results that this caller cannot have as they are. There is one for each credential.
+func (a *asker) settle(ctx context.Context, n Network, credentials []string, results []verify.Result) {
+	if a.sidecar != nil {
+		a.askAgain(ctx, n, credentials, results)
+	}
+	for i := range results {
+		a.note(&results[i])
+	}
+}
+
+// askAgain asks the upstream, for this caller's address, about what it has judged by the sidecar's: side by side, under
+// one deadline.
+func (a *asker) askAgain(ctx context.Context, n Network, credentials []string, results []verify.Result) {
+	ctx, cancel := context.WithTimeout(ctx, againTimeout)
+	defer cancel()
+	var asking sync.WaitGroup
+	turns := make(chan struct{}, maxAgain)
+	for i := range results {
+		r := &results[i]
+		if r.Err != nil || r.Verdict == nil || r.Verdict.Code != core.CodeIPNotAllowed {
+			continue
+		}
+		turns <- struct{}{}
+		asking.Go(func() {
+			defer func() { <-turns }()
+			a.again(ctx, n, credentials[i], r)
+		})
+	}
+	asking.Wait()
+}
+
+// again asks the upstream about one credential.
+func (a *asker) again(ctx context.Context, n Network, credential string, result *verify.Result) {
+	v, err := a.sidecar.upstream.VerifyFor(ctx, n.ID, credential, a.addr)
+	if err != nil {
+		*result = verify.Result{Err: err}
 		return
 	}
+	result.Verdict, result.Now = v, time.Now()
+}
+
+// note takes a result into what the answer as a whole says, or out of it when an edge cannot have it.
+func (a *asker) note(result *verify.Result) {
 	switch {
+	case result.Err != nil || result.Verdict == nil:
+		return
 	case a.edge && result.Cache == verify.Stale:
 		*result = verify.Result{Err: errStaleForEdge}
 		return
-	case a.sidecar != nil && result.Verdict.Code == core.CodeIPNotAllowed:
-		// that was said about our own address
-		v, err := a.sidecar.upstream.VerifyFor(ctx, n.ID, credential, a.addr)
-		if err != nil {
-			*result = verify.Result{Err: err}
-			return
-		}
-		result.Verdict, result.Now = v, time.Now()
 	}
 	if !a.answered || result.Position < a.position {
 		a.position, a.answered = result.Position, true

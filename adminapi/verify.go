@@ -37,7 +37,9 @@ func (s *surface) verify(w http.ResponseWriter, r *http.Request, n Network) erro
 	if err != nil {
 		return err
 	}
-	asker.settle(r.Context(), n, in.Credential, &result)
+	results := []verify.Result{result}
+	asker.settle(r.Context(), n, []string{in.Credential}, results)
+	result = results[0]
 	if result.Err != nil {
 		return result.Err
 	}
@@ -73,8 +75,8 @@ func (s *surface) batchVerify(w http.ResponseWriter, r *http.Request, n Network)
 	asker := s.asker(r)
 	if len(credentials) > 0 {
 		results := n.Verifier.VerifyMany(r.Context(), n.ID, credentials, cacheMode(r))
-		for i := range min(len(results), len(credentials)) {
-			asker.settle(r.Context(), n, credentials[i], &results[i])
+		if len(results) == len(credentials) {
+			asker.settle(r.Context(), n, credentials, results)
 		}
 		if err := allFailed(results, len(credentials)); err != nil {
 			return err

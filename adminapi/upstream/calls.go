@@ -103,10 +103,6 @@ func (u *Upstream) doubt(n *network, q question, w *wire, edge client.EdgeAnswer
 
 // single asks about one credential on behalf of an address.
 func (u *Upstream) single(ctx context.Context, n *network, q question, addr netip.Addr) (answer, error) {
-	if err := u.enter(ctx); err != nil {
-		return answer{}, err
-	}
-	defer u.exit()
 	var raw json.RawMessage
 	f := u.do(ctx, KindSingle, 1, func(ctx context.Context, c *client.Client) (err error) {
 		raw, err = c.Do(ctx, http.MethodPost, client.VerifyPath, q.item, nil,
@@ -118,18 +114,6 @@ func (u *Upstream) single(ctx context.Context, n *network, q question, addr neti
 	}
 	return decode(raw, client.EdgeAnswer{}), nil
 }
-
-// enter waits for a turn to make a call about one key.
-func (u *Upstream) enter(ctx context.Context) error {
-	select {
-	case u.singles <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return errLate(ctx)
-	}
-}
-
-func (u *Upstream) exit() { <-u.singles }
 
 // read makes a verdict of an answer.
 func (u *Upstream) read(n *network, q question, o outcome[answer]) *looked {
@@ -176,30 +160,37 @@ func (u *Upstream) read(n *network, q question, o outcome[answer]) *looked {
 func (u *Upstream) readLists(ctx context.Context, n *network, all []*looked) {
 	var readers sync.WaitGroup
 	defer readers.Wait()
-	turns := make(chan struct{}, maxSingles) // goroutines that are of use
+	turns := make(chan struct{}, maxRecords) // goroutines that are of use
 	for _, l := range all {
 		if !l.unlisted {
 			continue
 		}
 		if len(all) == 1 {
-			u.readList(ctx, n, l)
+			u.readListInTurn(ctx, n, l)
 			return
 		}
 		turns <- struct{}{}
 		readers.Go(func() {
 			defer func() { <-turns }()
-			u.readList(ctx, n, l)
+			u.readListInTurn(ctx, n, l)
 		})
 	}
 }
 
-// readList reads a key's record and puts its list into the verdict. Without it there is none.
-func (u *Upstream) readList(ctx context.Context, n *network, l *looked) {
-	if err := u.enter(ctx); err != nil {
-		l.verdict, l.err = nil, err
-		return
+// readListInTurn is readList within the bound of what look-ups may have out.
+func (u *Upstream) readListInTurn(ctx context.Context, n *network, l *looked) {
+	select {
+	case u.records <- struct{}{}:
+		defer func() { <-u.records }()
+		u.readList(ctx, n, l)
+	case <-ctx.Done():
+		l.verdict, l.err = nil, errLate(ctx)
 	}
-	defer u.exit()
+}
+
+// readList reads a key's record and puts its list into the verdict. Without it there is none. What the record says of
+// the key's state is the newer word.
+func (u *Upstream) readList(ctx context.Context, n *network, l *looked) {
 	kind := client.Issued
 	if l.imported {
 		kind = client.Imported
@@ -214,19 +205,39 @@ func (u *Upstream) readList(ctx context.Context, n *network, l *looked) {
 		l.verdict, l.err = nil, f.asError()
 		return
 	}
-	v := *l.verdict
-	var err error
-	switch {
-	case record.KeyID != l.keyID:
-		err = errStranger
-	case record.Status != client.KeyStatusActive:
-		err = errors.New("the key changed while it was looked up")
-	case record.IPRestriction != nil:
-		v.AllowedCIDRs, err = core.ParseCIDRs(record.IPRestriction.AllowedCIDRs)
-	}
+	v, err := complete(l, &record)
 	if err != nil {
 		l.verdict, l.err = nil, unavailable("the upstream cannot say", err, 0)
 		return
 	}
-	l.verdict = &v
+	l.verdict = v
+}
+
+// complete is a good verdict with what the key's record adds.
+func complete(l *looked, record *client.IssuedAPIKey) (*core.Verdict, error) {
+	if record.KeyID != l.keyID {
+		return nil, errStranger
+	}
+	v := *l.verdict
+	switch record.Status {
+	case client.KeyStatusActive:
+	case client.KeyStatusRevoked:
+		v.Code, v.Status, v.Identity = core.CodeRevoked, core.StatusRevoked, core.Identity{}
+		return &v, nil
+	case client.KeyStatusExpired:
+		v.Code, v.Status, v.Identity = core.CodeExpired, core.StatusExpired, core.Identity{}
+		return &v, nil
+	case "", client.KeyStatusUnspecified:
+		return nil, errors.New("a record does not tell the key's status")
+	default:
+		return nil, refuses("a record has the unknown status " + shown(string(record.Status)))
+	}
+	if record.IPRestriction == nil {
+		return &v, nil
+	}
+	var err error
+	if v.AllowedCIDRs, err = core.ParseCIDRs(record.IPRestriction.AllowedCIDRs); err != nil {
+		return nil, err
+	}
+	return &v, nil
 }

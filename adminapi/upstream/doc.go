@@ -13,6 +13,8 @@
 //
 // Nothing that is not plainly said: a result without is_valid, with an unknown code, status or visibility, with
 // metadata that is no object, or about another key than the credential would have, is an error of that one credential.
+// One that says no, in a code or status that is unknown, is [verify.ErrRefused]: nothing that was known of the key
+// outlives it. INTERNAL, the neutral code and none say nothing.
 // A reply of another length is an error of all. Errors are "cannot say" ([core.Unavailable]), are never remembered, and
 // hold nothing of what was sent or answered but names. A batch that the upstream refuses (400, 413, 422), or that comes
 // back with results in the wrong place, is asked again in halves, so that one odd credential costs the others time and
@@ -24,7 +26,8 @@
 // asked for a while, and then by one probe. Calls go to one address until it fails, then to the next. 429 is a pause
 // for as long as Retry-After says, from 1 to 30 seconds, and no failure. While no address may be asked, look-ups fail
 // at once. 401, 403, 404 and redirects say that this node is misconfigured ([verify.ErrMisconfigured]): nothing stale
-// is served for them. An answer "not valid" is a success, a call cut short by this node is neither.
+// is served for them, nor for what fails after them. An answer "not valid" is a success, a call cut short by this node
+// is neither.
 //
 // # The edge's extension
 //
@@ -32,10 +35,13 @@
 // where the key may be used, which is then judged here. One that does not has judged this node's own address, so
 //
 //   - before a good verdict is returned, the key's record is read for its list, unless [Config.NoIPLists] says that
-//     there are none. It is read for each look-up, because it may be changed at any time. A derived token may be bound
-//     to addresses by itself, which no record tells: it is an error;
+//     there are none. It is read for each look-up, because it may be changed at any time. A record of a key that is
+//     revoked or has expired makes the verdict say so. A derived token may be bound to addresses by itself, which no
+//     record tells: it is an error;
 //   - IP_NOT_ALLOWED says nothing about the client. It is a verdict with [core.CodeIPNotAllowed], which no cache keeps,
-//     and [Upstream.VerifyFor] asks again on behalf of the client.
+//     and [Upstream.VerifyFor] asks again on behalf of the client. Who asks the same at the same time shares the call.
+//     These calls have a bound of their own, and each credential a share of it: they come at the clients' rate, and
+//     keep no look-up waiting.
 //
 // # Positions
 //

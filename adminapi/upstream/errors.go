@@ -3,9 +3,11 @@ package upstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/verify"
 )
 
 // Errors that no call has for a cause.
@@ -19,6 +21,12 @@ var (
 // unavailable is an error that says nothing about the credential. retry is when to try again; zero: not known.
 func unavailable(message string, err error, retry time.Duration) error {
 	return &core.Error{Reason: core.Unavailable, Message: message, Err: err, RetryAfter: retry}
+}
+
+// refuses is an error for a credential that the upstream does not accept, in words from which no verdict can be made.
+// Nothing that was known of it before may serve in place of an answer.
+func refuses(message string) error {
+	return fmt.Errorf("%w: %s", verify.ErrRefused, message)
 }
 
 // errLate is why a caller waits no longer.

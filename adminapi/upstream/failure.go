@@ -43,6 +43,7 @@ type failure struct {
 	address string
 	cause   error         // holds nothing that the upstream wrote but a reason's name
 	retry   time.Duration // when to try again; 0: not known
+	unknown bool          // it says that there is no such key
 }
 
 func (f *failure) Error() string { return f.address + ": " + f.cause.Error() }
@@ -98,6 +99,11 @@ func (f *failure) asError() error {
 		return unavailable("the upstream did not answer in time", f, f.retry)
 	case ResultThrottled, ResultRefused:
 		return unavailable("the upstream is not to be asked at the moment", f, f.retry)
+	case ResultRejected:
+		if f.unknown {
+			return unavailable("the upstream cannot say", fmt.Errorf("%w: %w", verify.ErrRefused, f), 0)
+		}
+		fallthrough
 	default:
 		return unavailable("the upstream cannot say", f, f.retry)
 	}
@@ -113,6 +119,7 @@ func judge(ctx context.Context, address string, err error, short bool) *failure 
 		return nil
 	case answered:
 		f.result, f.retry = resultOf(e), min(e.RetryAfter, maxPause)
+		f.unknown = f.result == ResultRejected && e.HTTP == http.StatusNotFound
 		f.cause = describe(e)
 	case errors.Is(err, client.ErrAnswer):
 		f.result = ResultGarbage

@@ -22,9 +22,8 @@ import (
 // maxAnswer is the length of the longest answer that is read, in bytes: a hundred results with all they may hold.
 const maxAnswer = 8 << 20
 
-// maxSingles is how many calls about one key may be out at once: reads of records, and verifications on behalf of one
-// address.
-const maxSingles = 16
+// maxRecords is how many records of keys may be read at once for look-ups.
+const maxRecords = 16
 
 // Upstream is a [verify.Source] that asks another server. It is safe for concurrent use.
 type Upstream struct {
@@ -32,7 +31,8 @@ type Upstream struct {
 	networks map[core.NetworkID]*network
 	pool     *pool
 	batcher  *batcher[question, answer]
-	singles  chan struct{} // holds a token for each call that is out
+	records  chan struct{} // holds a token for each record that is being read
+	behalf   *behalf
 	changes  changes
 	calls    tally
 	voice    *voice
@@ -47,9 +47,10 @@ func New(config Config) (*Upstream, error) {
 	u := &Upstream{
 		config:   config,
 		networks: make(map[core.NetworkID]*network),
-		singles:  make(chan struct{}, maxSingles),
+		records:  make(chan struct{}, maxRecords),
 		voice:    newVoice(config.Logger),
 	}
+	u.behalf = newBehalf(config.Timeout, &u.changes.table, u.verifyFor)
 	u.changes.floors = make(map[core.Slot]floor)
 	first := Network{ID: config.Network, Prefixes: config.Prefixes, Header: config.Header, Host: config.Host}
 	for _, n := range append([]Network{first}, config.Networks...) {
@@ -131,7 +132,7 @@ func (u *Upstream) tune(t *http.Transport) {
 	t.TLSHandshakeTimeout = timeout
 	t.ForceAttemptHTTP2 = true
 	t.DisableCompression = true
-	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, u.config.MaxInFlight+maxSingles
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, u.config.MaxInFlight+maxRecords+maxBehalf
 	t.MaxResponseHeaderBytes = 64 << 10
 	// One HTTP/2 connection carries all calls, so one that is dead is found out before the next call hangs on it.
 	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: timeout, PingTimeout: timeout / 2}
@@ -149,6 +150,7 @@ func nameOf(endpoint string) string {
 // Close ends the source: what waits is refused, calls in flight are cut short. It returns when they have ended. A
 // verifier on top is closed first.
 func (u *Upstream) Close() {
+	u.behalf.close()
 	u.batcher.close()
 	u.pool.close()
 }
@@ -217,7 +219,8 @@ func (u *Upstream) LookupMany(
 
 // VerifyFor asks about a credential on behalf of one address, past queue and cache. It is for a verdict with
 // [core.CodeIPNotAllowed]: an upstream that does not understand an edge has judged the edge's own address. The answer
-// holds for this one request and is not to be remembered. An address that is not known is not allowed.
+// holds for requests from there that wait for it now, and is not to be remembered. An address that is not known is not
+// allowed. What there is no room for fails at once, first when many addresses show one credential.
 func (u *Upstream) VerifyFor(
 	ctx context.Context, id core.NetworkID, cred string, addr netip.Addr,
 ) (*core.Verdict, error) {
@@ -236,9 +239,16 @@ func (u *Upstream) VerifyFor(
 	}
 	ctx, cancel := context.WithTimeout(ctx, u.config.Timeout)
 	defer cancel()
+	return u.behalf.ask(ctx, n, q, addr.Unmap())
+}
+
+// verifyFor makes the calls for [Upstream.VerifyFor]: they have a bound of their own, which covers both.
+func (u *Upstream) verifyFor(ctx context.Context, n *network, q question, addr netip.Addr) (*core.Verdict, error) {
 	a, err := u.single(ctx, n, q, addr)
 	l := u.read(n, q, outcome[answer]{a, err})
-	u.readLists(ctx, n, []*looked{l})
+	if l.unlisted {
+		u.readList(ctx, n, l)
+	}
 	return l.verdict, l.err
 }
 

@@ -257,17 +257,38 @@ func TestAGoodVerdictWhoseListCannotBeReadIsNone(t *testing.T) {
 	}
 }
 
-func TestAKeyThatWasRevokedBetweenTheCallsIsNotAdmitted(t *testing.T) {
+func TestWhatARecordSaysOfTheKeysStateIsTheNewerWord(t *testing.T) {
 	t.Parallel()
-	s := newStandIn()
-	cred, keyID := s.add(t, nil)
-	s.fault = func(w http.ResponseWriter, r *http.Request, body []byte) bool {
-		return r.Method == http.MethodGet &&
-			saying(200, jsonType, `{"key_id":"`+keyID+`","status":"KEY_STATUS_REVOKED"}`)(w, r, body)
-	}
-	u, _ := open(t, nil, serve(t, s, "").URL)
-	if v, err := u.Lookup(t.Context(), core.NetworkID{}, cred); err == nil {
-		t.Errorf("got %+v", v)
+	const noKey = `{"error":{"details":[{"reason":"API_KEY_NOT_FOUND"}]}}`
+	for status, want := range map[string]struct {
+		code    core.Code
+		fails   bool
+		refused bool
+	}{
+		"KEY_STATUS_REVOKED":     {code: core.CodeRevoked},
+		"KEY_STATUS_EXPIRED":     {code: core.CodeExpired},
+		"KEY_STATUS_SUSPENDED":   {fails: true, refused: true},
+		"KEY_STATUS_UNSPECIFIED": {fails: true},
+		"":                       {fails: true},
+		noKey:                    {fails: true, refused: true},
+	} {
+		s := newStandIn()
+		cred, keyID := s.add(t, nil)
+		s.fault = func(w http.ResponseWriter, r *http.Request, body []byte) bool {
+			answer := saying(200, jsonType, `{"key_id":"`+keyID+`","status":"`+status+`"}`)
+			if status == noKey {
+				answer = saying(404, jsonType, noKey)
+			}
+			return r.Method == http.MethodGet && answer(w, r, body)
+		}
+		u, _ := open(t, nil, serve(t, s, "").URL)
+		v, err := u.Lookup(t.Context(), core.NetworkID{}, cred)
+		switch {
+		case (err != nil) != want.fails, errors.Is(err, verify.ErrRefused) != want.refused:
+			t.Errorf("%s: got %+v, %v", status, v, err)
+		case err == nil && (decide(v, inside) != want.code || v.KeyID != keyID || v.Identity != core.Identity{}):
+			t.Errorf("%s: got %+v", status, v)
+		}
 	}
 }
 

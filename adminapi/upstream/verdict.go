@@ -36,6 +36,9 @@ type wire struct {
 // upstream's prefixes or its network are not those that are configured here.
 var errStranger = errors.New("the upstream names another key")
 
+// codeUnspecified is the neutral code.
+const codeUnspecified client.VerificationErrorCode = "VERIFICATION_ERROR_UNSPECIFIED"
+
 // codes are the verdicts that an answer may give on a credential that is not valid. What is not among them is an error.
 var codes = map[client.VerificationErrorCode]core.Code{
 	client.VerificationErrorInvalidFormat:    core.CodeInvalidFormat,
@@ -90,10 +93,12 @@ func (w *wire) verdict(n *network, q question, understood bool) (*core.Verdict, 
 	if !*w.IsValid {
 		return w.negative(n, q)
 	}
-	switch w.ErrorCode {
-	case "", "VERIFICATION_ERROR_UNSPECIFIED":
-	default:
+	switch {
+	case w.ErrorCode == "", w.ErrorCode == codeUnspecified:
+	case silent(w.ErrorCode):
 		return nil, errors.New("a result is valid and has an error code")
+	default:
+		return nil, refuses("a result is valid and has an error code")
 	}
 	key, err := w.key(n, q)
 	if err != nil {
@@ -112,8 +117,12 @@ func (w *wire) verdict(n *network, q question, understood bool) (*core.Verdict, 
 // negative is the verdict on a credential that is not valid. Only its code and its key's id are certain to be there.
 func (w *wire) negative(n *network, q question) (*core.Verdict, error) {
 	code, known := codes[w.ErrorCode]
-	if !known {
+	switch {
+	case known:
+	case silent(w.ErrorCode):
 		return nil, fmt.Errorf("a result is not valid, which %s does not explain", shown(string(w.ErrorCode)))
+	default:
+		return nil, refuses("a result is not valid, for the unknown reason " + shown(string(w.ErrorCode)))
 	}
 	v := &core.Verdict{Network: n.id, KeyID: q.parsed.KeyID, Type: q.credentialType(), Code: code}
 	if code != core.CodeRevoked && code != core.CodeExpired {
@@ -128,6 +137,16 @@ func (w *wire) negative(n *network, q question) (*core.Verdict, error) {
 		v.Status = core.StatusExpired
 	}
 	return v, nil
+}
+
+// silent tells whether a code says nothing about the credential, but that the upstream could not judge it.
+func silent(code client.VerificationErrorCode) bool {
+	switch code {
+	case "", codeUnspecified, client.VerificationErrorInternal:
+		return true
+	default:
+		return false
+	}
 }
 
 // key reads what a result says of the key.
@@ -176,8 +195,10 @@ func (w *wire) status(q question) (core.Status, error) {
 		if q.token() {
 			return core.StatusActive, nil
 		}
+		return core.StatusUnknown, errors.New("a result does not tell the key's status")
+	default:
+		return core.StatusUnknown, refuses("unknown status " + shown(string(w.Status)))
 	}
-	return core.StatusUnknown, fmt.Errorf("unknown status %s", shown(string(w.Status)))
 }
 
 // visibility is the visibility of the key. One that is not told is secret, unless the credential shows the opposite.

@@ -97,6 +97,7 @@ func (c *cache) retract(from *tier, e *entry, mine *cell) bool {
 	if !e.newer(other) {
 		return false
 	}
+	other.state.Or(stateRetracted)
 	from.lfu.Del(e.digest.index())
 	return true
 }

@@ -32,7 +32,11 @@ type entry struct {
 const (
 	stateLeft       = 1 << iota // it is in no cache any more
 	stateRefreshing             // a look-up in the background is to replace it, or has
+	stateRetracted              // the source has said something else since
 )
+
+// denied stands in an entry that is no verdict: it says that the source has since said no, and is never an answer.
+var denied = new(core.Verdict)
 
 // newer tells whether what e says was learned after what other says, or at the same time.
 func (e *entry) newer(other *entry) bool {
@@ -104,12 +108,16 @@ func (v *Verifier) lives(verdict *core.Verdict, c *clock) (ttl, connected time.D
 	return ttl, connected, ttl >= minLife
 }
 
-// remember puts a verdict that was looked up at c into the cache, if it is one to be kept.
+// remember puts a verdict that was looked up at c into the cache, if it is one to be kept. One that is not, and says
+// no, still ends the good one that was known: a source that fails a moment later does not bring it back.
 func (v *Verifier) remember(d digest, l *landing, c *clock) {
 	switch l.verdict.Code {
 	case core.CodeValid, core.CodeNotFound, core.CodeRevoked, core.CodeExpired, core.CodeInvalidFormat,
 		core.CodeSignatureInvalid:
+	case core.CodeRateLimited: // the key is as good as it was
+		return
 	default: // it is about the request, or not known
+		v.deny(d, l, c)
 		return
 	}
 	e := &entry{
@@ -122,7 +130,19 @@ func (v *Verifier) remember(d digest, l *landing, c *clock) {
 	switch {
 	case keep:
 		v.cache.put(e, good, mine)
-	case v.cache.retract(v.cache.good, e, mine) && good:
+	case !good:
+		v.deny(d, l, c)
+	case v.cache.retract(v.cache.good, e, mine):
 		v.cache.retract(v.cache.bad, e, mine)
 	}
+}
+
+// deny notes that the source said no at c with nothing that could be kept: what was known before is over, and so is a
+// good verdict from before that is still on its way into the cache.
+func (v *Verifier) deny(d digest, l *landing, c *clock) {
+	e := &entry{
+		digest: d, verdict: denied, position: l.position, slot: l.slot, steady: c.steady, wall: c.wall,
+		ttl: math.MinInt64, connected: math.MinInt64,
+	}
+	v.cache.put(e, false, v.cells.mine())
 }

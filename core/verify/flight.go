@@ -147,12 +147,12 @@ func (v *Verifier) fly(parent context.Context, network core.NetworkID, crew []*f
 		err = fmt.Errorf("the source gave %d answers to %d credentials", len(results), len(crew))
 	}
 	if err != nil {
-		v.fail(crew, err)
+		v.crash(crew, err, &c)
 		return
 	}
 	for i, f := range crew {
 		if err := f.check(results[i]); err != nil {
-			v.fail(crew[i:i+1], err)
+			v.crash(crew[i:i+1], err, &c)
 			continue
 		}
 		v.land(f, results[i].Verdict, &c)
@@ -220,6 +220,18 @@ func (v *Verifier) land(f *flight, verdict *core.Verdict, c *clock) {
 	v.end(f, l)
 }
 
+// crash ends flights with an error of a look-up that began at c. One that denies ends what was known before, too.
+func (v *Verifier) crash(crew []*flight, err error, c *clock) {
+	if denies(err) {
+		for _, f := range crew {
+			if f.mode != NoStore {
+				v.deny(f.digest, &landing{position: f.began, slot: f.slot}, c)
+			}
+		}
+	}
+	v.fail(crew, err)
+}
+
 // fail ends flights with a failure of the source.
 func (v *Verifier) fail(crew []*flight, err error) {
 	err = unavailable(err)
@@ -250,7 +262,7 @@ func (v *Verifier) end(f *flight, l landing) {
 // noteAttempt writes down how the attempt to replace an entry ended.
 func (v *Verifier) noteAttempt(old *entry, err error) {
 	switch {
-	case err == nil, errors.Is(err, ErrMisconfigured): // the entry is on its own
+	case err == nil, denies(err): // the entry is on its own
 		old.failed.Store(0)
 	default:
 		c := v.clock()

@@ -70,7 +70,7 @@ func (v *Verifier) knownFailing(q *query) bool {
 
 // mayServeStale tells whether the old verdict is within its stale window, and nothing newer is known.
 func (v *Verifier) mayServeStale(q *query, c *clock) bool {
-	if q.old == nil || v.config.StaleIfError <= 0 || !v.believed(q.old) ||
+	if q.old == nil || v.config.StaleIfError <= 0 || q.old.state.Load()&stateRetracted != 0 || !v.believed(q.old) ||
 		q.old.left(c, v.positions.CompleteAt()) <= -v.config.StaleIfError {
 		return false
 	}
@@ -130,7 +130,7 @@ func (v *Verifier) await(ctx context.Context, q *query) bool {
 // orStale puts the old verdict in place of an error where it may serve.
 func (v *Verifier) orStale(q *query) {
 	c := v.clock()
-	if errors.Is(q.result.Err, ErrMisconfigured) || errors.Is(q.result.Err, ErrClosed) || !v.mayServeStale(q, &c) {
+	if denies(q.result.Err) || errors.Is(q.result.Err, ErrClosed) || !v.mayServeStale(q, &c) {
 		return
 	}
 	q.result = Result{Verdict: q.old.verdict, Position: q.old.position, Now: c.now, Cache: Stale}

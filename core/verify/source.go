@@ -8,8 +8,17 @@ import (
 )
 
 // ErrMisconfigured marks an error of a [Source] that says: it is we who are refused, not the credential (an upstream's
-// 401, 403 or 404). It is wrapped into the error. Nothing stale is served for it, because it will not heal by itself.
+// 401, 403 or 404). It is wrapped into the error. Nothing stale is served for it, because it will not heal by itself,
+// nor for a failure that follows: what was known of the credential is forgotten.
 var ErrMisconfigured = errors.New("the source refuses this node")
+
+// ErrRefused marks an error of a [Source] that says: the source does not accept the credential, in words from which no
+// verdict can be made. It is wrapped into the error. What was known of the credential is forgotten, as for
+// [ErrMisconfigured].
+var ErrRefused = errors.New("the source does not accept the credential")
+
+// denies tells whether an error forbids what was known before.
+func denies(err error) bool { return errors.Is(err, ErrMisconfigured) || errors.Is(err, ErrRefused) }
 
 // Source is where verdicts come from: the keys of this node, or an upstream. Its methods may be called from several
 // goroutines, return when their context ends, and never put a credential into an error.
@@ -23,9 +32,9 @@ type Source interface {
 	Identify(network core.NetworkID, credential string) (keyID string, final *core.Verdict)
 
 	// Lookup reads the state of a credential's key. An error means "cannot say"; [ErrMisconfigured] marks one that
-	// lies with us. A verdict that says "not valid" names, in KeyID, the key that the credential would have, so that
-	// the creation of that key ends it. Verdict.Position, when it is not zero, lowers the position that the verifier
-	// noted before the call.
+	// lies with us, [ErrRefused] one that says no and not why. A verdict that says "not valid" names, in KeyID, the
+	// key that the credential would have, so that the creation of that key ends it. Verdict.Position, when it is not
+	// zero, lowers the position that the verifier noted before the call.
 	Lookup(ctx context.Context, network core.NetworkID, credential string) (*core.Verdict, error)
 
 	// LookupMany answers several credentials of one network at once. There are as many results as credentials, in

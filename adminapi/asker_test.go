@@ -1,0 +1,106 @@
+package adminapi
+
+import (
+	"context"
+	"net/netip"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+// slowFar answers on behalf of addresses after a while.
+type slowFar struct {
+	Upstream
+	takes time.Duration
+
+	mu         sync.Mutex
+	out, most  int
+	asked      int
+	unanswered int
+}
+
+func (f *slowFar) count(out, unanswered int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.out += out
+	f.most = max(f.most, f.out)
+	f.asked += max(out, 0)
+	f.unanswered += unanswered
+}
+
+func (f *slowFar) VerifyFor(
+	ctx context.Context, network core.NetworkID, cred string, addr netip.Addr,
+) (*core.Verdict, error) {
+	f.count(1, 0)
+	defer f.count(-1, 0)
+	select {
+	case <-time.After(f.takes):
+		return &core.Verdict{Network: network, KeyID: cred, ActorID: addr.String()}, nil
+	case <-ctx.Done():
+		f.count(0, 1)
+		return nil, core.WrapError(core.Unavailable, "late", ctx.Err())
+	}
+}
+
+// settled settles a batch of a hundred, half of which was judged by the sidecar's own address.
+func settled(t *testing.T, far *slowFar) (results []verify.Result, took time.Duration) {
+	t.Helper()
+	credentials := make([]string, maxBatch)
+	results = make([]verify.Result, maxBatch)
+	for i := range results {
+		credentials[i] = strconv.Itoa(i)
+		results[i] = verify.Result{Verdict: &core.Verdict{KeyID: "known"}, Position: 7}
+		if i%2 == 0 {
+			results[i].Verdict = &core.Verdict{KeyID: credentials[i], Code: core.CodeIPNotAllowed}
+		}
+	}
+	a := &asker{addr: netip.MustParseAddr("192.0.2.7"), sidecar: &sidecar{upstream: far}}
+	start := time.Now()
+	a.settle(t.Context(), Network{}, credentials, results)
+	if far.asked != maxBatch/2 || a.position != 7 && far.unanswered == maxBatch/2 {
+		t.Errorf("%d were asked, position %d", far.asked, a.position)
+	}
+	return results, time.Since(start)
+}
+
+func TestWhatABatchHasToAskAgainIsAskedSideBySideAndAnsweredInItsPlace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		far := &slowFar{takes: 100 * time.Millisecond}
+		results, took := settled(t, far)
+		if took != 400*time.Millisecond || far.most != maxAgain { // 50 of them, 16 at once
+			t.Errorf("it took %s, %d at once", took, far.most)
+		}
+		for i, r := range results {
+			want := core.Verdict{KeyID: "known"}
+			if i%2 == 0 {
+				want = core.Verdict{KeyID: strconv.Itoa(i), ActorID: "192.0.2.7"}
+			}
+			if r.Err != nil || r.Verdict.Code != core.CodeValid || r.Verdict.KeyID != want.KeyID ||
+				r.Verdict.ActorID != want.ActorID {
+				t.Errorf("result %d: got %+v, %v", i, r.Verdict, r.Err)
+			}
+		}
+	})
+}
+
+func TestOneDeadlineHoldsForAllThatABatchAsksAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		far := &slowFar{takes: time.Hour}
+		results, took := settled(t, far)
+		if took != againTimeout {
+			t.Errorf("it took %s", took)
+		}
+		for i, r := range results {
+			if (r.Err != nil) != (i%2 == 0) {
+				t.Errorf("result %d: got %+v, %v", i, r.Verdict, r.Err)
+			}
+		}
+	})
+}

@@ -1,0 +1,342 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+// clerk answers inquiries when it is told to.
+type clerk struct {
+	mu    sync.Mutex
+	calls []string
+	ended int
+	turn  chan struct{} // one value lets one call return; closed: all
+}
+
+func (c *clerk) call(ctx context.Context, _ *network, q question, addr netip.Addr) (*core.Verdict, error) {
+	c.mu.Lock()
+	c.calls = append(c.calls, q.credential+" from "+addr.String())
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.ended++
+		c.mu.Unlock()
+	}()
+	if q.credential == "boom" {
+		panic(q.credential)
+	}
+	select {
+	case <-c.turn:
+		return &core.Verdict{KeyID: q.parsed.KeyID, ActorID: q.credential + addr.String()}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// made returns how many calls were made and how many of them are out.
+func (c *clerk) made() (calls, out int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.calls), len(c.calls) - c.ended
+}
+
+// atDesk runs a test over inquiries that a clerk answers.
+func atDesk(t *testing.T, test func(t bubble, b *behalf, c *clerk, table *core.Positions)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		c := &clerk{turn: make(chan struct{})}
+		table := new(core.Positions)
+		b := newBehalf(2*time.Second, table, c.call)
+		defer func() {
+			b.close()
+			if len(b.inquiries) != 0 || len(b.crowds) != 0 || b.waiting != 0 || len(b.out) != 0 {
+				t.Errorf("left behind: %+v", b)
+			}
+		}()
+		test(bubble{t}, b, c, table)
+	})
+}
+
+func from(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) }
+
+// about is the question about a credential that is its own key id.
+func about(cred string) question {
+	return question{credential: cred, parsed: credential.Parsed{KeyID: cred}}
+}
+
+type said struct {
+	verdict *core.Verdict
+	err     error
+}
+
+// inquire asks in the background.
+func (b *behalf) inquire(ctx context.Context, id core.NetworkID, cred string, addr netip.Addr) <-chan said {
+	answer := make(chan said, 1)
+	go func() {
+		v, err := b.ask(ctx, &network{id: id}, about(cred), addr)
+		answer <- said{v, err}
+	}()
+	return answer
+}
+
+func TestAttack08_TheSameInquiryAtTheSameTimeIsOneCall(t *testing.T) {
+	t.Parallel()
+	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *core.Positions) {
+		other := core.NetworkID{1}
+		var answers []<-chan said
+		for range 500 {
+			answers = append(answers, b.inquire(t.Context(), core.NetworkID{}, "a", from(1)))
+		}
+		second := b.inquire(t.Context(), core.NetworkID{}, "a", from(2))
+		third := b.inquire(t.Context(), core.NetworkID{}, "b", from(1))
+		fourth := b.inquire(t.Context(), other, "a", from(1))
+		synctest.Wait()
+		if n, _ := c.made(); n != 4 {
+			t.Errorf("%d calls for 4 questions", n)
+		}
+		close(c.turn)
+		for _, a := range answers {
+			if got := <-a; got.err != nil || got.verdict.ActorID != "a10.0.0.1" {
+				t.Fatalf("got %+v", got)
+			}
+		}
+		if a, z, x := <-second, <-third, <-fourth; a.verdict.ActorID != "a10.0.0.2" || z.verdict.ActorID != "b10.0.0.1" ||
+			x.err != nil {
+			t.Errorf("got %+v, %+v, %+v", a, z, x)
+		}
+		if got := <-b.inquire(t.Context(), core.NetworkID{}, "a", from(1)); got.err != nil {
+			t.Fatal(got.err)
+		}
+		if n, _ := c.made(); n != 5 {
+			t.Error("an answer was remembered")
+		}
+	})
+}
+
+func TestAttack08_OneCredentialFromEverywhereLeavesRoomForTheOthers(t *testing.T) {
+	t.Parallel()
+	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *core.Positions) {
+		var flood []<-chan said
+		for i := range 1000 {
+			flood = append(flood, b.inquire(t.Context(), core.NetworkID{}, "flood", from(i)))
+		}
+		synctest.Wait()
+		if _, out := c.made(); out != maxShare {
+			t.Errorf("%d calls are out for one credential", out)
+		}
+		refused := 0
+		for _, a := range flood {
+			select {
+			case got := <-a:
+				if e, ok := errors.AsType[*core.Error](got.err); !ok || e.Reason != core.Unavailable || e.RetryAfter == 0 {
+					t.Errorf("got %+v", got)
+				}
+				refused++
+			default:
+			}
+		}
+		if refused != 1000-maxCrowd {
+			t.Errorf("%d were refused at once", refused)
+		}
+		before, _ := c.made()
+		for i := range maxBehalf / 2 {
+			b.inquire(t.Context(), core.NetworkID{}, fmt.Sprint("other", i), from(1))
+		}
+		synctest.Wait()
+		if after, _ := c.made(); after-before != maxBehalf/2 {
+			t.Errorf("%d calls for others: they wait for the crowd", after-before)
+		}
+		close(c.turn)
+	})
+}
+
+func TestWhatWaitsOnBehalfOfAddressesIsBounded(t *testing.T) {
+	t.Parallel()
+	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *core.Positions) {
+		for i := range maxWaiting {
+			b.inquire(t.Context(), core.NetworkID{}, strconv.Itoa(i), from(1))
+		}
+		synctest.Wait()
+		if got := <-b.inquire(t.Context(), core.NetworkID{}, "one more", from(1)); !errors.Is(got.err, errCrowd) {
+			t.Errorf("got %+v", got)
+		}
+		if _, out := c.made(); out != maxBehalf {
+			t.Errorf("%d calls are out", out)
+		}
+		close(c.turn)
+		synctest.Wait()
+		if got := <-b.inquire(t.Context(), core.NetworkID{}, "one more", from(1)); got.err != nil {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+func TestAnInquiryEndsWhenNobodyWaitsForItAndNotBefore(t *testing.T) {
+	t.Parallel()
+	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *core.Positions) {
+		one, leaveOne := context.WithCancel(t.Context())
+		two, leaveTwo := context.WithCancel(t.Context())
+		first := b.inquire(one, core.NetworkID{}, "a", from(1))
+		second := b.inquire(two, core.NetworkID{}, "a", from(1))
+		synctest.Wait()
+		leaveOne()
+		if got := <-first; core.ReasonOf(got.err) != core.DeadlineExceeded {
+			t.Errorf("got %+v", got)
+		}
+		synctest.Wait()
+		if _, out := c.made(); out != 1 {
+			t.Error("it ended with the first of two")
+		}
+		leaveTwo()
+		<-second
+		synctest.Wait()
+		if _, out := c.made(); out != 0 {
+			t.Error("it goes on for nobody")
+		}
+		third := b.inquire(t.Context(), core.NetworkID{}, "a", from(1))
+		synctest.Wait()
+		c.turn <- struct{}{}
+		if got := <-third; got.err != nil {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+func TestACallThatHangsIsNotCutShortByTheDeadlineOfWhoWaits(t *testing.T) {
+	t.Parallel()
+	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *core.Positions) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if got := <-b.inquire(ctx, core.NetworkID{}, "a", from(1)); !errors.Is(got.err, errOvertime) {
+			t.Errorf("got %+v", got)
+		}
+		synctest.Wait()
+		if _, out := c.made(); out != 1 {
+			t.Error("it was cut short")
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if _, out := c.made(); out != 0 {
+			t.Error("it has no end")
+		}
+	})
+}
+
+func TestAttack05_AnInquiryFromBeforeAChangeIsNobodysAnswerAfterIt(t *testing.T) {
+	t.Parallel()
+	for name, key := range map[string]string{"a key": "a", "a token, whose key only the answer tells": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			atDesk(t, func(t bubble, b *behalf, c *clerk, table *core.Positions) {
+				b.call = func(ctx context.Context, n *network, q question, addr netip.Addr) (*core.Verdict, error) {
+					v, err := c.call(ctx, n, q, addr)
+					if v != nil {
+						v.KeyID = "a"
+					}
+					return v, err
+				}
+				ask := func() <-chan said {
+					answer := make(chan said, 1)
+					go func() {
+						q := question{credential: "a", parsed: credential.Parsed{KeyID: key}}
+						v, err := b.ask(t.Context(), &network{}, q, from(1))
+						answer <- said{v, err}
+					}()
+					synctest.Wait()
+					return answer
+				}
+				first := ask()
+				table.Apply(core.Event{Position: 1, KeyID: "a"})
+				second := ask()
+				close(c.turn)
+				<-first
+				<-second
+				if n, _ := c.made(); n < 2 || key != "" && n > 2 {
+					t.Errorf("%d calls", n)
+				}
+			})
+		})
+	}
+}
+
+func TestAPanicInAnInquiryIsAnErrorWithoutItsText(t *testing.T) {
+	t.Parallel()
+	atDesk(t, func(t bubble, b *behalf, _ *clerk, _ *core.Positions) {
+		got := <-b.inquire(t.Context(), core.NetworkID{}, "boom", from(1))
+		if core.ReasonOf(got.err) != core.Unavailable ||
+			strings.Contains(fmt.Sprint(got.err, errors.Unwrap(got.err)), "boom") {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+func TestAfterTheEndNothingIsAskedOnBehalfOfAnybody(t *testing.T) {
+	t.Parallel()
+	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *core.Positions) {
+		var waiting []<-chan said
+		for i := range maxCrowd {
+			waiting = append(waiting, b.inquire(t.Context(), core.NetworkID{}, "a", from(i)))
+		}
+		synctest.Wait()
+		b.close()
+		waiting = append(waiting, b.inquire(t.Context(), core.NetworkID{}, "b", from(1)))
+		for _, a := range waiting {
+			if got := <-a; got.err == nil {
+				t.Errorf("got %+v", got)
+			}
+		}
+		if n, _ := c.made(); n != maxShare {
+			t.Errorf("%d calls", n)
+		}
+	})
+}
+
+func TestAttack08_InquiriesThatHangKeepNoLookUpWaiting(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	release := make(chan struct{})
+	s.fault = func(_ http.ResponseWriter, r *http.Request, _ []byte) bool {
+		if strings.HasSuffix(r.URL.Path, ":verify") {
+			select {
+			case <-release:
+			case <-r.Context().Done():
+			}
+		}
+		return false
+	}
+	u, _ := open(t, nil, serve(t, s, "").URL)
+	var hanging sync.WaitGroup
+	for i := range 4 {
+		cred, _ := s.add(t, nil)
+		for j := range maxShare {
+			hanging.Go(func() {
+				if _, err := u.VerifyFor(t.Context(), core.NetworkID{}, cred, from(i*maxShare+j)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	eventually(t, "they hang", func() bool { return len(s.calls(client.VerifyPath)) == maxBehalf })
+	cred, _ := s.add(t, nil)
+	v := verifying(t, u, verify.Config{})
+	r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use)
+	if err != nil || r.Verdict.Code != core.CodeValid {
+		t.Errorf("a cold key: got %+v, %v", r, err)
+	}
+	close(release)
+	hanging.Wait()
+}
