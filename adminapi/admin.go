@@ -16,24 +16,24 @@ type adminHandler struct{ surface }
 
 // ServeHTTP answers every request.
 func (h *adminHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	op, keyID := adminRoute(plainPath(r))
-	if err := h.serve(w, r, op, keyID); err != nil {
+	on, keyID := adminRoute(plainPath(r))
+	op, err := on.of(w, r.Method)
+	if err == nil {
+		err = h.serve(w, r, op, keyID)
+	}
+	if err != nil {
 		h.fail(w, r, op, err)
 	}
 }
 
 func (h *adminHandler) serve(w http.ResponseWriter, r *http.Request, op operation, keyID string) error {
-	if op == noOperation {
-		return errNoPath()
-	}
-	if err := checkMethod(w, r, op); err != nil {
-		return err
-	}
 	switch op {
 	case opAlive:
 		return alive(w)
 	case opReady:
 		return h.ready(w, r, true)
+	case opOpenAPI:
+		return openAPI(w)
 	default:
 	}
 	n, err := h.network(r)
@@ -41,22 +41,44 @@ func (h *adminHandler) serve(w http.ResponseWriter, r *http.Request, op operatio
 		return err
 	}
 	switch op {
-	case opIssue:
-		return issue(w, r, n)
-	case opGetIssued:
-		return getKey(w, r, n, core.Issued, keyID)
-	case opRevokeIssued:
-		return revoke(w, r, n, core.Issued, keyID)
-	case opRevokeAny:
-		return revoke(w, r, n, core.AnyKind, keyID)
 	case opVerify:
 		return h.verify(w, r, n)
 	case opBatchVerify:
 		return h.batchVerify(w, r, n)
+	case opDerive:
+		return h.derive(w, r, n)
+	case opIssue:
+		return issue(w, r, n)
+	case opRotate:
+		return rotate(w, r, n, keyID)
+	case opImport:
+		return importKey(w, r, n)
+	case opBatchCreate:
+		return batchCreate(w, r, n)
+	case opDeleteImported:
+		return deleteKey(w, r, n, keyID)
+	case opListIssued:
+		return listKeys(w, r, n, core.Issued)
+	case opListImported:
+		return listKeys(w, r, n, core.Imported)
+	case opGetIssued:
+		return getKey(w, r, n, core.Issued, keyID)
+	case opGetImported:
+		return getKey(w, r, n, core.Imported, keyID)
+	case opUpdateIssued:
+		return updateKey(w, r, n, core.Issued, keyID)
+	case opUpdateImported:
+		return updateKey(w, r, n, core.Imported, keyID)
+	case opRevokeIssued:
+		return revoke(w, r, n, core.Issued, keyID)
+	case opRevokeImported:
+		return revoke(w, r, n, core.Imported, keyID)
+	case opRevokeAny:
+		return revoke(w, r, n, core.AnyKind, keyID)
 	case opSelfRevoke:
 		return h.selfRevoke(w, r, n)
 	case opJWKS:
-		return h.jwks(w, r)
+		return h.jwks(w, r, n)
 	default:
 		return errNoPath()
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -28,29 +29,31 @@ func TestIssueRefusesWhatItCannotMean(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	for name, tc := range map[string]struct{ fields, field string }{
-		"a limit, which is not enforced": {`,"rate_limit_policy":{"quota":"100","window":"60s"}`, "rate_limit_policy"},
-		"an empty limit":                 {`,"rate_limit_policy":{}`, "rate_limit_policy"},
-		"a quota that is no number":      {`,"rate_limit_policy":{"quota":"x"}`, "rate_limit_policy.quota"},
-		"a ttl without a unit":           {`,"ttl":"12"`, "ttl"},
-		"a ttl of zero":                  {`,"ttl":"0s"`, "ttl"},
-		"a negative ttl":                 {`,"ttl":"-1h"`, "ttl"},
-		"a ttl over the maximum":         {`,"ttl":"8761h"`, "ttl"},
-		"a ttl as a number":              {`,"ttl":3600`, "ttl"},
-		"a scope with a space":           {`,"scopes":["a b"]`, "scopes"},
-		"an empty scope":                 {`,"scopes":[""]`, "scopes"},
-		"a scope as a number":            {`,"scopes":[1]`, "scopes"},
-		"scopes in one string":           {`,"scopes":"a b"`, "scopes"},
-		"metadata that is a list":        {`,"metadata":[]`, "metadata"},
-		"metadata that is text":          {`,"metadata":"{}"`, "metadata"},
-		"metadata over 4 KiB":            {`,"metadata":{"a":"` + strings.Repeat("x", 4096) + `"}`, "metadata"},
-		"an address range that is none":  {`,"ip_restriction":{"allowed_cidrs":["10.0.0.0/33"]}`, "ip_restriction"},
-		"a range as an object":           {`,"ip_restriction":{"allowed_cidrs":{}}`, "ip_restriction.allowed_cidrs"},
-		"an unknown visibility":          {`,"visibility":"PUBLIC"`, "visibility"},
-		"a visibility as a number":       {`,"visibility":1`, "visibility"},
-		"a long request id":              {`,"request_id":"` + strings.Repeat("x", 37) + `"`, "request_id"},
-		"a second name":                  {`,"name":"m"`, "name"},
-		"a second name in another case":  {`,"Name":"m"`, "Name"},
-		"a name twice in metadata":       {`,"metadata":{"plan":"a","plan":"b"}`, "plan"},
+		"a limit without a window":      {`,"rate_limit_policy":{"quota":"100"}`, "rate_limit_policy"},
+		"a limit with half a second":    {`,"rate_limit_policy":{"quota":"100","window":"0.5s"}`, "rate_limit_policy"},
+		"a negative quota":              {`,"rate_limit_policy":{"quota":-1,"window":"60s"}`, "rate_limit_policy"},
+		"a window that is no duration":  {`,"rate_limit_policy":{"quota":1,"window":"60"}`, "rate_limit_policy.window"},
+		"a quota that is no number":     {`,"rate_limit_policy":{"quota":"x"}`, "rate_limit_policy.quota"},
+		"a ttl without a unit":          {`,"ttl":"12"`, "ttl"},
+		"a ttl of zero":                 {`,"ttl":"0s"`, "ttl"},
+		"a negative ttl":                {`,"ttl":"-1h"`, "ttl"},
+		"a ttl over the maximum":        {`,"ttl":"8761h"`, "ttl"},
+		"a ttl as a number":             {`,"ttl":3600`, "ttl"},
+		"a scope with a space":          {`,"scopes":["a b"]`, "scopes"},
+		"an empty scope":                {`,"scopes":[""]`, "scopes"},
+		"a scope as a number":           {`,"scopes":[1]`, "scopes"},
+		"scopes in one string":          {`,"scopes":"a b"`, "scopes"},
+		"metadata that is a list":       {`,"metadata":[]`, "metadata"},
+		"metadata that is text":         {`,"metadata":"{}"`, "metadata"},
+		"metadata over 4 KiB":           {`,"metadata":{"a":"` + strings.Repeat("x", 4096) + `"}`, "metadata"},
+		"an address range that is none": {`,"ip_restriction":{"allowed_cidrs":["10.0.0.0/33"]}`, "ip_restriction"},
+		"a range as an object":          {`,"ip_restriction":{"allowed_cidrs":{}}`, "ip_restriction.allowed_cidrs"},
+		"an unknown visibility":         {`,"visibility":"PUBLIC"`, "visibility"},
+		"a visibility as a number":      {`,"visibility":1`, "visibility"},
+		"a long request id":             {`,"request_id":"` + strings.Repeat("x", 37) + `"`, "request_id"},
+		"a second name":                 {`,"name":"m"`, "name"},
+		"a second name in another case": {`,"Name":"m"`, "Name"},
+		"a name twice in metadata":      {`,"metadata":{"plan":"a","plan":"b"}`, "plan"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -147,12 +150,13 @@ func TestPathsThatAreNotOfTheAPIAreNotFound(t *testing.T) {
 	for _, target := range []string{
 		"/", "/v2alpha1", "/v2alpha1/admin", "/v2alpha1/admin/", "*",
 		issuedPath + "/", issuedPath + "//" + id, issuedPath + "/" + id + "/", issuedPath + "/" + id + "/x",
-		issuedPath + "/%2e%2e", issuedPath + "/" + id + "%3Arevoke", issuedPath + "/" + id + ":rotate",
+		issuedPath + "/%2e%2e", issuedPath + "/" + id + "%3Arevoke", issuedPath + "/" + id + ":delete",
 		issuedPath + "/" + id + ":revoke:revoke", issuedPath + "/:revoke", issuedPath + "/" + id + ":REVOKE",
 		issuedPath + "/" + strings.Repeat("a", 65), issuedPath + "/a%00b", issuedPath + "/a_b",
 		strings.ToUpper(issuedPath), "/" + issuedPath, "/x/.." + issuedPath, issuedPath + ";x=1",
-		anyPath, anyPath + "/" + id, anyPath + ":derive", anyPath + ":verify/", anyPath + "%3Averify", anyPath + ":Verify",
-		"/v2alpha1/admin/importedApiKeys", "/v2alpha1/admin/importedApiKeys/" + id, "/v2alpha1/admin/events",
+		anyPath, anyPath + "/" + id, anyPath + "/" + id + ":rotate", anyPath + ":Derive", anyPath + ":verify/", anyPath + "%3Averify", anyPath + ":Verify",
+		importedPath + "/" + id + ":rotate", importedPath + ":batchcreate", importedPath + "/a/b", "/v2alpha1/admin/events",
+		"/openapi.json/", "/v2alpha1/openapi.json",
 		"/v2alpha1/derivedKeys/jwks.json/", "/v2alpha1/derivedKeys", "/health", "/health/alive/", "/metrics",
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete, http.MethodOptions} {
@@ -165,35 +169,42 @@ func TestAMethodThatAPathDoesNotTakeIsRefusedAndTheRightOneNamed(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	id := n.issue(t, "").IssuedAPIKey.KeyID
-	reads := []string{issuedPath + "/" + id, jwksPath, alivePath, readyPath}
-	writes := []string{
-		issuedPath, issuedPath + "/" + id + ":revoke", anyPath + "/" + id + ":revoke", anyPath + ":verify",
-		anyPath + ":batchVerify", selfRevokePath,
-	}
-	refused := func(method, path, allow string) {
-		t.Helper()
-		w := serve(n.admin, request(method, path, ""))
-		wantError(t, w, http.StatusMethodNotAllowed, methodNotAllowed)
-		if got := w.Header().Get("Allow"); got != allow {
-			t.Errorf("%s %s: Allow is %q, want %q", method, path, got, allow)
+	for path, allowed := range map[string]string{
+		issuedPath:                          "GET, HEAD, POST",
+		issuedPath + "/" + id:               "GET, HEAD, PATCH",
+		issuedPath + "/" + id + ":revoke":   "POST",
+		issuedPath + "/" + id + ":rotate":   "POST",
+		importedPath:                        "GET, HEAD, POST",
+		importedPath + ":batchCreate":       "POST",
+		importedPath + "/" + id:             "GET, HEAD, PATCH, DELETE",
+		importedPath + "/" + id + ":revoke": "POST",
+		anyPath + "/" + id + ":revoke":      "POST",
+		anyPath + ":verify":                 "POST",
+		anyPath + ":batchVerify":            "POST",
+		anyPath + ":derive":                 "POST",
+		selfRevokePath:                      "POST",
+		jwksPath:                            "GET, HEAD",
+		openAPIPath:                         "GET, HEAD",
+		alivePath:                           "GET, HEAD",
+		readyPath:                           "GET, HEAD",
+	} {
+		for _, method := range []string{
+			"GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS", "get", "TRACE", "X",
+		} {
+			if slices.Contains(strings.Split(allowed, ", "), method) {
+				continue
+			}
+			w := serve(n.admin, request(method, path, ""))
+			wantError(t, w, http.StatusMethodNotAllowed, methodNotAllowed)
+			if got := w.Header().Get("Allow"); got != allowed {
+				t.Errorf("%s %s: Allow is %q, want %q", method, path, got, allowed)
+			}
 		}
 	}
-	for _, method := range []string{"PUT", "PATCH", "DELETE", "OPTIONS", "get", "TRACE", "X"} {
-		for _, path := range reads {
-			refused(method, path, "GET, HEAD")
-		}
-		for _, path := range writes {
-			refused(method, path, "POST")
-		}
-	}
-	for _, path := range reads {
-		refused(http.MethodPost, path, "GET, HEAD")
+	for _, path := range []string{issuedPath, issuedPath + "/" + id, jwksPath, openAPIPath, alivePath, readyPath} {
 		if w := serve(n.admin, request(http.MethodHead, path, "")); w.Code != http.StatusOK {
 			t.Errorf("HEAD %s: %d", path, w.Code)
 		}
-	}
-	for _, path := range writes {
-		refused(http.MethodGet, path, "POST")
 	}
 }
 

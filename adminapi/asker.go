@@ -8,8 +8,11 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -22,11 +25,17 @@ type asker struct {
 	position uint64 // the smallest of the results
 	answered bool   // there was one
 
-	sidecar *sidecar // nil: the keys are this node's own
+	sidecar *sidecar          // nil: the keys are this node's own
+	limiter ratelimit.Limiter // nil: limits are not enforced
+	logger  *zap.Logger
 }
 
 func (s *surface) asker(r *http.Request) *asker {
-	return &asker{addr: s.ClientAddr(r), edge: isEdge(r), sidecar: s.sidecar}
+	a := &asker{addr: s.ClientAddr(r), edge: isEdge(r), sidecar: s.sidecar, logger: s.Logger}
+	if !a.edge { // it counts for itself
+		a.limiter = s.RateLimiter
+	}
+	return a
 }
 
 // isEdge tells whether an edge asks.

@@ -17,6 +17,7 @@ import (
 // The longest bodies that are read, in bytes.
 const (
 	maxBody           = 1 << 20
+	maxBatchBody      = 16 << 20 // of an import of many keys
 	maxSelfRevokeBody = 32 << 10
 )
 

@@ -99,3 +99,16 @@ func failureOf(code core.Code) failure {
 	}
 	return failures[core.CodeInternal]
 }
+
+// parseAlgorithm reads the kind of a token. None is a JWT.
+func parseAlgorithm(a client.TokenAlgorithm) (core.TokenAlgorithm, error) {
+	switch a {
+	case "", client.TokenAlgorithmUnspecified, client.TokenAlgorithmJWT:
+		return core.AlgorithmJWT, nil
+	case client.TokenAlgorithmMacaroon:
+		return core.AlgorithmMacaroon, nil
+	default:
+		return core.AlgorithmJWT, core.NewError(core.BadRequest,
+			"algorithm: must be TOKEN_ALGORITHM_JWT or TOKEN_ALGORITHM_MACAROON")
+	}
+}

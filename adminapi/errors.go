@@ -28,14 +28,18 @@ var table = map[core.Reason]kind{
 	core.CredentialRequired:       {http.StatusBadRequest, "INVALID_ARGUMENT"},
 	core.InvalidKeyFormat:         {http.StatusBadRequest, "INVALID_ARGUMENT"},
 	core.UnknownCredential:        {http.StatusBadRequest, "INVALID_ARGUMENT"},
+	core.InvalidTokenType:         {http.StatusBadRequest, "INVALID_ARGUMENT"},
 	core.DerivedTokenNotRevocable: {http.StatusBadRequest, "INVALID_ARGUMENT"},
 	core.KeyExpired:               {http.StatusUnauthorized, "UNAUTHENTICATED"},
 	core.KeyRevoked:               {http.StatusUnauthorized, "UNAUTHENTICATED"},
+	core.ParentKeyInvalid:         {http.StatusUnauthorized, "UNAUTHENTICATED"},
+	core.KeyQuotaExceeded:         {http.StatusPaymentRequired, "PERMISSION_DENIED"},
 	core.Forbidden:                {http.StatusForbidden, "PERMISSION_DENIED"},
 	core.IPNotAllowed:             {http.StatusForbidden, "PERMISSION_DENIED"},
 	core.KeyNotFound:              {http.StatusNotFound, "NOT_FOUND"},
 	core.NotFound:                 {http.StatusNotFound, "NOT_FOUND"},
 	methodNotAllowed:              {http.StatusMethodNotAllowed, "UNIMPLEMENTED"},
+	core.KeyExists:                {http.StatusConflict, "ALREADY_EXISTS"},
 	core.Conflict:                 {http.StatusConflict, "ALREADY_EXISTS"},
 	core.FailedPrecondition:       {http.StatusConflict, "FAILED_PRECONDITION"},
 	core.TooManyRequests:          {http.StatusTooManyRequests, "RESOURCE_EXHAUSTED"},
@@ -97,13 +101,18 @@ func WriteError(w http.ResponseWriter, err error) {
 		retry = unavailableRetry
 	}
 	if retry > 0 && w.Header().Get("Retry-After") == "" {
-		w.Header().Set("Retry-After", strconv.FormatInt(int64(math.Ceil(retry.Seconds())), 10))
+		w.Header().Set("Retry-After", retryAfter(retry))
 	}
 	message := e.Message
 	if m, ok := hidden[status]; ok && !special.shown {
 		message = m
 	}
 	writeEnvelope(w, status, k.grpc, e.Reason, message)
+}
+
+// retryAfter is a wait as Retry-After has it: in whole seconds, rounded up.
+func retryAfter(wait time.Duration) string {
+	return strconv.FormatInt(int64(math.Ceil(wait.Seconds())), 10)
 }
 
 // WriteStatus answers a request with an error whose status is not that of its reason's row in the table, such as a
@@ -142,7 +151,12 @@ func writeEnvelope(w http.ResponseWriter, status int, grpc string, reason core.R
 			grpc = name
 		}
 	}
-	writeJSON(w, status, &client.ErrorResponse{Error: client.ErrorBody{
+	e := envelope(status, grpc, reason, message)
+	writeJSON(w, status, &e)
+}
+
+func envelope(status int, grpc string, reason core.Reason, message string) client.ErrorResponse {
+	return client.ErrorResponse{Error: client.ErrorBody{
 		Code:    status,
 		Message: message,
 		Status:  grpc,
@@ -151,5 +165,5 @@ func writeEnvelope(w http.ResponseWriter, status int, grpc string, reason core.R
 			Reason: string(reason),
 			Domain: client.ErrorDomain,
 		}},
-	}})
+	}}
 }

@@ -79,7 +79,8 @@ func TestEveryAnswerIsWrittenAsTheContractSays(t *testing.T) {
 			golden(t, get(h, alivePath), 200, id, secret, `{"status":"ok"}`)
 			golden(t, get(h, readyPath), 200, id, secret, `{"status":"ok"}`)
 			set := get(h, jwksPath)
-			golden(t, set, 200, id, secret, `{"keys":[],"jwks":{"keys":[]}}`)
+			keys := strings.TrimSuffix(strings.TrimPrefix(string(signingKeys().JWKS()), "{"), "}")
+			golden(t, set, 200, id, secret, `{`+keys+`,"jwks":{`+keys+`}}`)
 			if c := set.Header().Get("Cache-Control"); c != "public, max-age=60" {
 				t.Errorf("the key set has Cache-Control %q", c)
 			}

@@ -2,7 +2,6 @@ package adminapi
 
 import (
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
@@ -22,7 +21,7 @@ func issue(w http.ResponseWriter, r *http.Request, n Network) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, &client.IssueResponse{IssuedAPIKey: issuedKey(&key, time.Now()), Secret: secret})
+	writeJSON(w, http.StatusOK, &client.IssueResponse{IssuedAPIKey: record(&key, time.Now()), Secret: secret})
 	return nil
 }
 
@@ -35,10 +34,6 @@ func issueRequest(in *client.IssueRequest) (core.IssueRequest, error) {
 		Metadata:  in.Metadata,
 		RequestID: in.RequestID,
 	}
-	if in.RateLimitPolicy != nil {
-		return out, core.NewError(core.BadRequest,
-			"rate_limit_policy: this version does not enforce limits, so it issues no key with one")
-	}
 	var err error
 	if out.TTL, err = parseTTL(in.TTL); err != nil {
 		return out, err
@@ -46,31 +41,11 @@ func issueRequest(in *client.IssueRequest) (core.IssueRequest, error) {
 	if out.Visibility, err = parseVisibility(in.Visibility); err != nil {
 		return out, err
 	}
+	if out.RateLimit, err = parsePolicy(in.RateLimitPolicy); err != nil {
+		return out, err
+	}
 	out.AllowedCIDRs, err = parseRestriction(in.IPRestriction)
 	return out, err
-}
-
-// parseTTL reads the life of a key. Empty is the same as absent.
-func parseTTL(s string) (*time.Duration, error) {
-	if s == "" {
-		return nil, nil //nolint:nilnil // no life was asked for
-	}
-	d, err := core.ParseDuration(s)
-	if err != nil {
-		return nil, core.NewError(core.BadRequest, "ttl: "+err.Error())
-	}
-	return &d, nil
-}
-
-func parseRestriction(in *client.IPRestriction) ([]netip.Prefix, error) {
-	if in == nil || len(in.AllowedCIDRs) == 0 {
-		return nil, nil
-	}
-	cidrs, err := core.ParseCIDRs(in.AllowedCIDRs)
-	if err != nil {
-		return nil, core.NewError(core.BadRequest, "ip_restriction.allowed_cidrs: "+err.Error())
-	}
-	return cidrs, nil
 }
 
 func getKey(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind, keyID string) error {
@@ -78,7 +53,7 @@ func getKey(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind, k
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, issuedKey(&key, time.Now()))
+	writeRecord(w, &key)
 	return nil
 }
 
@@ -118,38 +93,4 @@ func (s *surface) selfRevoke(w http.ResponseWriter, r *http.Request, n Network) 
 	}
 	writeJSON(w, http.StatusOK, struct{}{})
 	return nil
-}
-
-// issuedKey is the record of a key as the API shows it.
-func issuedKey(k *core.Key, now time.Time) client.IssuedAPIKey {
-	out := client.IssuedAPIKey{
-		KeyID:      k.ID,
-		Name:       k.Name,
-		ActorID:    k.ActorID,
-		Scopes:     k.Scopes,
-		Metadata:   k.Metadata,
-		Visibility: visibilityName(k.Visibility),
-		Status:     statusName(k.StatusAt(now)),
-		CreateTime: k.CreateTime.UTC(),
-		UpdateTime: k.UpdateTime.UTC(),
-		ExpireTime: k.ExpireTime.UTC(),
-	}
-	out.IPRestriction = restriction(k.AllowedCIDRs)
-	if k.Status == core.StatusRevoked {
-		out.RevocationReason = reasonName(k.RevocationReason)
-		out.RevocationDescription = k.RevocationDescription
-	}
-	return out
-}
-
-// restriction is an address list as the API shows it; nil for none.
-func restriction(list []netip.Prefix) *client.IPRestriction {
-	if len(list) == 0 {
-		return nil
-	}
-	out := &client.IPRestriction{AllowedCIDRs: make([]string, len(list))}
-	for i, cidr := range list {
-		out.AllowedCIDRs[i] = cidr.String()
-	}
-	return out
 }

@@ -16,8 +16,9 @@ const maxDepth = 1000
 const maxShownName = 64
 
 // checkNames refuses a JSON text, which is known to be well formed, in which a name stands twice in one object. Readers
-// differ on which of the two counts, so one check could see one value and the next another. Outside of metadata, names
+// differ on which of the two counts, so one check could see one value and the next another. Of the API's objects, names
 // that differ only in case are the same, because they mean the same field.
+// Metadata and custom claims are their owner's own: there they are two.
 func checkNames(text []byte) error {
 	c := nameChecker{rest: text}
 	return c.value(0, true)
@@ -73,7 +74,7 @@ func (c *nameChecker) object(depth int, fold bool) error {
 		if c.peek() == ':' {
 			c.rest = c.rest[1:]
 		}
-		if err := c.value(depth+1, fold && (depth > 0 || same != "metadata")); err != nil {
+		if err := c.value(depth+1, fold && same != "metadata" && same != "custom_claims"); err != nil {
 			return err
 		}
 	}

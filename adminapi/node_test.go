@@ -19,6 +19,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type memory struct {
 	mu        sync.Mutex
 	keys      map[string]core.Key
+	order     []string // of the keys, by their creation
 	positions core.Positions
 	position  uint64
 	writes    int
@@ -46,28 +48,6 @@ func (m *memory) written() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.writes
-}
-
-func (m *memory) apply(k core.Key, kind core.EventKind) {
-	m.writes++
-	m.position++
-	m.keys[k.Network.String()+"/"+k.ID] = k
-	m.positions.Apply(core.Event{Position: m.position, Network: k.Network, KeyID: k.ID, Kind: kind})
-}
-
-func (m *memory) Create(_ context.Context, key core.Key) (core.Key, bool, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.down != nil {
-		return core.Key{}, false, m.down
-	}
-	for _, k := range m.keys {
-		if key.RequestID != "" && k.RequestID == key.RequestID && k.Network == key.Network {
-			return k, false, nil
-		}
-	}
-	m.apply(key, core.EventCreated)
-	return key, true, nil
 }
 
 func (m *memory) Get(_ context.Context, network core.NetworkID, keyID string) (core.Key, error) {
@@ -97,27 +77,6 @@ func (m *memory) GetMany(
 		}
 	}
 	return found, nil
-}
-
-func (m *memory) Revoke(
-	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
-) (core.Key, error) {
-	k, err := m.Get(ctx, network, keyID)
-	if err != nil {
-		return core.Key{}, err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	switch {
-	case kind != core.AnyKind && k.Kind != kind:
-		return core.Key{}, core.NewError(core.KeyNotFound, "no such key")
-	case k.Status == core.StatusRevoked:
-		return core.Key{}, core.NewError(core.FailedPrecondition, "the key is revoked already")
-	}
-	k.Status, k.RevocationReason, k.RevocationDescription = core.StatusRevoked, r.Reason, r.Description
-	k.UpdateTime = r.Time
-	m.apply(k, core.EventRevoked)
-	return k, nil
 }
 
 func (*memory) ClaimSecret(context.Context, core.NetworkID, []string) error { return nil }
@@ -150,7 +109,31 @@ const (
 	unknownUUID = "00000000-0000-4000-8000-000000000000"
 )
 
+// setup says how a node differs from the usual one.
+type setup struct {
+	quota   int64
+	limiter ratelimit.Limiter
+}
+
 func newNode(t *testing.T) *node {
+	t.Helper()
+	return newNodeWith(t, setup{})
+}
+
+// signingKeys are those of every node: to make them takes time.
+var signingKeys = sync.OnceValue(func() *credential.SigningKeys {
+	set, err := credential.GenerateSigningKeys()
+	if err != nil {
+		panic(err)
+	}
+	keys, err := credential.ParseSigningKeys(set, "")
+	if err != nil {
+		panic(err)
+	}
+	return keys
+})
+
+func newNodeWith(t *testing.T, s setup) *node {
 	t.Helper()
 	n := &node{store: newMemory(), addr: netip.MustParseAddr("192.0.2.7"), logs: &syncBuffer{}}
 	keyring, err := credential.NewKeyring(testSecret)
@@ -159,6 +142,7 @@ func newNode(t *testing.T) *node {
 	}
 	n.engine, err = core.NewEngine(core.EngineConfig{
 		Keyring: keyring, Prefixes: credential.Prefixes{Public: "ory_pub"}, Issuer: "https://issuer.example",
+		SigningKeys: signingKeys(), KeyQuota: s.quota,
 	}, n.store)
 	if err != nil {
 		t.Fatal(err)
@@ -177,8 +161,9 @@ func newNode(t *testing.T) *node {
 			defer n.mu.Unlock()
 			return n.addr
 		},
-		Ready:  n.engine.Ready,
-		Logger: debugLogger(n.logs),
+		Ready:       n.engine.Ready,
+		RateLimiter: s.limiter,
+		Logger:      debugLogger(n.logs),
 	}
 	n.admin = Admin(o)
 	n.public = NewPublic(PublicOptions{Options: o, Health: true})

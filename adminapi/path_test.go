@@ -171,8 +171,10 @@ func FuzzIsAdminPath(f *testing.F) {
 				break
 			}
 		}
-		// What our own routing takes for an operation of the private surface is always found.
-		if op, _ := adminRoute(u.Path); op != noOperation && sharedRoute(u.Path) == noOperation && !found {
+		// What our own routing takes for an operation of the private surface is always found, but for the description
+		// of the API: an app behind the public surface may have one of its own at this path.
+		on, _ := adminRoute(u.Path)
+		if on.exist() && !sharedRoute(u.Path).exist() && on.get != opOpenAPI && !found {
 			t.Fatalf("%q is an operation", target)
 		}
 	})

@@ -39,36 +39,35 @@ func newPublic(s surface, o *PublicOptions) *Public {
 // Serve answers a request for one of the surface's own paths, and with 404 one for a path of the private surface,
 // however it is spelled. Any other request it leaves alone and returns false.
 func (p *Public) Serve(w http.ResponseWriter, r *http.Request) (handled bool) {
-	op := sharedRoute(plainPath(r))
-	if !p.health && (op == opAlive || op == opReady) {
-		op = noOperation
+	on := sharedRoute(plainPath(r))
+	if !p.health && (on.get == opAlive || on.get == opReady) {
+		on = verbs{}
 	}
-	if op == noOperation && !IsAdminPath(r.URL) {
+	if !on.exist() && !IsAdminPath(r.URL) {
 		return false
 	}
-	if err := p.serve(w, r, op); err != nil {
+	op, err := on.of(w, r.Method)
+	if err == nil {
+		err = p.serve(w, r, op)
+	}
+	if err != nil {
 		p.fail(w, r, op, err)
 	}
 	return true
 }
 
 func (p *Public) serve(w http.ResponseWriter, r *http.Request, op operation) error {
-	if op == noOperation {
-		return errNoPath()
-	}
-	if err := checkMethod(w, r, op); err != nil {
-		return err
-	}
 	switch op {
 	case opAlive:
 		return alive(w)
 	case opReady:
 		return p.ready(w, r, false)
 	case opJWKS:
-		if _, err := p.network(r); err != nil {
+		n, err := p.network(r)
+		if err != nil {
 			return err
 		}
-		return p.jwks(w, r)
+		return p.jwks(w, r, n)
 	case opSelfRevoke:
 		return p.limited(w, r)
 	default:

@@ -27,16 +27,24 @@ func (s *surface) ready(w http.ResponseWriter, r *http.Request, detail bool) err
 	}
 }
 
-// jwks answers with the keys of derived tokens. This version derives none, so the set of a node is empty; that of a
-// sidecar is its upstream's. It is the same for everybody and may be kept for a minute.
-func (s *surface) jwks(w http.ResponseWriter, r *http.Request) error {
-	none := []json.RawMessage{}
-	set := &client.JWKS{Keys: none, JWKS: client.KeySet{Keys: none}}
+// jwks answers with the keys that derived tokens verify with; those of a sidecar are its upstream's. They are the same
+// for everybody and may be kept for a minute.
+func (s *surface) jwks(w http.ResponseWriter, r *http.Request, n Network) error {
+	var set *client.JWKS
 	if s.sidecar != nil {
 		var err error
 		if set, err = s.sidecar.keySet(r.Context()); err != nil {
 			return err
 		}
+	} else {
+		raw, own := n.Keys.JWKS(), client.KeySet{}
+		if raw == nil {
+			return core.NewError(core.Unavailable, "the key set cannot be read")
+		}
+		if err := json.Unmarshal(raw, &own); err != nil {
+			return core.WrapError(core.Internal, "the key set is not one", err)
+		}
+		set = &client.JWKS{Keys: own.Keys, JWKS: own}
 	}
 	w.Header().Set("Cache-Control", "public, max-age=60")
 	writeJSON(w, http.StatusOK, set)

@@ -18,49 +18,45 @@ type sidecarAdmin struct {
 
 // ServeHTTP answers every request.
 func (h *sidecarAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	op := sidecarRoute(r)
-	if err := h.serve(w, r, op); err != nil {
+	op, err := sidecarRoute(w, r)
+	if err == nil {
+		err = h.serve(w, r, op)
+	}
+	if err != nil {
 		h.fail(w, r, op, err)
 	}
 }
 
 // sidecarRoute finds what the sidecar answers by itself, and what passes.
-func sidecarRoute(r *http.Request) operation {
+func sidecarRoute(w http.ResponseWriter, r *http.Request) (operation, error) {
 	path := plainPath(r)
-	op, _ := adminRoute(path)
-	switch op {
-	case opAlive, opReady, opSelfRevoke:
-		return op
-	case opVerify, opBatchVerify:
+	on, _ := adminRoute(path)
+	switch {
+	case on.get == opAlive, on.get == opReady, on.get == opOpenAPI, on.post == opSelfRevoke:
+		return on.of(w, r.Method)
+	case on.post == opVerify, on.post == opBatchVerify:
 		if isEdge(r) {
-			return opPass
+			return opPass, nil
 		}
-		return op
-	case opJWKS:
-		return opPass
-	default:
+		return on.of(w, r.Method)
+	case on.get == opJWKS:
+		return opPass, nil
 	}
 	// What is spelled in a second way could change a key that it does not seem to name.
 	if len(path) > len(adminRoot) && path[:len(adminRoot)] == adminRoot && isPlain(path) {
-		return opPass
+		return opPass, nil
 	}
-	return noOperation
+	return noOperation, errNoPath()
 }
 
 func (h *sidecarAdmin) serve(w http.ResponseWriter, r *http.Request, op operation) error {
-	if op == noOperation {
-		return errNoPath()
-	}
-	if op != opPass {
-		if err := checkMethod(w, r, op); err != nil {
-			return err
-		}
-	}
 	switch op {
 	case opAlive:
 		return alive(w)
 	case opReady:
 		return h.ready(w, r, true)
+	case opOpenAPI:
+		return openAPI(w)
 	default:
 	}
 	n, err := h.network(r)
@@ -121,9 +117,6 @@ func (h *sidecarAdmin) pass(w http.ResponseWriter, r *http.Request, n Network) e
 	h.proxy.ServeHTTP(w, out)
 	return p.err
 }
-
-// maxBatchBody is the longest body of an import of many keys, in bytes.
-const maxBatchBody = 16 << 20
 
 func passLimit(path string) int64 {
 	if path == importedPath+":batchCreate" {

@@ -16,10 +16,14 @@ type change struct {
 	creates bool     // the answer names keys that came to be
 }
 
-// importRequest is what is read of an import: of one key, or of many.
-type importRequest struct {
-	RawKey   string          `json:"raw_key"`
-	Requests []importRequest `json:"requests"`
+// importBody is what is read of an import: of one key, or of many.
+type importBody struct {
+	importItem
+	Requests bounded[importItem] `json:"requests"`
+}
+
+type importItem struct {
+	RawKey string `json:"raw_key"`
 }
 
 // collections are the paths below which keys are, each with what stands between it and a key id.
@@ -43,7 +47,7 @@ func (p *passing) classify(w http.ResponseWriter, method, path string, body []by
 		}
 		id, _, _ := strings.Cut(rest, ":")
 		id, _, _ = strings.Cut(id, "/")
-		if op, _ := withKeyID(opPass, id); op == noOperation {
+		if !isKeyID(id) {
 			return errNoPath()
 		}
 		p.change = change{keyIDs: spellings(id), creates: strings.HasSuffix(rest, ":rotate")}
@@ -68,11 +72,14 @@ func (p *passing) classify(w http.ResponseWriter, method, path string, body []by
 
 // identifyImports notes the keys that an import is going to make: they may have been asked for already.
 func (p *passing) identifyImports(body []byte) error {
-	var in importRequest
+	var in importBody
 	if err := decodeObject(body, &in); err != nil {
 		return err
 	}
-	for _, item := range append(in.Requests, in) {
+	if in.Requests.over {
+		return errBatchSize()
+	}
+	for _, item := range append(in.Requests.items, in.importItem) {
 		if item.RawKey == "" {
 			continue
 		}

@@ -2,12 +2,14 @@ package adminapi
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/netip"
 
 	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -17,6 +19,16 @@ type Keys interface {
 	Get(ctx context.Context, kind core.Kind, keyID string) (core.Key, error)
 	Revoke(ctx context.Context, kind core.Kind, keyID string, r core.RevokeRequest) (core.Key, error)
 	SelfRevoke(ctx context.Context, credential string, reason core.RevocationReason) error
+
+	Import(ctx context.Context, r core.ImportRequest) (core.Key, error)
+	ImportMany(ctx context.Context, requests []core.ImportRequest) ([]core.ImportResult, error)
+	List(ctx context.Context, r core.ListRequest) (core.ListResult, error)
+	Update(ctx context.Context, kind core.Kind, keyID string, r core.UpdateRequest) (core.Key, error)
+	Rotate(ctx context.Context, keyID string, r core.RotateRequest) (fresh, old core.Key, secret string, err error)
+	Delete(ctx context.Context, keyID string) error
+
+	Derive(ctx context.Context, r core.DeriveRequest) (core.Derived, error)
+	JWKS() json.RawMessage // a JWK set, empty without signing keys; nil: it cannot be read now
 }
 
 // Verifier answers what is known about the key behind a credential. *[verify.Verifier] is one.
@@ -44,6 +56,9 @@ type Options struct {
 
 	// Ready returns nil when the storage answers. nil: always ready.
 	Ready func(context.Context) error
+
+	// RateLimiter counts the verifications of keys that have a limit. nil: the limits are shown, and not enforced.
+	RateLimiter ratelimit.Limiter
 
 	// Logger gets the server's own trouble (at error) and refusals (at debug). nil: nothing is logged.
 	Logger *zap.Logger

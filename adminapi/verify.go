@@ -1,15 +1,19 @@
 package adminapi
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 	"github.com/talos-edge/talos-edge/core/policy"
+	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -50,7 +54,15 @@ func (s *surface) verify(w http.ResponseWriter, r *http.Request, n Network) erro
 	case result.Cache != verify.Local:
 		w.Header().Set(cacheHeader, "MISS")
 	}
-	writeJSON(w, http.StatusOK, asker.judge(&result))
+	out, decision := asker.judge(r.Context(), &result)
+	if out.RateLimitPolicy != nil {
+		var limit *ratelimit.Result
+		if decision.Counted {
+			limit = &decision.Limit
+		}
+		SetRateLimit(w.Header(), result.Verdict.RateLimit, limit)
+	}
+	writeJSON(w, http.StatusOK, &out)
 	return nil
 }
 
@@ -82,7 +94,7 @@ func (s *surface) batchVerify(w http.ResponseWriter, r *http.Request, n Network)
 			return err
 		}
 		for i := range results {
-			out.Results[places[i]] = asker.judge(&results[i])
+			out.Results[places[i]], _ = asker.judge(r.Context(), &results[i])
 		}
 	}
 	asker.mark(w)
@@ -109,24 +121,27 @@ func allFailed(results []verify.Result, want int) error {
 }
 
 // judge turns what is known of a key into the answer for one caller.
-func (a *asker) judge(result *verify.Result) client.VerifyResponse {
+func (a *asker) judge(ctx context.Context, result *verify.Result) (out client.VerifyResponse, d policy.Decision) {
 	if result.Err != nil || result.Verdict == nil {
-		return refusal(core.CodeInternal)
+		return refusal(core.CodeInternal), d
 	}
 	v := result.Verdict
 	judged := v
 	if a.edge {
 		judged = withoutList(v)
 	}
-	code := policy.Judge(judged, policy.Request{Now: result.Now, Client: a.addr}, nil)
-	out := client.VerifyResponse{IsValid: true}
-	if code != core.CodeValid {
-		out = refusal(code)
+	d = policy.Decide(ctx, judged, policy.Request{Now: result.Now, Client: a.addr}, nil, a.limiter)
+	if d.LimitErr != nil {
+		a.logger.Warn("a use could not be counted; it was allowed", zap.Error(d.LimitErr))
 	}
-	switch code {
+	out = client.VerifyResponse{IsValid: true}
+	if d.Code != core.CodeValid {
+		out = refusal(d.Code)
+	}
+	switch d.Code {
 	case core.CodeValid, core.CodeRevoked, core.CodeExpired, core.CodeIPNotAllowed, core.CodeRateLimited:
 	default:
-		return out // nothing is told of a key that the caller was not shown to hold
+		return out, d // nothing is told of a key that the caller was not shown to hold
 	}
 	out.KeyID = v.KeyID
 	out.ActorID = v.ActorID
@@ -136,15 +151,21 @@ func (a *asker) judge(result *verify.Result) client.VerifyResponse {
 	out.Visibility = visibilityName(v.Visibility)
 	out.ExpireTime = v.ExpireTime.UTC()
 	out.Issuer = v.Issuer
+	out.RateLimitPolicy = limitPolicy(v.RateLimit)
+	if d.Counted {
+		remaining := client.Int64(d.Limit.Remaining)
+		out.RateLimitRemaining = &remaining
+		out.RateLimitResetTime = result.Now.Add(d.Limit.ResetAfter).UTC()
+	}
 	if a.edge {
 		out.IPRestriction = restriction(v.AllowedCIDRs)
 	}
-	return out
+	return out, d
 }
 
 // statusAt is the state of a key at a moment: a verdict that was remembered may have expired since.
 func statusAt(v *core.Verdict, now time.Time) core.Status {
-	if v.Status == core.StatusActive && !v.ExpireTime.IsZero() && !now.Before(v.ExpireTime) {
+	if end := v.End(); v.Status == core.StatusActive && !end.IsZero() && !now.Before(end) {
 		return core.StatusExpired
 	}
 	return v.Status

@@ -102,7 +102,7 @@ func (a *Admin) crossOrigin(w http.ResponseWriter, r *http.Request) (done bool) 
 		return false
 	}
 	h.Set("Access-Control-Allow-Origin", origin)
-	h.Set("Access-Control-Expose-Headers", "Ory-Talos-Cache, Retry-After")
+	h.Set("Access-Control-Expose-Headers", "Ory-Talos-Cache, RateLimit, RateLimit-Policy, Retry-After")
 	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
 		return false
 	}

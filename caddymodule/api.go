@@ -37,7 +37,8 @@ func (a *App) apiOptions(logger *zap.Logger) adminapi.Options {
 			_, err := with(a, func(n *node) (struct{}, error) { return struct{}{}, n.ready(ctx) })
 			return err
 		},
-		Logger: logger,
+		RateLimiter: a.limiter(),
+		Logger:      logger,
 	}
 }
 

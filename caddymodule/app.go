@@ -21,8 +21,11 @@ import (
 //
 // Text values may hold placeholders, which are expanded once, when the configuration is loaded.
 type App struct {
-	// Issuer is the URI that verification results name as the issuer. Default: `http://localhost`.
+	// Issuer is the URI that verification results and derived tokens name as the issuer. Default: `http://localhost`.
 	Issuer string `json:"issuer,omitempty"`
+
+	// RetiredIssuers are issuers whose derived tokens still verify.
+	RetiredIssuers []string `json:"retired_issuers,omitempty"`
 
 	// Storage is the DSN of the database, `sqlite:///absolute/path.db` or `sqlite://relative.db`. Default: `talos.db`
 	// in Caddy's data directory.
@@ -34,6 +37,15 @@ type App struct {
 
 	// RetiredHMACSecrets still verify the keys that were made with them.
 	RetiredHMACSecrets []string `json:"retired_hmac_secrets,omitempty"`
+
+	// SigningKeys are the keys of derived JWTs: a file with a JWK Set, or `base64://` and the set itself. Ed25519 keys
+	// sign with EdDSA, RSA keys of at least 2048 bits with RS256. Keys that do not sign are retired ones, whose tokens
+	// still verify. The file is read when the configuration is loaded. Default: one Ed25519 key, generated at the first
+	// start and kept in Caddy's storage as `talos/signing_keys`.
+	SigningKeys string `json:"signing_keys,omitempty"`
+
+	// ActiveKid is the `kid` of the key that signs. Default: the first one with a private part.
+	ActiveKid string `json:"active_kid,omitempty"`
 
 	// KeyPrefix begins every issued key: 1 to 16 letters, digits, `_` and `-`. Default: `ory_ak`.
 	KeyPrefix string `json:"key_prefix,omitempty"`
@@ -47,22 +59,40 @@ type App struct {
 	// RetiredPublicPrefixes still verify.
 	RetiredPublicPrefixes []string `json:"retired_public_prefixes,omitempty"`
 
+	// MacaroonPrefix begins derived macaroons. Default: `mc`.
+	MacaroonPrefix string `json:"macaroon_prefix,omitempty"`
+
+	// RetiredMacaroonPrefixes still verify.
+	RetiredMacaroonPrefixes []string `json:"retired_macaroon_prefixes,omitempty"`
+
 	// DefaultTTL is the life of a key that is issued without one. Default: 0, such a key does not expire.
 	DefaultTTL Duration `json:"default_ttl,omitempty"`
 
 	// MaxTTL is the longest life that may be asked for, at most 10 years. Default: `8760h`.
 	MaxTTL Duration `json:"max_ttl,omitempty"`
 
+	// ClockSkew is the leeway for the times that tokens name, at most `1h`; keys have none. Default: `5m`.
+	ClockSkew *Duration `json:"clock_skew,omitempty"`
+
+	// KeyQuota is how many keys may be active at once, issued and imported ones together. Default: 0, no limit.
+	KeyQuota int64 `json:"key_quota,omitempty"`
+
+	// RateLimit says where the uses of keys that have a rate limit are counted: `memory`, in this process, or `off`,
+	// nowhere, so that no limit is enforced. Default: `memory`.
+	RateLimit string `json:"rate_limit,omitempty"`
+
 	// Cache says how long verdicts are believed.
 	Cache *Cache `json:"cache,omitempty"`
 
 	// Upstream makes the node a sidecar, which has neither storage nor secrets: keys live on the upstream. Of the
-	// options above it takes the prefixes, by which it tells credentials apart, and the cache. Default: none.
+	// options above it takes the prefixes, by which it tells credentials apart, the cache and the rate limit.
+	// Default: none.
 	Upstream *Upstream `json:"upstream,omitempty"`
 
-	settings settings
-	storage  certmagic.Storage // where a generated secret is kept
-	logger   *zap.Logger
+	settings   settings
+	storage    certmagic.Storage // where generated secrets are kept
+	logger     *zap.Logger
+	rareLogger *zap.Logger // for what would otherwise be said once a request
 
 	mu      sync.Mutex // guards what follows, and settings.secrets while they are being resolved
 	ready   bool       // settings.secrets and settings.key are there
@@ -102,6 +132,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision expands placeholders and checks the settings. It opens and creates nothing.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
+	a.rareLogger = seldom(a.logger)
 	a.storage = ctx.Storage()
 	if err := a.expand(); err != nil {
 		return err
@@ -168,14 +199,10 @@ func (a *App) complete() (*settings, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.ready {
-		if len(a.settings.secrets) == 0 && a.settings.upstream == nil {
-			ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
-			defer cancel()
-			secret, err := keptSecret(ctx, a.storage, a.logger)
-			if err != nil {
-				return nil, core.WrapError(core.Unavailable, "the HMAC secret cannot be read", err)
+		if a.settings.upstream == nil {
+			if err := a.fetchKept(); err != nil {
+				return nil, err
 			}
-			a.settings.secrets = []string{secret}
 		}
 		if err := a.settings.seal(); err != nil {
 			return nil, err
@@ -183,6 +210,27 @@ func (a *App) complete() (*settings, error) {
 		a.ready = true
 	}
 	return &a.settings, nil
+}
+
+// fetchKept fills in the secrets that were not given with those that are kept in Caddy's storage.
+func (a *App) fetchKept() error {
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	if len(a.settings.secrets) == 0 {
+		secret, err := kept(ctx, a.storage, hmacKeepsake(), a.logger)
+		if err != nil {
+			return core.WrapError(core.Unavailable, "the HMAC secret cannot be read", err)
+		}
+		a.settings.secrets = []string{string(secret)}
+	}
+	if a.settings.signing.source == "" && a.settings.signing.set == nil {
+		set, err := kept(ctx, a.storage, signingKeepsake(), a.logger)
+		if err != nil {
+			return core.WrapError(core.Unavailable, "the signing keys cannot be read", err)
+		}
+		a.settings.signing.set = set
+	}
+	return nil
 }
 
 // verify says what is known about the key behind a credential, in the network of the request. It may be called at any

@@ -181,7 +181,7 @@ func TestNodeWithoutConfigurationKeepsSecretAndKeysAcrossRestarts(t *testing.T) 
 	if got := s.gated(secret); got.status != http.StatusOK || got.body != id {
 		t.Errorf("got %d %s", got.status, got.body)
 	}
-	for _, file := range []string{"data/caddy/talos.db", "caddy/talos/hmac_secret"} {
+	for _, file := range []string{"data/caddy/talos.db", "caddy/talos/hmac_secret", "caddy/talos/signing_keys"} {
 		if info, err := os.Stat(filepath.Join(s.folder, file)); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, want mode 0600", file, err)
 		}
@@ -352,7 +352,7 @@ func TestPrivateSurfaceOnAnOpenListenerIsAnError(t *testing.T) {
 
 func TestErrorsOfTheNodeAreUnavailableToCallers(t *testing.T) {
 	t.Parallel()
-	a := &App{settings: settings{secrets: []string{"short"}}}
+	a := &App{settings: settings{secrets: []string{"short"}, signing: signingKeys{source: "none"}}}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/", nil)
 	if err != nil {
 		t.Fatal(err)

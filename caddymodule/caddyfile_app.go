@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -27,14 +28,19 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 // UnmarshalCaddyfile reads the app's options:
 //
 //	talos {
-//		issuer        <uri>
-//		storage       <dsn>
-//		hmac_secret   <secret> [<retired>...]
-//		key_prefix    <prefix> [<retired>...]
-//		public_prefix <prefix> [<retired>...]
-//		default_ttl   <duration>
-//		max_ttl       <duration>
-//		cache         off
+//		issuer          <uri> [<retired>...]
+//		storage         <dsn>
+//		hmac_secret     <secret> [<retired>...]
+//		signing_keys    <file>|base64://<set> [<active kid>]
+//		key_prefix      <prefix> [<retired>...]
+//		public_prefix   <prefix> [<retired>...]
+//		macaroon_prefix <prefix> [<retired>...]
+//		default_ttl     <duration>
+//		max_ttl         <duration>
+//		clock_skew      <duration>
+//		key_quota       <number>
+//		rate_limit      memory|off
+//		cache           off
 //		cache {
 //			ttl            <duration>
 //			ttl_connected  <duration>
@@ -64,22 +70,6 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		var err error
 		switch option {
-		case "issuer":
-			err = oneValue(d, &a.Issuer)
-		case "storage":
-			err = oneValue(d, &a.Storage)
-		case "hmac_secret":
-			err = currentAndRetired(d, &a.HMACSecret, &a.RetiredHMACSecrets)
-		case "key_prefix":
-			err = currentAndRetired(d, &a.KeyPrefix, &a.RetiredKeyPrefixes)
-		case "public_prefix":
-			err = currentAndRetired(d, &a.PublicPrefix, &a.RetiredPublicPrefixes)
-		case "default_ttl":
-			err = durationValue(d, &a.DefaultTTL)
-		case "max_ttl":
-			if err = durationValue(d, &a.MaxTTL); err == nil && a.MaxTTL == 0 {
-				err = d.Err("max_ttl: must not be 0")
-			}
 		case "cache":
 			a.Cache = new(Cache)
 			err = a.Cache.unmarshalCaddyfile(d)
@@ -89,7 +79,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			err = a.Upstream.unmarshalCaddyfile(d, seenUpstream)
 		default:
-			err = unknownOption(d)
+			err = a.unmarshalValue(d, option)
 		}
 		if err == nil {
 			err = a.checkLiteral(d, false)
@@ -101,6 +91,53 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return a.checkLiteral(d, true)
 }
 
+// unmarshalValue reads an option that is a value or a list of them.
+func (a *App) unmarshalValue(d *caddyfile.Dispenser, option string) error {
+	switch option {
+	case "issuer":
+		return currentAndRetired(d, &a.Issuer, &a.RetiredIssuers)
+	case "storage":
+		return oneValue(d, &a.Storage)
+	case "hmac_secret":
+		return currentAndRetired(d, &a.HMACSecret, &a.RetiredHMACSecrets)
+	case "signing_keys":
+		var kid []string
+		if err := currentAndRetired(d, &a.SigningKeys, &kid); err != nil {
+			return err
+		}
+		if len(kid) > 1 {
+			return d.Err("signing_keys: wants the keys and at most one kid")
+		}
+		a.ActiveKid = strings.Join(kid, "")
+		return nil
+	case "key_prefix":
+		return currentAndRetired(d, &a.KeyPrefix, &a.RetiredKeyPrefixes)
+	case "public_prefix":
+		return currentAndRetired(d, &a.PublicPrefix, &a.RetiredPublicPrefixes)
+	case "macaroon_prefix":
+		return currentAndRetired(d, &a.MacaroonPrefix, &a.RetiredMacaroonPrefixes)
+	case "default_ttl":
+		return durationValue(d, &a.DefaultTTL)
+	case "max_ttl":
+		if err := durationValue(d, &a.MaxTTL); err != nil {
+			return err
+		}
+		if a.MaxTTL == 0 {
+			return d.Err("max_ttl: must not be 0")
+		}
+		return nil
+	case "clock_skew":
+		a.ClockSkew = new(Duration)
+		return durationValue(d, a.ClockSkew)
+	case "key_quota":
+		return numberValue(d, &a.KeyQuota)
+	case "rate_limit":
+		return oneValue(d, &a.RateLimit)
+	default:
+		return unknownOption(d)
+	}
+}
+
 // checkLiteral checks what has been read so far, with everything that holds a placeholder left out. complete says that
 // nothing follows.
 func (a *App) checkLiteral(d *caddyfile.Dispenser, complete bool) error {
@@ -108,11 +145,19 @@ func (a *App) checkLiteral(d *caddyfile.Dispenser, complete bool) error {
 		return d.WrapErr(err)
 	}
 	literal := App{
-		Issuer: withoutPlaceholder(a.Issuer), Storage: withoutPlaceholder(a.Storage),
+		Issuer: withoutPlaceholder(a.Issuer), RetiredIssuers: literals(a.RetiredIssuers),
+		Storage:    withoutPlaceholder(a.Storage),
 		HMACSecret: withoutPlaceholder(a.HMACSecret), RetiredHMACSecrets: literals(a.RetiredHMACSecrets),
 		KeyPrefix: withoutPlaceholder(a.KeyPrefix), RetiredKeyPrefixes: literals(a.RetiredKeyPrefixes),
 		PublicPrefix: withoutPlaceholder(a.PublicPrefix), RetiredPublicPrefixes: literals(a.RetiredPublicPrefixes),
-		DefaultTTL: a.DefaultTTL, MaxTTL: a.MaxTTL, Cache: a.Cache, Upstream: a.Upstream.literal(),
+		MacaroonPrefix:          withoutPlaceholder(a.MacaroonPrefix),
+		RetiredMacaroonPrefixes: literals(a.RetiredMacaroonPrefixes),
+		SigningKeys:             withoutPlaceholder(a.SigningKeys), ActiveKid: withoutPlaceholder(a.ActiveKid),
+		DefaultTTL: a.DefaultTTL, MaxTTL: a.MaxTTL, ClockSkew: a.ClockSkew, KeyQuota: a.KeyQuota,
+		RateLimit: withoutPlaceholder(a.RateLimit), Cache: a.Cache, Upstream: a.Upstream.literal(),
+	}
+	if literal.SigningKeys == "" || literal.ActiveKid != a.ActiveKid {
+		literal.SigningKeys, literal.ActiveKid = "", "" // neither means anything without the other
 	}
 	if literal.Upstream != nil {
 		literal.Storage, literal.HMACSecret = "", "" // checkSidecar saw to that
@@ -272,6 +317,21 @@ func durationValue(d *caddyfile.Dispenser, value *Duration) error {
 		return d.Errf("%s: %q: %w", option, text, err)
 	}
 	*value = Duration(parsed)
+	return nil
+}
+
+// numberValue reads a whole number that is not negative.
+func numberValue(d *caddyfile.Dispenser, value *int64) error {
+	option := d.Val()
+	var text string
+	if err := oneValue(d, &text); err != nil {
+		return err
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return d.Errf("%s: %q is not a whole number from 0 on", option, text)
+	}
+	*value = n
 	return nil
 }
 

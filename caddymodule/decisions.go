@@ -29,7 +29,7 @@ const (
 	reasonScope
 	reasonVisibility
 	reasonIP
-	reasonRateLimit // an upstream's; this node enforces none of its own
+	reasonRateLimit // used as often as the key's limit allows
 	reasonUnavailable
 	reasons
 )
@@ -38,7 +38,7 @@ var decisionNames = [decisions]string{"admitted", "passed", "refused", "unavaila
 
 var reasonNames = [reasons]string{
 	"ok", "no_credential", "ambiguous", "malformed", "invalid", "revoked", "expired", "scope", "visibility", "ip",
-	"rate_limit", "unavailable",
+	"rate_limited", "unavailable",
 }
 
 // decisionCounts counts the decisions of all gates of the process, whatever configuration they are of. Each counter has

@@ -98,7 +98,10 @@ func (g *Gate) deny(w http.ResponseWriter, r *http.Request, d *decided) error {
 	if answer.challenge != "" {
 		h.Set("Www-Authenticate", answer.challenge)
 	}
-	if answer.status == http.StatusServiceUnavailable || answer.status == http.StatusTooManyRequests {
+	switch {
+	case d.counted && d.reason == reasonRateLimit:
+		adminapi.SetRateLimit(h, d.verdict.RateLimit, &d.limit)
+	case answer.status == http.StatusServiceUnavailable, answer.status == http.StatusTooManyRequests:
 		h.Set("Retry-After", retryAfter(d.err))
 	}
 	if hasErrorRoutes(r) {

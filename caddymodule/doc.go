@@ -12,8 +12,8 @@
 //
 // # Reloads
 //
-// Caddy runs an old and a new configuration side by side for a while, and cleans the old one up while its last
-// requests are still on their way. So nothing here belongs to a configuration: stores and nodes live in pools
+// Caddy runs an old and a new configuration side by side for a while, and cleans the old one up while its last requests
+// are still on their way. So nothing here belongs to a configuration: stores, limiters and nodes live in pools
 // ([caddy.UsagePool]) under the settings that make them what they are. A configuration holds a use of its node from
 // Start to Cleanup; a request that finds its node closed takes a use of its own for as long as it needs it. A reload
 // that does not change the settings of a node keeps the node, and with it the cache.

@@ -12,16 +12,18 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/policy"
+	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
 // Gate lets a request pass if it has one good API key, and tells the app behind it whose key it is. Any other request
-// ends here: 401 without a good key, 400 with more than one, 403 for a key that may not do this, and 503 when nothing
-// can say.
+// ends here: 401 without a good key, 400 with more than one, 403 for a key that may not do this, 429 for one that is
+// used more often than its rate limit allows, and 503 when nothing can say.
+//
+// What holds for a key holds for a token that was derived from it: a JWT or a macaroon.
 //
 // The headers that carry the identity are the gate's own word: whatever a client sends under their prefix, in any
 // spelling, is taken off every request that comes here, whether it passes or not. So is the credential, unless
@@ -56,6 +58,7 @@ type Gate struct {
 	Realm string `json:"realm,omitempty"`
 
 	app        authority
+	limiter    ratelimit.Limiter // nil: no limit is enforced
 	rules      policy.Rules
 	hiding     *hiding
 	names      []string // of the identity headers, in the order of identityNames; none if they are off
@@ -70,6 +73,9 @@ type Gate struct {
 type authority interface {
 	// verify says what is known about the key behind a credential. An error means that nothing can be said.
 	verify(r *http.Request, cred string) (verify.Result, error)
+
+	// limiter counts the uses of keys that have a limit. nil: no limit is enforced.
+	limiter() ratelimit.Limiter
 
 	// countDecision counts one decision in the metrics.
 	countDecision(d decision, r reason)
@@ -91,10 +97,8 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 
 // setUp makes of the options what a request needs.
 func (g *Gate) setUp(app authority, logger *zap.Logger) error {
-	g.app, g.logger = app, logger
-	g.rareLogger = logger.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
-		return zapcore.NewSamplerWithOptions(c, 10*time.Second, 1, 0)
-	}))
+	g.app, g.limiter = app, app.limiter()
+	g.logger, g.rareLogger = logger, seldom(logger)
 	if err := g.expand(); err != nil {
 		return err
 	}
@@ -248,11 +252,11 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 }
 
 // serveAgain is a second gate on the way of a request. It judges the verdict of the first by its own rules: it looks
-// for no credential, and an admission is not counted again.
+// for no credential, and neither an admission nor the use of the key is counted again.
 func (g *Gate) serveAgain(
 	w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, earlier *passage, where uint16,
 ) error {
-	d := g.judge(earlier.verdict, earlier.now, r)
+	d := g.judge(earlier.verdict, earlier.now, r, nil)
 	if d.reason != reasonOK {
 		d.where = where
 		return g.deny(w, r, &d)
@@ -268,7 +272,9 @@ type decided struct {
 	reason  reason
 	where   uint16 // the sources that have a credential
 	early   bool   // the client's address cannot be believed yet
-	err     error  // why nothing can be said
+	limit   ratelimit.Result
+	counted bool  // limit says how the key's limit stands
+	err     error // why nothing can be said
 }
 
 // decide goes from what a request shows to a decision.
@@ -280,21 +286,23 @@ func (g *Gate) decide(r *http.Request, shown *presented) decided {
 	if err != nil {
 		return decided{reason: reasonUnavailable, err: err}
 	}
-	return g.judge(result.Verdict, result.Now, r)
+	return g.judge(result.Verdict, result.Now, r, g.limiter)
 }
 
-// judge applies the gate's rules to a verdict.
-func (g *Gate) judge(v *core.Verdict, now time.Time, r *http.Request) decided {
+// judge applies the gate's rules to a verdict, and last the key's rate limit: nothing but what would pass is counted.
+func (g *Gate) judge(v *core.Verdict, now time.Time, r *http.Request, limiter ratelimit.Limiter) decided {
 	d := decided{verdict: v, now: now}
 	request := policy.Request{Now: now}
 	if v != nil && (len(v.AllowedCIDRs) > 0 || v.Code == core.CodeIPNotAllowed) {
 		request.Client = clientOf(r)
 		// In early data the address counts for nothing; Caddy's own address matchers do the same.
-		d.early = (v.Code == core.CodeValid || v.Code == core.CodeIPNotAllowed) && inEarlyData(r)
+		if (v.Code == core.CodeValid || v.Code == core.CodeIPNotAllowed) && inEarlyData(r) {
+			d.early, d.reason = true, reasonIP
+			return d
+		}
 	}
-	if d.reason = reasonOf(policy.Judge(v, request, &g.rules)); d.early {
-		d.reason = reasonIP
-	}
+	judged := policy.Decide(r.Context(), v, request, &g.rules, limiter)
+	d.reason, d.limit, d.counted = reasonOf(judged.Code), judged.Limit, judged.Counted
 	return d
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,7 +34,9 @@ const logFilter = `
 // storage closed, and searches everything that was written.
 func TestNoCredentialInAnyLogMetricOrError(t *testing.T) {
 	const sources = "from header Authorization Bearer\nfrom header X-Api-Key\nfrom query api_key\nfrom cookie key\n"
+	signing := newSigningKeys(t, "a")
 	conf := edgeConfig{
+		Talos:  "signing_keys " + inline(signing),
 		Global: "metrics\nlog default {\noutput file FOLDER/default.log" + logFilter + "}",
 		Site: "log {\noutput file FOLDER/access.log" + logFilter + "}\n" + `
 			talos_public
@@ -75,12 +78,17 @@ func TestNoCredentialInAnyLogMetricOrError(t *testing.T) {
 	_, second := e.issue(core.IssueRequest{})
 	_, third := e.issue(core.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
 	forged := issued.Secret[:len(issued.Secret)-3] + "zzz"
-	secrets := []string{issued.Secret, second, third, forged, "sk_live_imported_4242", testSecret}
+	credentials := []string{
+		issued.Secret, second, third, forged, "sk_live_imported_4242",
+		e.derive(core.DeriveRequest{Credential: issued.Secret}),
+		e.derive(core.DeriveRequest{Credential: issued.Secret, Algorithm: core.AlgorithmMacaroon}),
+	}
+	secrets := append(slices.Clone(credentials), testSecret, privatePart(t, signing))
 
 	var answers bytes.Buffer // of the gated site: a client's credential is not told back
 	flow := func() {
 		for _, path := range []string{"/", "/keep/", "/scoped/"} {
-			for _, key := range secrets[:5] {
+			for _, key := range credentials {
 				for _, got := range []answer{
 					e.get(path, "Authorization", "Bearer "+key),
 					e.get(path, "X-Api-Key", key),
@@ -96,16 +104,17 @@ func TestNoCredentialInAnyLogMetricOrError(t *testing.T) {
 				}
 			}
 		}
-		for _, key := range secrets[:5] {
+		for _, key := range credentials {
 			e.call(e.admin, "admin/apiKeys:verify", `{"credential":"`+key+`"}`)
 			e.call(e.admin, "admin/apiKeys:batchVerify", `{"requests":[{"credential":"`+key+`"},{"credential":"x"}]}`)
 			e.call(e.admin, "admin/apiKeys:verify", `{"credential":{"`+key+`":1}}`)
 			e.call(e.addr, "apiKeys:selfRevoke", `{"credential":"`+key+`","reason":"nonsense"}`)
+			e.call(e.admin, "admin/apiKeys:derive", `{"credential":"`+key+`","scopes":["nonsense"]}`)
 			e.call(e.addr, "admin/apiKeys:verify", `{"credential":"`+key+`"}`)
 		}
 	}
 	flow()
-	conf.Talos = "cache off"
+	conf.Talos += "\ncache off"
 	e.load(conf)
 	flow()
 	e.backend.server.Close()
@@ -155,9 +164,12 @@ func TestNoCredentialInAnyLogMetricOrError(t *testing.T) {
 
 // spellings are the forms in which a secret might be written, whole or by the part that makes it one.
 func spellings(secret string) map[string]string {
-	tail := secret[strings.LastIndexByte(secret, '_')+1:]
+	parts := map[string]string{"whole": secret}
+	if tail := secret[strings.LastIndexByte(secret, '_')+1:]; len(tail) >= 16 { // a shorter one may stand anywhere
+		parts["checksum"] = tail
+	}
 	forms := map[string]string{}
-	for part, s := range map[string]string{"whole": secret, "checksum": tail} {
+	for part, s := range parts {
 		forms[part] = s
 		forms[part+", escaped"] = url.QueryEscape(s)
 		forms[part+", hex"] = hex.EncodeToString([]byte(s))
@@ -166,13 +178,6 @@ func spellings(secret string) map[string]string {
 			forms[part+", base64"+strings.Repeat("'", shift)] = encoded[4 : len(encoded)-4]
 			encoded = base64.URLEncoding.EncodeToString([]byte(strings.Repeat("x", shift) + s))
 			forms[part+", base64url"+strings.Repeat("'", shift)] = encoded[4 : len(encoded)-4]
-		}
-	}
-	if len(tail) < 16 {
-		for form := range forms {
-			if strings.HasPrefix(form, "checksum") {
-				delete(forms, form)
-			}
 		}
 	}
 	return forms

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -27,12 +28,15 @@ type fakeAuthority struct {
 	err     error
 	asked   int
 	counted []string
+	limits  ratelimit.Limiter
 }
 
 func (a *fakeAuthority) verify(*http.Request, string) (verify.Result, error) {
 	a.asked++
 	return verify.Result{Verdict: a.verdict, Now: time.Now()}, a.err
 }
+
+func (a *fakeAuthority) limiter() ratelimit.Limiter { return a.limits }
 
 func (a *fakeAuthority) countDecision(d decision, r reason) {
 	a.counted = append(a.counted, decisionNames[d]+" "+reasonNames[r])
@@ -258,3 +262,5 @@ func (a *allocationFree) verify(*http.Request, string) (verify.Result, error) {
 }
 
 func (*allocationFree) countDecision(decision, reason) {}
+
+func (*allocationFree) limiter() ratelimit.Limiter { return nil }

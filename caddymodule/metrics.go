@@ -19,6 +19,8 @@ var (
 		"Verdicts in the cache.", nil, nil)
 	cacheBytesDesc = prometheus.NewDesc("talos_cache_bytes",
 		"Memory of the cache.", nil, nil)
+	limiterFailuresDesc = prometheus.NewDesc("talos_limiter_fail_open_total",
+		"Uses of keys that were let through because they could not be counted.", nil, nil)
 	feedPositionDesc = prometheus.NewDesc("talos_feed_position",
 		"Place in the feed of changes up to which this node knows every change.", nil, nil)
 	feedLagDesc = prometheus.NewDesc("talos_feed_lag_seconds",
@@ -38,7 +40,7 @@ type collector struct{ app *App }
 func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range append([]*prometheus.Desc{
 		decisionsDesc, cacheRequestsDesc, cacheEntriesDesc, cacheBytesDesc,
-		feedPositionDesc, feedLagDesc, keysChangedDesc,
+		limiterFailuresDesc, feedPositionDesc, feedLagDesc, keysChangedDesc,
 	}, upstreamDescs...) {
 		ch <- d
 	}
@@ -59,6 +61,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 	}
+	counter(limiterFailuresDesc, limiterFailures.Load())
 	totals := live.totals()
 	for _, s := range cacheResults {
 		counter(cacheRequestsDesc, totals.requests[s], s.String())

@@ -2,10 +2,12 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/talos-edge/talos-edge/adminapi/upstream"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -14,6 +16,9 @@ import (
 type node struct {
 	network  core.NetworkID
 	verifier *verify.Verifier
+
+	limiter   ratelimit.Limiter // nil: no limit is enforced
+	rateLimit string            // names limiter in its pool
 
 	engine *core.Engine // nil: a sidecar
 	store  *pooledStore // the engine's
@@ -49,9 +54,9 @@ func (n *node) Destruct() error {
 	if n.upstream != nil {
 		n.passage.Close()
 		n.upstream.Close()
-		return nil
+		return releaseLimiter(n.rateLimit)
 	}
-	return releaseStore(n.store.dsn)
+	return errors.Join(releaseLimiter(n.rateLimit), releaseStore(n.store.dsn))
 }
 
 // ready returns nil when what knows the keys answers.

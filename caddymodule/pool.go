@@ -82,24 +82,15 @@ func (s *pooledStore) markClosed() {
 // acquireNode takes a use of the node of the settings. The caller gives it back by releaseNode.
 func acquireNode(s *settings) (*node, error) {
 	value, _, err := nodes.LoadOrNew(s.key, func() (caddy.Destructor, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
-		defer cancel()
-		if s.upstream != nil {
-			n, err := openSidecar(s)
-			if err != nil {
-				return nil, err
-			}
-			live.addNode(n)
-			return n, nil
-		}
-		store, err := acquireStore(ctx, s.dsn)
+		limiter, err := acquireLimiter(s.rateLimit)
 		if err != nil {
 			return nil, err
 		}
-		n, err := openNode(ctx, s, store)
+		n, err := newNode(s)
 		if err != nil {
-			return nil, errors.Join(err, releaseStore(s.dsn))
+			return nil, errors.Join(err, releaseLimiter(s.rateLimit))
 		}
+		n.limiter, n.rateLimit = limiter, s.rateLimit
 		live.addNode(n)
 		return n, nil
 	})
@@ -107,6 +98,24 @@ func acquireNode(s *settings) (*node, error) {
 		return nil, err
 	}
 	return value.(*node), nil //nolint:errcheck,forcetypeassert // the pool holds nothing else
+}
+
+// newNode opens a node, and its store if it has one.
+func newNode(s *settings) (*node, error) {
+	if s.upstream != nil {
+		return openSidecar(s)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	store, err := acquireStore(ctx, s.dsn)
+	if err != nil {
+		return nil, err
+	}
+	n, err := openNode(ctx, s, store)
+	if err != nil {
+		return nil, errors.Join(err, releaseStore(s.dsn))
+	}
+	return n, nil
 }
 
 func releaseNode(key string) error {

@@ -276,7 +276,10 @@ func TestAttack24_StopUnderLoadEndsWhatHasBegun(t *testing.T) {
 // it open, and none is left.
 func TestStoresOfOneDatabaseAreNeverOpenTwice(t *testing.T) {
 	t.Parallel()
-	a := &App{Storage: "sqlite://" + filepath.ToSlash(t.TempDir()) + "/talos.db", HMACSecret: strings.Repeat("a", 40)}
+	a := &App{
+		Storage: "sqlite://" + filepath.ToSlash(t.TempDir()) + "/talos.db", HMACSecret: strings.Repeat("a", 40),
+		SigningKeys: inline(newSigningKeys(t, "a")),
+	}
 	s, err := a.resolve()
 	if err != nil {
 		t.Fatal(err)

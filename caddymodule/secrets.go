@@ -14,47 +14,89 @@ import (
 	"github.com/talos-edge/talos-edge/core/credential"
 )
 
-// secretKey is where a generated HMAC secret is kept in Caddy's storage.
-const secretKey = "talos/hmac_secret"
+// Where generated secrets are kept in Caddy's storage.
+const (
+	secretKey      = "talos/hmac_secret"
+	signingKeysKey = "talos/signing_keys"
+)
 
-// keptSecret returns the secret in Caddy's storage, which it generates when there is none yet. Of several processes
+// keepsake is a secret that is generated once and kept in Caddy's storage.
+type keepsake struct {
+	key      string
+	generate func() ([]byte, error)
+	check    func([]byte) error // what does not pass was not written by us, and is an error and no secret
+	notice   string             // for the log, when it is generated
+}
+
+// hmacKeepsake is the secret that makes the checksums of keys and the signatures of macaroons.
+func hmacKeepsake() keepsake {
+	return keepsake{
+		key: secretKey,
+		generate: func() ([]byte, error) {
+			var raw [32]byte
+			_, _ = rand.Read(raw[:]) // never fails
+			return []byte(base64.RawURLEncoding.EncodeToString(raw[:])), nil
+		},
+		check: func(value []byte) error {
+			if len(value) < credential.MinSecretLength {
+				return fmt.Errorf("it has %d bytes", len(value))
+			}
+			return nil
+		},
+		notice: "generated an HMAC secret; back it up, for without it no key verifies",
+	}
+}
+
+// signingKeepsake is the key that signs derived JWTs.
+func signingKeepsake() keepsake {
+	return keepsake{
+		key:      signingKeysKey,
+		generate: credential.GenerateSigningKeys,
+		check: func(value []byte) error {
+			_, err := credential.ParseSigningKeys(value, "")
+			return err
+		},
+		notice: "generated a signing key; back it up, for without it no derived JWT verifies",
+	}
+}
+
+// kept returns a secret that is kept in Caddy's storage, and generates it when there is none yet. Of several processes
 // that start at once on one storage, one generates it and all return the same.
-func keptSecret(ctx context.Context, s certmagic.Storage, logger *zap.Logger) (secret string, err error) {
-	secret, err = loadSecret(ctx, s)
+func kept(ctx context.Context, s certmagic.Storage, k keepsake, logger *zap.Logger) (secret []byte, err error) {
+	secret, err = k.load(ctx, s)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return secret, err
 	}
-	if err := s.Lock(ctx, secretKey); err != nil {
-		return "", fmt.Errorf("locking %s in Caddy's storage: %w", secretKey, err)
+	if err := s.Lock(ctx, k.key); err != nil {
+		return nil, fmt.Errorf("locking %s in Caddy's storage: %w", k.key, err)
 	}
 	defer func() {
-		if unlockErr := s.Unlock(context.WithoutCancel(ctx), secretKey); unlockErr != nil {
-			err = errors.Join(err, fmt.Errorf("unlocking %s in Caddy's storage: %w", secretKey, unlockErr))
+		if unlockErr := s.Unlock(context.WithoutCancel(ctx), k.key); unlockErr != nil {
+			err = errors.Join(err, fmt.Errorf("unlocking %s in Caddy's storage: %w", k.key, unlockErr))
 		}
 	}()
-	secret, err = loadSecret(ctx, s)
+	secret, err = k.load(ctx, s)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return secret, err
 	}
-	var raw [32]byte
-	_, _ = rand.Read(raw[:]) // never fails
-	secret = base64.RawURLEncoding.EncodeToString(raw[:])
-	if err := s.Store(ctx, secretKey, []byte(secret)); err != nil {
-		return "", fmt.Errorf("storing %s in Caddy's storage: %w", secretKey, err)
+	if secret, err = k.generate(); err != nil {
+		return nil, fmt.Errorf("generating %s: %w", k.key, err)
 	}
-	logger.Info("generated an HMAC secret; back it up, for without it no key verifies",
-		zap.String("kept_as", secretKey))
+	if err := s.Store(ctx, k.key, secret); err != nil {
+		return nil, fmt.Errorf("storing %s in Caddy's storage: %w", k.key, err)
+	}
+	logger.Info(k.notice, zap.String("kept_as", k.key))
 	return secret, nil
 }
 
-// loadSecret reads the kept secret. One that is too short was not written by us and is an error, not a secret.
-func loadSecret(ctx context.Context, s certmagic.Storage) (string, error) {
-	value, err := s.Load(ctx, secretKey)
+// load reads what is kept.
+func (k keepsake) load(ctx context.Context, s certmagic.Storage) ([]byte, error) {
+	value, err := s.Load(ctx, k.key)
 	if err != nil {
-		return "", fmt.Errorf("loading %s from Caddy's storage: %w", secretKey, err)
+		return nil, fmt.Errorf("loading %s from Caddy's storage: %w", k.key, err)
 	}
-	if len(value) < credential.MinSecretLength {
-		return "", fmt.Errorf("%s in Caddy's storage is damaged: it has %d bytes", secretKey, len(value))
+	if err := k.check(value); err != nil {
+		return nil, fmt.Errorf("%s in Caddy's storage is damaged: %w", k.key, err)
 	}
-	return string(value), nil
+	return value, nil
 }

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -18,15 +19,15 @@ func TestSecretIsGeneratedOnceAndKept(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	storage := &certmagic.FileStorage{Path: dir}
-	first, err := keptSecret(context.Background(), storage, zap.NewNop())
+	first, err := kept(context.Background(), storage, hmacKeepsake(), zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(first) != 43 {
 		t.Errorf("got %d characters, want 32 bytes in base64url", len(first))
 	}
-	again, err := keptSecret(context.Background(), &certmagic.FileStorage{Path: dir}, zap.NewNop())
-	if err != nil || again != first {
+	again, err := kept(context.Background(), &certmagic.FileStorage{Path: dir}, hmacKeepsake(), zap.NewNop())
+	if err != nil || !bytes.Equal(again, first) {
 		t.Errorf("the second start got another secret (%v)", err)
 	}
 	info, err := os.Stat(filepath.Join(dir, "talos", "hmac_secret"))
@@ -38,19 +39,19 @@ func TestSecretIsGeneratedOnceAndKept(t *testing.T) {
 func TestProcessesThatStartAtOnceAgreeOnOneSecret(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	secrets := make([]string, 8)
+	secrets := make([][]byte, 8)
 	var wg sync.WaitGroup
 	for i := range secrets {
 		wg.Go(func() {
 			var err error
-			if secrets[i], err = keptSecret(context.Background(), &certmagic.FileStorage{Path: dir}, zap.NewNop()); err != nil {
+			if secrets[i], err = kept(context.Background(), &certmagic.FileStorage{Path: dir}, hmacKeepsake(), zap.NewNop()); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	wg.Wait()
 	for _, s := range secrets {
-		if s != secrets[0] || s == "" {
+		if !bytes.Equal(s, secrets[0]) || len(s) == 0 {
 			t.Fatal("two processes have different secrets")
 		}
 	}
@@ -62,7 +63,7 @@ func TestDamagedSecretIsAnErrorAndNotReplaced(t *testing.T) {
 	if err := storage.Store(context.Background(), secretKey, []byte("cut short")); err != nil {
 		t.Fatal(err)
 	}
-	_, err := keptSecret(context.Background(), storage, zap.NewNop())
+	_, err := kept(context.Background(), storage, hmacKeepsake(), zap.NewNop())
 	if err == nil || !strings.Contains(err.Error(), "damaged") || strings.Contains(err.Error(), "cut short") {
 		t.Errorf("got %v", err)
 	}
@@ -84,7 +85,7 @@ func (b *brokenStorage) Store(context.Context, string, []byte) error { b.stored 
 func TestUnreadableSecretIsNotTakenForAMissingOne(t *testing.T) {
 	t.Parallel()
 	b := new(brokenStorage)
-	if _, err := keptSecret(context.Background(), b, zap.NewNop()); !errors.Is(err, fs.ErrPermission) {
+	if _, err := kept(context.Background(), b, hmacKeepsake(), zap.NewNop()); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("got %v", err)
 	}
 	if b.stored {

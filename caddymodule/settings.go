@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,15 +24,19 @@ import (
 
 // settings are what a configuration comes down to: everything that makes a node the node it is.
 type settings struct {
-	dsn        string // canonical
-	issuer     string
+	dsn        string   // canonical
+	issuers    []string // the current one first
 	secrets    []string // the current one first; none: to be generated
+	signing    signingKeys
 	prefixes   credential.Prefixes
 	defaultTTL time.Duration
 	maxTTL     time.Duration
+	clockSkew  time.Duration // as [core.EngineConfig] has it
+	keyQuota   int64
 	cache      verify.Config
+	rateLimit  string
 
-	upstream *Upstream // nil: the node has a storage, and everything above; else it has prefixes and cache only
+	upstream *Upstream // nil: the node has a storage, and all of the above; else prefixes, cache and rateLimit only
 
 	keyring *credential.Keyring
 	key     string // names the node in the pool; tells nothing about the secrets
@@ -65,10 +71,15 @@ func (a *App) expand() error {
 	text("storage", &a.Storage)
 	text("hmac_secret", &a.HMACSecret)
 	text("key_prefix", &a.KeyPrefix)
+	text("signing_keys", &a.SigningKeys, &a.ActiveKid)
 	text("public_prefix", &a.PublicPrefix)
+	text("macaroon_prefix", &a.MacaroonPrefix)
+	text("rate_limit", &a.RateLimit)
+	list("issuer", a.RetiredIssuers)
 	list("hmac_secret", a.RetiredHMACSecrets)
 	list("key_prefix", a.RetiredKeyPrefixes)
 	list("public_prefix", a.RetiredPublicPrefixes)
+	list("macaroon_prefix", a.RetiredMacaroonPrefixes)
 	return errors.Join(errs...)
 }
 
@@ -78,22 +89,30 @@ func (a *App) resolve() (settings, error) {
 		return a.resolveSidecar()
 	}
 	s := settings{
-		issuer:     a.Issuer,
 		prefixes:   a.prefixes(),
 		defaultTTL: time.Duration(a.DefaultTTL),
 		maxTTL:     time.Duration(a.MaxTTL),
+		clockSkew:  orOff(a.ClockSkew),
+		keyQuota:   a.KeyQuota,
+		signing:    signingKeys{source: a.SigningKeys, active: a.ActiveKid},
 	}
-	if s.issuer == "" {
-		s.issuer = core.DefaultIssuer
-	}
-	if err := checkIssuer(s.issuer); err != nil {
+	var err error
+	if s.issuers, err = a.issuers(); err != nil {
 		return s, fmt.Errorf("issuer: %w", err)
+	}
+	if s.rateLimit, err = rateLimitMode(a.RateLimit); err != nil {
+		return s, fmt.Errorf("rate_limit: %w", err)
+	}
+	if s.clockSkew > maxClockSkew {
+		return s, fmt.Errorf("clock_skew: want at most %s", core.FormatSeconds(maxClockSkew))
+	}
+	if err := s.signing.check(); err != nil {
+		return s, err
 	}
 	dsn := a.Storage
 	if dsn == "" {
 		dsn = "sqlite://" + filepath.ToSlash(filepath.Join(caddy.AppDataDir(), "talos.db"))
 	}
-	var err error
 	if s.dsn, err = storage.Canonical(dsn); err != nil {
 		return s, err
 	}
@@ -116,8 +135,30 @@ func (a *App) prefixes() credential.Prefixes {
 	return credential.Prefixes{
 		Secret: a.KeyPrefix, RetiredSecret: a.RetiredKeyPrefixes,
 		Public: a.PublicPrefix, RetiredPublic: a.RetiredPublicPrefixes,
+		Macaroon: a.MacaroonPrefix, RetiredMacaroon: a.RetiredMacaroonPrefixes,
 	}
 }
+
+// issuers are the configured issuers, the current one first.
+func (a *App) issuers() ([]string, error) {
+	current := a.Issuer
+	if current == "" {
+		current = core.DefaultIssuer
+	}
+	list := append([]string{current}, a.RetiredIssuers...)
+	for i, issuer := range list {
+		if err := checkIssuer(issuer); err != nil {
+			return nil, err
+		}
+		if slices.Contains(list[:i], issuer) {
+			return nil, fmt.Errorf("%q stands twice", issuer)
+		}
+	}
+	return list, nil
+}
+
+// maxClockSkew bounds the leeway for tokens: clocks that differ by more are not skewed but wrong.
+const maxClockSkew = time.Hour
 
 // check tries the settings on an engine without a store, with a throwaway secret in place of one that is not there yet.
 func (s *settings) check() error {
@@ -135,16 +176,21 @@ func (s *settings) check() error {
 
 func (s *settings) engine(keyring *credential.Keyring) core.EngineConfig {
 	return core.EngineConfig{
-		Issuer:     s.issuer,
-		Keyring:    keyring,
-		Prefixes:   s.prefixes,
-		DefaultTTL: s.defaultTTL,
-		MaxTTL:     s.maxTTL,
+		Issuer:         s.issuers[0],
+		RetiredIssuers: s.issuers[1:],
+		Keyring:        keyring,
+		SigningKeys:    s.signing.parsed,
+		Prefixes:       s.prefixes,
+		DefaultTTL:     s.defaultTTL,
+		MaxTTL:         s.maxTTL,
+		ClockSkew:      s.clockSkew,
+		KeyQuota:       s.keyQuota,
 	}
 }
 
-// seal makes the keyring and the pool key, once the secrets are there. The key is a hash over all settings; secrets
-// take part by their check values, so that nothing which was made from them alone stands in the pool.
+// seal makes the keyring, the signing keys and the pool key, once the secrets are there. It reads the file with signing
+// keys; a reload after they have changed makes another node. The pool key is a salted hash over all settings; the HMAC
+// secrets take part by their check values.
 func (s *settings) seal() error {
 	if s.upstream != nil {
 		return s.sealSidecar()
@@ -154,15 +200,25 @@ func (s *settings) seal() error {
 		return fmt.Errorf("hmac_secret: %w", err)
 	}
 	s.keyring = keyring
-	s.key = s.hash([]string{s.dsn, s.issuer, s.defaultTTL.String(), s.maxTTL.String()}, keyring.Checks())
+	if err := s.signing.read(); err != nil {
+		return err
+	}
+	s.key = s.hash(s.issuers, keyring.Checks(), []string{
+		s.dsn, string(s.signing.set), s.signing.active, s.defaultTTL.String(), s.maxTTL.String(),
+		s.clockSkew.String(), strconv.FormatInt(s.keyQuota, 10),
+	})
 	return nil
 }
+
+// poolSalt keeps pool keys from telling anything about the secrets among the settings.
+var poolSalt = rand.Text()
 
 // hash makes a pool key of the settings that every node has, and of its own.
 func (s *settings) hash(own ...[]string) string {
 	h := sha256.New()
-	common := []string{s.prefixes.Secret, s.prefixes.Public, s.prefixes.Macaroon, fmt.Sprintf("%+v", s.cache)}
-	for _, fields := range append([][]string{common, s.prefixes.RetiredSecret, s.prefixes.RetiredPublic}, own...) {
+	p := &s.prefixes
+	common := []string{poolSalt, p.Secret, p.Public, p.Macaroon, s.rateLimit, fmt.Sprintf("%+v", s.cache)}
+	for _, fields := range append([][]string{common, p.RetiredSecret, p.RetiredPublic, p.RetiredMacaroon}, own...) {
 		_ = binary.Write(h, binary.BigEndian, uint64(len(fields)))
 		for _, f := range fields {
 			_ = binary.Write(h, binary.BigEndian, uint64(len(f)))

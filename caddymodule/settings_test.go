@@ -9,8 +9,12 @@ import (
 
 func TestNodeIsSharedByEqualSettingsOnly(t *testing.T) {
 	t.Parallel()
+	someKeys, otherKeys := newSigningKeys(t, "a", "b"), newSigningKeys(t, "a", "b")
 	base := func() *App {
-		return &App{Storage: "sqlite:///a.db", HMACSecret: strings.Repeat("a", 32), KeyPrefix: "acme", Issuer: "https://a.example"}
+		return &App{
+			Storage: "sqlite:///a.db", HMACSecret: strings.Repeat("a", 32), KeyPrefix: "acme", Issuer: "https://a.example",
+			SigningKeys: inline(someKeys),
+		}
 	}
 	key := func(a *App) string {
 		s, err := a.resolve()
@@ -37,6 +41,15 @@ func TestNodeIsSharedByEqualSettingsOnly(t *testing.T) {
 		"retired prefix":   func(a *App) { a.RetiredKeyPrefixes = []string{"beta"} },
 		"public prefix":    func(a *App) { a.PublicPrefix = "beta" },
 		"retired public":   func(a *App) { a.PublicPrefix = "pub"; a.RetiredPublicPrefixes = []string{"beta"} },
+		"retired issuer":   func(a *App) { a.RetiredIssuers = []string{"https://b.example"} },
+		"macaroon prefix":  func(a *App) { a.MacaroonPrefix = "beta" },
+		"retired macaroon": func(a *App) { a.RetiredMacaroonPrefixes = []string{"beta"} },
+		"signing keys":     func(a *App) { a.SigningKeys = inline(otherKeys) },
+		"active kid":       func(a *App) { a.ActiveKid = "b" },
+		"clock skew":       func(a *App) { a.ClockSkew = &ten },
+		"no clock skew":    func(a *App) { a.ClockSkew = new(Duration) },
+		"key quota":        func(a *App) { a.KeyQuota = 5 },
+		"rate limit":       func(a *App) { a.RateLimit = rateLimitOff },
 		"default ttl":      func(a *App) { a.DefaultTTL = ten },
 		"max ttl":          func(a *App) { a.MaxTTL = ten },
 		"cache ttl":        func(a *App) { a.Cache = &Cache{TTL: ten} },
@@ -68,6 +81,10 @@ func TestPlaceholderThatIsEmptyIsNotAMissingSecret(t *testing.T) {
 		{Storage: "{env.TALOS_TEST_EMPTY}"},
 		{HMACSecret: "{http.request.host}"},
 		{HMACSecret: strings.Repeat("a", 32), RetiredHMACSecrets: []string{""}},
+		{SigningKeys: "{env.TALOS_TEST_EMPTY}"},
+		{SigningKeys: "keys.json", ActiveKid: "{env.TALOS_TEST_EMPTY}"},
+		{RetiredIssuers: []string{"{env.TALOS_TEST_EMPTY}"}},
+		{RateLimit: "{env.TALOS_TEST_EMPTY}"},
 	} {
 		if err := a.expand(); err == nil {
 			t.Errorf("%+v: no error", []string{a.HMACSecret, a.Storage})
@@ -88,6 +105,12 @@ func TestUnsafeJSONIsRefused(t *testing.T) {
 		"issuer that is no URI":    `{"issuer":"here"}`,
 		"default beyond max":       `{"default_ttl":"2h","max_ttl":"1h"}`,
 		"connected shorter":        `{"cache":{"ttl":"60s","ttl_connected":"59s"}}`,
+		"kid without keys":         `{"active_kid":"a"}`,
+		"signing keys of no form":  `{"signing_keys":"base64://aaaaaaaa"}`,
+		"negative quota":           `{"key_quota":-1}`,
+		"redis":                    `{"rate_limit":"redis://aaaa@localhost"}`,
+		"a retired issuer is none": `{"retired_issuers":["here"]}`,
+		"much skew":                `{"clock_skew":"61m"}`,
 		"cache of a few bytes":     `{"cache":{"max_size":100}}`,
 		"cache of a negative size": `{"cache":{"max_size":-1}}`,
 	} {

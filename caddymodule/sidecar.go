@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -25,11 +24,14 @@ func (a *App) checkSidecar() error {
 		name  string
 		given bool
 	}{
-		{"issuer", a.Issuer != ""},
+		{"issuer", a.Issuer != "" || len(a.RetiredIssuers) > 0},
 		{"storage", a.Storage != ""},
 		{"hmac_secret", a.HMACSecret != "" || len(a.RetiredHMACSecrets) > 0},
+		{"signing_keys", a.SigningKeys != "" || a.ActiveKid != ""},
 		{"default_ttl", a.DefaultTTL != 0},
 		{"max_ttl", a.MaxTTL != 0},
+		{"clock_skew", a.ClockSkew != nil},
+		{"key_quota", a.KeyQuota != 0},
 	} {
 		if a.Upstream != nil && o.given {
 			return fmt.Errorf("%s: has no meaning beside upstream, where the keys are", o.name)
@@ -51,6 +53,9 @@ func (a *App) resolveSidecar() (settings, error) {
 		return s, fmt.Errorf("upstream: %w", err)
 	}
 	var err error
+	if s.rateLimit, err = rateLimitMode(a.RateLimit); err != nil {
+		return s, fmt.Errorf("rate_limit: %w", err)
+	}
 	if s.cache, err = a.Cache.resolve(); err != nil {
 		return s, fmt.Errorf("cache: %w", err)
 	}
@@ -80,9 +85,6 @@ func (s *settings) fitCache() {
 	s.cache.LookupTimeout = timeout + time.Second
 }
 
-// poolSalt keeps pool keys from telling anything about a header's value.
-var poolSalt = rand.Text()
-
 // sealSidecar is seal for a node without keys. It reads the files with certificates; a reload after the authorities
 // have changed makes another node.
 func (s *settings) sealSidecar() error {
@@ -90,7 +92,7 @@ func (s *settings) sealSidecar() error {
 	if err != nil {
 		return fmt.Errorf("upstream: %w", err)
 	}
-	s.key = s.hash(append([]string{"upstream", poolSalt, string(authorities)}, s.upstream.fields()...))
+	s.key = s.hash(append([]string{"upstream", string(authorities)}, s.upstream.fields()...))
 	return nil
 }
 

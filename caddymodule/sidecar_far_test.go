@@ -22,6 +22,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
 	"github.com/talos-edge/talos-edge/storage"
 )
@@ -115,7 +116,11 @@ func newFarNode(t *testing.T) *farServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, err := core.NewEngine(core.EngineConfig{Keyring: keyring}, store)
+	signing, err := credential.ParseSigningKeys(newSigningKeys(t, "far"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := core.NewEngine(core.EngineConfig{Keyring: keyring, SigningKeys: signing}, store)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +129,10 @@ func newFarNode(t *testing.T) *farServer {
 		t.Fatal(err)
 	}
 	t.Cleanup(verifier.Close)
+	limiter, err := ratelimit.NewMemory(0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return newFarServer(t, adminapi.Admin(adminapi.Options{
 		Network: func(*http.Request) (adminapi.Network, error) {
 			return adminapi.Network{Keys: engine, Verifier: verifier}, nil
@@ -135,7 +144,8 @@ func newFarNode(t *testing.T) *farServer {
 			}
 			return peer.Addr()
 		},
-		Ready: engine.Ready,
+		Ready:       engine.Ready,
+		RateLimiter: limiter,
 	}))
 }
 
@@ -174,6 +184,8 @@ func (p *plainAPI) verify(cred string, from netip.Addr) client.VerifyResponse {
 		KeyID: key.KeyID, ActorID: key.ActorID, Status: key.Status, Visibility: client.KeyVisibilitySecret,
 	}
 	switch {
+	case cred == "its-own-limit":
+		out.IsValid, out.RateLimitPolicy = true, &client.RateLimitPolicy{Quota: 1, Window: "60s"}
 	case cred == "limited":
 		out.ErrorCode = client.VerificationErrorRateLimited
 	case key.Status != client.KeyStatusActive:

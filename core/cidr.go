@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -49,4 +50,52 @@ func parseCIDR(s string) (p netip.Prefix, problem string) {
 		p = netip.PrefixFrom(a.Unmap(), p.Bits()-mapped)
 	}
 	return p.Masked(), ""
+}
+
+// Nowhere is the list of a token whose own list and its key's have no address in common. It is the limited broadcast
+// address (RFC 919, section 7), which nobody can send from; [AllowsAddress] does not take it for one either.
+var Nowhere = netip.MustParsePrefix("255.255.255.255/32")
+
+// AllowsAddress tells whether a list, if there is one, has a client's address. The zone of an address says which
+// interface of ours it was seen at, and nothing about the range. The zero address is in no list.
+func AllowsAddress(list []netip.Prefix, client netip.Addr) bool {
+	if len(list) == 0 {
+		return true
+	}
+	client = client.Unmap().WithZone("")
+	for _, p := range list {
+		if p.Contains(client) {
+			return client != Nowhere.Addr()
+		}
+	}
+	return false
+}
+
+// narrowCIDRs returns the ranges that are in both of two lists, of which an empty one stands for all addresses. Two
+// ranges have all of one in common or nothing.
+func narrowCIDRs(a, b []netip.Prefix) []netip.Prefix {
+	switch {
+	case len(a) == 0:
+		return b
+	case len(b) == 0:
+		return a
+	}
+	var both []netip.Prefix
+	for _, p := range a {
+		for _, q := range b {
+			if !p.Overlaps(q) {
+				continue
+			}
+			if p.Bits() > q.Bits() {
+				q = p
+			}
+			if !slices.Contains(both, q) {
+				both = append(both, q)
+			}
+		}
+	}
+	if len(both) == 0 {
+		return []netip.Prefix{Nowhere}
+	}
+	return both
 }

@@ -19,12 +19,24 @@ const DefaultIssuer = "http://localhost"
 
 // EngineConfig says which network an [Engine] serves, and how.
 type EngineConfig struct {
-	Network    NetworkID
-	Issuer     string              // default DefaultIssuer
-	Keyring    *credential.Keyring // required
-	Prefixes   credential.Prefixes
+	Network  NetworkID
+	Issuer   string              // default DefaultIssuer
+	Keyring  *credential.Keyring // required
+	Prefixes credential.Prefixes
+
+	// SigningKeys sign and verify derived JWTs. Without them (nil) none can be derived and none verifies.
+	SigningKeys *credential.SigningKeys
+
+	// RetiredIssuers are issuers whose tokens still verify.
+	RetiredIssuers []string
+
+	// ClockSkew is the leeway for the times that tokens name; those of keys have none. Default DefaultClockSkew;
+	// negative: none.
+	ClockSkew time.Duration
+
 	DefaultTTL time.Duration // of keys that are issued without a ttl; 0: they do not expire
 	MaxTTL     time.Duration // default DefaultMaxTTL
+	KeyQuota   int64         // how many keys may be active and unexpired, of both kinds together; 0: no limit
 }
 
 // Engine is one network's keys: it issues, shows, revokes and judges them. It is safe for concurrent use.
@@ -33,8 +45,13 @@ type Engine struct {
 	issuer     string
 	keyring    *credential.Keyring
 	format     *credential.Format
+	signing    *credential.SigningKeys // nil: no JWTs
+	issuers    map[string]bool         // of tokens: the current and the retired ones
+	skew       time.Duration
+	memo       *tokenMemo
 	defaultTTL time.Duration
 	maxTTL     time.Duration
+	quota      int64
 	store      Store
 }
 
@@ -52,15 +69,30 @@ func NewEngine(cfg EngineConfig, store Store) (*Engine, error) {
 		issuer:     cfg.Issuer,
 		keyring:    cfg.Keyring,
 		format:     format,
+		signing:    cfg.SigningKeys,
+		issuers:    make(map[string]bool),
+		skew:       cfg.ClockSkew,
+		memo:       newTokenMemo(),
 		defaultTTL: cfg.DefaultTTL,
 		maxTTL:     cfg.MaxTTL,
+		quota:      cfg.KeyQuota,
 		store:      store,
 	}
 	if e.issuer == "" {
 		e.issuer = DefaultIssuer
 	}
+	for _, issuer := range append([]string{e.issuer}, cfg.RetiredIssuers...) {
+		e.issuers[issuer] = true
+	}
+	if e.skew == 0 {
+		e.skew = DefaultClockSkew
+	}
+	e.skew = max(e.skew, 0)
 	if e.maxTTL == 0 {
 		e.maxTTL = DefaultMaxTTL
+	}
+	if e.quota < 0 {
+		return nil, errors.New("key_quota must be 0 (no limit) or more")
 	}
 	if e.maxTTL < time.Second || e.maxTTL > MaxTTL {
 		return nil, errors.New("max_ttl must lie between 1s and 315360000s (10 years)")

@@ -10,14 +10,16 @@ import (
 // EventKind says what happened to a key.
 type EventKind uint8
 
-// The kinds of change.
+// The kinds of change. A rotation is two: the new key is created, the old one revoked.
 const (
 	EventCreated EventKind = iota + 1
 	EventRevoked
+	EventUpdated
+	EventDeleted
 )
 
 // EventKinds are all kinds of change, for whoever counts them.
-var EventKinds = [...]EventKind{EventCreated, EventRevoked}
+var EventKinds = [...]EventKind{EventCreated, EventRevoked, EventUpdated, EventDeleted}
 
 // String is the kind's name in the feed and in metrics.
 func (k EventKind) String() string {
@@ -26,6 +28,10 @@ func (k EventKind) String() string {
 		return "created"
 	case EventRevoked:
 		return "revoked"
+	case EventUpdated:
+		return "updated"
+	case EventDeleted:
+		return "deleted"
 	default:
 		return "unknown"
 	}

@@ -30,18 +30,37 @@ type IssueRequest struct {
 	TTL          *time.Duration // nil: the network's default
 	Metadata     json.RawMessage
 	AllowedCIDRs []netip.Prefix
+	RateLimit    RateLimitPolicy
 	Visibility   Visibility // VisibilityUnknown: secret
 	RequestID    string     // makes the call idempotent
 }
 
 // Issue makes a new key and its secret, which is returned this once and kept nowhere. A request with a RequestID that
-// the network has seen returns that key with an empty secret. A request that is not well formed is [BadRequest].
+// the network has seen returns that key with an empty secret. A request that is not well formed is [BadRequest]; a full
+// quota is [KeyQuotaExceeded].
 func (e *Engine) Issue(ctx context.Context, r IssueRequest) (key Key, secret string, err error) {
-	created := now()
+	if key, err = e.newKey(&r, Issued, uuid.NewString(), now()); err != nil {
+		return Key{}, "", err
+	}
+	if secret, err = e.mint(key.ID, key.CreateTime, key.Visibility); err != nil {
+		return Key{}, "", err
+	}
+	stored, isNew, err := e.create(ctx, key)
+	if err != nil {
+		return Key{}, "", err
+	}
+	if !isNew {
+		secret = ""
+	}
+	return stored, secret, nil
+}
+
+// newKey makes the record of a new key.
+func (e *Engine) newKey(r *IssueRequest, kind Kind, id string, created time.Time) (key Key, err error) {
 	key = Key{
 		Network:      e.network,
-		ID:           uuid.NewString(),
-		Kind:         Issued,
+		ID:           id,
+		Kind:         kind,
 		Name:         r.Name,
 		ActorID:      r.ActorID,
 		Scopes:       r.Scopes,
@@ -55,31 +74,46 @@ func (e *Engine) Issue(ctx context.Context, r IssueRequest) (key Key, secret str
 	if key.Visibility == VisibilityUnknown {
 		key.Visibility = VisibilitySecret
 	}
-	public := key.Visibility == VisibilityPublic
-	if public && !e.format.HasPublic() {
-		return Key{}, "", badRequest("visibility: no prefix for public keys is configured on this server")
-	}
 	if key.Metadata, err = normalizeMetadata(r.Metadata); err != nil {
-		return Key{}, "", err
+		return Key{}, err
+	}
+	if key.RateLimit, err = normalizeRateLimit(r.RateLimit); err != nil {
+		return Key{}, err
 	}
 	if key.ExpireTime, err = e.expiry(created, r.TTL); err != nil {
-		return Key{}, "", err
+		return Key{}, err
 	}
 	if err := validate(&key); err != nil {
-		return Key{}, "", err
+		return Key{}, err
 	}
-	secret, err = e.format.Mint(uuid.MustParse(key.ID), created, public)
+	return key, nil
+}
+
+// mint makes the secret of an issued key.
+func (e *Engine) mint(keyID string, created time.Time, v Visibility) (secret string, err error) {
+	public := v == VisibilityPublic
+	if public && !e.format.HasPublic() {
+		return "", badRequest("visibility: no prefix for public keys is configured on this server")
+	}
+	if secret, err = e.format.Mint(uuid.MustParse(keyID), created, public); err != nil {
+		return "", WrapError(Internal, "the key could not be made", err)
+	}
+	return secret, nil
+}
+
+// create stores a new key within the network's quota.
+func (e *Engine) create(ctx context.Context, key Key) (stored Key, created bool, err error) {
+	if e.quota == 0 {
+		return e.store.Create(ctx, key)
+	}
+	results, err := e.store.CreateMany(ctx, e.network, []Key{key}, e.quota)
 	if err != nil {
-		return Key{}, "", WrapError(Internal, "the key could not be made", err)
+		return Key{}, false, err
 	}
-	stored, isNew, err := e.store.Create(ctx, key)
-	if err != nil {
-		return Key{}, "", err
+	if len(results) != 1 {
+		return Key{}, false, NewError(Internal, "the store answered for another number of keys than it was given")
 	}
-	if !isNew {
-		secret = ""
-	}
-	return stored, secret, nil
+	return results[0].Key, results[0].Created, results[0].Err
 }
 
 // expiry is when a key of a life expires.
@@ -100,33 +134,63 @@ func (e *Engine) expiry(created time.Time, ttl *time.Duration) (time.Time, error
 // validate checks the fields that a caller sets.
 func validate(k *Key) error {
 	for _, f := range []struct{ name, value string }{{"name", k.Name}, {"actor_id", k.ActorID}} {
-		switch {
-		case f.value == "":
-			return badRequest("%s: is required", f.name)
-		case len(f.value) > MaxNameLength:
-			return badRequest("%s: must not be longer than %d bytes", f.name, MaxNameLength)
-		case !utf8.ValidString(f.value) || strings.IndexByte(f.value, 0) >= 0:
-			return badRequest("%s: must be UTF-8 text without NUL", f.name)
+		if err := validateText(f.name, f.value); err != nil {
+			return err
 		}
 	}
 	if utf8.RuneCountInString(k.RequestID) > MaxRequestIDLength || !utf8.ValidString(k.RequestID) {
 		return badRequest("request_id: must not be longer than %d characters", MaxRequestIDLength)
 	}
+	if err := validateScopes(k.Scopes); err != nil {
+		return err
+	}
+	if err := validateCIDRs(k.AllowedCIDRs); err != nil {
+		return err
+	}
+	return validateVisibility(k.Visibility)
+}
+
+// validateText checks a name or an actor id.
+func validateText(field, value string) error {
+	switch {
+	case value == "":
+		return badRequest("%s: is required", field)
+	case len(value) > MaxNameLength:
+		return badRequest("%s: must not be longer than %d bytes", field, MaxNameLength)
+	case !utf8.ValidString(value) || strings.IndexByte(value, 0) >= 0:
+		return badRequest("%s: must be UTF-8 text without NUL", field)
+	}
+	return nil
+}
+
+func validateScopes(scopes []string) error {
 	length := 0
-	for _, s := range k.Scopes {
+	for _, s := range scopes {
 		if !ValidScope(s) {
-			return badRequest(
-				`scopes: each is one or more printable ASCII characters without space, " and \ (RFC 6749, section 3.3)`)
+			return errScopes()
 		}
 		length += len(s) + 1
 	}
 	if length > MaxScopesLength {
 		return badRequest("scopes: must not be longer than %d bytes in all", MaxScopesLength)
 	}
-	if len(k.AllowedCIDRs) > MaxCIDRs {
+	return nil
+}
+
+func validateCIDRs(ranges []netip.Prefix) error {
+	if len(ranges) > MaxCIDRs {
 		return badRequest("ip_restriction: must not hold more than %d ranges", MaxCIDRs)
 	}
-	if k.Visibility != VisibilitySecret && k.Visibility != VisibilityPublic {
+	for _, p := range ranges {
+		if !p.IsValid() {
+			return badRequest("ip_restriction: a range is not valid")
+		}
+	}
+	return nil
+}
+
+func validateVisibility(v Visibility) error {
+	if v != VisibilitySecret && v != VisibilityPublic {
 		return badRequest("visibility: unknown value")
 	}
 	return nil

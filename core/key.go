@@ -66,7 +66,8 @@ type Key struct {
 	Metadata     json.RawMessage // a JSON object, or nil
 	Visibility   Visibility
 	AllowedCIDRs []netip.Prefix // empty: from anywhere
-	RequestID    string         // the caller's idempotency token, or empty
+	RateLimit    RateLimitPolicy
+	RequestID    string // the caller's idempotency token, or empty
 
 	Status                Status // StatusActive or StatusRevoked
 	RevocationReason      RevocationReason

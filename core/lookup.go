@@ -18,6 +18,7 @@ type target struct {
 	keyID string
 	kind  Kind
 	t     CredentialType
+	token *token // of a token, which was derived from the key
 }
 
 // Identify says without I/O which key a credential would belong to, or gives the final verdict on one that cannot be a
@@ -34,26 +35,23 @@ func (e *Engine) identify(network NetworkID, cred string) (want target, final *V
 	if credential.Check(cred) != nil {
 		return target{}, &Verdict{Network: network, Code: CodeInvalidFormat}
 	}
-	var genuine bool
 	p := e.format.Parse(cred)
-	switch p.Kind {
-	case credential.Issued:
-		want = target{p.KeyID, Issued, IssuedKey}
-		genuine = p.Genuine
-	case credential.Imported:
-		want = target{p.KeyID, Imported, ImportedKey}
-		genuine = len(cred) <= credential.MaxImportedLength
-	case credential.JWT:
-		return target{}, &Verdict{Network: network, Type: DerivedJWT, Code: CodeSignatureInvalid}
-	case credential.Macaroon:
-		return target{}, &Verdict{Network: network, Type: DerivedMacaroon, Code: CodeSignatureInvalid}
-	default:
-		return target{}, &Verdict{Network: network, Code: CodeInvalidFormat}
+	if p.Kind == credential.JWT || p.Kind == credential.Macaroon {
+		return e.identifyToken(p.Kind, cred)
 	}
+	want, genuine := keyTarget(p, cred)
 	if !genuine {
 		final = Unknown(network, want.keyID, want.t)
 	}
 	return want, final
+}
+
+// keyTarget is the key that a credential which is no token would be, and whether there can be such a key.
+func keyTarget(p credential.Parsed, cred string) (want target, genuine bool) {
+	if p.Kind == credential.Issued {
+		return target{keyID: p.KeyID, kind: Issued, t: IssuedKey}, p.Genuine
+	}
+	return target{keyID: p.KeyID, kind: Imported, t: ImportedKey}, len(cred) <= credential.MaxImportedLength
 }
 
 // Lookup reads the state of the key behind a credential. An error means that nothing can be said about it.
@@ -102,8 +100,16 @@ func (e *Engine) Positions() *Positions { return e.store.Positions() }
 // verdict tells what a stored key means for a credential. A key of another kind than the credential's is no key: an
 // imported string that happens to be a key id opens nothing.
 func (e *Engine) verdict(want target, key *Key, found bool) *Verdict {
-	if !found || key.Kind != want.kind || key.Network != e.network || key.ID != want.keyID {
+	if !found || !e.isTarget(want, key) {
 		return Unknown(e.network, want.keyID, want.t)
 	}
+	if want.token != nil {
+		return e.tokenVerdict(want.token, key, time.Now())
+	}
 	return NewVerdict(key, e.issuer, time.Now())
+}
+
+// isTarget tells whether a stored key is the one that a credential stands for.
+func (e *Engine) isTarget(want target, key *Key) bool {
+	return (key.Kind == want.kind || want.kind == AnyKind) && key.Network == e.network && key.ID == want.keyID
 }

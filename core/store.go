@@ -14,19 +14,44 @@ import "context"
 //   - is not undone by the caller's cancellation once it has begun: a caller that goes away while its change waits
 //     takes that change out of the queue, and harms no other.
 //
-// Errors are an [*Error]: [KeyNotFound], [Conflict] and [FailedPrecondition] as the methods say; [Unavailable] when the
-// database does not answer, is full, locked, read-only or closed; [DeadlineExceeded] when ctx ended first; [Internal]
-// for anything else. None holds key material.
+// Errors are an [*Error]: [KeyNotFound], [Conflict], [KeyQuotaExceeded] and [FailedPrecondition] as the methods say;
+// [Unavailable] when the database does not answer, is full, locked, read-only or closed; [DeadlineExceeded] when ctx
+// ended first; [Internal] for anything else. None holds key material.
 type Store interface {
 	// Create adds a key. When the network has a key of the same kind with the same non-empty RequestID, it changes
-	// nothing and returns that key and false. A key id that is taken is [Conflict].
+	// nothing and returns that key and false. A key id that is taken is [Conflict]. No quota counts.
 	Create(ctx context.Context, key Key) (stored Key, created bool, err error)
+
+	// CreateMany adds keys of one network in one transaction, in their order, and returns what came of each: a key
+	// that Create would refuse fails alone, and so does one that has the id of an earlier one. A quota above 0 is how
+	// many keys of the network, of both kinds, may be active and unexpired (at the first one's CreateTime); what would
+	// be more is [KeyQuotaExceeded], also when others create keys at the same time. The error is of the call as a
+	// whole: nothing was created.
+	CreateMany(ctx context.Context, network NetworkID, keys []Key, quota int64) ([]CreateResult, error)
 
 	// Get returns a key, or [KeyNotFound].
 	Get(ctx context.Context, network NetworkID, keyID string) (Key, error)
 
 	// GetMany returns those of the named keys that exist, by id, with one query.
 	GetMany(ctx context.Context, network NetworkID, keyIDs []string) (map[string]Key, error)
+
+	// List returns a page of keys. A key that is there from the first page to the last is on exactly one of them, one
+	// that comes or goes meanwhile on at most one. A page costs the same wherever it is in the list.
+	List(ctx context.Context, q ListQuery) (KeyPage, error)
+
+	// Update changes fields of an active key, expired or not, and returns it. A key of another kind than asked for
+	// (unless [AnyKind]) is [KeyNotFound]; [Update.Of] says which keys are refused. An update that changes nothing
+	// returns the key as it is, and is no change.
+	Update(ctx context.Context, network NetworkID, kind Kind, keyID string, u Update) (Key, error)
+
+	// Rotate creates the key that takes the place of an issued one, and revokes that one as superseded, in one
+	// transaction. A key that is not there or was imported is [KeyNotFound]; [Rotation.Of] says which are refused.
+	// No quota counts: there are as many active keys as before.
+	Rotate(ctx context.Context, network NetworkID, keyID string, r Rotation) (fresh, old Key, err error)
+
+	// Delete removes an imported key, whatever its state, as if it had never been there: it can be imported again. A
+	// key that is not there or was issued is [KeyNotFound].
+	Delete(ctx context.Context, network NetworkID, keyID string, d Deletion) error
 
 	// Revoke makes an active key, expired or not, a revoked one and returns it. A key of another kind than asked for
 	// (unless [AnyKind]) is [KeyNotFound]; one that is revoked already is [FailedPrecondition].

@@ -57,8 +57,10 @@ type Verdict struct {
 	Metadata     json.RawMessage // a JSON object, or nil
 	Visibility   Visibility
 	Status       Status
-	ExpireTime   time.Time // zero: never
+	ExpireTime   time.Time     // zero: never
+	Leeway       time.Duration // how long after ExpireTime the credential still counts, see [Verdict.End]
 	AllowedCIDRs []netip.Prefix
+	RateLimit    RateLimitPolicy
 	Issuer       string
 
 	// Identity is the text of the verdict for headers, made once for all requests. Only a valid verdict has it.
@@ -89,6 +91,7 @@ func NewVerdict(k *Key, issuer string, now time.Time) *Verdict {
 		Status:       k.StatusAt(now),
 		ExpireTime:   k.ExpireTime,
 		AllowedCIDRs: k.AllowedCIDRs,
+		RateLimit:    k.RateLimit,
 		Issuer:       issuer,
 	}
 	switch k.Kind {
@@ -115,6 +118,15 @@ func NewVerdict(k *Key, issuer string, now time.Time) *Verdict {
 	}
 	v.pack()
 	return v
+}
+
+// End is the moment from which on the credential does not count any more, zero for never. It is later than ExpireTime
+// for tokens only, whose times are judged with a leeway for clocks that differ.
+func (v *Verdict) End() time.Time {
+	if v.ExpireTime.IsZero() {
+		return v.ExpireTime
+	}
+	return v.ExpireTime.Add(v.Leeway)
 }
 
 // pack gives the verdict its identity, and all of its text one piece of memory: a cache holds many verdicts, and a hit
@@ -162,7 +174,7 @@ func Unknown(network NetworkID, keyID string, t CredentialType) *Verdict {
 // Size is the memory that the verdict takes, in bytes, to within a tenth.
 func (v *Verdict) Size() int {
 	n := verdictSize + len(v.KeyID) + len(v.Metadata) + len(v.Identity.Actor) + len(v.Identity.Scopes) +
-		len(v.Identity.Metadata) + 16*len(v.Scopes) + 24*len(v.AllowedCIDRs)
+		len(v.Identity.Metadata) + 16*len(v.Scopes) + 24*len(v.AllowedCIDRs) + len(v.RateLimit.Unit)
 	if v.ActorID != v.Identity.Actor {
 		n += len(v.ActorID)
 	}

@@ -20,15 +20,22 @@ type Options struct {
 	Logger *zap.Logger
 }
 
-// engine is what a scheme stands for. Both functions get what follows "scheme://" in the DSN.
+// engine is what a scheme stands for. Its functions get what follows "scheme://" in the DSN.
 type engine struct {
 	open      func(ctx context.Context, location string, opts Options) (core.Store, error)
 	canonical func(location string) (string, error)
+
+	readSchema  func(ctx context.Context, location string) (Schema, error)
+	migrateUp   func(ctx context.Context, location string, steps int) (Schema, error)
+	migrateDown func(ctx context.Context, location string, steps int) (Schema, error)
 }
 
 func engines() map[string]engine {
 	return map[string]engine{
-		"sqlite": {open: openSQLite, canonical: canonicalSQLite},
+		"sqlite": {
+			open: openSQLite, canonical: canonicalSQLite,
+			readSchema: sqlite.ReadSchema, migrateUp: sqlite.MigrateUp, migrateDown: sqlite.MigrateDown,
+		},
 	}
 }
 

@@ -44,14 +44,24 @@ func (c *Client) Issue(ctx context.Context, r *IssueRequest) (*IssueResponse, js
 	return call[IssueResponse](ctx, c, http.MethodPost, adminPath+"/issuedApiKeys", r, opts...)
 }
 
+// Get reads the record of a key of a kind, which is not AnyKind.
+func (c *Client) Get(ctx context.Context, kind Kind, keyID string) (*Key, json.RawMessage, error) {
+	return call[Key](ctx, c, http.MethodGet, KeyPath(kind, keyID), nil)
+}
+
 // GetIssued reads the record of an issued key.
 func (c *Client) GetIssued(ctx context.Context, keyID string) (*IssuedAPIKey, json.RawMessage, error) {
-	return call[IssuedAPIKey](ctx, c, http.MethodGet, KeyPath(Issued, keyID), nil)
+	return c.Get(ctx, Issued, keyID)
 }
 
 // Revoke revokes a key. When it returns without an error, the server admits the key no more.
 func (c *Client) Revoke(ctx context.Context, kind Kind, keyID string, r RevokeRequest) (json.RawMessage, error) {
 	return c.Do(ctx, http.MethodPost, KeyPath(kind, keyID)+":revoke", r, nil)
+}
+
+// Derive makes a token of a key.
+func (c *Client) Derive(ctx context.Context, r *DeriveRequest) (*DeriveResponse, json.RawMessage, error) {
+	return call[DeriveResponse](ctx, c, http.MethodPost, adminPath+"/apiKeys:derive", r)
 }
 
 // Verify asks whether a credential is valid. That it is not, is an answer and no error.

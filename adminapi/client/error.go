@@ -19,6 +19,8 @@ type Error struct {
 	Reason     string // what programs match on, "API_KEY_NOT_FOUND"; empty when the answer was not the API's
 	Message    string // for people
 	RetryAfter time.Duration
+
+	body string // the answer, when it was the API's
 }
 
 // Error returns the message with the reason.
@@ -37,7 +39,7 @@ func newError(resp *http.Response, body []byte) *Error {
 	}
 	var envelope ErrorResponse
 	if json.Unmarshal(body, &envelope) == nil {
-		e.Status, e.Message = envelope.Error.Status, envelope.Error.Message
+		e.Status, e.Message, e.body = envelope.Error.Status, envelope.Error.Message, string(body)
 		for _, d := range envelope.Error.Details {
 			if d.Reason != "" {
 				e.Reason = d.Reason

@@ -45,6 +45,7 @@ type VerificationErrorCode string
 
 // The codes of a verification.
 const (
+	VerificationErrorUnspecified      VerificationErrorCode = "VERIFICATION_ERROR_UNSPECIFIED"
 	VerificationErrorInvalidFormat    VerificationErrorCode = "VERIFICATION_ERROR_INVALID_FORMAT"
 	VerificationErrorExpired          VerificationErrorCode = "VERIFICATION_ERROR_EXPIRED"
 	VerificationErrorRevoked          VerificationErrorCode = "VERIFICATION_ERROR_REVOKED"
@@ -92,8 +93,8 @@ func (n *Int64) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// IssuedAPIKey is the record of a key that the server issued. It never holds the secret.
-type IssuedAPIKey struct {
+// Key is the record of a key. It never holds the credential.
+type Key struct {
 	KeyID                 string           `json:"key_id"`
 	Name                  string           `json:"name,omitempty"`
 	ActorID               string           `json:"actor_id,omitempty"`
@@ -110,6 +111,13 @@ type IssuedAPIKey struct {
 	RevocationReason      RevocationReason `json:"revocation_reason,omitempty"`
 	RevocationDescription string           `json:"revocation_description,omitempty"`
 }
+
+// IssuedAPIKey is the record of a key that the server made.
+type IssuedAPIKey = Key
+
+// ImportedAPIKey is the record of a key that was made elsewhere. The API has two types for the two; the fields are the
+// same.
+type ImportedAPIKey = Key
 
 // IssueRequest asks for a new key.
 type IssueRequest struct {

@@ -262,6 +262,8 @@ func TestAttack05_AnInquiryFromBeforeAChangeIsNobodysAnswerAfterIt(t *testing.T)
 				first := ask()
 				table.Apply(core.Event{Position: 1, KeyID: "a"})
 				second := ask()
+				c.turn <- struct{}{} // the first call ends, too old; who waited for it joins the second
+				synctest.Wait()
 				close(c.turn)
 				<-first
 				<-second

@@ -32,7 +32,8 @@
 // # The edge's extension
 //
 // Calls carry `Talos-Edge: 1`. An upstream that understands it judges the key alone, and tells with each result from
-// where the key may be used, which is then judged here. One that does not has judged this node's own address, so
+// where and how often the key may be used, which is then judged and counted here. One that does not has judged this
+// node's own address, and counted the use, so
 //
 //   - before a good verdict is returned, the key's record is read for its list, unless [Config.NoIPLists] says that
 //     there are none. It is read for each look-up, because it may be changed at any time. A record of a key that is

@@ -104,14 +104,36 @@ func (w *wire) verdict(n *network, q question, understood bool) (*core.Verdict, 
 	if err != nil {
 		return nil, err
 	}
-	if understood && w.IPRestriction != nil {
-		if key.AllowedCIDRs, err = core.ParseCIDRs(w.IPRestriction.AllowedCIDRs); err != nil {
+	if understood {
+		if err := w.leave(key); err != nil {
 			return nil, err
 		}
 	}
 	v := core.NewVerdict(key, w.Issuer, time.Now())
 	v.Type = q.credentialType()
 	return v, nil
+}
+
+// leave takes over what an upstream that understands the edge's extension leaves to the edge to judge. Any other has
+// judged the address and counted the use itself.
+func (w *wire) leave(key *core.Key) (err error) {
+	if w.IPRestriction != nil {
+		if key.AllowedCIDRs, err = core.ParseCIDRs(w.IPRestriction.AllowedCIDRs); err != nil {
+			return err
+		}
+	}
+	if w.RateLimitPolicy == nil || w.RateLimitPolicy.Quota == 0 {
+		return nil
+	}
+	window, err := core.ParseDuration(w.RateLimitPolicy.Window)
+	if err != nil || w.RateLimitPolicy.Quota < 0 || window < time.Second || window > core.MaxRateLimitWindow ||
+		len(w.RateLimitPolicy.Unit) > core.MaxRateLimitUnit {
+		return errors.New("a result has a rate limit that is none")
+	}
+	key.RateLimit = core.RateLimitPolicy{
+		Quota: int64(w.RateLimitPolicy.Quota), Unit: w.RateLimitPolicy.Unit, Window: window,
+	}
+	return nil
 }
 
 // negative is the verdict on a credential that is not valid. Only its code and its key's id are certain to be there.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 )
@@ -24,11 +25,20 @@ type options struct {
 	quiet    bool
 }
 
-const keysShort = "Issues, verifies and revokes API keys"
+// add adds the flags to a command's.
+func (o *options) add(cmd *cobra.Command, flags *pflag.FlagSet) {
+	flags.StringVarP(&o.endpoint, "endpoint", "e", "",
+		"`URL` of the server (default $TALOS_URL or "+defaultEndpoint+")")
+	flags.Var(&o.format, "format", strings.Join(formats, ", "))
+	flags.BoolVarP(&o.quiet, "quiet", "q", false, "only the essential, and no hints")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+}
+
+const keysShort = "Issues, imports, verifies and revokes API keys"
 
 // keysLong is the manual.
-const keysLong = `Issues, verifies and revokes API keys by calling a server: the one at --endpoint,
-else at $TALOS_URL, else at ` + defaultEndpoint + `. An endpoint is http://host:port,
+const keysLong = `Issues, imports, verifies and revokes API keys by calling a server: the one at
+--endpoint, else at $TALOS_URL, else at ` + defaultEndpoint + `. An endpoint is http://host:port,
 https://host/path or unix:///path/of/the.sock.
 
 Standard output holds the answer and nothing else; hints and errors go to
@@ -40,9 +50,9 @@ standard error. --format says how the answer looks:
   yaml         the same as YAML
 
 --quiet leaves out the hints. With --format table it also leaves all but one
-thing of the answer: the secret (issue), the status (issued get), true or false
-(verify), one line of true or false for each credential (batch-verify), nothing
-(revoke, self-revoke).
+thing of the answer: the secret (issue, rotate), the key id (import; list: one a
+line), the status (get), true or false (verify; batch-verify: one a line), the token
+(derive-token, attenuate), nothing (update, revoke, self-revoke, delete).
 
 A credential given as - is read from standard input, and so does not stand in
 the list of processes or in the shell's history.
@@ -60,12 +70,7 @@ func setKeys(cmd *cobra.Command) {
   $ talos keys verify - <secret.txt
   $ talos keys revoke 0e0b1a3c-5f9f-4f57-8d8c-0f3a6c3f7a55 --reason key_compromise`
 	group(cmd)
-	flags := cmd.PersistentFlags()
-	flags.StringVarP(&o.endpoint, "endpoint", "e", "",
-		"`URL` of the server (default $TALOS_URL or "+defaultEndpoint+")")
-	flags.Var(&o.format, "format", strings.Join(formats, ", "))
-	flags.BoolVarP(&o.quiet, "quiet", "q", false, "only the essential, and no hints")
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	o.add(cmd, cmd.PersistentFlags())
 
 	issued := &cobra.Command{
 		Use:   "issued",
@@ -73,8 +78,10 @@ func setKeys(cmd *cobra.Command) {
 		Long:  "Commands for keys that the server issued.",
 	}
 	group(issued)
-	issued.AddCommand(newIssue(o), newGetIssued(o), newRevoke(o, client.Issued))
-	cmd.AddCommand(newIssue(o), newVerify(o), newBatchVerify(o), newRevoke(o, client.AnyKind), newSelfRevoke(o), issued)
+	issued.AddCommand(newIssue(o), newGet(o, client.Issued), newList(o, client.Issued), newUpdate(o, client.Issued),
+		newRotate(o), newRevoke(o, client.Issued))
+	cmd.AddCommand(newIssue(o), newVerify(o), newBatchVerify(o), newDerive(o), newAttenuate(o),
+		newRevoke(o, client.AnyKind), newSelfRevoke(o), issued, newImported(o))
 }
 
 // client makes a client of the server that the flags or the environment name.

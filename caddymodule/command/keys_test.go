@@ -19,6 +19,8 @@ import (
 const (
 	testKeyID  = "0e0b1a3c-5f9f-4f57-8d8c-0f3a6c3f7a55"
 	testSecret = "ory_ak_v1_a_test_credential_that_is_shown_once"
+
+	testImportedID = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 )
 
 // call is what a stub server saw, and reply what it answers.
@@ -42,7 +44,7 @@ func stub(t *testing.T, r reply) (endpoint string, seen *atomic.Pointer[call]) {
 		if err != nil {
 			t.Error(err)
 		}
-		seen.Store(&call{req.Method, req.URL.EscapedPath(), string(body), req.Header})
+		seen.Store(&call{req.Method, req.URL.RequestURI(), string(body), req.Header})
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(r.status)
 		_, _ = io.WriteString(w, r.body)
@@ -51,13 +53,20 @@ func stub(t *testing.T, r reply) (endpoint string, seen *atomic.Pointer[call]) {
 	return srv.URL, seen
 }
 
-// run runs a command of the tree in this process.
-func runTree(ctx context.Context, stdin string, args ...string) (stdout, stderr string, err error) {
+// tree is the commands as our own binary has them.
+func tree() *cobra.Command {
 	root := &cobra.Command{Use: "talos", SilenceUsage: true}
-	keys, serve := &cobra.Command{}, &cobra.Command{}
-	setKeys(keys)
-	setServe(serve)
-	root.AddCommand(keys, serve)
+	for _, c := range commands() {
+		sub := &cobra.Command{}
+		c.set(sub)
+		root.AddCommand(sub)
+	}
+	return root
+}
+
+// runTree runs a command of the tree in this process.
+func runTree(ctx context.Context, stdin string, args ...string) (stdout, stderr string, err error) {
+	root := tree()
 	var out, errs bytes.Buffer
 	root.SetOut(&out)
 	root.SetErr(&errs)
@@ -81,7 +90,16 @@ const (
 		`"metadata":{"team":"infra"},"status":"KEY_STATUS_ACTIVE","issuer":"http://localhost",` +
 		`"visibility":"KEY_VISIBILITY_SECRET"}`
 	invalidJSON = `{"is_valid":false,"error_code":"VERIFICATION_ERROR_NOT_FOUND","error_message":"no such key"}`
-	batchJSON   = `{"results":[` + validJSON + `,` + invalidJSON + `]}`
+	limitedJSON = `{"is_valid":false,"error_code":"VERIFICATION_ERROR_RATE_LIMITED","error_message":"too often","key_id":"` + testKeyID +
+		`","status":"KEY_STATUS_ACTIVE","rate_limit_policy":{"quota":"100","window":"60s"},"rate_limit_remaining":"0",` +
+		`"rate_limit_reset_time":"2026-01-02T03:05:05Z"}`
+	limitJSON = `{"key_id":"` + testKeyID + `","name":"ci","status":"KEY_STATUS_ACTIVE",` +
+		`"rate_limit_policy":{"quota":"100","unit":"requests","window":"3600s"}}`
+	importedJSON = `{"key_id":"` + testImportedID + `","name":"old","actor_id":"a","scopes":["x"],"status":"KEY_STATUS_ACTIVE"}`
+	rotateJSON   = `{"issued_api_key":` + keyJSON + `,"secret":"` + testSecret + `","old_issued_api_key":` + revokedJSON + `}`
+	deriveJSON   = `{"token":{"token":"aaa.bbb.ccc","expire_time":"2026-01-02T04:04:05Z","scopes":["x"],"claims":{"team":"infra"}}}`
+	jwkJSON      = `{"kty":"OKP","crv":"Ed25519","x":"AAAA","kid":"k1","alg":"EdDSA","use":"sig"}`
+	batchJSON    = `{"results":[` + validJSON + `,` + invalidJSON + `]}`
 )
 
 func TestWhatEachCommandPrintsInEachFormat(t *testing.T) {
@@ -99,6 +117,21 @@ func TestWhatEachCommandPrintsInEachFormat(t *testing.T) {
 		{"verify", []string{"keys", "verify", testSecret}, validJSON},
 		{"verify_invalid", []string{"keys", "verify", testSecret}, invalidJSON},
 		{"batch_verify", []string{"keys", "batch-verify", testSecret, "other"}, batchJSON},
+		{"verify_limited", []string{"keys", "verify", testSecret}, limitedJSON},
+		{"issued_get_limit", []string{"keys", "issued", "get", testKeyID}, limitJSON},
+		{"issued_list", []string{"keys", "issued", "list"}, `{"issued_api_keys":[` + keyJSON + `,` + revokedJSON + `],"next_page_token":"t0k"}`},
+		{"imported_list", []string{"keys", "imported", "list"}, `{"imported_api_keys":[` + importedJSON + `]}`},
+		{"imported_list_none", []string{"keys", "imported", "list"}, `{}`},
+		{"issued_update", []string{"keys", "issued", "update", testKeyID, "--name", "ci"}, keyJSON},
+		{"issued_rotate", []string{"keys", "issued", "rotate", testKeyID}, rotateJSON},
+		{"imported_import", []string{"keys", "imported", "import", "old", "--actor", "a", "--raw-key", "k"}, importedJSON},
+		{"imported_get", []string{"keys", "imported", "get", testImportedID}, importedJSON},
+		{"imported_update", []string{"keys", "imported", "update", testImportedID, "--scopes", ""}, importedJSON},
+		{"imported_revoke", []string{"keys", "imported", "revoke", testImportedID}, `{}`},
+		{"imported_delete", []string{"keys", "imported", "delete", testImportedID}, `{}`},
+		{"derive", []string{"keys", "derive-token", testSecret}, deriveJSON},
+		{"jwk_get", []string{"jwk", "get"}, `{"keys":[` + jwkJSON + `],"jwks":{"keys":[` + jwkJSON + `]}}`},
+		{"jwk_get_of_others", []string{"jwk", "get"}, `{"jwks":{"keys":[` + jwkJSON + `]}}`},
 		{"revoke", []string{"keys", "revoke", testKeyID}, `{}`},
 		{"self_revoke", []string{"keys", "self-revoke", testSecret}, `{}`},
 	}
@@ -124,76 +157,6 @@ func TestWhatEachCommandPrintsInEachFormat(t *testing.T) {
 				}
 			})
 		}
-	}
-}
-
-func TestWhatEachCommandSends(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		args               []string
-		stdin, answer      string
-		method, path, body string
-		noCache            bool
-	}{
-		"issue": {
-			args: []string{
-				"keys", "issue", "ci", "--actor", "bot", "--scopes", "a,b", "--scopes", "c", "--ttl", "1y6mo",
-				"--metadata", `{"a": 1}`, "--allowed-cidrs", "10.0.0.0/8,::1/128", "--public", "--request-id", "r1",
-			},
-			answer: issueJSON, method: "POST", path: "/v2alpha1/admin/issuedApiKeys",
-			body: `{"name":"ci","actor_id":"bot","scopes":["a","b","c"],"ttl":"1y6mo","metadata":{"a":1},` +
-				`"visibility":"KEY_VISIBILITY_PUBLIC","ip_restriction":{"allowed_cidrs":["10.0.0.0/8","::1/128"]},"request_id":"r1"}`,
-		},
-		"issue, the least": {
-			args:   []string{"keys", "issued", "issue", "ci", "--actor", "bot"},
-			answer: issueJSON, method: "POST", path: "/v2alpha1/admin/issuedApiKeys", body: `{"name":"ci","actor_id":"bot"}`,
-		},
-		"get": {
-			args:   []string{"keys", "issued", "get", testKeyID},
-			answer: keyJSON, method: "GET", path: "/v2alpha1/admin/issuedApiKeys/" + testKeyID,
-		},
-		"revoke": {
-			args:   []string{"keys", "revoke", testKeyID, "--reason", "privilege_withdrawn", "--reason-text", "left"},
-			answer: `{}`, method: "POST", path: "/v2alpha1/admin/apiKeys/" + testKeyID + ":revoke",
-			body: `{"reason":"REVOCATION_REASON_PRIVILEGE_WITHDRAWN","description":"left"}`,
-		},
-		"revoke issued": {
-			args:   []string{"keys", "issued", "revoke", testKeyID, "--reason", "REVOCATION_REASON_KEY_COMPROMISE"},
-			answer: `{}`, method: "POST", path: "/v2alpha1/admin/issuedApiKeys/" + testKeyID + ":revoke",
-			body: `{"reason":"REVOCATION_REASON_KEY_COMPROMISE"}`,
-		},
-		"verify": {
-			args:   []string{"keys", "verify", "-", "--no-cache"},
-			stdin:  testSecret + "\r\n",
-			answer: validJSON, method: "POST", path: "/v2alpha1/admin/apiKeys:verify",
-			body: `{"credential":"` + testSecret + `"}`, noCache: true,
-		},
-		"batch-verify": {
-			args:   []string{"keys", "batch-verify", "-", "last"},
-			stdin:  "with space \n\n" + testSecret,
-			answer: `{"results":[` + validJSON + `,` + validJSON + `,` + validJSON + `]}`,
-			method: "POST", path: "/v2alpha1/admin/apiKeys:batchVerify",
-			body: `{"requests":[{"credential":"with space "},{"credential":"` + testSecret + `"},{"credential":"last"}]}`,
-		},
-		"self-revoke": {
-			args:   []string{"keys", "self-revoke", "--", "-starts-with-a-dash"},
-			answer: `{}`, method: "POST", path: "/v2alpha1/apiKeys:selfRevoke", body: `{"credential":"-starts-with-a-dash"}`,
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			endpoint, seen := stub(t, reply{http.StatusOK, c.answer})
-			if _, stderr, err := runTree(t.Context(), c.stdin, append([]string{"keys", "-e", endpoint}, c.args[1:]...)...); err != nil {
-				t.Fatal(err, stderr)
-			}
-			got := seen.Load()
-			if got.method != c.method || got.path != c.path || got.body != c.body {
-				t.Errorf("sent %s %s %s\nwant %s %s %s", got.method, got.path, got.body, c.method, c.path, c.body)
-			}
-			if (got.header.Get("Cache-Control") == "no-cache") != c.noCache {
-				t.Errorf("Cache-Control: %q", got.header.Get("Cache-Control"))
-			}
-		})
 	}
 }
 
@@ -244,7 +207,24 @@ func TestMistakesAreFoundBeforeAnythingIsSent(t *testing.T) {
 		"too many":                {[]string{"keys", "batch-verify", "-"}, many, "at most 100"},
 		"too long":                {[]string{"keys", "verify", "-"}, strings.Repeat("x", 17<<10), "16 KiB"},
 		"none":                    {[]string{"keys", "batch-verify", "-"}, "", "no credential"},
-		"rate limits are absent":  {[]string{"keys", "issue", "ci", "--actor", "a", "--rate-limit-quota", "1"}, "", "unknown flag"},
+		"quota below zero":        {[]string{"keys", "issue", "ci", "--actor", "a", "--rate-limit-quota", "-1"}, "", "from 0"},
+		"window without quota":    {[]string{"keys", "issue", "ci", "--actor", "a", "--rate-limit-window", "1h"}, "", "--rate-limit-quota"},
+		"no limit, and a window":  {[]string{"keys", "issued", "update", testKeyID, "--rate-limit-quota", "0", "--rate-limit-window", "1h"}, "", "no window"},
+		"metadata is no object":   {[]string{"keys", "imported", "update", testImportedID, "--metadata", "[]"}, "", "--metadata"},
+		"nothing to update":       {[]string{"keys", "issued", "update", testKeyID}, "", "nothing to change"},
+		"a flag beside the mask":  {[]string{"keys", "issued", "update", testKeyID, "--name", "x", "--update-mask", "scopes"}, "", "--update-mask"},
+		"unknown status":          {[]string{"keys", "issued", "list", "--status", "lost"}, "", "active, revoked, expired"},
+		"list takes no argument":  {[]string{"keys", "issued", "list", "x"}, "", "no argument"},
+		"raw key is missing":      {[]string{"keys", "imported", "import", "x", "--actor", "a"}, "", "raw-key"},
+		"unknown algorithm":       {[]string{"keys", "derive-token", "x", "--algorithm", "hs256"}, "", "jwt, macaroon"},
+		"claims are no object":    {[]string{"keys", "derive-token", "x", "--claims", "1"}, "", "--claims"},
+		"nothing to narrow":       {[]string{"keys", "attenuate", "mc_v1_x"}, "", "nothing to narrow"},
+		"no macaroon":             {[]string{"keys", "attenuate", "mc_v1_x", "--scopes", "a"}, "", "not a macaroon"},
+		"an expiry that is past":  {[]string{"keys", "attenuate", "x", "--expires", "2020-01-01T00:00:00Z"}, "", "past"},
+		"an expiry that is none":  {[]string{"keys", "attenuate", "x", "--expires", "soon"}, "", "--expires"},
+		"no address range":        {[]string{"keys", "attenuate", "x", "--cidrs", "here"}, "", "--cidrs"},
+		"file is missing":         {[]string{"keys", "imported", "batch-import"}, "", "file"},
+		"skip below zero":         {[]string{"keys", "imported", "batch-import", "--file", "-", "--skip", "-1"}, "[]", "--skip"},
 		"unknown surface":         {[]string{"serve", "everything"}, "", "everything"},
 		"two surfaces":            {[]string{"serve", "admin", "public"}, "", "arg"},
 		"config and a surface":    {[]string{"serve", "admin", "--config", "x"}, "", "--config"},
@@ -289,6 +269,14 @@ func TestNoErrorRepeatsACredential(t *testing.T) {
 		"two of them on stdin":      {[]string{"keys", "verify", "-"}, testSecret + "\n" + testSecret},
 		"refused by the server":     {[]string{"keys", "verify", testSecret}, ""},
 		"refused by it in a batch":  {[]string{"keys", "batch-verify", testSecret, "b"}, ""},
+		"refused at derive-token":   {[]string{"keys", "derive-token", testSecret}, ""},
+		"refused at import":         {[]string{"keys", "imported", "import", "x", "--actor", "a", "--raw-key", testSecret}, ""},
+		"as a key id to update":     {[]string{"keys", "issued", "update", testSecret, "--name", "x"}, ""},
+		"as a key id to rotate":     {[]string{"keys", "issued", "rotate", testSecret}, ""},
+		"as a key id to delete":     {[]string{"keys", "imported", "delete", testSecret}, ""},
+		"as a command of imported":  {[]string{"keys", "imported", testSecret}, ""},
+		"to list":                   {[]string{"keys", "issued", "list", testSecret}, ""},
+		"that is no macaroon":       {[]string{"keys", "attenuate", testSecret, "--scopes", "a"}, ""},
 		"refused at self-revoke":    {[]string{"keys", "self-revoke", testSecret}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

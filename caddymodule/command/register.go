@@ -17,27 +17,43 @@ const BinaryName = "talos"
 func init() { //nolint:gochecknoinits // Caddy's commands are registered when their package is imported
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "talos",
-		Usage: "serve|proxy|keys",
+		Usage: "serve|proxy|keys|jwk|migrate",
 		Short: "Serves and manages API keys",
 		Long:  "The commands of Talos Edge: a server for API keys, and a client for it.",
 		CobraFunc: func(cmd *cobra.Command) {
 			// Our own binary has the same commands one level higher.
 			cmd.Hidden = caddy.CustomBinaryName == BinaryName
 			group(cmd)
-			serve, proxy, keys := &cobra.Command{}, &cobra.Command{}, &cobra.Command{}
-			setServe(serve)
-			setProxy(proxy)
-			setKeys(keys)
-			cmd.AddCommand(serve, proxy, keys)
+			for _, c := range commands() {
+				sub := &cobra.Command{}
+				c.set(sub)
+				cmd.AddCommand(sub)
+			}
 		},
 	})
 }
 
+// top is a command of the tree's highest level.
+type top struct {
+	name, short string
+	set         func(*cobra.Command)
+}
+
+func commands() []top {
+	return []top{
+		{"serve", serveShort, setServe},
+		{"proxy", proxyShort, setProxy},
+		{"keys", keysShort, setKeys},
+		{"jwk", jwkShort, setJWK},
+		{"migrate", migrateShort, setMigrate},
+	}
+}
+
 // RegisterTopLevel adds the commands beside Caddy's own. It is called once, before [caddycmd.Main].
 func RegisterTopLevel() {
-	caddycmd.RegisterCommand(caddycmd.Command{Name: "serve", Short: serveShort, CobraFunc: setServe})
-	caddycmd.RegisterCommand(caddycmd.Command{Name: "proxy", Short: proxyShort, CobraFunc: setProxy})
-	caddycmd.RegisterCommand(caddycmd.Command{Name: "keys", Short: keysShort, CobraFunc: setKeys})
+	for _, c := range commands() {
+		caddycmd.RegisterCommand(caddycmd.Command{Name: c.name, Short: c.short, CobraFunc: c.set})
+	}
 }
 
 // group makes a command that only holds others. Cobra would answer a mistyped name with the help text and success.
@@ -66,6 +82,14 @@ func flagError(cmd *cobra.Command, err error) error {
 			"standard input; see " + cmd.CommandPath() + " --help")
 	}
 	return err
+}
+
+// noArguments asks for none, without repeating any.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return errors.New("want no argument; see " + cmd.CommandPath() + " --help")
+	}
+	return nil
 }
 
 // exactly asks for a number of arguments and says which, without repeating any.

@@ -23,7 +23,8 @@ func TestEveryCaddyWithTheModuleHasTheCommandTalos(t *testing.T) {
 		if cmd.Hidden != hidden {
 			t.Errorf("in the binary %q: hidden is %t", binary, cmd.Hidden)
 		}
-		for _, path := range [][]string{{"serve"}, {"keys", "issue"}, {"keys", "issued", "revoke"}} {
+		for _, path := range [][]string{{"serve"}, {"keys", "issue"}, {"keys", "issued", "revoke"},
+			{"keys", "imported", "batch-import"}, {"jwk", "generate"}, {"migrate", "up"}} {
 			if found, rest, err := cmd.Find(path); err != nil || len(rest) > 0 || found.Name() != path[len(path)-1] {
 				t.Errorf("in the binary %q: no %v", binary, path)
 			}

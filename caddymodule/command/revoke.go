@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,39 +20,13 @@ var (
 	operatorReasons = append(holderReasons[:len(holderReasons):len(holderReasons)], "privilege_withdrawn")
 )
 
-// revocationReason is the reason for a revocation as a flag.
-type revocationReason struct {
-	value client.RevocationReason
-	known []string
-}
-
-// String, Set and Type make it a flag value.
-func (r *revocationReason) String() string {
-	return strings.ToLower(strings.TrimPrefix(string(r.value), reasonPrefix))
-}
-
-// Set takes one of the words, in either case, with or without the API's prefix.
-func (r *revocationReason) Set(s string) error {
-	s = strings.ToLower(strings.TrimPrefix(strings.ToUpper(s), reasonPrefix))
-	for _, known := range r.known {
-		if s == known {
-			r.value = client.RevocationReason(reasonPrefix + strings.ToUpper(s))
-			return nil
-		}
-	}
-	return errors.New("want " + strings.Join(r.known, ", "))
-}
-
-// Type is what help calls the value.
-func (r *revocationReason) Type() string { return "reason" }
-
-func addReason(cmd *cobra.Command, r *revocationReason) {
-	cmd.Flags().Var(r, "reason", strings.Join(r.known, ", "))
-	_ = cmd.RegisterFlagCompletionFunc("reason", cobra.FixedCompletions(r.known, cobra.ShellCompDirectiveNoFileComp))
+// newReason is the reason for a revocation as a flag.
+func newReason(words []string) *choice {
+	return &choice{kind: "reason", prefix: reasonPrefix, words: words}
 }
 
 func newRevoke(o *options, kind client.Kind) *cobra.Command {
-	reason := &revocationReason{known: operatorReasons}
+	reason := newReason(operatorReasons)
 	var text string
 	cmd := &cobra.Command{
 		Use:   "revoke KEY_ID",
@@ -65,7 +38,7 @@ A revocation cannot be taken back.`,
 			if err := checkKeyID(args[0]); err != nil {
 				return err
 			}
-			if text != "" && reason.value != client.RevocationReasonPrivilegeWithdrawn {
+			if text != "" && reason.value() != string(client.RevocationReasonPrivilegeWithdrawn) {
 				return errors.New("--reason-text goes with --reason privilege_withdrawn only")
 			}
 			c, err := o.client()
@@ -74,20 +47,20 @@ A revocation cannot be taken back.`,
 			}
 			defer c.Close()
 			answer, err := c.Revoke(cmd.Context(), kind, args[0],
-				client.RevokeRequest{Reason: reason.value, Description: text})
+				client.RevokeRequest{Reason: client.RevocationReason(reason.value()), Description: text})
 			if err != nil {
 				return failed(err)
 			}
 			return o.printDone(cmd, answer, "revoked "+args[0])
 		},
 	}
-	addReason(cmd, reason)
+	reason.add(cmd, "reason", "")
 	cmd.Flags().StringVar(&text, "reason-text", "", "the reason in words, with privilege_withdrawn")
 	return cmd
 }
 
 func newSelfRevoke(o *options) *cobra.Command {
-	reason := &revocationReason{known: holderReasons}
+	reason := newReason(holderReasons)
 	cmd := &cobra.Command{
 		Use:   "self-revoke CREDENTIAL|-",
 		Short: "Revokes the key behind a credential, for good",
@@ -104,14 +77,14 @@ works on the public surface too. A revocation cannot be taken back.`,
 				return err
 			}
 			defer c.Close()
-			answer, err := c.SelfRevoke(cmd.Context(), credential, reason.value)
+			answer, err := c.SelfRevoke(cmd.Context(), credential, client.RevocationReason(reason.value()))
 			if err != nil {
 				return failed(err, credential)
 			}
 			return o.printDone(cmd, answer, "revoked")
 		},
 	}
-	addReason(cmd, reason)
+	reason.add(cmd, "reason", "")
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -117,7 +118,19 @@ func printVerdict(w io.Writer, v *client.VerifyResponse) error {
 	if v.Status != "" { // the key is known
 		fields = append(fields, field{"EXPIRES", expiry(v.ExpireTime)})
 	}
-	return printFields(w, append(fields, field{"ISSUER", v.Issuer})...)
+	return printFields(w, append(fields, field{"RATE LIMIT", remaining(v)}, field{"ISSUER", v.Issuer})...)
+}
+
+// remaining prints a key's rate limit and what is left of it.
+func remaining(v *client.VerifyResponse) string {
+	text := printPolicy(v.RateLimitPolicy)
+	if v.RateLimitRemaining != nil {
+		text += fmt.Sprintf(", %d left", *v.RateLimitRemaining)
+	}
+	if !v.RateLimitResetTime.IsZero() {
+		text += ", all again at " + expiry(v.RateLimitResetTime)
+	}
+	return strings.TrimPrefix(text, ", ")
 }
 
 // printVerdicts prints several verdicts, numbered from 1 as the credentials were given.

@@ -13,6 +13,15 @@
 // An imported key is any string of 1 to 4096 bytes; its key id is the hex SHA-512/256 over the network id, a zero byte
 // and the string.
 //
+// A derived token says which key it stands for, until when and for what; the claims are the same in both kinds. A JWT
+// (RFC 7519) is signed with EdDSA or RS256 by one of the [SigningKeys], which its header's kid names; the algorithm is
+// the key's and never the token's choice. A macaroon is
+//
+//	{prefix}_v1_{base64url of a libmacaroons V2 binary}
+//
+// under a root key that each HMAC secret makes. Its first caveat holds the claims; holders may append others, which the
+// reader must understand and judge, every one. A token has one spelling only, and a claim twice refuses it.
+//
 // Each credential has exactly one kind. [Format.Parse] decides it in this order: JWT shape, macaroon prefix, issued key
 // with a configured prefix, imported. A string that only begins like an issued key is an imported one.
 package credential

@@ -54,6 +54,8 @@ type Prefixes struct {
 	Public        string
 	RetiredPublic []string
 	Macaroon      string
+
+	RetiredMacaroon []string
 }
 
 // Format mints and parses one network's credentials. It is safe for concurrent use.
@@ -62,7 +64,7 @@ type Format struct {
 	keyring  *Keyring
 	secret   string
 	public   string
-	macaroon string
+	macaroon []string // the current one first
 	issued   []issuedPrefix
 }
 
@@ -87,13 +89,14 @@ var prefixPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,15}$`)
 // digit and stands for one thing only. Without a keyring (nil) nothing can be minted and no checksum is judged: parsed
 // issued keys are not Genuine.
 func NewFormat(network uuid.UUID, keyring *Keyring, p Prefixes) (*Format, error) {
-	f := &Format{network: network, keyring: keyring, secret: p.Secret, public: p.Public, macaroon: p.Macaroon}
+	f := &Format{network: network, keyring: keyring, secret: p.Secret, public: p.Public}
 	if f.secret == "" {
 		f.secret = DefaultPrefix
 	}
-	if f.macaroon == "" {
-		f.macaroon = DefaultMacaroonPrefix
+	if p.Macaroon == "" {
+		p.Macaroon = DefaultMacaroonPrefix
 	}
+	f.macaroon = append([]string{p.Macaroon}, p.RetiredMacaroon...)
 	if p.Public == "" && len(p.RetiredPublic) > 0 {
 		return nil, errors.New("retired public prefixes without a current one")
 	}
@@ -108,8 +111,10 @@ func NewFormat(network uuid.UUID, keyring *Keyring, p Prefixes) (*Format, error)
 		seen[prefix] = true
 		return nil
 	}
-	if err := add(f.macaroon); err != nil {
-		return nil, err
+	for _, prefix := range f.macaroon {
+		if err := add(prefix); err != nil {
+			return nil, err
+		}
 	}
 	for _, prefix := range append([]string{f.secret}, p.RetiredSecret...) {
 		if err := add(prefix); err != nil {
@@ -152,7 +157,7 @@ func (f *Format) Parse(credential string) Parsed {
 	if isJWT(credential) {
 		return Parsed{Kind: JWT}
 	}
-	if rest, ok := strings.CutPrefix(credential, f.macaroon); ok && strings.HasPrefix(rest, version) {
+	if _, ok := f.cutMacaroon(credential); ok {
 		return Parsed{Kind: Macaroon}
 	}
 	for _, prefix := range f.issued {

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
@@ -37,7 +36,7 @@ func Judge(v *core.Verdict, r Request, rules *Rules) core.Code {
 	if code := judgeKey(v, r.Now); code != core.CodeValid {
 		return code
 	}
-	if !allowsAddress(v.AllowedCIDRs, r.Client) {
+	if !core.AllowsAddress(v.AllowedCIDRs, r.Client) {
 		return core.CodeIPNotAllowed
 	}
 	if rules == nil {
@@ -70,25 +69,10 @@ func judgeKey(v *core.Verdict, now time.Time) core.Code {
 		return core.CodeInternal
 	}
 	// A request without a time is later than any.
-	if !v.ExpireTime.IsZero() && (now.IsZero() || !now.Before(v.ExpireTime)) {
+	if !v.ExpireTime.IsZero() && (now.IsZero() || !now.Before(v.End())) {
 		return core.CodeExpired
 	}
 	return core.CodeValid
-}
-
-// allowsAddress tells whether a list, if there is one, has the address. The zone of an address says which interface of
-// ours it was seen at, and nothing about the range.
-func allowsAddress(list []netip.Prefix, client netip.Addr) bool {
-	if len(list) == 0 {
-		return true
-	}
-	client = client.Unmap().WithZone("")
-	for _, p := range list {
-		if p.Contains(client) {
-			return true
-		}
-	}
-	return false
 }
 
 func allowsVisibility(asked Visibility, held core.Visibility) bool {
@@ -122,23 +106,9 @@ func holdsAny(held, asked []string) bool {
 
 func holds(held []string, asked string) bool {
 	for _, scope := range held {
-		if Covers(scope, asked) {
+		if core.Covers(scope, asked) {
 			return true
 		}
 	}
 	return false
-}
-
-// Covers tells whether a scope that a key holds grants one that a route asks for. `*` grants every scope; one that ends
-// in `:*` grants what begins with the part before the star; any other grants itself. The asked one is literal, and an
-// empty one is never granted.
-func Covers(held, asked string) bool {
-	if asked == "" {
-		return false
-	}
-	if held == asked || held == "*" {
-		return true
-	}
-	prefix, wild := strings.CutSuffix(held, "*")
-	return wild && strings.HasSuffix(prefix, ":") && strings.HasPrefix(asked, prefix)
 }

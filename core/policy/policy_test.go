@@ -205,7 +205,7 @@ func TestCovers(t *testing.T) {
 		{":*", ":a", true},
 		{":*", "a", false},
 	} {
-		if got := policy.Covers(c.held, c.asked); got != c.want {
+		if got := core.Covers(c.held, c.asked); got != c.want {
 			t.Errorf("%q covers %q: got %t", c.held, c.asked, got)
 		}
 	}
@@ -274,7 +274,7 @@ func FuzzCovers(f *testing.F) {
 		f.Add(s[0], s[1])
 	}
 	f.Fuzz(func(t *testing.T, held, asked string) {
-		got := policy.Covers(held, asked)
+		got := core.Covers(held, asked)
 		var want bool
 		switch {
 		case asked == "":

@@ -23,17 +23,34 @@ func newHasher() hasher {
 	return h
 }
 
-// stackInput is how long an input may be without an allocation. Issued keys are about 120 bytes, derived tokens 400.
-const stackInput = 512
+// stackInput and stackToken are how long an input may be without an allocation: of a key, which is about 120 bytes long
+// and the common case, and of a derived token, which is 600 and more.
+const (
+	stackInput = 512
+	stackToken = 2048
+)
 
 // of hashes key, network and credential, the last two with their lengths before them, so that no two pairs make the
 // same input.
 func (h *hasher) of(network core.NetworkID, credential string) digest {
+	const framing = len(h.key) + 1 + len(network) + 8
+	if len(credential) > stackInput-framing {
+		return h.ofToken(network, credential)
+	}
 	var stack [stackInput]byte
-	b := append(stack[:0], h.key[:]...)
+	return sha256.Sum256(h.input(stack[:0], network, credential))
+}
+
+// ofToken is of for credentials that are longer than keys.
+func (h *hasher) ofToken(network core.NetworkID, credential string) digest {
+	var stack [stackToken]byte
+	return sha256.Sum256(h.input(stack[:0], network, credential))
+}
+
+func (h *hasher) input(b []byte, network core.NetworkID, credential string) []byte {
+	b = append(b, h.key[:]...)
 	b = append(b, byte(len(network)))
 	b = append(b, network[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(len(credential)))
-	b = append(b, credential...)
-	return sha256.Sum256(b)
+	return append(b, credential...)
 }

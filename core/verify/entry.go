@@ -101,8 +101,8 @@ func (v *Verifier) lives(verdict *core.Verdict, c *clock) (ttl, connected time.D
 	jitter := 0.9 + rand.Float64()/5 //nolint:gosec // spreads look-ups, keeps no secret
 	ttl = max(time.Duration(jitter*float64(v.config.TTL)), minLife)
 	connected = max(time.Duration(jitter*float64(v.config.TTLConnected)), ttl)
-	if !verdict.ExpireTime.IsZero() {
-		rest := verdict.ExpireTime.Sub(c.now)
+	if end := verdict.End(); !end.IsZero() {
+		rest := end.Sub(c.now)
 		ttl, connected = min(ttl, rest), min(connected, rest)
 	}
 	return ttl, connected, ttl >= minLife

@@ -86,7 +86,7 @@ func (v *Verifier) Close() {
 
 // Verify returns what is known about the key behind a credential. An error is a [core.Error] with reason
 // [core.Unavailable] or, when ctx or the source ran out of time, [core.DeadlineExceeded]: it says nothing about the
-// credential. An answer from memory costs no allocation for credentials of up to about 450 bytes.
+// credential. An answer from memory costs no allocation for credentials of up to about 2,000 bytes.
 func (v *Verifier) Verify(
 	ctx context.Context, network core.NetworkID, credential string, mode Mode,
 ) (Result, error) {

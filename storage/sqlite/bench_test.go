@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -187,4 +188,64 @@ func loadSome(ctx context.Context, s *session, ids *[]string, upTo int) error {
 		*ids = append(*ids, k.ID)
 	}
 	return s.exec(ctx, s.commit)
+}
+
+// BenchmarkCreateMany creates 1000 keys in one go, which a quota counts first or not.
+func BenchmarkCreateMany(b *testing.B) {
+	for _, quota := range []int64{0, 1 << 40} {
+		b.Run("quota="+strconv.FormatBool(quota > 0), func(b *testing.B) {
+			s := benchStore(b)
+			keys := make([]core.Key, 1000)
+			for b.Loop() {
+				b.StopTimer()
+				for i := range keys {
+					keys[i] = benchKey()
+				}
+				b.StartTimer()
+				results, err := s.CreateMany(b.Context(), core.NetworkID{}, keys, quota)
+				if err != nil || !results[999].Created {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(1000*b.N)/b.Elapsed().Seconds(), "keys/s")
+		})
+	}
+}
+
+// BenchmarkList reads pages of 1000 of a million keys, and runs when TALOS_BENCH_MILLION is set.
+func BenchmarkList(b *testing.B) {
+	if os.Getenv("TALOS_BENCH_MILLION") == "" {
+		b.Skip("TALOS_BENCH_MILLION is not set")
+	}
+	s := benchStore(b)
+	load(b, s, 1_000_000)
+	base := core.ListQuery{Kind: core.Issued, Now: time.Now(), Limit: 1000}
+	actor, active, expired := base, base, base
+	actor.ActorID, active.Status, expired.Status = "user:1234567890", core.StatusActive, core.StatusExpired
+	for _, list := range []struct {
+		name  string
+		query core.ListQuery
+		full  bool
+	}{{"all", base, true}, {"actor", actor, true}, {"active", active, true}, {"expired", expired, false}} {
+		for _, page := range []int{1, 500, 999} {
+			b.Run(list.name+"/page="+strconv.Itoa(page), func(b *testing.B) {
+				q := list.query
+				q.After = uint64((page - 1) * 1000) // the keys are all that was ever written
+				for b.Loop() {
+					got, err := s.List(b.Context(), q)
+					if err != nil || list.full && len(got.Keys) != 1000 {
+						b.Fatal(len(got.Keys), err)
+					}
+				}
+			})
+		}
+	}
+	b.Run("quota", func(b *testing.B) {
+		for b.Loop() {
+			results, err := s.CreateMany(b.Context(), core.NetworkID{}, []core.Key{benchKey()}, 1_000_000)
+			if err != nil || core.ReasonOf(results[0].Err) != core.KeyQuotaExceeded {
+				b.Fatal(results, err)
+			}
+		}
+	})
 }

@@ -168,7 +168,7 @@ func TestTwoThatStartAtOnceOnAnEmptyFileBothSucceed(t *testing.T) {
 			t.Cleanup(func() { _ = r.s.Close() })
 		}
 		s := openAt(t, path, Options{})
-		if n := queryText(t, s.readers, "SELECT COUNT(*) FROM goose_db_version WHERE version_id > 0"); n != "1" {
+		if n := queryText(t, s.readers, "SELECT COUNT(*) FROM goose_db_version WHERE version_id = 1"); n != "1" {
 			t.Errorf("the first migration was recorded %s times", n)
 		}
 	}
@@ -234,6 +234,33 @@ func TestMigrationsGoUpAndDown(t *testing.T) {
 	after := queryText(t, s.readers, "SELECT group_concat(sql, ';') FROM sqlite_schema ORDER BY name")
 	if len(after) != len(before) {
 		t.Errorf("down and up again gives\n%s\nand not\n%s", after, before)
+	}
+}
+
+func TestKeysOfTheFirstSchemaReadTheSameAfterTheMigration(t *testing.T) {
+	t.Parallel()
+	path := newDatabase(t).path
+	s := openAt(t, path, Options{})
+	create(t, s, "before")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err := migrating(t.Context(), path, func(p *goose.Provider) error {
+		_, err := p.DownTo(t.Context(), 1)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = openAt(t, path, Options{})
+	k, err := s.Get(t.Context(), core.NetworkID{}, "before")
+	if err != nil || k.Status != core.StatusActive || !k.RateLimit.IsZero() || !k.CreateTime.Equal(testTime) {
+		t.Errorf("the key reads %+v, %v", k, err)
+	}
+	create(t, s, "after")
+	page, err := s.List(t.Context(), core.ListQuery{Kind: core.Issued, Now: testTime, Limit: 10})
+	if err != nil || len(page.Keys) != 2 || page.Keys[0].ID != "before" {
+		t.Errorf("the list is %+v, %v", page, err)
 	}
 }
 

@@ -38,8 +38,7 @@ func migrate(ctx context.Context, path string, logger *zap.Logger) error {
 			return fmt.Errorf("read the schema's version: %w", err)
 		}
 		if current > target {
-			return core.NewError(core.FailedPrecondition, fmt.Sprintf("the database has schema version %d, and this "+
-				"build knows versions up to %d: run the newer build that wrote it", current, target))
+			return errNewer(current, target)
 		}
 		done, err := p.Up(ctx)
 		if err != nil {
@@ -53,8 +52,18 @@ func migrate(ctx context.Context, path string, logger *zap.Logger) error {
 	})
 }
 
+func errNewer(current, target int64) error {
+	return core.NewError(core.FailedPrecondition, fmt.Sprintf("the database has schema version %d, and this build "+
+		"knows versions up to %d: run the newer build that wrote it", current, target))
+}
+
 // migrating calls f with a provider of the migrations, in one transaction that holds the write lock.
-func migrating(ctx context.Context, path string, f func(*goose.Provider) error) (err error) {
+func migrating(ctx context.Context, path string, f func(*goose.Provider) error) error {
+	return inTransaction(ctx, path, true, f)
+}
+
+// inTransaction is migrating for a database that is switched to write-ahead logging, or left as it is.
+func inTransaction(ctx context.Context, path string, wal bool, f func(*goose.Provider) error) (err error) {
 	connector, err := sqlite.NewConnector(uri(path, migrationWait))
 	if err != nil {
 		return err
@@ -67,8 +76,10 @@ func migrating(ctx context.Context, path string, f func(*goose.Provider) error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	if err := useWAL(ctx, conn); err != nil {
-		return err
+	if wal {
+		if err := useWAL(ctx, conn); err != nil {
+			return err
+		}
 	}
 	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err

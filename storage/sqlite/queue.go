@@ -11,9 +11,9 @@ import (
 
 // mutation is one change on its way through the writer.
 type mutation struct {
-	// apply makes the change in the writer's transaction. It may be called again after a rollback. The event is nil
-	// when nothing was changed.
-	apply func(context.Context, *sqlstore.Writer) (*core.Event, error)
+	// apply makes the change in the writer's transaction. It may be called again after a rollback. There are no
+	// events when nothing was changed.
+	apply func(context.Context, *sqlstore.Writer) ([]core.Event, error)
 	err   error         // the answer, once done is closed
 	done  chan struct{} // closed when the mutation has its answer
 }

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"slices"
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/storage/sqlstore"
@@ -13,16 +14,69 @@ func (s *Store) Create(ctx context.Context, key core.Key) (core.Key, bool, error
 		stored  core.Key
 		created bool
 	)
-	err := s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (event *core.Event, err error) {
-		stored, event, err = w.Create(ctx, key)
-		created = event != nil
-		return event, err
+	err := s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (events []core.Event, err error) {
+		stored, events, err = w.Create(ctx, key)
+		created = len(events) > 0
+		return events, err
 	})
 	if err != nil {
-		// The closure may still run, when ctx ended first: its variables are not touched.
+		// The closure may still run, when ctx ended first: its variables are not touched. So in all verbs below.
 		return core.Key{}, false, err
 	}
 	return stored, created, nil
+}
+
+// CreateMany adds keys of one network.
+func (s *Store) CreateMany(
+	ctx context.Context, network core.NetworkID, keys []core.Key, quota int64,
+) ([]core.CreateResult, error) {
+	keys = slices.Clone(keys) // a caller that goes away must not change what is still being written
+	var results []core.CreateResult
+	err := s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (events []core.Event, err error) {
+		results, events, err = w.CreateMany(ctx, network, keys, quota)
+		return events, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return results, nil
+}
+
+// Update changes fields of a key.
+func (s *Store) Update(
+	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, u core.Update,
+) (core.Key, error) {
+	var updated core.Key
+	err := s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (events []core.Event, err error) {
+		updated, events, err = w.Update(ctx, network, kind, keyID, u)
+		return events, err
+	})
+	if err != nil {
+		return core.Key{}, err
+	}
+	return updated, nil
+}
+
+// Rotate puts a new key in the place of an issued one.
+func (s *Store) Rotate(
+	ctx context.Context, network core.NetworkID, keyID string, r core.Rotation,
+) (fresh, old core.Key, err error) {
+	var made, revoked core.Key
+	err = s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (events []core.Event, err error) {
+		made, revoked, events, err = w.Rotate(ctx, network, keyID, r)
+		return events, err
+	})
+	if err != nil {
+		return core.Key{}, core.Key{}, err
+	}
+	return made, revoked, nil
+}
+
+// Delete removes an imported key.
+func (s *Store) Delete(ctx context.Context, network core.NetworkID, keyID string, d core.Deletion) error {
+	return s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) ([]core.Event, error) {
+		return w.Delete(ctx, network, keyID, d)
+	})
 }
 
 // Revoke makes a key a revoked one.
@@ -30,9 +84,9 @@ func (s *Store) Revoke(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
 ) (core.Key, error) {
 	var revoked core.Key
-	err := s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (event *core.Event, err error) {
-		revoked, event, err = w.Revoke(ctx, network, kind, keyID, r)
-		return event, err
+	err := s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (events []core.Event, err error) {
+		revoked, events, err = w.Revoke(ctx, network, kind, keyID, r)
+		return events, err
 	})
 	if err != nil {
 		return core.Key{}, err
@@ -42,7 +96,7 @@ func (s *Store) Revoke(
 
 // ClaimSecret compares a network's secrets with the ones that its keys were made with.
 func (s *Store) ClaimSecret(ctx context.Context, network core.NetworkID, checks []string) error {
-	return s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (*core.Event, error) {
+	return s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) ([]core.Event, error) {
 		return nil, w.ClaimSecret(ctx, network, checks)
 	})
 }
@@ -65,6 +119,15 @@ func (s *Store) GetMany(
 		return err
 	})
 	return found, err
+}
+
+// List returns a page of keys.
+func (s *Store) List(ctx context.Context, q core.ListQuery) (page core.KeyPage, err error) {
+	err = s.read(ctx, func(ctx context.Context) error {
+		page, err = s.reader.List(ctx, q)
+		return err
+	})
+	return page, err
 }
 
 // Positions is the table that changes are applied to.

@@ -51,8 +51,8 @@ type writer struct {
 	session *session // the connection; nil after one that failed. Used by run alone
 }
 
-// do has a change made, and returns its outcome when it is durable and its event is applied.
-func (w *writer) do(ctx context.Context, apply func(context.Context, *sqlstore.Writer) (*core.Event, error)) error {
+// do has a change made, and returns its outcome when it is durable and its events are applied.
+func (w *writer) do(ctx context.Context, apply func(context.Context, *sqlstore.Writer) ([]core.Event, error)) error {
 	m := &mutation{apply: apply, done: make(chan struct{})}
 	if err := w.queue.push(ctx, m); err != nil {
 		return err
@@ -165,7 +165,7 @@ func (w *writer) apply(
 		if err := s.exec(ctx, s.savepoint); err != nil {
 			return nil, err
 		}
-		event, err := m.apply(ctx, s.writer)
+		made, err := m.apply(ctx, s.writer)
 		if err != nil {
 			if !failsAlone(err) {
 				return nil, err
@@ -178,8 +178,8 @@ func (w *writer) apply(
 		if err := s.exec(ctx, s.release); err != nil {
 			return nil, err
 		}
-		if err == nil && event != nil {
-			events = append(events, *event)
+		if err == nil {
+			events = append(events, made...)
 		}
 	}
 	if len(events) == 0 {

@@ -15,17 +15,19 @@ const (
 		`AND key_id IN (SELECT value FROM json_each($2))`
 )
 
-// Reader looks keys up. It may be used from several goroutines when it was prepared on a pool.
+// Reader looks keys up and lists them. It may be used from several goroutines when it was prepared on a pool.
 type Reader struct {
 	prepared
 	get, getMany *sql.Stmt
+	lists        lists
 }
 
 // NewReader prepares a Reader. Whoever does closes it.
 func NewReader(ctx context.Context, p Preparer) (*Reader, error) {
 	r := &Reader{}
 	var err error
-	r.prepared, err = prepare(ctx, p, statement{&r.get, selectKey}, statement{&r.getMany, selectKeys})
+	r.prepared, err = prepare(ctx, p,
+		append(r.lists.statements(), statement{&r.get, selectKey}, statement{&r.getMany, selectKeys})...)
 	if err != nil {
 		return nil, err
 	}

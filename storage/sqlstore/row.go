@@ -15,11 +15,14 @@ import (
 // keyColumns are the columns that make a [core.Key], in the order of [keyRow]. The network is not among them: whoever
 // reads names it.
 const keyColumns = `key_id, kind, name, actor_id, scopes, metadata, visibility, allowed_cidrs, request_id, ` +
+	`rate_quota, rate_unit, rate_window, ` +
 	`status, revocation_reason, revocation_description, create_time, update_time, expire_time`
 
 // keyRow is a key as its columns hold it.
 type keyRow struct {
 	id, name, actor, scopes, metadata, cidrs, requestID, description string
+	rateUnit                                                         string
+	rateQuota, rateWindow                                            int64
 	kind, visibility, status, reason                                 int64
 	created, updated                                                 int64
 	expires                                                          sql.NullInt64
@@ -29,6 +32,7 @@ type keyRow struct {
 func (r *keyRow) targets() []any {
 	return []any{
 		&r.id, &r.kind, &r.name, &r.actor, &r.scopes, &r.metadata, &r.visibility, &r.cidrs, &r.requestID,
+		&r.rateQuota, &r.rateUnit, &r.rateWindow,
 		&r.status, &r.reason, &r.description, &r.created, &r.updated, &r.expires,
 	}
 }
@@ -37,6 +41,7 @@ func (r *keyRow) targets() []any {
 func (r *keyRow) values() []any {
 	return []any{
 		r.id, r.kind, r.name, r.actor, r.scopes, r.metadata, r.visibility, r.cidrs, r.requestID,
+		r.rateQuota, r.rateUnit, r.rateWindow,
 		r.status, r.reason, r.description, r.created, r.updated, r.expires,
 	}
 }
@@ -59,6 +64,7 @@ func rowOf(k *core.Key) (*keyRow, error) {
 	row := &keyRow{
 		id: k.ID, name: k.Name, actor: k.ActorID, scopes: scopes, metadata: string(k.Metadata), cidrs: cidrs,
 		requestID: k.RequestID, description: k.RevocationDescription,
+		rateQuota: k.RateLimit.Quota, rateUnit: k.RateLimit.Unit, rateWindow: k.RateLimit.Window.Microseconds(),
 		kind: int64(k.Kind), visibility: int64(k.Visibility),
 		status: int64(k.Status), reason: int64(k.RevocationReason),
 		created: k.CreateTime.UnixMicro(), updated: k.UpdateTime.UnixMicro(),
@@ -75,7 +81,10 @@ func (r *keyRow) key(network core.NetworkID) (core.Key, error) {
 	k := core.Key{
 		Network: network, ID: r.id, Name: r.name, ActorID: r.actor, RequestID: r.requestID,
 		RevocationDescription: r.description,
-		CreateTime:            time.UnixMicro(r.created).UTC(), UpdateTime: time.UnixMicro(r.updated).UTC(),
+		RateLimit: core.RateLimitPolicy{
+			Quota: r.rateQuota, Unit: r.rateUnit, Window: time.Duration(r.rateWindow) * time.Microsecond,
+		},
+		CreateTime: time.UnixMicro(r.created).UTC(), UpdateTime: time.UnixMicro(r.updated).UTC(),
 	}
 	var kind, visibility, status, reason uint8
 	for _, e := range []struct {
@@ -91,6 +100,9 @@ func (r *keyRow) key(network core.NetworkID) (core.Key, error) {
 	}
 	k.Kind, k.Visibility = core.Kind(kind), core.Visibility(visibility)
 	k.Status, k.RevocationReason = core.Status(status), core.RevocationReason(reason)
+	if r.rateQuota < 0 || r.rateWindow < 0 || r.rateWindow > math.MaxInt64/int64(time.Microsecond) {
+		return core.Key{}, errors.New("read key: the rate limit is out of range")
+	}
 	var err error
 	if k.Scopes, err = decodeList[string](r.scopes); err != nil {
 		return core.Key{}, fmt.Errorf("read key: scopes: %w", err)

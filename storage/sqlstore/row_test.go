@@ -32,6 +32,9 @@ func TestARowThatCannotBeReadIsAnErrorAndNotAKeyWithLess(t *testing.T) {
 		"kind too large":       func(r *keyRow) { r.kind = 1 << 40 },
 		"visibility too large": func(r *keyRow) { r.visibility = 258 },
 		"reason too large":     func(r *keyRow) { r.reason = 256 },
+		"quota negative":       func(r *keyRow) { r.rateQuota = -1 },
+		"window negative":      func(r *keyRow) { r.rateWindow = -1 },
+		"window too large":     func(r *keyRow) { r.rateWindow = 1 << 62 },
 	} {
 		row := good()
 		spoil(row)

@@ -90,7 +90,13 @@ func Run(t *testing.T, open func(t *testing.T) Opener) {
 		tests []test
 	}{
 		{"create", createTests},
+		{"create many", createManyTests},
+		{"quota", quotaTests},
 		{"look up", lookUpTests},
+		{"list", listTests},
+		{"update", updateTests},
+		{"rotate", rotateTests},
+		{"delete", deleteTests},
 		{"revoke", revokeTests},
 		{"secrets", secretTests},
 		{"positions", positionTests},
@@ -137,6 +143,7 @@ func fullKey(network core.NetworkID, id string) core.Key {
 	k.Metadata = json.RawMessage(`{"tier": "gold",  "n":1e400, "nested":{"a":[null,true]}}`)
 	k.Visibility = core.VisibilityPublic
 	k.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("2001:db8::/32")}
+	k.RateLimit = core.RateLimitPolicy{Quota: 1 << 40, Unit: "réquests", Window: 90 * time.Second}
 	k.RequestID = "request " + id
 	k.UpdateTime = now.Add(time.Microsecond)
 	k.ExpireTime = now.Add(24 * time.Hour)

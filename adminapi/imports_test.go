@@ -1,0 +1,270 @@
+package adminapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/credential"
+)
+
+const batchPath = importedPath + ":batchCreate"
+
+func (n *node) importKey(t *testing.T, raw, fields string) client.ImportedAPIKey {
+	t.Helper()
+	w := post(n.admin, importedPath, `{"raw_key":`+marshal(t, raw)+`,"name":"n","actor_id":"a"`+fields+`}`)
+	if w.Code != http.StatusOK {
+		t.Fatalf("import: %d %s", w.Code, w.Body)
+	}
+	return unmarshal[client.ImportedAPIKey](t, w.Body.Bytes())
+}
+
+func TestAnImportedKeyVerifiesAndIsShownWithoutItself(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	const raw = "a key of old, with späces"
+	k := n.importKey(t, raw, `,"scopes":["x"],"metadata":{"a":1},"ttl":"1h","visibility":"KEY_VISIBILITY_PUBLIC"`)
+	if k.KeyID != credential.ImportedKeyID(core.NetworkID{}, raw) || k.Visibility != client.KeyVisibilityPublic {
+		t.Errorf("got %+v", k)
+	}
+	if v := n.verify(t, raw); !v.IsValid || v.KeyID != k.KeyID || v.Scopes[0] != "x" {
+		t.Errorf("got %+v", v)
+	}
+	w := get(n.admin, importedPath+"/"+k.KeyID)
+	if !reflect.DeepEqual(unmarshal[client.Key](t, w.Body.Bytes()), k) || strings.Contains(w.Body.String(), raw) {
+		t.Errorf("got %s, want %+v", w.Body, k)
+	}
+	wantError(t, get(n.admin, issuedPath+"/"+k.KeyID), http.StatusNotFound, core.KeyNotFound)
+	if strings.Contains(n.logs.String(), raw) {
+		t.Error("the log holds the key")
+	}
+}
+
+func TestAKeyIsImportedOnce(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.importKey(t, "raw", `,"request_id":"r"`)
+	n.importKey(t, "raw", `,"request_id":"r"`) // the same call
+	wantError(t, post(n.admin, importedPath, `{"raw_key":"raw","name":"n","actor_id":"a"}`), http.StatusConflict, core.KeyExists)
+	wantError(t, post(n.admin, importedPath, `{"raw_key":"other","name":"n","actor_id":"a","request_id":"r"}`),
+		http.StatusConflict, core.Conflict)
+	if n.store.written() != 1 {
+		t.Errorf("%d writes", n.store.written())
+	}
+}
+
+func TestImportRefusesWhatCouldNeverBeVerifiedAsAnImportedKey(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	own := n.issue(t, "").Secret
+	for name, body := range map[string]string{
+		"no key":            `{"name":"n","actor_id":"a"}`,
+		"an empty key":      `{"raw_key":"","name":"n","actor_id":"a"}`,
+		"a long key":        `{"raw_key":"` + strings.Repeat("x", 4097) + `","name":"n","actor_id":"a"}`,
+		"a NUL":             `{"raw_key":"a\u0000b","name":"n","actor_id":"a"}`,
+		"a key of our form": `{"raw_key":"` + own + `","name":"n","actor_id":"a"}`,
+		"a JWT":             `{"raw_key":"eyJhbGciOiJFZERTQSJ9.e30.c2ln","name":"n","actor_id":"a"}`,
+		"a number":          `{"raw_key":12345678,"name":"n","actor_id":"a"}`,
+	} {
+		e := wantError(t, post(n.admin, importedPath, body), http.StatusBadRequest, core.BadRequest)
+		if !strings.Contains(e.Message, "raw_key") || strings.Contains(e.Message, own) {
+			t.Errorf("%s: got %q", name, e.Message)
+		}
+	}
+}
+
+func TestADeletedKeyIsGoneAtOnceAndCanBeImportedAgain(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	id := n.importKey(t, "raw", "").KeyID
+	if !n.verify(t, "raw").IsValid {
+		t.Fatal("a new key is not valid")
+	}
+	w := serve(n.admin, request(http.MethodDelete, importedPath+"/"+id, ""))
+	if w.Code != http.StatusOK || w.Body.String() != "{}\n" {
+		t.Fatalf("got %d %s", w.Code, w.Body)
+	}
+	if v := n.verify(t, "raw"); v.ErrorCode != client.VerificationErrorNotFound || v.KeyID != "" {
+		t.Errorf("got %+v", v)
+	}
+	wantError(t, serve(n.admin, request(http.MethodDelete, importedPath+"/"+id, "")), http.StatusNotFound, core.KeyNotFound)
+	issued := n.issue(t, "").IssuedAPIKey.KeyID
+	wantError(t, serve(n.admin, request(http.MethodDelete, importedPath+"/"+issued, "")), 404, core.KeyNotFound)
+	n.importKey(t, "raw", "")
+	if !n.verify(t, "raw").IsValid {
+		t.Error("a key that was imported again is not valid")
+	}
+}
+
+func TestAnImportedKeyIsRevokedThroughBothOfItsPathsAndNotAsAnIssuedOne(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	for i, path := range []string{importedPath, anyPath} {
+		raw := fmt.Sprintf("raw %d", i)
+		id := n.importKey(t, raw, "").KeyID
+		wantError(t, post(n.admin, issuedPath+"/"+id+":revoke", ""), http.StatusNotFound, core.KeyNotFound)
+		if w := post(n.admin, path+"/"+id+":revoke", `{"reason":"REVOCATION_REASON_SUPERSEDED"}`); w.Code != 200 {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+		if v := n.verify(t, raw); v.ErrorCode != client.VerificationErrorRevoked {
+			t.Errorf("%s: got %+v", path, v)
+		}
+	}
+}
+
+func TestABatchImportsEachKeyAlone(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.importKey(t, "there", "")
+	const rest = `"name":"n","actor_id":"a"}`
+	w := post(n.admin, batchPath, `{"requests":[{"raw_key":"a",`+rest+`,{"raw_key":"there",`+rest+`,{"raw_key":"b","ttl":"x",`+
+		rest+`,{"raw_key":"a",`+rest+`,null,{"raw_key":"c","visibility":"X",`+rest+`,{"raw_key":"d",`+rest+`]}`)
+	if w.Code != http.StatusOK {
+		t.Fatalf("got %d %s", w.Code, w.Body)
+	}
+	wantHeaders(t, w)
+	out := unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
+	codes := []client.BatchCreateErrorCode{
+		"", client.BatchCreateErrorAlreadyExists, client.BatchCreateErrorInvalidArgument,
+		client.BatchCreateErrorAlreadyExists, client.BatchCreateErrorInvalidArgument,
+		client.BatchCreateErrorInvalidArgument, "",
+	}
+	if len(out.Results) != len(codes) || out.SuccessCount != 2 || out.FailureCount != 5 {
+		t.Fatalf("got %s", w.Body)
+	}
+	for i, r := range out.Results {
+		if r.Index != i || r.ErrorCode != codes[i] || (r.ErrorMessage == "") != (codes[i] == "") ||
+			(r.ImportedAPIKey == nil) != (codes[i] != "") {
+			t.Errorf("%d: got %+v", i, r)
+		}
+	}
+	for _, raw := range []string{"a", "d"} {
+		if !n.verify(t, raw).IsValid {
+			t.Errorf("%s was not imported", raw)
+		}
+	}
+}
+
+func TestABatchOfWhichNothingWasImportedHasTheStatusOfItsFirstErrorAndAllResults(t *testing.T) {
+	t.Parallel()
+	full := newNodeWith(t, setup{quota: 1})
+	full.importKey(t, "there", "")
+	for name, tc := range map[string]struct {
+		n      *node
+		body   string
+		status int
+		reason core.Reason
+		code   client.BatchCreateErrorCode
+	}{
+		"bad fields":       {newNode(t), `[{},{"raw_key":"x"}]`, 400, core.BadRequest, client.BatchCreateErrorInvalidArgument},
+		"imported already": {full, `[{"raw_key":"there","name":"n","actor_id":"a"},{}]`, 409, core.KeyExists, client.BatchCreateErrorAlreadyExists},
+		"a full quota":     {full, `[{"raw_key":"new","name":"n","actor_id":"a"},{}]`, 402, core.KeyQuotaExceeded, client.BatchCreateErrorResourceExhausted},
+	} {
+		w := post(tc.n.admin, batchPath, `{"requests":`+tc.body+`}`)
+		wantError(t, w, tc.status, tc.reason)
+		out := unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
+		if len(out.Results) != 2 || out.FailureCount != 2 || out.SuccessCount != 0 || out.Results[0].ErrorCode != tc.code {
+			t.Errorf("%s: got %s", name, w.Body)
+		}
+	}
+}
+
+func TestABatchHasOneToAThousandKeysAndUpTo16MiB(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	var items []string
+	for i := range core.MaxImports {
+		items = append(items, fmt.Sprintf(`{"raw_key":"key %d","name":"n","actor_id":"a","x":"%s"}`, i, strings.Repeat("x", 2000)))
+	}
+	whole := strings.Join(items, ",")
+	w := post(n.admin, batchPath, `{"requests":[`+whole+`]}`) // 2 MiB
+	if out := unmarshal[client.BatchCreateResponse](t, w.Body.Bytes()); w.Code != 200 || out.SuccessCount != core.MaxImports {
+		t.Fatalf("got %d, %d imported", w.Code, out.SuccessCount)
+	}
+	writes := n.store.written()
+	for name, body := range map[string]string{
+		"none": `{}`, "an empty list": `{"requests":[]}`, "null": `{"requests":null}`,
+		"one too many": `{"requests":[` + whole + `,{}]}`, "a million": `{"requests":[{}` + strings.Repeat(",{}", 1_000_000) + `]}`,
+		"an object": `{"requests":{}}`, "a wrong type": `{"requests":[{"raw_key":"new","name":"n","actor_id":"a"},{"name":1}]}`,
+		"a field twice": `{"requests":[{"raw_key":"new","raw_key":"newer","name":"n","actor_id":"a"}]}`,
+		"text":          `{"requests":["new"]}`, "cut off": `{"requests":[{"raw_key":"new","name":"n","actor_id":"a"}]`,
+	} {
+		e := wantError(t, post(n.admin, batchPath, body), http.StatusBadRequest, core.BadRequest)
+		if strings.Contains(e.Message, "new") {
+			t.Errorf("%s: the message %q repeats a value", name, e.Message)
+		}
+	}
+	wantError(t, post(n.admin, batchPath, `{"x":"`+strings.Repeat("x", maxBatchBody)+`"}`), 413, core.BadRequest)
+	if n.store.written() != writes {
+		t.Error("something was written")
+	}
+}
+
+func TestNoMoreItemsOfABatchAreReadThanItMayHave(t *testing.T) {
+	t.Parallel()
+	var in batchRequest
+	if err := decodeObject([]byte(`{"requests":[{}`+strings.Repeat(",{}", 100_000)+`]}`), &in); err != nil {
+		t.Fatal(err)
+	}
+	if len(in.Requests.items) != core.MaxImports || !in.Requests.over {
+		t.Errorf("%d items were read", len(in.Requests.items))
+	}
+}
+
+func TestABatchThatTheStorageCannotTakeIsUnavailable(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.store.setDown(errDown())
+	w := post(n.admin, batchPath, `{"requests":[{"raw_key":"a","name":"n","actor_id":"a"},{}]}`)
+	wantError(t, w, http.StatusServiceUnavailable, core.Unavailable)
+	if strings.Contains(w.Body.String(), "results") || strings.Contains(w.Body.String(), "disk-detail") {
+		t.Errorf("got %s", w.Body)
+	}
+}
+
+func TestAFullQuotaIsPaymentRequired(t *testing.T) {
+	t.Parallel()
+	n := newNodeWith(t, setup{quota: 2})
+	n.issue(t, "")
+	n.importKey(t, "raw", "")
+	for path, body := range map[string]string{
+		issuedPath:   `{"name":"n","actor_id":"a"}`,
+		importedPath: `{"raw_key":"new","name":"n","actor_id":"a"}`,
+	} {
+		e := wantError(t, post(n.admin, path, body), http.StatusPaymentRequired, core.KeyQuotaExceeded)
+		if e.Status != "PERMISSION_DENIED" {
+			t.Errorf("%s: got %s", path, e.Status)
+		}
+	}
+}
+
+func FuzzBatchRequest(f *testing.F) {
+	for _, seed := range []string{
+		`{"requests":[{"raw_key":"a","name":"n"},null,{}]}`, `{"requests":null}`, `{"requests":[1]}`, `{"requests":{}}`,
+		`{"requests":[[]]}`, `{"requests":[{"scopes":["a"],"metadata":{"a":[1]}}],"REQUESTS":[]}`, `{"requests":[{"ttl":1}]}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var got batchRequest
+		err := decodeObject(body, &got)
+		var want client.BatchCreateRequest
+		plain := json.Unmarshal(body, &want)
+		if err == nil && len(strings.TrimSpace(string(body))) > 0 && !got.Requests.over {
+			if plain != nil {
+				t.Fatalf("%s is read, and is not what it should be: %v", body, plain)
+			}
+			if len(got.Requests.items)+len(want.Requests) > 0 && !reflect.DeepEqual(got.Requests.items, want.Requests) {
+				t.Fatalf("%s is read as %+v, want %+v", body, got.Requests.items, want.Requests)
+			}
+		}
+		if err != nil && core.ReasonOf(err) != core.BadRequest {
+			t.Fatalf("%s: %v", body, err)
+		}
+	})
+}

@@ -1,0 +1,88 @@
+package adminapi
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core"
+)
+
+func listKeys(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind) error {
+	request, err := listRequest(r, kind)
+	if err != nil {
+		return err
+	}
+	page, err := n.Keys.List(r.Context(), request)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	keys := make([]client.Key, len(page.Keys))
+	for i := range page.Keys {
+		keys[i] = record(&page.Keys[i], now)
+	}
+	if kind == core.Imported {
+		writeJSON(w, http.StatusOK, &client.ListImportedResponse{
+			ImportedAPIKeys: keys, NextPageToken: page.NextPageToken,
+		})
+		return nil
+	}
+	writeJSON(w, http.StatusOK, &client.ListIssuedResponse{IssuedAPIKeys: keys, NextPageToken: page.NextPageToken})
+	return nil
+}
+
+// listRequest reads the query of a list.
+func listRequest(r *http.Request, kind core.Kind) (core.ListRequest, error) {
+	out := core.ListRequest{Kind: kind}
+	q, err := parseQuery(r)
+	if err != nil {
+		return out, err
+	}
+	size, err := q.one("page_size")
+	if err != nil {
+		return out, err
+	}
+	if size != "" {
+		n, err := strconv.ParseInt(size, 10, 32)
+		if err != nil {
+			return out, core.NewError(core.BadRequest, "page_size: must be a 32-bit integer")
+		}
+		out.PageSize = int(n)
+	}
+	if out.PageToken, err = q.one("page_token"); err != nil {
+		return out, err
+	}
+	out.Filter, err = q.one("filter")
+	return out, err
+}
+
+// query is the query of a request.
+type query url.Values
+
+// parseQuery reads the query of a request. One that is not well formed is refused: what could not be read of it might
+// have been a filter or a mask.
+func parseQuery(r *http.Request) (query, error) {
+	if r.URL.RawQuery == "" {
+		return nil, nil
+	}
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, core.NewError(core.BadRequest, "the query of the request is malformed")
+	}
+	return query(values), nil
+}
+
+// one returns a parameter that may stand in the query once; without it, an empty text.
+func (q query) one(name string) (string, error) {
+	switch values := q[name]; len(values) {
+	case 0:
+		return "", nil
+	case 1:
+		return values[0], nil
+	default:
+		return "", core.NewError(core.BadRequest, name+": stands in the query more than once")
+	}
+}

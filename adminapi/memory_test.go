@@ -1,0 +1,155 @@
+package adminapi
+
+import (
+	"context"
+	"slices"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+func (m *memory) apply(k core.Key, kind core.EventKind) {
+	m.writes++
+	m.position++
+	name := k.Network.String() + "/" + k.ID
+	if _, known := m.keys[name]; !known {
+		m.order = append(m.order, name)
+	}
+	m.keys[name] = k
+	if kind == core.EventDeleted {
+		delete(m.keys, name)
+		m.order[slices.Index(m.order, name)] = "" // the places of the others stay
+	}
+	m.positions.Apply(core.Event{Position: m.position, Network: k.Network, KeyID: k.ID, Kind: kind})
+}
+
+func (m *memory) Create(ctx context.Context, key core.Key) (core.Key, bool, error) {
+	results, err := m.CreateMany(ctx, key.Network, []core.Key{key}, 0)
+	if err != nil {
+		return core.Key{}, false, err
+	}
+	return results[0].Key, results[0].Created, results[0].Err
+}
+
+func (m *memory) CreateMany(
+	_ context.Context, network core.NetworkID, keys []core.Key, quota int64,
+) ([]core.CreateResult, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.down != nil {
+		return nil, m.down
+	}
+	results := make([]core.CreateResult, len(keys))
+	for i, key := range keys {
+		results[i] = m.create(network, key, quota)
+	}
+	return results, nil
+}
+
+func (m *memory) create(network core.NetworkID, key core.Key, quota int64) core.CreateResult {
+	var live int64
+	for _, k := range m.keys {
+		if k.Network != network {
+			continue
+		}
+		if key.RequestID != "" && k.RequestID == key.RequestID && k.Kind == key.Kind {
+			return core.CreateResult{Key: k}
+		}
+		if k.StatusAt(key.CreateTime) == core.StatusActive {
+			live++
+		}
+	}
+	if _, taken := m.keys[network.String()+"/"+key.ID]; taken {
+		return core.CreateResult{Err: core.NewError(core.Conflict, "there is such a key")}
+	}
+	if quota > 0 && live >= quota {
+		return core.CreateResult{Err: core.NewError(core.KeyQuotaExceeded, "the quota is full")}
+	}
+	m.apply(key, core.EventCreated)
+	return core.CreateResult{Key: key, Created: true}
+}
+
+func (m *memory) List(_ context.Context, q core.ListQuery) (page core.KeyPage, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.down != nil {
+		return page, m.down
+	}
+	for place, name := range m.order {
+		k, there := m.keys[name]
+		switch {
+		case uint64(place) < q.After || !there || k.Network != q.Network || k.Kind != q.Kind:
+		case q.ActorID != "" && k.ActorID != q.ActorID || q.Status != 0 && k.StatusAt(q.Now) != q.Status:
+		case len(page.Keys) == q.Limit:
+			page.Next = uint64(place)
+			return page, nil
+		default:
+			page.Keys = append(page.Keys, k)
+		}
+	}
+	return page, nil
+}
+
+// change replaces a key of a kind with what becomes of it.
+func (m *memory) change(
+	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, event core.EventKind,
+	of func(core.Key) (core.Key, error),
+) (core.Key, error) {
+	k, err := m.Get(ctx, network, keyID)
+	if err != nil {
+		return core.Key{}, err
+	}
+	if kind != core.AnyKind && k.Kind != kind {
+		return core.Key{}, core.NewError(core.KeyNotFound, "no such key")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if k, err = of(k); err != nil {
+		return core.Key{}, err
+	}
+	m.apply(k, event)
+	return k, nil
+}
+
+func (m *memory) Update(
+	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, u core.Update,
+) (core.Key, error) {
+	return m.change(ctx, network, kind, keyID, core.EventUpdated, u.Of)
+}
+
+func (m *memory) Rotate(
+	ctx context.Context, network core.NetworkID, keyID string, r core.Rotation,
+) (fresh, old core.Key, err error) {
+	old, err = m.change(ctx, network, core.Issued, keyID, core.EventRevoked, func(k core.Key) (core.Key, error) {
+		if fresh, err = r.Of(k); err != nil {
+			return core.Key{}, err
+		}
+		k.Status, k.RevocationReason, k.UpdateTime = core.StatusRevoked, core.ReasonSuperseded, r.Time
+		return k, nil
+	})
+	if err != nil {
+		return core.Key{}, core.Key{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.apply(fresh, core.EventCreated)
+	return fresh, old, nil
+}
+
+func (m *memory) Delete(ctx context.Context, network core.NetworkID, keyID string, _ core.Deletion) error {
+	_, err := m.change(ctx, network, core.Imported, keyID, core.EventDeleted,
+		func(k core.Key) (core.Key, error) { return k, nil })
+	return err
+}
+
+func (m *memory) Revoke(
+	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
+) (core.Key, error) {
+	return m.change(ctx, network, kind, keyID, core.EventRevoked, func(k core.Key) (core.Key, error) {
+		if k.Status == core.StatusRevoked {
+			return core.Key{}, core.NewError(core.FailedPrecondition, "the key is revoked already")
+		}
+		k.Status, k.RevocationReason, k.RevocationDescription = core.StatusRevoked, r.Reason, r.Description
+		k.UpdateTime = r.Time
+		return k, nil
+	})
+}

@@ -1,0 +1,424 @@
+package adminapi
+
+import (
+	"encoding/json"
+	"maps"
+	"net/http"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/talos-edge/talos-edge/adminapi/client"
+)
+
+// document is what the tests read of openapi.json.
+type document struct {
+	Paths      map[string]map[string]docOperation `json:"paths"`
+	Components struct {
+		Parameters map[string]docParameter `json:"parameters"`
+		Responses  map[string]docBody      `json:"responses"`
+		Schemas    map[string]docSchema    `json:"schemas"`
+	} `json:"components"`
+}
+
+type docOperation struct {
+	ID          string             `json:"operationId"`
+	Summary     string             `json:"summary"`
+	Parameters  []docParameter     `json:"parameters"`
+	RequestBody *docBody           `json:"requestBody"`
+	Responses   map[string]docBody `json:"responses"`
+}
+
+type docParameter struct {
+	Ref         string `json:"$ref"`
+	Name        string `json:"name"`
+	In          string `json:"in"`
+	Description string `json:"description"`
+}
+
+type docBody struct {
+	Ref         string `json:"$ref"`
+	Description string `json:"description"`
+	Content     map[string]struct {
+		Schema docSchema `json:"schema"`
+	} `json:"content"`
+}
+
+type docSchema struct {
+	Ref         string               `json:"$ref"`
+	AllOf       []docSchema          `json:"allOf"`
+	Type        string               `json:"type"`
+	Format      string               `json:"format"`
+	Description string               `json:"description"`
+	Items       *docSchema           `json:"items"`
+	Properties  map[string]docSchema `json:"properties"`
+	Enum        []string             `json:"enum"`
+}
+
+// name is a type as testdata/contract.json writes it.
+func (s *docSchema) name() string {
+	switch {
+	case len(s.AllOf) == 1:
+		return s.AllOf[0].name()
+	case s.Ref != "":
+		return s.Ref[strings.LastIndexByte(s.Ref, '/')+1:]
+	case s.Type == "array":
+		return "[]" + s.Items.name()
+	case s.Format != "":
+		return s.Type + ":" + s.Format
+	default:
+		return s.Type
+	}
+}
+
+func (b *docBody) name() string {
+	schema := b.Content["application/json"].Schema
+	return schema.name()
+}
+
+// facts are what the contract says, without its prose.
+type facts struct {
+	Operations map[string]struct {
+		ID         string   `json:"id"`
+		Parameters []string `json:"parameters"`
+		Request    string   `json:"request"` // a schema, or {the names of its fields}
+		Response   string   `json:"response"`
+	} `json:"operations"`
+	Schemas map[string]map[string]string `json:"schemas"`
+	Enums   map[string][]string          `json:"enums"`
+}
+
+func readDocument(t *testing.T) *document {
+	t.Helper()
+	d := unmarshal[document](t, openAPIDocument)
+	return &d
+}
+
+func readFacts(t *testing.T) *facts {
+	t.Helper()
+	b, err := os.ReadFile("testdata/contract.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := unmarshal[facts](t, b)
+	return &f
+}
+
+// ours are the operations that the contract does not have.
+var ours = []string{
+	"POST /v2alpha1/admin/apiKeys/{key_id}:revoke", "GET /health/alive", "GET /health/ready", "GET /openapi.json",
+}
+
+// ourFields are the fields that the contract's types do not have.
+var ourFields = []string{
+	"VerifyApiKeyResponse.ip_restriction", "GetJWKSResponse.keys", "Status.status", "Any.reason", "Any.domain",
+	"Any.metadata",
+}
+
+func (d *document) operations(f func(name string, o *docOperation)) {
+	for path, methods := range d.Paths {
+		for method, o := range methods {
+			f(strings.ToUpper(method)+" "+path, &o)
+		}
+	}
+}
+
+func TestTheDocumentHasEveryCallOfTheContract(t *testing.T) {
+	t.Parallel()
+	d, want := readDocument(t), readFacts(t)
+	seen := map[string]bool{}
+	d.operations(func(name string, o *docOperation) {
+		seen[name] = true
+		w, known := want.Operations[name]
+		if !known {
+			if !slices.Contains(ours, name) {
+				t.Errorf("%s is not in the contract", name)
+			}
+			return
+		}
+		var parameters []string
+		for _, p := range o.Parameters {
+			p = d.Components.Parameters[p.Ref[strings.LastIndexByte(p.Ref, '/')+1:]]
+			parameters = append(parameters, p.In+" "+p.Name)
+		}
+		request, response := "", o.Responses["200"]
+		if o.RequestBody != nil {
+			request = o.RequestBody.name()
+		}
+		if strings.HasPrefix(w.Request, "{") {
+			fields := slices.Sorted(maps.Keys(d.Components.Schemas[request].Properties))
+			request = "{" + strings.Join(fields, ",") + "}"
+		}
+		if o.ID != w.ID || !slices.Equal(parameters, w.Parameters) || request != w.Request || response.name() != w.Response {
+			t.Errorf("%s: got %s %q %s → %s\nwant %+v", name, o.ID, parameters, request, response.name(), w)
+		}
+	})
+	for name := range want.Operations {
+		if !seen[name] {
+			t.Errorf("%s is missing", name)
+		}
+	}
+}
+
+func TestTheDocumentHasEveryTypeOfTheContract(t *testing.T) {
+	t.Parallel()
+	d, want := readDocument(t), readFacts(t)
+	for name, fields := range want.Schemas {
+		s, known := d.Components.Schemas[name]
+		if !known {
+			t.Errorf("%s is missing", name)
+			continue
+		}
+		for field, is := range fields {
+			p, known := s.Properties[field]
+			// What the contract calls an object without saying more may be one of ours.
+			if got := p.name(); !known || got != is {
+				t.Errorf("%s.%s: got %q, want %s", name, field, got, is)
+			}
+		}
+		for field := range s.Properties {
+			if _, known := fields[field]; !known && !slices.Contains(ourFields, name+"."+field) {
+				t.Errorf("%s.%s is not in the contract", name, field)
+			}
+		}
+	}
+	for name, values := range want.Enums {
+		if got := d.Components.Schemas[name].Enum; !slices.Equal(got, values) {
+			t.Errorf("%s: got %q, want %q", name, got, values)
+		}
+	}
+}
+
+func TestTheDocumentAndTheRoutesAgree(t *testing.T) {
+	t.Parallel()
+	d := readDocument(t)
+	reached := map[operation]string{}
+	for path, methods := range d.Paths {
+		on, keyID := adminRoute(strings.Replace(path, "{key_id}", unknownUUID, 1))
+		if (keyID == unknownUUID) != strings.Contains(path, "{key_id}") {
+			t.Errorf("%s: the key is %q", path, keyID)
+		}
+		for method, op := range map[string]operation{
+			"get": on.get, "post": on.post, "patch": on.patch, "delete": on.remove,
+		} {
+			if _, documented := methods[method]; documented != (op != noOperation) {
+				t.Errorf("%s %s: documented %v, routed to %s", method, path, documented, op)
+			}
+			if op == noOperation {
+				continue
+			}
+			if other, twice := reached[op]; twice {
+				t.Errorf("%s and %s are one operation", path, other)
+			}
+			reached[op] = path
+		}
+		for method := range methods {
+			if !slices.Contains([]string{"get", "post", "patch", "delete"}, method) {
+				t.Errorf("%s %s: not a method that is routed", method, path)
+			}
+		}
+	}
+	for op := noOperation + 1; op < operations; op++ {
+		if _, ok := reached[op]; !ok && op != opPass {
+			t.Errorf("%s (%d) is not documented", op, op)
+		}
+	}
+}
+
+// wireTypes are the types that the schemas are read into and written from.
+var wireTypes = map[string]reflect.Type{
+	"AdminRevokeApiKeyBody":              reflect.TypeFor[client.RevokeRequest](),
+	"AdminRevokeImportedApiKeyBody":      reflect.TypeFor[client.RevokeRequest](),
+	"AdminRevokeIssuedApiKeyBody":        reflect.TypeFor[client.RevokeRequest](),
+	"AdminRotateIssuedApiKeyBody":        reflect.TypeFor[client.RotateRequest](),
+	"Any":                                reflect.TypeFor[client.ErrorDetail](),
+	"BatchCreateImportedApiKeysRequest":  reflect.TypeFor[client.BatchCreateRequest](),
+	"BatchCreateImportedApiKeysResponse": reflect.TypeFor[client.BatchCreateResponse](),
+	"BatchCreateImportedApiKeysResult":   reflect.TypeFor[client.BatchCreateResult](),
+	"BatchVerifyApiKeysRequest":          reflect.TypeFor[client.BatchVerifyRequest](),
+	"BatchVerifyApiKeysResponse":         reflect.TypeFor[client.BatchVerifyResponse](),
+	"DeriveTokenRequest":                 reflect.TypeFor[client.DeriveRequest](),
+	"DeriveTokenResponse":                reflect.TypeFor[client.DeriveResponse](),
+	"ErrorResponse":                      reflect.TypeFor[client.ErrorResponse](),
+	"GetJWKSResponse":                    reflect.TypeFor[client.JWKS](),
+	"HealthStatus":                       reflect.TypeFor[client.Health](),
+	"IPRestriction":                      reflect.TypeFor[client.IPRestriction](),
+	"ImportApiKeyRequest":                reflect.TypeFor[client.ImportRequest](),
+	"ImportedApiKey":                     reflect.TypeFor[client.ImportedAPIKey](),
+	"IssueApiKeyRequest":                 reflect.TypeFor[client.IssueRequest](),
+	"IssueApiKeyResponse":                reflect.TypeFor[client.IssueResponse](),
+	"IssuedApiKey":                       reflect.TypeFor[client.IssuedAPIKey](),
+	"ListImportedApiKeysResponse":        reflect.TypeFor[client.ListImportedResponse](),
+	"ListIssuedApiKeysResponse":          reflect.TypeFor[client.ListIssuedResponse](),
+	"RateLimitPolicy":                    reflect.TypeFor[client.RateLimitPolicy](),
+	"RotateIssuedApiKeyResponse":         reflect.TypeFor[client.RotateResponse](),
+	"SelfRevokeApiKeyRequest":            reflect.TypeFor[client.SelfRevokeRequest](),
+	"SelfRevokeApiKeyResponse":           reflect.TypeFor[struct{}](),
+	"Status":                             reflect.TypeFor[client.ErrorBody](),
+	"Token":                              reflect.TypeFor[client.Token](),
+	"VerifyApiKeyRequest":                reflect.TypeFor[client.VerifyRequest](),
+	"VerifyApiKeyResponse":               reflect.TypeFor[client.VerifyResponse](),
+}
+
+// enumTypes are the values of each enum, as the client names them.
+var enumTypes = map[string]reflect.Type{
+	"BatchCreateImportedApiKeysErrorCode": reflect.TypeFor[client.BatchCreateErrorCode](),
+	"KeyStatus":                           reflect.TypeFor[client.KeyStatus](),
+	"KeyVisibility":                       reflect.TypeFor[client.KeyVisibility](),
+	"RevocationReason":                    reflect.TypeFor[client.RevocationReason](),
+	"TokenAlgorithm":                      reflect.TypeFor[client.TokenAlgorithm](),
+	"VerificationErrorCode":               reflect.TypeFor[client.VerificationErrorCode](),
+}
+
+// jsonFields are the types of a struct's fields by their names in JSON.
+func jsonFields(t reflect.Type) map[string]reflect.Type {
+	fields := map[string]reflect.Type{}
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if !f.Anonymous && f.IsExported() && name != "-" {
+			fields[name] = f.Type
+		}
+	}
+	return fields
+}
+
+// fits tells whether a Go type is written as a schema says.
+func fits(t reflect.Type, s *docSchema) bool {
+	name := s.name()
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case wireTypes[name] != nil:
+		return t == wireTypes[name]
+	case enumTypes[name] != nil:
+		return t == enumTypes[name]
+	case strings.HasPrefix(name, "[]"):
+		item := s
+		if len(s.AllOf) == 1 {
+			item = &s.AllOf[0]
+		}
+		return t.Kind() == reflect.Slice && fits(t.Elem(), item.Items)
+	}
+	switch name {
+	case "string":
+		return t.Kind() == reflect.String
+	case "string:date-time":
+		return t == reflect.TypeFor[time.Time]()
+	case "string:int64":
+		return t == reflect.TypeFor[client.Int64]()
+	case "integer:int32":
+		return t.Kind() == reflect.Int
+	case "boolean":
+		return t.Kind() == reflect.Bool
+	case "object":
+		return t == reflect.TypeFor[json.RawMessage]() || t.Kind() == reflect.Map || t == reflect.TypeFor[client.KeySet]()
+	default:
+		return false
+	}
+}
+
+func TestTheDocumentAndTheWireTypesAgree(t *testing.T) {
+	t.Parallel()
+	updates := jsonFields(reflect.TypeFor[client.UpdateRequest]())
+	for name, s := range readDocument(t).Components.Schemas {
+		if len(s.Enum) > 0 {
+			if enumTypes[name] == nil {
+				t.Errorf("%s: no type is known for this enum", name)
+			}
+			continue
+		}
+		if strings.HasPrefix(name, "AdminUpdate") { // the other fields are passed over
+			for field, is := range updates {
+				if p, ok := s.Properties[field]; !ok || !fits(is, &p) {
+					t.Errorf("%s.%s: %s is not what is documented", name, field, is)
+				}
+			}
+			continue
+		}
+		goType := wireTypes[name]
+		if goType == nil {
+			t.Errorf("%s: no type is known for this schema", name)
+			continue
+		}
+		fields := jsonFields(goType)
+		for field, p := range s.Properties {
+			if is, ok := fields[field]; !ok || !fits(is, &p) {
+				t.Errorf("%s.%s: %s has %v, the document %s", name, field, goType, is, p.name())
+			}
+		}
+		for field := range fields {
+			if _, ok := s.Properties[field]; !ok {
+				t.Errorf("%s.%s of %s is not documented", name, field, goType)
+			}
+		}
+	}
+}
+
+func TestEveryPartOfTheDocumentIsDescribedAndUsed(t *testing.T) {
+	t.Parallel()
+	d := readDocument(t)
+	text := string(openAPIDocument)
+	used := func(kind, name string) {
+		if !strings.Contains(text, `"#/components/`+kind+`/`+name+`"`) {
+			t.Errorf("%s %s is not used", kind, name)
+		}
+	}
+	for name, s := range d.Components.Schemas {
+		used("schemas", name)
+		if s.Description == "" {
+			t.Errorf("%s has no description", name)
+		}
+		for field, p := range s.Properties {
+			if p.Description == "" && p.Ref == "" {
+				t.Errorf("%s.%s has no description", name, field)
+			}
+		}
+	}
+	for name, p := range d.Components.Parameters {
+		used("parameters", name)
+		if p.Description == "" {
+			t.Errorf("the parameter %s has no description", name)
+		}
+	}
+	for name := range d.Components.Responses {
+		used("responses", name)
+	}
+	for reference := range strings.SplitSeq(text, `"$ref": "#/components/`) {
+		kind, rest, ok := strings.Cut(reference, "/")
+		if !ok || len(kind) > len("parameters") {
+			continue // what stands before the first one
+		}
+		name, _, _ := strings.Cut(rest, `"`)
+		_, schema := d.Components.Schemas[name]
+		_, parameter := d.Components.Parameters[name]
+		_, response := d.Components.Responses[name]
+		if !schema && !parameter && !response {
+			t.Errorf("#/components/%s/%s does not exist", kind, name)
+		}
+	}
+	d.operations(func(name string, o *docOperation) {
+		if o.Summary == "" || o.Responses["default"].Ref == "" || o.Responses["200"].Description == "" {
+			t.Errorf("%s is not described", name)
+		}
+	})
+}
+
+func TestTheDocumentIsServedOnThePrivateSurfaceOnly(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	w := get(n.admin, "/openapi.json")
+	wantHeaders(t, w)
+	if w.Code != http.StatusOK || w.Body.String() != string(openAPIDocument) {
+		t.Errorf("got %d and %d bytes", w.Code, w.Body.Len())
+	}
+	if w := get(newSidecarNode(t).admin, "/openapi.json"); w.Body.String() != string(openAPIDocument) {
+		t.Errorf("a sidecar answers %d and %d bytes", w.Code, w.Body.Len())
+	}
+	if w := get(n.publicHandler(), "/openapi.json"); w.Code != 299 {
+		t.Errorf("the public surface answers %d, not the app behind it", w.Code)
+	}
+}

@@ -1,0 +1,173 @@
+package adminapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// updateBody is the body of an update in both of its forms: the key's fields, or an object that holds them under the
+// name of the kind of key.
+type updateBody struct {
+	updateFields
+	Issued   *updateFields `json:"issued_api_key"`
+	Imported *updateFields `json:"imported_api_key"`
+}
+
+type updateFields struct {
+	KeyID string `json:"key_id"`
+	client.UpdateRequest
+}
+
+func updateKey(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind, keyID string) error {
+	q, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
+	var in updateBody
+	if err := decode(w, r, maxBody, &in); err != nil {
+		return err
+	}
+	fields, err := in.fields(kind, keyID)
+	if err != nil {
+		return err
+	}
+	request, err := updateRequest(fields, readMask(q))
+	if err != nil {
+		return err
+	}
+	key, err := n.Keys.Update(r.Context(), kind, keyID, request)
+	if err != nil {
+		return err
+	}
+	writeRecord(w, &key)
+	return nil
+}
+
+// fields finds the fields of the key in whichever form they are, and refuses a body that is about another key.
+func (b *updateBody) fields(kind core.Kind, keyID string) (*updateFields, error) {
+	wrapped, name := b.Issued, "issued_api_key"
+	if kind == core.Imported {
+		wrapped, name = b.Imported, "imported_api_key"
+	}
+	if wrapped == nil {
+		wrapped = &b.updateFields
+	} else if len(present(&b.UpdateRequest)) > 0 {
+		return nil, core.NewError(core.BadRequest,
+			name+": a field of the key stands beside it: give all of them in it, or none")
+	}
+	for _, id := range []string{b.KeyID, wrapped.KeyID} {
+		if id != "" && id != keyID {
+			return nil, core.NewError(core.BadRequest, "key_id: is not the one in the path")
+		}
+	}
+	return wrapped, nil
+}
+
+// readMask returns the paths of an update mask; nil when there is none.
+func readMask(q query) []string {
+	mask := strings.Join(q["update_mask"], ",")
+	if mask == "" {
+		return nil
+	}
+	paths := strings.Split(mask, ",")
+	for i := range paths {
+		paths[i] = strings.TrimSpace(paths[i])
+	}
+	return paths
+}
+
+// present returns the paths of the fields that a body holds. null stands for absent, as everywhere in the API: only
+// what is there and empty clears a field.
+func present(in *client.UpdateRequest) (paths []string) {
+	if in.Name != nil {
+		paths = append(paths, core.PathName)
+	}
+	if in.Scopes != nil {
+		paths = append(paths, core.PathScopes)
+	}
+	if hasObject(in.Metadata) {
+		paths = append(paths, core.PathMetadata)
+	}
+	if in.RateLimitPolicy != nil {
+		paths = append(paths, core.PathRateLimit)
+	}
+	if in.IPRestriction != nil {
+		paths = append(paths, core.PathCIDRs)
+	}
+	return paths
+}
+
+func hasObject(raw json.RawMessage) bool { return len(raw) > 0 && !bytes.Equal(raw, []byte("null")) }
+
+// updateRequest takes over what a mask names or, without one, what the body holds.
+func updateRequest(in *updateFields, mask []string) (core.UpdateRequest, error) {
+	out := core.UpdateRequest{Mask: mask, Scopes: in.Scopes, Metadata: in.Metadata}
+	if mask == nil {
+		out.Mask = present(&in.UpdateRequest)
+	}
+	if in.Name != nil {
+		out.Name = *in.Name
+	}
+	var err error
+	if out.RateLimit, err = parsePolicy(in.RateLimitPolicy); err != nil {
+		return out, err
+	}
+	out.AllowedCIDRs, err = parseRestriction(in.IPRestriction)
+	return out, err
+}
+
+func rotate(w http.ResponseWriter, r *http.Request, n Network, keyID string) error {
+	var in client.RotateRequest
+	if err := decode(w, r, maxBody, &in); err != nil {
+		return err
+	}
+	request, err := rotateRequest(&in)
+	if err != nil {
+		return err
+	}
+	fresh, old, secret, err := n.Keys.Rotate(r.Context(), keyID, request)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	writeJSON(w, http.StatusOK, &client.RotateResponse{
+		IssuedAPIKey: record(&fresh, now), Secret: secret, OldIssuedAPIKey: record(&old, now),
+	})
+	return nil
+}
+
+// rotateRequest takes over the fields that the body holds; the new key inherits the others.
+func rotateRequest(in *client.RotateRequest) (out core.RotateRequest, err error) {
+	if out.Visibility, err = parseVisibility(in.Visibility); err != nil {
+		return out, err
+	}
+	out.Name = in.Name
+	if in.Scopes != nil {
+		out.Scopes = &in.Scopes
+	}
+	if hasObject(in.Metadata) {
+		out.Metadata = &in.Metadata
+	}
+	if in.RateLimitPolicy != nil {
+		limit, err := parsePolicy(in.RateLimitPolicy)
+		if err != nil {
+			return out, err
+		}
+		out.RateLimit = &limit
+	}
+	if in.IPRestriction != nil {
+		var list []netip.Prefix
+		if list, err = parseRestriction(in.IPRestriction); err != nil {
+			return out, err
+		}
+		out.AllowedCIDRs = &list
+	}
+	return out, nil
+}

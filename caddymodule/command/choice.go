@@ -1,0 +1,47 @@
+package command
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// choice is a flag that takes one of some words for the values of an enum of the API.
+type choice struct {
+	kind   string // what help calls the value
+	prefix string // what the API writes before the words
+	words  []string
+	word   string // the chosen one; empty: none
+}
+
+// String, Set and Type make it a flag value.
+func (c *choice) String() string { return c.word }
+
+// Set takes one of the words, in either case, with or without the API's prefix.
+func (c *choice) Set(s string) error {
+	s = strings.ToLower(strings.TrimPrefix(strings.ToUpper(s), c.prefix))
+	if !slices.Contains(c.words, s) {
+		return errors.New("want " + strings.Join(c.words, ", "))
+	}
+	c.word = s
+	return nil
+}
+
+// Type is what help calls the value.
+func (c *choice) Type() string { return c.kind }
+
+// value is the API's name for the chosen word; empty: none.
+func (c *choice) value() string {
+	if c.word == "" {
+		return ""
+	}
+	return c.prefix + strings.ToUpper(c.word)
+}
+
+// add adds the flag to a command. The words follow the usage.
+func (c *choice) add(cmd *cobra.Command, name, usage string) {
+	cmd.Flags().Var(c, name, usage+strings.Join(c.words, ", "))
+	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(c.words, cobra.ShellCompDirectiveNoFileComp))
+}

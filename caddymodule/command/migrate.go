@@ -1,0 +1,144 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/talos-edge/talos-edge/storage"
+)
+
+const migrateShort = "Brings the schema of a database up or down"
+
+// migration is what the commands under migrate share.
+type migration struct {
+	database string
+	steps    int
+}
+
+// setMigrate makes cmd the command migrate.
+func setMigrate(cmd *cobra.Command) {
+	m := &migration{}
+	cmd.Use = "migrate"
+	cmd.Short = migrateShort
+	cmd.Long = `Brings the schema of a database up or down. A server that starts brings its database
+up by itself; these commands are for doing it at another time, and for going back to
+an older build, which refuses a database of a newer one. The database is the one at
+--database, else at $` + envDSN + `, else the one that serve uses by itself.`
+	cmd.Example = `  $ talos migrate status
+  $ talos migrate down --steps 1 --database sqlite:///var/lib/talos/talos.db`
+	group(cmd)
+	cmd.PersistentFlags().StringVar(&m.database, "database", "",
+		"`DSN` of the database, sqlite:///path/of/the.db")
+	up := &cobra.Command{
+		Use:   "up",
+		Short: "Brings the schema to the newest version that this build knows",
+		Long: `Brings the schema to the newest version that this build knows, or with --steps by
+that many versions. A database that is missing is created.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return m.up(cmd) },
+	}
+	up.Flags().IntVar(&m.steps, "steps", 0, "how many versions; 0: all")
+	down := &cobra.Command{
+		Use:   "down --steps N",
+		Short: "Takes the schema back, with the data that an older one cannot hold",
+		Long: `Takes the schema back by --steps versions, with the data that an older version
+cannot hold: back at version 0, all keys are gone. Stop the servers that use the
+database before, and keep a copy of it.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return m.down(cmd) },
+	}
+	down.Flags().IntVar(&m.steps, "steps", 0, "how many versions (required)")
+	state := &cobra.Command{
+		Use:   "status",
+		Short: "Prints the version of the schema",
+		Long: `Prints the version of the schema and the versions that this build knows. The database
+is not changed.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return m.status(cmd) },
+	}
+	cmd.AddCommand(up, down, state)
+}
+
+// dsn is the database that the flag or the environment names, or else the one of serve.
+func (m *migration) dsn() string {
+	if m.database != "" {
+		return m.database
+	}
+	if dsn := os.Getenv(envDSN); dsn != "" {
+		return dsn
+	}
+	return "sqlite://" + filepath.Join(caddy.AppDataDir(), "talos.db")
+}
+
+func (m *migration) up(cmd *cobra.Command) error {
+	if m.steps < 0 {
+		return errors.New("--steps: want a number from 0, which is all")
+	}
+	s, err := storage.MigrateUp(cmd.Context(), m.dsn(), m.steps)
+	if err != nil {
+		return err
+	}
+	return printVersion(cmd.OutOrStdout(), &s)
+}
+
+func (m *migration) down(cmd *cobra.Command) error {
+	if m.steps < 1 {
+		s, err := storage.ReadSchema(cmd.Context(), m.dsn())
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("going back loses data: say with --steps how many versions; the schema has version %d",
+			s.Version)
+	}
+	s, err := storage.MigrateDown(cmd.Context(), m.dsn(), m.steps)
+	if err != nil {
+		return err
+	}
+	return printVersion(cmd.OutOrStdout(), &s)
+}
+
+func (m *migration) status(cmd *cobra.Command) error {
+	s, err := storage.ReadSchema(cmd.Context(), m.dsn())
+	if err != nil {
+		return err
+	}
+	rows := make([][]string, len(s.Versions))
+	for i, v := range s.Versions {
+		state := "pending"
+		if v.Applied {
+			state = "applied"
+		}
+		rows[i] = []string{strconv.FormatInt(v.Version, 10), v.Name, state}
+	}
+	w := cmd.OutOrStdout()
+	if err := printRows(w, []string{"VERSION", "NAME", "STATE"}, rows); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err
+	}
+	return printVersion(w, &s)
+}
+
+// printVersion prints in a line where the schema stands.
+func printVersion(w io.Writer, s *storage.Schema) error {
+	text := "the newest"
+	switch {
+	case s.Version == 0:
+		text = "no schema"
+	case s.Version < s.Newest:
+		text = fmt.Sprintf("the newest is %d", s.Newest)
+	case s.Version > s.Newest:
+		text = fmt.Sprintf("newer than this build, which knows versions up to %d", s.Newest)
+	}
+	_, err := fmt.Fprintf(w, "version %d (%s)\n", s.Version, text)
+	return err
+}

@@ -1,0 +1,94 @@
+package command
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/talos-edge/talos-edge/storage"
+)
+
+func migrateIn(t *testing.T, file string, args ...string) (stdout string, err error) {
+	t.Helper()
+	stdout, _, err = runTree(t.Context(), "", append([]string{"migrate", "--database", "sqlite://" + file}, args...)...)
+	return stdout, err
+}
+
+func TestMigrateGoesUpAndDownAndTellsWhereItStands(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "talos.db")
+	want := func(stdout string, err error, text string) {
+		t.Helper()
+		if err != nil || stdout != text {
+			t.Errorf("%v: %q, want %q", err, stdout, text)
+		}
+	}
+	out, err := migrateIn(t, file, "status")
+	golden(t, "migrate/none", out)
+	if _, statErr := os.Stat(file); err != nil || statErr == nil {
+		t.Errorf("status made a database, or failed: %v", err)
+	}
+	out, err = migrateIn(t, file, "up", "--steps", "1")
+	want(out, err, "version 1 (the newest is 2)\n")
+	out, err = migrateIn(t, file, "status")
+	golden(t, "migrate/one", out)
+	if err != nil {
+		t.Error(err)
+	}
+	out, err = migrateIn(t, file, "up")
+	want(out, err, "version 2 (the newest)\n")
+	out, err = migrateIn(t, file, "up")
+	want(out, err, "version 2 (the newest)\n")
+	store, err := storage.Open(t.Context(), "sqlite://"+file, storage.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Error(err)
+	}
+
+	if out, err = migrateIn(t, file, "down"); err == nil || out != "" {
+		t.Errorf("it went down without being told how far: %q", out)
+	}
+	out, err = migrateIn(t, file, "down", "--steps", "1")
+	want(out, err, "version 1 (the newest is 2)\n")
+	out, err = migrateIn(t, file, "down", "--steps", "9")
+	want(out, err, "version 0 (no schema)\n")
+	out, err = migrateIn(t, file, "up")
+	want(out, err, "version 2 (the newest)\n")
+}
+
+func TestMigrateRefusesWhatItCannotDo(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, args := range map[string][]string{
+		"no database to take down": {"down", "--steps", "1"},
+		"steps below zero, up":     {"up", "--steps", "-1"},
+		"steps below zero, down":   {"down", "--steps", "-1"},
+		"an argument":              {"up", "1"},
+		"no such command":          {"sideways"},
+	} {
+		if out, err := migrateIn(t, filepath.Join(dir, "talos.db"), args...); err == nil || out != "" {
+			t.Errorf("%s: %q", name, out)
+		}
+	}
+	for _, dsn := range []string{"mysql://x", "talos.db", "sqlite://a.db?mode=memory", "sqlite://"} {
+		if _, _, err := runTree(t.Context(), "", "migrate", "up", "--database", dsn); err == nil {
+			t.Errorf("%q was taken", dsn)
+		}
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("%v: made %v", err, entries)
+	}
+}
+
+func TestMigrateTakesTheDatabaseOfTheEnvironmentOrOfServe(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "env.db")
+	t.Setenv(envDSN, "sqlite://"+file)
+	if _, stderr, err := runTree(t.Context(), "", "migrate", "up"); err != nil {
+		t.Fatal(err, stderr)
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,187 @@
+package command
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/talos-edge/talos-edge/adminapi/client"
+)
+
+// changeFlags are the flags of a key that is there: those that are given change it, and empty ones clear.
+type changeFlags struct {
+	keyFlags
+	name string
+}
+
+func (f *changeFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.name, flagName, "", "what the key is called")
+	f.keyFlags.add(cmd)
+}
+
+// changeLong is what the manuals of update and rotate share.
+const changeLong = `A flag that is given as "" clears: --scopes "", --metadata "",
+--allowed-cidrs ""; so does --rate-limit-quota 0. Of a rate limit, the flag that
+is not given stays as it is.`
+
+func newUpdate(o *options, kind client.Kind) *cobra.Command {
+	var f changeFlags
+	var mask []string
+	cmd := &cobra.Command{
+		Use:   "update KEY_ID",
+		Short: "Changes fields of a key",
+		Long: `Changes the fields of a key for which a flag is given, and prints its record.
+` + changeLong + `
+
+With --update-mask those fields change and no others: name, scopes, metadata,
+rate_limit_policy, ip_restriction. One for which no flag is given is cleared. With
+--quiet nothing is printed.`,
+		Args: exactly("a KEY_ID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkKeyID(args[0]); err != nil {
+				return err
+			}
+			given, err := f.given(cmd)
+			if err != nil {
+				return err
+			}
+			if !cmd.Flags().Changed("update-mask") {
+				mask = given
+			}
+			for _, path := range given {
+				if !slices.Contains(mask, path) {
+					return errors.New("a flag is given for " + path + ", which is not in --update-mask")
+				}
+			}
+			if len(mask) == 0 {
+				return errors.New("nothing to change: give a flag for it; see " + cmd.CommandPath() + " --help")
+			}
+			return f.update(cmd, o, kind, args[0], mask)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringSliceVar(&mask, "update-mask", nil, "the fields that change, separated by commas")
+	return cmd
+}
+
+// given are the paths of the fields for which a flag is given.
+func (f *changeFlags) given(cmd *cobra.Command) (paths []string, err error) {
+	if _, err := f.object(); err != nil {
+		return nil, err
+	}
+	if err := f.checkPolicy(cmd); err != nil {
+		return nil, err
+	}
+	for _, field := range []struct{ flag, path string }{
+		{flagName, client.PathName},
+		{flagScopes, client.PathScopes},
+		{flagMetadata, client.PathMetadata},
+		{flagQuota, client.PathRateLimitPolicy},
+		{flagWindow, client.PathRateLimitPolicy},
+		{flagCIDRs, client.PathIPRestriction},
+	} {
+		if cmd.Flags().Changed(field.flag) && !slices.Contains(paths, field.path) {
+			paths = append(paths, field.path)
+		}
+	}
+	return paths, nil
+}
+
+func (f *changeFlags) update(cmd *cobra.Command, o *options, kind client.Kind, keyID string, mask []string) error {
+	c, err := o.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	change, err := f.change(cmd, c, kind, keyID)
+	if err != nil {
+		return err
+	}
+	key, answer, err := c.Update(cmd.Context(), kind, keyID, &client.UpdateRequest{
+		Mask: mask, Name: change.Name, Scopes: change.Scopes, Metadata: change.Metadata,
+		IPRestriction: change.IPRestriction, RateLimitPolicy: change.RateLimitPolicy,
+	})
+	if err != nil {
+		return failed(err)
+	}
+	return o.print(cmd, answer, "", func(w io.Writer) error { return printKey(w, key) })
+}
+
+// change is what the flags set. What is cleared is there, and empty.
+func (f *changeFlags) change(
+	cmd *cobra.Command, c *client.Client, kind client.Kind, keyID string,
+) (r client.RotateRequest, err error) {
+	flags := cmd.Flags()
+	if flags.Changed(flagName) {
+		r.Name = &f.name
+	}
+	if flags.Changed(flagScopes) {
+		r.Scopes = append([]string{}, f.scopes...)
+	}
+	if flags.Changed(flagMetadata) {
+		if r.Metadata, err = f.object(); err != nil {
+			return r, err
+		}
+		if r.Metadata == nil {
+			r.Metadata = json.RawMessage("{}")
+		}
+	}
+	if flags.Changed(flagCIDRs) {
+		r.IPRestriction = &client.IPRestriction{AllowedCIDRs: f.cidrs}
+	}
+	r.RateLimitPolicy, err = f.changedPolicy(cmd, c, kind, keyID)
+	return r, err
+}
+
+func newRotate(o *options) *cobra.Command {
+	var f changeFlags
+	var public bool
+	cmd := &cobra.Command{
+		Use:   "rotate KEY_ID",
+		Short: "Puts a new key in the place of one, and prints its secret, once",
+		Long: `Puts a new key in the place of one, which is revoked in the same moment. The new
+one has a key id and a secret of its own, and in all else is like the old one,
+but for what flags say. ` + strings.ReplaceAll(changeLong, "\n", " ") + `
+With --quiet the secret is all that is printed.`,
+		Args: exactly("a KEY_ID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkKeyID(args[0]); err != nil {
+				return err
+			}
+			if _, err := f.given(cmd); err != nil {
+				return err
+			}
+			c, err := o.client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			r, err := f.change(cmd, c, client.Issued, args[0])
+			if err != nil {
+				return err
+			}
+			if cmd.Flags().Changed(flagPublic) {
+				r.Visibility = client.KeyVisibilitySecret
+				if public {
+					r.Visibility = client.KeyVisibilityPublic
+				}
+			}
+			out, answer, err := c.RotateIssued(cmd.Context(), args[0], &r)
+			if err != nil {
+				return failed(err)
+			}
+			if err := o.printSecret(cmd, answer, &out.IssuedAPIKey, out.Secret); err != nil {
+				return err
+			}
+			o.hint(cmd, secretHint+" The old key is revoked: "+printable(args[0]))
+			return nil
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVar(&public, flagPublic, false, "the key may stand in public code; =false: it may not")
+	return cmd
+}

@@ -1,0 +1,262 @@
+package caddymodule
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/ratelimit"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+// thrice is a limit of three uses a minute.
+var thrice = core.RateLimitPolicy{Quota: 3, Window: time.Minute}
+
+func TestAttack01_AKeyIsGoodForAsManyRequestsAsItsLimitAllows(t *testing.T) {
+	e := startEdge(t, edgeConfig{})
+	_, key := e.issue(core.IssueRequest{RateLimit: thrice})
+	_, other := e.issue(core.IssueRequest{RateLimit: thrice})
+	_, free := e.issue(core.IssueRequest{})
+	before := decisionCounts[decisionRefused][reasonRateLimit].Load()
+	for range 3 { // a miss, then hits
+		if got := e.get("/", "Authorization", "Bearer "+key); got.status != http.StatusOK || got.header.Get("Ratelimit") != "" {
+			t.Fatalf("within the limit: %d %v", got.status, got.header)
+		}
+	}
+	for range 3 {
+		asked := e.backend.requests()
+		got := e.get("/", "Authorization", "Bearer "+key)
+		if got.status != http.StatusTooManyRequests || got.reason() != "TOO_MANY_REQUESTS" || e.backend.requests() != asked {
+			t.Fatalf("beyond the limit: %d %s", got.status, got.body)
+		}
+		for name, want := range map[string]string{
+			"RateLimit": `"default";r=0`, "RateLimit-Policy": `"default";q=3;w=60`, "Cache-Control": "no-store",
+			"Vary": "Authorization", "Www-Authenticate": "",
+		} {
+			if got.header.Get(name) != want {
+				t.Errorf("%s: %s, want %s", name, got.header.Get(name), want)
+			}
+		}
+		if wait, err := strconv.Atoi(got.header.Get("Retry-After")); err != nil || wait < 1 || wait > 20 {
+			t.Errorf("Retry-After: %s, want up to 20", got.header.Get("Retry-After"))
+		}
+	}
+	if n := decisionCounts[decisionRefused][reasonRateLimit].Load() - before; n != 3 {
+		t.Errorf("%d refusals were counted, want 3", n)
+	}
+	for range 5 {
+		if got := e.get("/", "Authorization", "Bearer "+free); got.status != http.StatusOK {
+			t.Errorf("a key without a limit: %d", got.status)
+		}
+	}
+	if got := e.get("/", "Authorization", "Bearer "+other); got.status != http.StatusOK {
+		t.Errorf("another key: %d", got.status)
+	}
+}
+
+func TestGate_TheTokensOfAKeyShareItsLimit(t *testing.T) {
+	e := startEdge(t, edgeConfig{})
+	_, key := e.issue(core.IssueRequest{RateLimit: thrice})
+	jwt := e.derive(core.DeriveRequest{Credential: key})
+	macaroon := e.derive(core.DeriveRequest{Credential: key, Algorithm: core.AlgorithmMacaroon})
+	for _, want := range []int{http.StatusOK, http.StatusTooManyRequests} {
+		for _, credential := range []string{key, jwt, macaroon} {
+			if got := e.get("/", "Authorization", "Bearer "+credential); got.status != want {
+				t.Errorf("%.12s: %d, want %d", credential, got.status, want)
+			}
+		}
+	}
+}
+
+func TestGate_OnlyARequestThatWouldPassIsCountedAndOnlyOnce(t *testing.T) {
+	e := startEdge(t, edgeConfig{
+		Global: "servers {\ntrusted_proxies static 127.0.0.0/8\n}",
+		Site: `
+			talos_gate /scoped/* {
+				scopes admin
+			}
+			route /twice/* {
+				talos_gate
+				talos_gate
+				talos_gate {
+					identity X-Again-
+				}
+			}
+			talos_gate /plain/*
+			reverse_proxy BACKEND`,
+	})
+	_, key := e.issue(core.IssueRequest{RateLimit: thrice, AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
+	near := []string{"Authorization", "Bearer " + key, "X-Forwarded-For", "203.0.113.7"}
+	far := []string{"Authorization", "Bearer " + key, "X-Forwarded-For", "198.51.100.7"}
+	for range 5 {
+		if got := e.get("/scoped/", near...); got.status != http.StatusForbidden {
+			t.Fatalf("where a scope is missing: %d", got.status)
+		}
+		if got := e.get("/plain/", far...); got.status != http.StatusForbidden {
+			t.Fatalf("from an address off the list: %d", got.status)
+		}
+		if got := e.get("/plain/", append(near, "Authorization", "Bearer "+key)...); got.status != http.StatusBadRequest {
+			t.Fatalf("with two credentials: %d", got.status)
+		}
+	}
+	for i, want := range []int{200, 200, 200, 429} {
+		if got := e.get("/twice/", near...); got.status != want {
+			t.Fatalf("request %d through three gates: %d, want %d", i, got.status, want)
+		}
+	}
+	if got := e.get("/plain/", far...); got.status != http.StatusForbidden {
+		t.Errorf("what is refused anyway is told so: %d", got.status)
+	}
+}
+
+func TestGate_ErrorRoutesShowTheLimitToo(t *testing.T) {
+	e := startEdge(t, edgeConfig{Site: "talos_gate\nrespond ok\nhandle_errors {\nrespond \"{err.status_code} slow down\"\n}"})
+	_, key := e.issue(core.IssueRequest{RateLimit: core.RateLimitPolicy{Quota: 1, Window: time.Hour}})
+	e.get("/", "Authorization", "Bearer "+key)
+	got := e.get("/", "Authorization", "Bearer "+key)
+	if got.status != http.StatusTooManyRequests || got.body != "429 slow down" ||
+		got.header.Get("Ratelimit-Policy") != `"default";q=1;w=3600` || got.header.Get("Retry-After") == "" {
+		t.Errorf("got %d %v %s", got.status, got.header, got.body)
+	}
+}
+
+func TestLimitsAreCountedAcrossReloadsAndSurfacesAndNotAtAllWhenOff(t *testing.T) {
+	e := startEdge(t, edgeConfig{})
+	_, key := e.issue(core.IssueRequest{RateLimit: thrice})
+	use := func() int { return e.get("/", "Authorization", "Bearer "+key).status }
+	use()
+	if got := e.call(e.admin, "admin/apiKeys:verify", `{"credential":"`+key+`"}`); !strings.Contains(got.body, `"rate_limit_remaining":"1"`) {
+		t.Errorf("verified after one use: %s", got.body)
+	}
+	before := e.app().node.Load()
+	e.load(edgeConfig{Talos: "cache {\nttl 30s\n}"}) // another node
+	if e.app().node.Load() == before {
+		t.Fatal("the reload kept the node, so nothing was tried")
+	}
+	if got := []int{use(), use()}; got[0] != http.StatusOK || got[1] != http.StatusTooManyRequests {
+		t.Errorf("after a reload, with one use left: %v", got)
+	}
+	got := e.call(e.admin, "admin/apiKeys:verify", `{"credential":"`+key+`"}`)
+	if !strings.Contains(got.body, "RATE_LIMITED") || got.header.Get("Retry-After") == "" {
+		t.Errorf("verified beyond the limit: %v %s", got.header, got.body)
+	}
+	e.load(edgeConfig{Talos: "rate_limit off"})
+	for range 5 {
+		if got := use(); got != http.StatusOK {
+			t.Errorf("with limits off: %d", got)
+		}
+	}
+	limiters.Range(func(key, _ any) bool { t.Errorf("the limiter %v is left open", key); return true })
+}
+
+// awayLimiter is a limiter whose counters cannot be reached.
+type awayLimiter struct{ asked int }
+
+func (l *awayLimiter) Take(
+	context.Context, core.NetworkID, string, core.RateLimitPolicy,
+) (ratelimit.Result, error) {
+	l.asked++
+	return ratelimit.Result{}, errors.New("the counters are away")
+}
+
+func (*awayLimiter) Close() error { return nil }
+
+func TestGate_LetsThroughWhatCannotBeCounted(t *testing.T) {
+	t.Parallel()
+	logged, logs := observer.New(zapcore.DebugLevel)
+	logger := zap.New(logged)
+	away := &awayLimiter{}
+	app := &App{settings: settings{rateLimit: rateLimitMemory}, rareLogger: seldom(logger)}
+	app.node.Store(&node{limiter: away})
+	v := goodVerdict()
+	v.RateLimit = thrice
+	g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: v, limits: app.limiter()}, logger)
+	before := limiterFailures.Load()
+	for range 5 {
+		if w, behind, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k"))); err != nil || behind == nil {
+			t.Fatalf("refused: %d %v", w.Code, err)
+		}
+	}
+	if n := limiterFailures.Load() - before; n != 5 || away.asked != 5 {
+		t.Errorf("%d of 5 failures were counted (%d calls)", n, away.asked)
+	}
+	if n := logs.FilterLevelExact(zapcore.ErrorLevel).Len(); n != 1 {
+		t.Errorf("%d errors were logged, want one in ten seconds", n)
+	}
+}
+
+func TestGate_EarlyDataFromAnAddressThatMattersIsNotCounted(t *testing.T) {
+	t.Parallel()
+	limiter, err := ratelimit.NewMemory(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := goodVerdict()
+	v.RateLimit, v.AllowedCIDRs = thrice, cidrs(t, "203.0.113.0/24")
+	g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: v, limits: limiter}, nil)
+	r := inCaddy(requestWith(t, "/", "Authorization: Bearer k"))
+	r.TLS = &tls.ConnectionState{HandshakeComplete: false}
+	if _, behind, _ := through(t, g, r); behind != nil || limiter.Len() != 0 {
+		t.Errorf("%d keys were counted", limiter.Len())
+	}
+}
+
+func TestAnUpstreamsOwnLimitTellsNothingOfOurs(t *testing.T) {
+	t.Parallel()
+	v := &core.Verdict{KeyID: "k", Code: core.CodeRateLimited, RateLimit: thrice}
+	g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: v, limits: &awayLimiter{}}, nil)
+	w, _, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k")))
+	if err != nil || w.Code != http.StatusTooManyRequests || w.Header().Get("Ratelimit") != "" || w.Header().Get("Retry-After") != "1" {
+		t.Errorf("got %d %v %v", w.Code, w.Header(), err)
+	}
+}
+
+func TestASidecarCountsTheUsesOfKeysOfANodeOfOursItself(t *testing.T) {
+	far := newFarNode(t)
+	s := startSidecar(t, far.url(), "", "")
+	made := s.call(http.MethodPost, s.addr, "/v2alpha1/admin/issuedApiKeys",
+		`{"name":"n","actor_id":"a","rate_limit_policy":{"quota":"3","window":"60s"}}`)
+	_, secret, _ := strings.Cut(made.body, `"secret":"`)
+	secret, _, _ = strings.Cut(secret, `"`)
+	for i, want := range []int{200, 200, 200, 429, 429} {
+		got := s.gated(secret)
+		if got.status != want {
+			t.Fatalf("request %d: %d %s", i, got.status, got.body)
+		}
+		if want == 429 && got.header.Get("Ratelimit-Policy") != `"default";q=3;w=60` {
+			t.Errorf("headers %v", got.header)
+		}
+	}
+	until(t, "a verdict from the cache is limited, too", func() bool {
+		if got := s.gated(secret); got.status != http.StatusTooManyRequests {
+			t.Fatalf("got %d %s", got.status, got.body)
+		}
+		return s.app().node.Load().verifier.Stats().Requests[verify.Hit] > 0
+	})
+	body := s.call(http.MethodPost, far.addr, verifyPath, `{"credential":"`+secret+`"}`).body
+	if !strings.Contains(body, `"rate_limit_remaining":"2"`) {
+		t.Errorf("the node's own count was used up: %s", body)
+	}
+}
+
+func TestAnotherImplementationCountsTheUsesOfItsKeysItself(t *testing.T) {
+	api := &plainAPI{}
+	far := newFarServer(t, api)
+	s := startSidecar(t, far.url(), `header Authorization "`+sidecarToken+`"`, "")
+	api.add("its-own-limit")
+	for range 3 {
+		if got := s.gated("its-own-limit"); got.status != http.StatusOK {
+			t.Errorf("got %d %s", got.status, got.body)
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package core
+
+import (
+	"context"
+
+	"github.com/talos-edge/talos-edge/core/credential"
+)
+
+// MaxImports is how many keys can be imported at once.
+const MaxImports = 1000
+
+// ImportRequest asks to take up a key that was made elsewhere. It gets what an issued key gets.
+type ImportRequest struct {
+	RawKey string // 1 to credential.MaxImportedLength bytes; it is kept nowhere
+	IssueRequest
+}
+
+// ImportResult is what came of one key of several.
+type ImportResult struct {
+	Key Key
+	Err error
+}
+
+// Import takes up a key. One that the network has already is [KeyExists], unless the request has the RequestID of the
+// call that imported it: then it is returned as it is. A request that is not well formed, or whose raw key would never
+// be looked up as an imported one, is [BadRequest]; a full quota is [KeyQuotaExceeded].
+func (e *Engine) Import(ctx context.Context, r ImportRequest) (Key, error) {
+	key, err := e.importedKey(&r)
+	if err != nil {
+		return Key{}, err
+	}
+	stored, created, err := e.create(ctx, key)
+	return importOutcome(&key, CreateResult{Key: stored, Created: created, Err: err})
+}
+
+// ImportMany takes up 1 to [MaxImports] keys in one transaction, each judged alone: the results are in the order of the
+// requests, and a key that stands in them twice fails the second time. An error means that nothing was imported.
+func (e *Engine) ImportMany(ctx context.Context, requests []ImportRequest) ([]ImportResult, error) {
+	if len(requests) == 0 || len(requests) > MaxImports {
+		return nil, badRequest("requests: 1 to %d keys can be imported at once", MaxImports)
+	}
+	results := make([]ImportResult, len(requests))
+	keys := make([]Key, 0, len(requests))
+	places := make([]int, 0, len(requests)) // of keys, in results
+	for i := range requests {
+		key, err := e.importedKey(&requests[i])
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		keys, places = append(keys, key), append(places, i)
+	}
+	if len(keys) == 0 {
+		return results, nil
+	}
+	outcomes, err := e.store.CreateMany(ctx, e.network, keys, e.quota)
+	if err != nil {
+		return nil, err
+	}
+	if len(outcomes) != len(keys) {
+		return nil, NewError(Internal, "the store answered for another number of keys than it was given")
+	}
+	for i, outcome := range outcomes {
+		r := &results[places[i]]
+		r.Key, r.Err = importOutcome(&keys[i], outcome)
+	}
+	return results, nil
+}
+
+// importedKey makes the record of a key that is to be imported.
+func (e *Engine) importedKey(r *ImportRequest) (Key, error) {
+	id, err := e.importedID(r.RawKey)
+	if err != nil {
+		return Key{}, err
+	}
+	return e.newKey(&r.IssueRequest, Imported, id, now())
+}
+
+// importedID is the id of an imported key. A raw key that verification would take for another kind of credential is
+// refused: as an imported key it would never be found.
+func (e *Engine) importedID(rawKey string) (string, error) {
+	switch {
+	case rawKey == "":
+		return "", badRequest("raw_key: is required")
+	case len(rawKey) > credential.MaxImportedLength:
+		return "", badRequest("raw_key: must not be longer than %d bytes", credential.MaxImportedLength)
+	case credential.Check(rawKey) != nil:
+		return "", badRequest("raw_key: must be UTF-8 text without NUL")
+	}
+	const never = "raw_key: has the form of %s, and would always be verified as one: it cannot be imported"
+	p := e.format.Parse(rawKey)
+	switch p.Kind {
+	case credential.Imported:
+		return p.KeyID, nil
+	case credential.Issued:
+		return "", badRequest(never, "a key that this server issues")
+	case credential.Macaroon:
+		return "", badRequest(never, "a macaroon that this server derives")
+	case credential.JWT:
+		return "", badRequest(never, "a JWT")
+	default:
+		return "", badRequest(never, "another credential")
+	}
+}
+
+// importOutcome gives the store's answer the meaning that it has for an import.
+func importOutcome(asked *Key, r CreateResult) (Key, error) {
+	switch {
+	case r.Err != nil && ReasonOf(r.Err) == Conflict:
+		return Key{}, NewError(KeyExists, "this key has been imported already")
+	case r.Err != nil:
+		return Key{}, r.Err
+	case !r.Created && r.Key.ID != asked.ID:
+		return Key{}, NewError(Conflict, "request_id: was used to import another key")
+	}
+	return r.Key, nil
+}

@@ -1,0 +1,93 @@
+package core
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"sync"
+	"unsafe"
+)
+
+// The bounds of a tokenMemo: 16 MiB in all.
+const (
+	memoShards     = 16
+	memoShardBytes = 1 << 20
+)
+
+// tokenMemo remembers tokens that were found genuine, so that each has its signature checked once and not on every
+// look-up. It belongs to one engine: with other keys or issuers there is another engine, and another memo. It holds no
+// token, only digests under a key of its own. When it is full any may be forgotten, which costs a check.
+type tokenMemo struct {
+	key    [sha256.Size]byte
+	shards [memoShards]struct {
+		mu    sync.Mutex
+		known map[memoDigest]*token
+		bytes int
+	}
+}
+
+type memoDigest [sha256.Size]byte
+
+func newTokenMemo() *tokenMemo {
+	m := &tokenMemo{}
+	_, _ = rand.Read(m.key[:]) // never fails, see its documentation
+	for i := range m.shards {
+		m.shards[i].known = make(map[memoDigest]*token)
+	}
+	return m
+}
+
+func (m *tokenMemo) digest(cred string) memoDigest {
+	h := sha256.New()
+	_, _ = h.Write(m.key[:])
+	_, _ = h.Write([]byte(cred))
+	var d memoDigest
+	h.Sum(d[:0])
+	return d
+}
+
+func (m *tokenMemo) get(d memoDigest) *token {
+	s := &m.shards[d[0]%memoShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known[d]
+}
+
+func (m *tokenMemo) put(d memoDigest, t *token) {
+	s := &m.shards[d[0]%memoShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known[d] != nil {
+		return
+	}
+	size := t.size()
+	for other, old := range s.known {
+		if s.bytes+size <= memoShardBytes {
+			break
+		}
+		delete(s.known, other)
+		s.bytes -= old.size()
+	}
+	s.known[d] = t
+	s.bytes += size
+}
+
+// drop forgets a token.
+func (m *tokenMemo) drop(d memoDigest) {
+	s := &m.shards[d[0]%memoShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.known[d]; t != nil {
+		delete(s.known, d)
+		s.bytes -= t.size()
+	}
+}
+
+// size is about how much memory a remembered token takes, in bytes.
+func (t *token) size() int {
+	const perEntry = 160 // of the map
+	n := perEntry + int(unsafe.Sizeof(*t)) + len(t.keyID) + len(t.issuer) + len(t.cidrs)*int(unsafe.Sizeof(Nowhere))
+	for _, s := range t.scopes {
+		n += int(unsafe.Sizeof(s)) + len(s)
+	}
+	return n
+}

@@ -1,0 +1,153 @@
+package core
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/talos-edge/talos-edge/core/credential"
+)
+
+// DefaultClockSkew is the leeway for tokens' times where none is configured.
+const DefaultClockSkew = 5 * time.Minute
+
+// token is a derived token whose signature, issuer and network are right. It does not change once made.
+type token struct {
+	t      CredentialType
+	keyID  string // of the parent
+	issuer string
+
+	issue, notBefore, expire time.Time // claims: judged with leeway
+	until                    time.Time // the earliest `expires=` of a holder, judged without; zero for none
+
+	scopes []string
+	cidrs  []netip.Prefix // empty: from anywhere
+}
+
+// identifyToken says which key a token was derived from, or gives the final verdict on one that is not genuine or not
+// of this time. The signature is checked once a token: what was found genuine is remembered until it expires, bounded.
+func (e *Engine) identifyToken(kind credential.Kind, cred string) (want target, final *Verdict) {
+	t := DerivedJWT
+	if kind == credential.Macaroon {
+		t = DerivedMacaroon
+	}
+	d := e.memo.digest(cred)
+	tok := e.memo.get(d)
+	fresh := tok == nil
+	if fresh {
+		if tok = e.openToken(kind, cred); tok == nil {
+			return target{}, &Verdict{Network: e.network, Type: t, Code: CodeSignatureInvalid}
+		}
+		tok.t = t
+	}
+	if code := e.judgeTime(tok, time.Now()); code != CodeValid {
+		e.memo.drop(d)
+		return target{}, &Verdict{Network: e.network, Type: t, KeyID: tok.keyID, Code: code}
+	}
+	if fresh {
+		e.memo.put(d, tok)
+	}
+	return target{keyID: tok.keyID, kind: AnyKind, t: t, token: tok}, nil
+}
+
+// openToken checks all of a token but its times. It returns nil for one that is to be refused.
+func (e *Engine) openToken(kind credential.Kind, cred string) *token {
+	var claims *credential.Claims
+	var caveats []string
+	var err error
+	switch {
+	case kind == credential.Macaroon:
+		claims, caveats, err = e.format.ParseMacaroon(cred)
+	case e.signing != nil:
+		claims, err = e.signing.ParseJWT(cred)
+	default:
+		return nil
+	}
+	if err != nil || !e.issuers[claims.Issuer] || claims.Network != e.network || !isKeyID(claims.KeyID) ||
+		claims.ExpireTime.Before(claims.IssueTime) || claims.ExpireTime.Sub(claims.IssueTime) > MaxTTL {
+		return nil
+	}
+	tok := &token{
+		keyID: claims.KeyID, issuer: claims.Issuer,
+		issue: claims.IssueTime, notBefore: claims.NotBefore, expire: claims.ExpireTime,
+		scopes: claims.Scopes,
+	}
+	for _, s := range tok.scopes {
+		if !ValidScope(s) {
+			return nil
+		}
+	}
+	if tok.cidrs, err = ParseCIDRs(claims.CIDRs); err != nil {
+		return nil
+	}
+	if !tok.narrow(caveats) {
+		return nil
+	}
+	return tok
+}
+
+// isKeyID tells whether s has the form of a key id, of an issued or an imported key.
+func isKeyID(s string) bool {
+	const imported = 64 // hexadecimal digits
+	if len(s) != imported {
+		id, err := uuid.Parse(s)
+		return err == nil && id.String() == s
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// end is the moment from which on a token does not count.
+func (e *Engine) end(t *token) time.Time {
+	end := t.expire.Add(e.skew)
+	if !t.until.IsZero() && t.until.Before(end) {
+		return t.until
+	}
+	return end
+}
+
+// judgeTime judges the times that a token names.
+func (e *Engine) judgeTime(t *token, now time.Time) Code {
+	latest := now.Add(e.skew)
+	switch {
+	case t.notBefore.After(latest) || t.issue.After(latest):
+		return CodeSignatureInvalid
+	case !now.Before(e.end(t)):
+		return CodeExpired
+	default:
+		return CodeValid
+	}
+}
+
+// tokenVerdict tells what a parent's state means for a token: it is never more than its parent is now, nor than the
+// token says. Metadata and visibility are the parent's.
+func (e *Engine) tokenVerdict(t *token, parent *Key, now time.Time) *Verdict {
+	key := *parent
+	key.Scopes = narrowScopes(t.scopes, parent.Scopes)
+	key.AllowedCIDRs = narrowCIDRs(t.cidrs, parent.AllowedCIDRs)
+	v := NewVerdict(&key, t.issuer, now)
+	v.Type = t.t
+	end := e.end(t)
+	v.ExpireTime = t.expire
+	if end.Before(v.ExpireTime) {
+		v.ExpireTime = end
+	}
+	if !parent.ExpireTime.IsZero() {
+		if parent.ExpireTime.Before(end) {
+			end = parent.ExpireTime
+		}
+		if parent.ExpireTime.Before(v.ExpireTime) {
+			v.ExpireTime = parent.ExpireTime
+		}
+	}
+	v.Leeway = end.Sub(v.ExpireTime)
+	if v.Code == CodeValid && !now.Before(end) {
+		v.Code, v.Status = CodeExpired, StatusExpired
+	}
+	return v
+}

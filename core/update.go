@@ -1,0 +1,146 @@
+package core
+
+import (
+	"context"
+	"encoding/json"
+	"net/netip"
+	"slices"
+
+	"github.com/google/uuid"
+)
+
+// The paths of an update mask: the fields of a key that can be changed.
+const (
+	PathName      = "name"
+	PathScopes    = "scopes"
+	PathMetadata  = "metadata"
+	PathRateLimit = "rate_limit_policy"
+	PathCIDRs     = "ip_restriction"
+)
+
+// UpdateRequest asks to change the fields of a key that its mask names. A field that is named and empty is cleared.
+type UpdateRequest struct {
+	Mask         []string // of the Path constants
+	Name         string
+	Scopes       []string
+	Metadata     json.RawMessage // a JSON object; nil or null: none
+	RateLimit    RateLimitPolicy
+	AllowedCIDRs []netip.Prefix
+}
+
+// Update changes fields of a key of a kind and returns it. When it returns nil, no verification on this node that
+// begins later sees the old fields. Another path than those that can be changed, and a value that is not well formed,
+// are [BadRequest]; a revoked key is [FailedPrecondition]. Without a path nothing changes.
+func (e *Engine) Update(ctx context.Context, kind Kind, keyID string, r UpdateRequest) (Key, error) {
+	patch, err := r.patch()
+	if err != nil {
+		return Key{}, err
+	}
+	return e.store.Update(ctx, e.network, kind, keyID, Update{Patch: patch, By: ByOperator, Time: now()})
+}
+
+// patch checks the request and makes a patch of it.
+func (r *UpdateRequest) patch() (p Patch, err error) {
+	for _, path := range r.Mask {
+		switch path {
+		case PathName:
+			p.Name = &r.Name
+		case PathScopes:
+			p.Scopes = &r.Scopes
+		case PathMetadata:
+			p.Metadata = &r.Metadata
+		case PathRateLimit:
+			p.RateLimit = &r.RateLimit
+		case PathCIDRs:
+			p.AllowedCIDRs = &r.AllowedCIDRs
+		default:
+			return Patch{}, badRequest("update_mask: %.64q is not one of %s, %s, %s, %s and %s", path,
+				PathName, PathScopes, PathMetadata, PathRateLimit, PathCIDRs)
+		}
+	}
+	return p.normalize()
+}
+
+// normalize checks what a patch sets, by the rules of new keys, and returns it as it is stored.
+func (p *Patch) normalize() (n Patch, err error) {
+	n = *p
+	if p.Name != nil {
+		if err := validateText(PathName, *p.Name); err != nil {
+			return Patch{}, err
+		}
+		n.Name = new(*p.Name)
+	}
+	if p.Scopes != nil {
+		if err := validateScopes(*p.Scopes); err != nil {
+			return Patch{}, err
+		}
+		n.Scopes = new(slices.Clone(*p.Scopes))
+	}
+	if p.Metadata != nil {
+		metadata, err := normalizeMetadata(*p.Metadata)
+		if err != nil {
+			return Patch{}, err
+		}
+		n.Metadata = &metadata
+	}
+	if p.RateLimit != nil {
+		limit, err := normalizeRateLimit(*p.RateLimit)
+		if err != nil {
+			return Patch{}, err
+		}
+		n.RateLimit = &limit
+	}
+	if p.AllowedCIDRs != nil {
+		if err := validateCIDRs(*p.AllowedCIDRs); err != nil {
+			return Patch{}, err
+		}
+		n.AllowedCIDRs = new(slices.Clone(*p.AllowedCIDRs))
+	}
+	return n, nil
+}
+
+// RotateRequest says what the new key has that the old one has not. Fields that are nil are inherited; a pointer to a
+// zero value clears.
+type RotateRequest struct {
+	Patch
+	Visibility Visibility // VisibilityUnknown: the old key's
+}
+
+// Rotate puts a new issued key in the place of one that is active and not expired: in one transaction the new one is
+// made, with the old one's expiry, and the old one revoked as superseded. The secret is returned this once. An old key
+// that is revoked or expired is [FailedPrecondition].
+func (e *Engine) Rotate(ctx context.Context, keyID string, r RotateRequest) (fresh, old Key, secret string, err error) {
+	fail := func(err error) (Key, Key, string, error) { return Key{}, Key{}, "", err }
+	patch, err := r.normalize()
+	if err != nil {
+		return fail(err)
+	}
+	rotation := Rotation{Patch: patch, NewKeyID: uuid.NewString(), By: ByOperator, Time: now()}
+	visibility := r.Visibility
+	if visibility == VisibilityUnknown {
+		// The secret's prefix shows the visibility. A key's never changes, so it may be read ahead.
+		if old, err = e.Get(ctx, Issued, keyID); err != nil {
+			return fail(err)
+		}
+		visibility = old.Visibility
+	} else {
+		rotation.Visibility = &visibility
+	}
+	if err := validateVisibility(visibility); err != nil {
+		return fail(err)
+	}
+	if secret, err = e.mint(rotation.NewKeyID, rotation.Time, visibility); err != nil {
+		return fail(err)
+	}
+	fresh, old, err = e.store.Rotate(ctx, e.network, keyID, rotation)
+	if err != nil {
+		return fail(err)
+	}
+	return fresh, old, secret, nil
+}
+
+// Delete removes an imported key for good. When it returns nil, no verification on this node that begins later finds
+// it. A key that is not there or was issued is [KeyNotFound].
+func (e *Engine) Delete(ctx context.Context, keyID string) error {
+	return e.store.Delete(ctx, e.network, keyID, Deletion{By: ByOperator, Time: now()})
+}

@@ -1,0 +1,145 @@
+package sqlite
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/pressly/goose/v3"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+func TestSchema_OfNoDatabaseIsThatOfAnEmptyOne(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "talos.db")
+	none, err := ReadSchema(t.Context(), path)
+	if err != nil || none.Version != 0 || none.Newest == 0 {
+		t.Fatal(none, err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("reading the schema made a file")
+	}
+	up, err := MigrateUp(t.Context(), path, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if up.Version != up.Newest || up.Newest != none.Newest || len(up.Versions) != len(none.Versions) {
+		t.Errorf("%+v, and before there was one %+v", up, none)
+	}
+	for i, v := range up.Versions {
+		if !v.Applied || none.Versions[i].Applied || v.Version != none.Versions[i].Version || v.Name != none.Versions[i].Name {
+			t.Errorf("%+v, and before there was one %+v", v, none.Versions[i])
+		}
+	}
+}
+
+func TestSchema_ReadingChangesNothing(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "other.db")
+	if err := createFile(path); err != nil {
+		t.Fatal(err)
+	}
+	s, err := ReadSchema(t.Context(), path)
+	if err != nil || s.Version != 0 {
+		t.Error(s, err)
+	}
+	if b, err := os.ReadFile(path); err != nil || len(b) > 0 {
+		t.Errorf("%v: an empty file has %d bytes now", err, len(b))
+	}
+}
+
+func TestSchema_EachStepDownLeavesWhatTheStepUpCanGoOnFrom(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "talos.db")
+	top, err := MigrateUp(t.Context(), path, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for v := top.Version; v > 0; v-- {
+		if s, err := MigrateDown(t.Context(), path, 1); err != nil || s.Version != v-1 {
+			t.Fatal(s, err)
+		}
+	}
+	for v := int64(1); v <= top.Version; v++ {
+		if s, err := MigrateUp(t.Context(), path, 1); err != nil || s.Version != v {
+			t.Fatal(s, err)
+		}
+	}
+	s, err := Open(t.Context(), path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSchema_NewerThanThisBuildIsLeftAsItIs(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "talos.db")
+	top, err := MigrateUp(t.Context(), path, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := pool(uri(path, busyTimeout), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ExecContext(t.Context(),
+		"INSERT INTO "+goose.DefaultTablename+" (version_id, is_applied) VALUES (?, 1)", top.Newest+7); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := MigrateUp(t.Context(), path, 0); core.ReasonOf(err) != core.FailedPrecondition {
+		t.Error(err)
+	}
+	if _, err := MigrateDown(t.Context(), path, 1); core.ReasonOf(err) != core.FailedPrecondition {
+		t.Error(err)
+	}
+	if s, err := ReadSchema(t.Context(), path); err != nil || s.Version != top.Newest+7 {
+		t.Error(s, err)
+	}
+}
+
+func TestSchema_DownNeedsANumberOfStepsAndADatabase(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "talos.db")
+	if _, err := MigrateDown(t.Context(), path, 1); core.ReasonOf(err) != core.FailedPrecondition {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("it made a file")
+	}
+	if _, err := MigrateUp(t.Context(), path, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, steps := range []int{0, -1} {
+		if _, err := MigrateDown(t.Context(), path, steps); core.ReasonOf(err) != core.BadRequest {
+			t.Error(err)
+		}
+	}
+}
+
+func TestSchema_AMigrationThatIsCutShortLeavesTheOldOne(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "talos.db")
+	if _, err := MigrateUp(t.Context(), path, 1); err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("broken")
+	if _, err := step(t.Context(), path, 0, func(*Schema) bool { return true }, func(p *goose.Provider) error {
+		if _, err := p.UpByOne(t.Context()); err != nil {
+			return err
+		}
+		return broken
+	}); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	if s, err := ReadSchema(t.Context(), path); err != nil || s.Version != 1 {
+		t.Error(s, err)
+	}
+}

@@ -1,0 +1,90 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// lists are the statements that list keys: of any actor or of one, in any state or in one. Each walks an index from the
+// last key of the page before, so the place in the list costs nothing.
+type lists [2][core.StatusExpired + 1]*sql.Stmt
+
+// statements are the queries of lists. Parameters: network, kind, cursor, limit, then the actor and the moment, if the
+// query has them.
+func (l *lists) statements() []statement {
+	var all []statement
+	for actor := range l {
+		for status := range l[actor] {
+			where, state, next := "network = $1 AND kind = $2 AND created_seq > $3", "status", 5
+			if actor == 1 {
+				where += fmt.Sprintf(" AND actor_id = $%d", next)
+				// With the +, no index is chosen for the status: an actor's keys are few, those in a state many.
+				state, next = "+status", next+1
+			}
+			switch core.Status(status) {
+			case core.StatusUnknown:
+			case core.StatusRevoked:
+				where += fmt.Sprintf(" AND %s = %d", state, core.StatusRevoked)
+			case core.StatusActive:
+				where += fmt.Sprintf(" AND %s = %d AND (expire_time IS NULL OR expire_time > $%d)",
+					state, core.StatusActive, next)
+			case core.StatusExpired:
+				where += fmt.Sprintf(" AND %s = %d AND expire_time <= $%d", state, core.StatusActive, next)
+			}
+			all = append(all, statement{&l[actor][status], `SELECT created_seq, ` + keyColumns + ` FROM keys WHERE ` +
+				where + ` ORDER BY created_seq LIMIT $4`})
+		}
+	}
+	return all
+}
+
+// List returns a page of keys, as [core.Store] says.
+func (r *Reader) List(ctx context.Context, q core.ListQuery) (core.KeyPage, error) {
+	switch {
+	case q.Limit < 1, q.Limit == math.MaxInt, q.Kind == core.AnyKind, q.Status > core.StatusExpired:
+		return core.KeyPage{}, core.NewError(core.Internal, "a list of keys was asked for that there is not")
+	case q.After > math.MaxInt64:
+		return core.KeyPage{}, nil // behind the last
+	}
+	// One more than was asked for: whether there is one tells whether this page is the last.
+	args := []any{q.Network[:], int64(q.Kind), int64(q.After), q.Limit + 1}
+	actor := 0
+	if q.ActorID != "" {
+		actor = 1
+		args = append(args, q.ActorID)
+	}
+	if q.Status == core.StatusActive || q.Status == core.StatusExpired {
+		args = append(args, q.Now.UnixMicro())
+	}
+	var (
+		page core.KeyPage
+		row  keyRow
+		seq  int64
+		last int64
+	)
+	targets := append([]any{&seq}, row.targets()...)
+	err := each(ctx, r.lists[actor][q.Status], func(rows *sql.Rows) error {
+		if err := rows.Scan(targets...); err != nil {
+			return err
+		}
+		if len(page.Keys) == q.Limit {
+			var err error
+			page.Next, err = position(last)
+			return err
+		}
+		k, err := row.key(q.Network)
+		if err != nil {
+			return err
+		}
+		page.Keys, last = append(page.Keys, k), seq
+		return nil
+	}, args...)
+	if err != nil {
+		return core.KeyPage{}, err
+	}
+	return page, nil
+}

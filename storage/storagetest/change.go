@@ -1,0 +1,368 @@
+package storagetest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+func deletion() core.Deletion { return core.Deletion{By: "operator", Time: now.Add(time.Minute)} }
+
+// rename is an update of the name alone.
+func rename(to string) core.Update {
+	return core.Update{Patch: core.Patch{Name: &to}, By: "operator", Time: now.Add(time.Minute)}
+}
+
+// rotation inherits all but what a rotation never does.
+func rotation(newID string) core.Rotation {
+	return core.Rotation{NewKeyID: newID, By: "operator", Time: now.Add(time.Minute)}
+}
+
+// clearing is a patch that clears all that can be cleared.
+func clearing() core.Patch {
+	return core.Patch{
+		Scopes: &[]string{}, Metadata: new(json.RawMessage), RateLimit: new(core.RateLimitPolicy),
+		AllowedCIDRs: new([]netip.Prefix),
+	}
+}
+
+var updateTests = []test{
+	{"fields that are named change, and no others", func(t *harness) {
+		s := t.store()
+		want := create(t, s, fullKey(home, "k"))
+		scopes, ranges := []string{"x"}, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+		metadata, limit := json.RawMessage(`{"a":1}`), core.RateLimitPolicy{Quota: 5, Unit: "u", Window: time.Second}
+		name := "renamed"
+		want.UpdateTime = now.Add(time.Minute)
+		for _, step := range []struct {
+			patch core.Patch
+			made  func()
+		}{
+			{core.Patch{Name: &name}, func() { want.Name = name }},
+			{core.Patch{Scopes: &scopes}, func() { want.Scopes = scopes }},
+			{core.Patch{Metadata: &metadata}, func() { want.Metadata = metadata }},
+			{core.Patch{RateLimit: &limit}, func() { want.RateLimit = limit }},
+			{core.Patch{AllowedCIDRs: &ranges}, func() { want.AllowedCIDRs = ranges }},
+			{clearing(), func() {
+				want.Scopes, want.Metadata, want.AllowedCIDRs = nil, nil, nil
+				want.RateLimit = core.RateLimitPolicy{}
+			}},
+		} {
+			step.made()
+			got, err := s.Update(t.Context(), home, core.Imported, "k",
+				core.Update{Patch: step.patch, By: "operator", Time: want.UpdateTime})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantKey(t, got, want)
+			wantKey(t, get(t, s, home, "k"), want)
+		}
+		if n := s.Positions().Changed(core.EventUpdated); n != 6 || s.Positions().At(core.SlotOf(home, "k")) != 7 {
+			t.Errorf("%d events, and the slot is at %d", n, s.Positions().At(core.SlotOf(home, "k")))
+		}
+	}},
+	{"one that names nothing changes nothing", func(t *harness) {
+		s := t.store()
+		k := create(t, s, fullKey(home, "k"))
+		got, err := s.Update(t.Context(), home, core.AnyKind, "k", core.Update{Time: now.Add(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantKey(t, got, k)
+		if n := s.Positions().Applied(); n != 1 {
+			t.Errorf("the position is %d", n)
+		}
+	}},
+	{"an expired key can be updated, a revoked one cannot", func(t *harness) {
+		s := t.store()
+		k := newKey(home, "k")
+		k.ExpireTime = now
+		create(t, s, k)
+		if got, err := s.Update(t.Context(), home, core.Issued, "k", rename("x")); err != nil || got.Name != "x" {
+			t.Errorf("%+v, %v", got, err)
+		}
+		revoked, err := s.Revoke(t.Context(), home, core.Issued, "k", revocation())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range []core.Update{rename("y"), {Time: now}} {
+			_, err = s.Update(t.Context(), home, core.Issued, "k", u)
+			wantReason(t, err, core.FailedPrecondition)
+		}
+		wantKey(t, get(t, s, home, "k"), revoked)
+	}},
+	{"attack 18: a key of another kind or network is not found", func(t *harness) {
+		s := t.store()
+		k := create(t, s, newKey(home, "k"))
+		for _, tt := range []struct {
+			network core.NetworkID
+			kind    core.Kind
+			id      string
+		}{{home, core.Imported, "k"}, {other, core.AnyKind, "k"}, {home, core.AnyKind, "nobody"}} {
+			_, err := s.Update(t.Context(), tt.network, tt.kind, tt.id, rename("x"))
+			wantReason(t, err, core.KeyNotFound)
+		}
+		wantKey(t, get(t, s, home, "k"), k)
+	}},
+	{"updates of different fields at once are all made", func(t *harness) {
+		s := t.store()
+		create(t, s, newKey(home, "k"))
+		patches := []core.Patch{
+			{Name: new("renamed")}, {Scopes: &[]string{"s"}}, {Metadata: new(json.RawMessage(`{}`))},
+			{RateLimit: &core.RateLimitPolicy{Quota: 1, Window: time.Second}},
+			{AllowedCIDRs: &[]netip.Prefix{netip.MustParsePrefix("::1/128")}},
+		}
+		for i, err := range all(len(patches), func(i int) error {
+			_, err := s.Update(t.Context(), home, core.AnyKind, "k", core.Update{Patch: patches[i], Time: now})
+			return err
+		}) {
+			if err != nil {
+				t.Errorf("update %d: %v", i, err)
+			}
+		}
+		k := get(t, s, home, "k")
+		if k.Name != "renamed" || len(k.Scopes) != 1 || k.Metadata == nil || k.RateLimit.Quota != 1 ||
+			len(k.AllowedCIDRs) != 1 {
+			t.Errorf("the key is %+v", k)
+		}
+	}},
+}
+
+var rotateTests = []test{
+	{"the new key inherits all but the request id; the old one is superseded; in one transaction", func(t *harness) {
+		s, c := t.controlled()
+		k := fullKey(home, "old")
+		k.Kind = core.Issued
+		k = create(t, s, k)
+		before := c.Commits()
+		r := rotation("new")
+		fresh, old, err := s.Rotate(t.Context(), home, "old", r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := c.Commits() - before; n != 1 {
+			t.Errorf("%d commits", n)
+		}
+		want := k
+		want.ID, want.RequestID, want.CreateTime, want.UpdateTime = "new", "", r.Time, r.Time
+		wantKey(t, fresh, want)
+		wantKey(t, get(t, s, home, "new"), want)
+		want = k
+		want.Status, want.RevocationReason, want.UpdateTime = core.StatusRevoked, core.ReasonSuperseded, r.Time
+		wantKey(t, old, want)
+		wantKey(t, get(t, s, home, "old"), want)
+		p := s.Positions()
+		if p.Changed(core.EventCreated) != 2 || p.Changed(core.EventRevoked) != 1 || p.Applied() != 3 {
+			t.Errorf("%d created, %d revoked, position %d",
+				p.Changed(core.EventCreated), p.Changed(core.EventRevoked), p.Applied())
+		}
+	}},
+	{"what the rotation names overrides, and what it names and is empty is cleared", func(t *harness) {
+		s := t.store()
+		k := fullKey(home, "old")
+		k.Kind = core.Issued
+		create(t, s, k)
+		r := rotation("new")
+		r.Patch = clearing()
+		r.Name, r.Visibility = new("renamed"), new(core.VisibilitySecret)
+		fresh, old, err := s.Rotate(t.Context(), home, "old", r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := newKey(home, "new")
+		want.Name, want.ActorID, want.ExpireTime = "renamed", k.ActorID, k.ExpireTime
+		want.CreateTime, want.UpdateTime = r.Time, r.Time
+		wantKey(t, fresh, want)
+		if old.Name != k.Name || len(old.Scopes) != len(k.Scopes) || old.Visibility != k.Visibility {
+			t.Errorf("the old key became %+v", old)
+		}
+	}},
+	{"a revoked or expired key is a failed precondition, and no key is made", func(t *harness) {
+		s := t.store()
+		create(t, s, newKey(home, "revoked"))
+		if _, err := s.Revoke(t.Context(), home, core.Issued, "revoked", revocation()); err != nil {
+			t.Fatal(err)
+		}
+		expired := newKey(home, "expired")
+		expired.ExpireTime = rotation("").Time
+		create(t, s, expired)
+		at := s.Positions().Applied()
+		for _, id := range []string{"revoked", "expired"} {
+			_, _, err := s.Rotate(t.Context(), home, id, rotation("new"))
+			wantReason(t, err, core.FailedPrecondition)
+		}
+		wantAbsent(t, s, home, "new")
+		if n := s.Positions().Applied(); n != at {
+			t.Errorf("the position rose from %d to %d for nothing", at, n)
+		}
+	}},
+	{"attack 18: an imported key, one of another network and none at all are not found", func(t *harness) {
+		s := t.store()
+		create(t, s, imported(home, "imported"))
+		create(t, s, newKey(other, "theirs"))
+		for _, id := range []string{"imported", "theirs", "nobody"} {
+			_, _, err := s.Rotate(t.Context(), home, id, rotation("new"))
+			wantReason(t, err, core.KeyNotFound)
+		}
+		wantAbsent(t, s, home, "new")
+	}},
+	{"a new id that is taken is a conflict, and the old key stays active", func(t *harness) {
+		s := t.store()
+		create(t, s, newKey(home, "taken"))
+		k := create(t, s, newKey(home, "k"))
+		_, _, err := s.Rotate(t.Context(), home, "k", rotation("taken"))
+		wantReason(t, err, core.Conflict)
+		wantKey(t, get(t, s, home, "k"), k)
+		if n := s.Positions().Applied(); n != 2 {
+			t.Errorf("the position is %d", n)
+		}
+	}},
+	{"attack 07: when the commit fails, the old key is the one that counts", func(t *harness) {
+		s, c := t.controlled()
+		k := create(t, s, newKey(home, "k"))
+		c.FailNextCommit(errInjected)
+		if _, _, err := s.Rotate(t.Context(), home, "k", rotation("new")); err == nil {
+			t.Error("no error")
+		}
+		wantKey(t, get(t, s, home, "k"), k)
+		wantAbsent(t, s, home, "new")
+	}},
+	{"of many rotations and revocations at once, through two stores, exactly one wins", func(t *harness) {
+		stores := []core.Store{t.store(), t.store()}
+		for round := range 8 {
+			old := fmt.Sprintf("old %d", round)
+			create(t, stores[0], newKey(home, old))
+			rotated, revoked := 0, 0
+			var won string
+			for i, err := range all(16, func(i int) error {
+				var err error
+				if i%4 < 2 {
+					_, _, err = stores[i%2].Rotate(t.Context(), home, old, rotation(fmt.Sprintf("%d %d", round, i)))
+				} else {
+					_, err = stores[i%2].Revoke(t.Context(), home, core.AnyKind, old, revocation())
+				}
+				return err
+			}) {
+				switch {
+				case err != nil:
+					wantReason(t, err, core.FailedPrecondition)
+				case i%4 < 2:
+					rotated++
+					won = fmt.Sprintf("%d %d", round, i)
+				default:
+					revoked++
+				}
+			}
+			if rotated+revoked != 1 {
+				t.Errorf("%d rotations and %d revocations won", rotated, revoked)
+			}
+			active, err := stores[0].List(t.Context(), core.ListQuery{
+				Network: home, Kind: core.Issued, Status: core.StatusActive, Now: now, Limit: 100,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(active.Keys) != rotated {
+				t.Fatalf("%d keys are active, want %d", len(active.Keys), rotated)
+			}
+			if rotated == 1 { // out of the way of the next round
+				if active.Keys[0].ID != won {
+					t.Errorf("%s is active, want %s", active.Keys[0].ID, won)
+				}
+				if _, err := stores[0].Revoke(t.Context(), home, core.AnyKind, won, revocation()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}},
+	{"a rotation loses no update that was made before it", func(t *harness) {
+		s := t.store()
+		create(t, s, newKey(home, "k"))
+		made := make([]bool, 16)
+		var fresh core.Key
+		for i, err := range all(len(made), func(i int) (err error) {
+			if i == 7 {
+				fresh, _, err = s.Rotate(t.Context(), home, "k", rotation("new"))
+				return err
+			}
+			_, err = s.Update(t.Context(), home, core.AnyKind, "k", rename(id(i)))
+			return err
+		}) {
+			if made[i] = err == nil; !made[i] {
+				wantReason(t, err, core.FailedPrecondition)
+			}
+		}
+		if old := get(t, s, home, "k"); !made[7] || fresh.Name != old.Name {
+			t.Errorf("the new key is named %q, the old one %q", fresh.Name, old.Name)
+		}
+	}},
+}
+
+var deleteTests = []test{
+	{"an imported key is gone, whatever its state, and its position rises", func(t *harness) {
+		s := t.store()
+		create(t, s, imported(home, "active"))
+		create(t, s, imported(home, "revoked"))
+		if _, err := s.Revoke(t.Context(), home, core.AnyKind, "revoked", revocation()); err != nil {
+			t.Fatal(err)
+		}
+		for i, id := range []string{"active", "revoked"} {
+			if err := s.Delete(t.Context(), home, id, deletion()); err != nil {
+				t.Fatal(err)
+			}
+			wantAbsent(t, s, home, id)
+			if at := s.Positions().At(core.SlotOf(home, id)); at != uint64(4+i) {
+				t.Errorf("the slot of %s is at %d", id, at)
+			}
+			wantReason(t, s.Delete(t.Context(), home, id, deletion()), core.KeyNotFound)
+		}
+		if n := s.Positions().Changed(core.EventDeleted); n != 2 {
+			t.Errorf("%d events", n)
+		}
+	}},
+	{"a deleted key can be imported again, with the same request id, and is listed last", func(t *harness) {
+		s := t.store()
+		k := fullKey(home, "k")
+		create(t, s, k)
+		create(t, s, imported(home, "between"))
+		if err := s.Delete(t.Context(), home, "k", deletion()); err != nil {
+			t.Fatal(err)
+		}
+		k.Name = "again"
+		wantKey(t, create(t, s, k), k)
+		wantKey(t, get(t, s, home, "k"), k)
+		q := issuedList(10)
+		q.Kind = core.Imported
+		wantIDs(t, pages(t, s, q, nothing), "between", "k")
+		if at := s.Positions().At(core.SlotOf(home, "k")); at != 4 {
+			t.Errorf("the slot is at %d", at)
+		}
+	}},
+	{"attack 18: an issued key and one of another network are not found, and stay", func(t *harness) {
+		s := t.store()
+		mine, theirs := create(t, s, newKey(home, "issued")), create(t, s, imported(other, "theirs"))
+		for _, id := range []string{"issued", "theirs", "nobody"} {
+			wantReason(t, s.Delete(t.Context(), home, id, deletion()), core.KeyNotFound)
+		}
+		wantKey(t, get(t, s, home, "issued"), mine)
+		wantKey(t, get(t, s, other, "theirs"), theirs)
+	}},
+	{"of many at once, exactly one wins", func(t *harness) {
+		s := t.store()
+		create(t, s, imported(home, "k"))
+		won := 0
+		for _, err := range all(16, func(int) error { return s.Delete(t.Context(), home, "k", deletion()) }) {
+			if err == nil {
+				won++
+				continue
+			}
+			wantReason(t, err, core.KeyNotFound)
+		}
+		if won != 1 {
+			t.Errorf("%d won", won)
+		}
+	}},
+}
