@@ -212,11 +212,10 @@ func (p *presented) fromCookies(name string, lines []string) {
 
 // cutCookie returns the value of a pair if it is the cookie of that name. Quotes around the value are no part of it.
 func cutCookie(pair, name string) (value string, ok bool) {
-	key, value, _ := strings.Cut(pair, "=")
+	key, value, _ := strings.Cut(textproto.TrimString(pair), "=")
 	if textproto.TrimString(key) != name {
 		return "", false
 	}
-	value = textproto.TrimString(value)
 	if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
 		value = value[1 : n-1]
 	}
