@@ -109,7 +109,11 @@ func (s *solo) app() *App {
 // issue makes a key through the private surface.
 func (s *solo) issue() (id, secret string) {
 	s.t.Helper()
-	c, err := client.New(s.endpoint)
+	var opts []client.Option
+	if strings.HasPrefix(s.endpoint, "http:") {
+		opts = append(opts, client.WithTransport(newClient(s.t).Transport))
+	}
+	c, err := client.New(s.endpoint, opts...)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -94,9 +94,6 @@ func (e *edge) tryLoad(conf edgeConfig) error {
 			e.t.Logf("adapting: %s", w.String())
 		}
 	}
-	// A connection that the client has opened and not used yet belongs to the server of before, which closes it; the
-	// client takes that for an answer.
-	defer e.client.CloseIdleConnections()
 	return caddy.Load(body, true)
 }
 
@@ -271,16 +268,11 @@ func (e *edge) do(method, target string, body io.Reader, header ...string) answe
 	for i := 0; i < len(header); i += 2 {
 		req.Header[header[i]] = append(req.Header[header[i]], header[i+1])
 	}
-	for attempt := 1; ; attempt++ {
-		res, err := e.client.Do(req) //nolint:bodyclose // readAnswer closes it
-		switch {
-		case err == nil:
-			return readAnswer(e.t, res)
-		// A connection that came while a reload replaced the socket was never read.
-		case attempt == 3 || body != nil || !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET):
-			e.t.Fatalf("%s %s: %v", method, target, err)
-		}
+	res, err := e.client.Do(req) //nolint:bodyclose // readAnswer closes it
+	if err != nil {
+		e.t.Fatalf("%s %s: %v", method, target, err)
 	}
+	return readAnswer(e.t, res)
 }
 
 // raw sends the bytes of an HTTP/1.1 request over a connection of its own; \n stands for CRLF.
@@ -318,7 +310,35 @@ func readAnswer(t testing.TB, res *http.Response) answer {
 
 func closeBody(res *http.Response) { _ = res.Body.Close() }
 
+// newClient is a client for a server that is reloaded: it lives through the handover of the socket.
 func newClient(t testing.TB) *http.Client {
+	t.Helper()
+	c := newPlainClient(t)
+	c.Transport = handover{c.Transport}
+	return c
+}
+
+// handover sends a request again whose connection came while a reload replaced the socket: Caddy opens the new one
+// beside the old one, and what waits in the old one when it closes was never read.
+type handover struct{ http.RoundTripper }
+
+func (h handover) RoundTrip(r *http.Request) (*http.Response, error) {
+	for attempt := 1; ; attempt++ {
+		res, err := h.RoundTripper.RoundTrip(r)
+		again := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+		if !again || attempt == 5 || r.Body != nil && r.Body != http.NoBody && r.GetBody == nil {
+			return res, err
+		}
+		if r.GetBody != nil {
+			r = r.Clone(r.Context())
+			if r.Body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+func newPlainClient(t testing.TB) *http.Client {
 	t.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: 128, DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)

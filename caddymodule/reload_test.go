@@ -73,7 +73,7 @@ func TestAttack24_ReloadsUnderLoadLoseNoRequest(t *testing.T) {
 	}
 	for range 6 {
 		wg.Go(func() {
-			c := newClient(t)
+			c := newPlainClient(t)
 			defer c.CloseIdleConnections()
 			for ctx.Err() == nil {
 				status, body, err := getRepeated(c, s.addr, secret, &repeated)
@@ -85,7 +85,7 @@ func TestAttack24_ReloadsUnderLoadLoseNoRequest(t *testing.T) {
 		})
 	}
 	wg.Go(func() { // keys that are looked up, and refused
-		c := newClient(t)
+		c := newPlainClient(t)
 		defer c.CloseIdleConnections()
 		for i := 0; ctx.Err() == nil; i++ {
 			status, _, err := getRepeated(c, s.addr, fmt.Sprintf("nobody-has-imported-this-%d", i), &repeated)
@@ -96,7 +96,7 @@ func TestAttack24_ReloadsUnderLoadLoseNoRequest(t *testing.T) {
 		}
 	})
 	wg.Go(func() { // writes
-		c, err := client.New("http://"+s.addr, client.WithTransport(newClient(t).Transport))
+		c, err := client.New("http://"+s.addr, client.WithTransport(newPlainClient(t).Transport))
 		if err != nil {
 			fail("%v", err)
 			return
@@ -240,7 +240,7 @@ func TestAttack24_StopUnderLoadEndsWhatHasBegun(t *testing.T) {
 	var odd atomic.Int64
 	for range 8 {
 		wg.Go(func() {
-			c := newClient(t)
+			c := newPlainClient(t)
 			defer c.CloseIdleConnections()
 			for {
 				status, _, err := getGated(c, s.addr, secret)

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -315,19 +313,11 @@ func (s *sidecar) call(method, addr, path, body string, header ...string) answer
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	for {
-		res, err := newClient(s.t).Do(req) //nolint:bodyclose // readAnswer closes it
-		switch {
-		case err == nil:
-			return readAnswer(s.t, res)
-		case !errors.Is(err, syscall.ECONNRESET) || req.GetBody == nil:
-			s.t.Fatal(err)
-		}
-		// A connection that came while a reload replaced the socket was never read.
-		if req.Body, err = req.GetBody(); err != nil {
-			s.t.Fatal(err)
-		}
+	res, err := newClient(s.t).Do(req) //nolint:bodyclose // readAnswer closes it
+	if err != nil {
+		s.t.Fatal(err)
 	}
+	return readAnswer(s.t, res)
 }
 
 // gatedFrom calls the gated path on behalf of a client at an address.
