@@ -92,6 +92,10 @@ func (c *cache) put(e *entry, good bool, mine *cell) {
 func (c *cache) retract(from *tier, e *entry, mine *cell) bool {
 	other := c.lookUp(from, &e.digest, mine)
 	if other == nil {
+		if from == c.good {
+			// An older good verdict may be on its way into the tier. What ristretto is told, it does in that order.
+			from.lfu.Del(e.digest.index())
+		}
 		return true
 	}
 	if !e.newer(other) {
