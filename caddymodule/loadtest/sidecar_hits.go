@@ -156,7 +156,7 @@ func (e *edgeBench) hits(ctx context.Context) (section, error) {
 					return nil, err
 				}
 			}
-			row, err := traced(ctx, s, of.keys, requests, of.maxSize, int(room))
+			row, err := traced(ctx, s, of.keys, requests, of.maxSize, int(room), func() {})
 			if err != nil {
 				return nil, err
 			}
@@ -199,8 +199,11 @@ func settled(ctx context.Context, v *verify.Verifier) (int64, error) {
 	}
 }
 
-// traced runs a trace through a new cache with room for some entries, after one as long to begin with.
-func traced(ctx context.Context, s float64, keys, requests int, maxSize int64, room int) (row hitRow, err error) {
+// traced runs a trace through a new cache with room for some entries, after one as long to begin with. It calls answered
+// after each request.
+func traced(
+	ctx context.Context, s float64, keys, requests int, maxSize int64, room int, answered func(),
+) (row hitRow, err error) {
 	z := newZipf(keys, s)
 	first, second := z.trace(requests, 1), z.trace(requests, 2)
 	v, err := traceVerifier(maxSize)
@@ -218,6 +221,7 @@ func traced(ctx context.Context, s float64, keys, requests int, maxSize int64, r
 			if i == 1 && r.Cache == verify.Hit {
 				hits++
 			}
+			answered()
 		}
 	}
 	row = hitRow{

@@ -247,6 +247,9 @@ func TestREADME_EachShellBlockRuns(t *testing.T) {
 	if len(known) != 3 {
 		t.Errorf("of the three known blocks the README has %v", known)
 	}
+	// A header in another spelling is no place for a key, and the log must not keep what somebody sends there.
+	blocks = append(blocks, block{"sh", "for name in X_Api_Key X.Api.Key; do\n" +
+		"curl -s -o /dev/null http://localhost:8080/ -H \"$name: $SECRET\"\ndone\n"})
 	n.run(t, blocks)
 	if strings.Contains(n.log.String(), "acme_v1_") {
 		t.Errorf("a credential is in the log:\n%s", n.log)
