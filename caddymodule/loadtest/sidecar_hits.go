@@ -199,8 +199,8 @@ func settled(ctx context.Context, v *verify.Verifier) (int64, error) {
 	}
 }
 
-// traced runs a trace through a new cache with room for some entries, after one as long to begin with. It calls answered
-// after each request.
+// traced runs a trace through a new cache with room for some entries, after one as long to begin with. It calls
+// answered after each request.
 func traced(
 	ctx context.Context, s float64, keys, requests int, maxSize int64, room int, answered func(),
 ) (row hitRow, err error) {
