@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -42,7 +43,11 @@ func alone(t *testing.T) {
 
 func TestMemory_AVerdictTakesAtMostOneKibibyteAndIsAccountedFor(t *testing.T) {
 	alone(t)
-	for _, n := range []int{30_000, 58_000, 70_000, 100_000} {
+	sizes := []int{30_000, 58_000, 70_000, 100_000}
+	if os.Getenv("TALOS_LONG") != "" {
+		sizes = append(sizes, 1_000_000)
+	}
+	for _, n := range sizes {
 		v := newVerifier(t, Config{MaxBytes: 1 << 30}, new(benchSource))
 		before := heap()
 		fill(t, v, n)
