@@ -58,7 +58,8 @@ type Upstream struct {
 	TLSCert string `json:"tls_cert,omitempty"`
 	TLSKey  string `json:"tls_key,omitempty"`
 
-	// TLSServerName is the name that the upstream's certificate must be for. Default: the address' host.
+	// TLSServerName is the name that the upstream's certificate must be for, and that look-ups go to. Default: the
+	// address' host.
 	TLSServerName string `json:"tls_server_name,omitempty"`
 }
 
@@ -178,6 +179,7 @@ func (u *Upstream) config(prefixes credential.Prefixes) upstream.Config {
 		Addresses:   slices.Clone(u.Addresses),
 		Prefixes:    prefixes,
 		Header:      header,
+		Host:        u.TLSServerName, // servers that ask for certificates want the two to agree
 		Timeout:     time.Duration(u.Timeout),
 		MaxInFlight: u.MaxInFlight,
 		MaxQueue:    u.MaxQueue,

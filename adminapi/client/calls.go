@@ -89,9 +89,11 @@ func (c *Client) BatchVerify(
 }
 
 // SelfRevoke revokes the key behind a credential. It is the call of the key's holder and needs no other right.
-func (c *Client) SelfRevoke(ctx context.Context, credential string, reason RevocationReason) (json.RawMessage, error) {
+func (c *Client) SelfRevoke(
+	ctx context.Context, credential string, reason RevocationReason, opts ...CallOption,
+) (json.RawMessage, error) {
 	return c.Do(ctx, http.MethodPost, apiPath+"/apiKeys:selfRevoke",
-		SelfRevokeRequest{Credential: credential, Reason: reason}, nil)
+		SelfRevokeRequest{Credential: credential, Reason: reason}, nil, opts...)
 }
 
 // JWKS reads the public keys that derived tokens are signed with.
@@ -100,8 +102,8 @@ func (c *Client) JWKS(ctx context.Context) (*JWKS, json.RawMessage, error) {
 }
 
 // Ready returns nil when the server can answer other calls.
-func (c *Client) Ready(ctx context.Context) error {
-	_, err := c.Do(ctx, http.MethodGet, "/health/ready", nil, nil)
+func (c *Client) Ready(ctx context.Context, opts ...CallOption) error {
+	_, err := c.Do(ctx, http.MethodGet, "/health/ready", nil, nil, opts...)
 	return err
 }
 

@@ -98,7 +98,7 @@ func (u *Upstream) SelfRevoke(ctx context.Context, cred string, reason client.Re
 	for i := range u.pool.addresses {
 		sent := false
 		c := u.pool.addresses[(first+i)%len(u.pool.addresses)].client
-		_, err = c.SelfRevoke(noteConnection(ctx, &sent), cred, reason)
+		_, err = c.SelfRevoke(noteConnection(ctx, &sent), cred, reason, client.Host(u.config.Host))
 		if err == nil || sent || ctx.Err() != nil {
 			break
 		}

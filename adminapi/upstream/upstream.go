@@ -268,7 +268,7 @@ func (u *Upstream) Ready(ctx context.Context) error {
 			worst = errors.Join(worst, f)
 			continue
 		}
-		err := a.client.Ready(ctx)
+		err := a.client.Ready(ctx, client.Host(u.config.Host))
 		if err == nil {
 			return nil
 		}
