@@ -40,6 +40,9 @@ func (h *adminHandler) serve(w http.ResponseWriter, r *http.Request, op operatio
 	if err != nil {
 		return err
 	}
+	if op.changes() && isEdge(r) {
+		w = &placed{ResponseWriter: w, applied: n.Keys.Applied}
+	}
 	switch op {
 	case opVerify:
 		return h.verify(w, r, n)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"sync"
 	"time"
 
@@ -109,12 +108,9 @@ func (a *asker) note(result *verify.Result) {
 // mark tells an edge that the key alone was judged, and the position that holds for the whole answer; 0 when no key
 // had to be looked at.
 func (a *asker) mark(w http.ResponseWriter) {
-	if !a.edge {
-		return
+	if a.edge {
+		markEdge(w.Header(), a.position)
 	}
-	h := w.Header()
-	h.Set(client.EdgeHeader, "1")
-	h.Set(client.PositionHeader, strconv.FormatUint(a.position, 10))
 }
 
 // withoutList is a verdict that holds from anywhere.

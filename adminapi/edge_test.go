@@ -3,6 +3,7 @@ package adminapi
 import (
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -108,5 +109,72 @@ func TestAnEdgeDoesNotGetAStaleVerdictAsAFreshOne(t *testing.T) {
 	}
 	if w := post(v.handler(), anyPath+":verify", `{"credential":"a"}`); !strings.Contains(w.Body.String(), `"is_valid":true`) {
 		t.Errorf("another caller gets %s", w.Body)
+	}
+}
+
+func TestTheAnswerToAnEdgesChangeNamesAPlaceThatIsNotBeforeIt(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	id := n.issue(t, "").IssuedAPIKey.KeyID
+	imported := unmarshal[client.ImportedAPIKey](t,
+		post(n.admin, importedPath, `{"raw_key":"r","name":"n","actor_id":"a"}`).Body.Bytes()).KeyID
+	holder := n.issue(t, "").Secret
+	for _, call := range []struct{ method, path, body string }{
+		{http.MethodPost, issuedPath, `{"name":"n","actor_id":"a"}`},
+		{http.MethodPatch, issuedPath + "/" + id, `{"name":"m"}`},
+		{http.MethodPost, issuedPath + "/" + id + ":rotate", `{}`},
+		{http.MethodPost, issuedPath + "/" + n.issue(t, "").IssuedAPIKey.KeyID + ":revoke", `{}`},
+		{http.MethodPost, anyPath + "/" + n.issue(t, "").IssuedAPIKey.KeyID + ":revoke", `{}`},
+		{http.MethodPost, importedPath, `{"raw_key":"s","name":"n","actor_id":"a"}`},
+		{http.MethodPost, batchPath, `{"requests":[{"raw_key":"t","name":"n","actor_id":"a"}]}`},
+		{http.MethodPatch, importedPath + "/" + imported, `{"name":"m"}`},
+		{http.MethodPost, importedPath + "/" + imported + ":revoke", `{}`},
+		{http.MethodDelete, importedPath + "/" + imported, ""},
+		{http.MethodPost, selfRevokePath, `{"credential":"` + holder + `"}`},
+	} {
+		r := request(call.method, call.path, call.body)
+		r.Header.Set("Talos-Edge", "1")
+		before := n.engine.Applied()
+		w := serve(n.admin, r)
+		if w.Code != http.StatusOK || n.engine.Applied() == before {
+			t.Errorf("%s %s: got %d %s, and no change", call.method, call.path, w.Code, w.Body)
+		}
+		wantMark(t, w, strconv.FormatUint(n.engine.Applied(), 10))
+	}
+	// Nobody else is told, and nothing on the public surface.
+	w := post(n.admin, issuedPath, `{"name":"n","actor_id":"a"}`)
+	holder = n.issue(t, "").Secret
+	for _, w := range []*httptest.ResponseRecorder{
+		w, asEdge(n.publicHandler(), selfRevokePath, `{"credential":"`+holder+`"}`),
+	} {
+		if w.Code != http.StatusOK || len(w.Header()["Talos-Edge"])+len(w.Header()["Talos-Position"]) != 0 {
+			t.Errorf("got %d with %v", w.Code, w.Header())
+		}
+	}
+}
+
+func TestASidecarHoldsAChangesPlaceAgainstLaterAnswers(t *testing.T) {
+	t.Parallel()
+	s := newSidecarNode(t)
+	k := s.issue(t, "")
+	place := func() uint64 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.place
+	}
+	w := patch(s.admin, issuedPath+"/"+k.IssuedAPIKey.KeyID, "name", `{"name":"m"}`)
+	if w.Code != http.StatusOK || place() != s.engine.Applied() {
+		t.Errorf("an update: got %d, noted %d, want %d", w.Code, place(), s.engine.Applied())
+	}
+	if len(w.Header()["Talos-Edge"])+len(w.Header()["Talos-Position"]) != 0 {
+		t.Errorf("a caller that is no edge is told %v", w.Header())
+	}
+	wantMark(t, asEdge(s.admin, issuedPath, `{"name":"n","actor_id":"a"}`), strconv.FormatUint(s.engine.Applied(), 10))
+	w = post(s.publicHandler(), selfRevokePath, `{"credential":"`+k.Secret+`"}`)
+	if w.Code != http.StatusOK || place() != s.engine.Applied() {
+		t.Errorf("a self-revocation: got %d, noted %d, want %d", w.Code, place(), s.engine.Applied())
+	}
+	if len(w.Header()["Talos-Edge"])+len(w.Header()["Talos-Position"]) != 0 {
+		t.Errorf("a holder is told %v", w.Header())
 	}
 }

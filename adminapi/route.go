@@ -87,6 +87,17 @@ func (o operation) String() string {
 	return operationNames[noOperation]
 }
 
+// changes tells whether a call may change keys.
+func (o operation) changes() bool {
+	switch o {
+	case opIssue, opUpdateIssued, opRotate, opRevokeIssued, opImport, opBatchCreate, opUpdateImported, opDeleteImported,
+		opRevokeImported, opRevokeAny, opSelfRevoke:
+		return true
+	default:
+		return false
+	}
+}
+
 // verbs are the operations of one path, by method. HEAD is the same as GET.
 type verbs struct{ get, post, patch, remove operation }
 

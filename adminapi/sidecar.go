@@ -26,14 +26,16 @@ type Upstream interface {
 	VerifyFor(ctx context.Context, network core.NetworkID, credential string, client netip.Addr) (*core.Verdict, error)
 
 	// SelfRevoke asks the upstream to revoke the key behind a credential. The call is made of these two values and of
-	// nothing that the sidecar or its caller has beside them.
-	SelfRevoke(ctx context.Context, credential string, reason client.RevocationReason) error
+	// nothing that the sidecar or its caller has beside them. The position is what the upstream tells of the change's
+	// place in its feed, see Forget.
+	SelfRevoke(ctx context.Context, credential string, reason client.RevocationReason) (position uint64, err error)
 
 	// JWKS reads the public keys that derived tokens are signed with.
 	JWKS(ctx context.Context) (*client.JWKS, error)
 
-	// Forget makes everything that was looked up about a key before the call too old to be believed.
-	Forget(network core.NetworkID, keyID string)
+	// Forget makes everything that was looked up about a key before the call too old to be believed. So are later
+	// answers from before a position in the upstream's feed, where that has told one; 0: it has not.
+	Forget(network core.NetworkID, keyID string, position uint64)
 }
 
 // SidecarOptions say what a surface of a sidecar serves: a node that has no keys, and an upstream that does.

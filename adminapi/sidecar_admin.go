@@ -97,7 +97,7 @@ func (h *sidecarAdmin) pass(w http.ResponseWriter, r *http.Request, n Network) e
 			return err
 		}
 	}
-	p := &passing{sidecar: h.sidecar, network: n, addr: h.ClientAddr(r)}
+	p := &passing{sidecar: h.sidecar, network: n, addr: h.ClientAddr(r), edge: isEdge(r)}
 	if err := p.classify(w, r.Method, r.URL.Path, body); err != nil {
 		return err
 	}

@@ -16,6 +16,8 @@ type change struct {
 	creates bool     // the answer names keys that came to be
 }
 
+func (c *change) isOne() bool { return c.creates || len(c.keyIDs) > 0 }
+
 // importBody is what is read of an import: of one key, or of many.
 type importBody struct {
 	importItem
@@ -125,9 +127,10 @@ func (c *created) each(f func(keyID string)) {
 	}
 }
 
-// forget forgets the keys that the request named and those that its answer names.
-func (p *passing) forget(answer []byte) {
-	forget := func(keyID string) { p.sidecar.upstream.Forget(p.network.ID, keyID) }
+// forget forgets the keys that the request named and those that its answer names. The position is what the upstream told
+// of the change's place in its feed; 0: nothing.
+func (p *passing) forget(answer []byte, position uint64) {
+	forget := func(keyID string) { p.sidecar.upstream.Forget(p.network.ID, keyID, position) }
 	for _, keyID := range p.change.keyIDs {
 		forget(keyID)
 	}

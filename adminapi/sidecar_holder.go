@@ -19,20 +19,20 @@ func (s *sidecar) selfRevoke(ctx context.Context, n Network, cred string, reason
 	}
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), holderTimeout)
 	defer cancel()
-	err := s.upstream.SelfRevoke(call, cred, reasonName(reason))
+	position, err := s.upstream.SelfRevoke(call, cred, reasonName(reason))
 	if keyID, _ := s.upstream.Identify(n.ID, cred); keyID != "" {
-		s.upstream.Forget(n.ID, keyID)
+		s.upstream.Forget(n.ID, keyID, position)
 	} else {
-		s.forgetUnidentified(call, n, cred)
+		s.forgetUnidentified(call, n, cred, position)
 	}
 	return selfRevokeError(err)
 }
 
 // forgetUnidentified forgets the key of a credential that does not tell its key id: it asks for it, past the cache.
-func (s *sidecar) forgetUnidentified(ctx context.Context, n Network, cred string) {
+func (s *sidecar) forgetUnidentified(ctx context.Context, n Network, cred string, position uint64) {
 	for _, mode := range []verify.Mode{verify.Use, verify.NoCache} { // what is remembered, and what is so now
 		if result, err := n.Verifier.Verify(ctx, n.ID, cred, mode); err == nil && result.Verdict.KeyID != "" {
-			s.upstream.Forget(n.ID, result.Verdict.KeyID)
+			s.upstream.Forget(n.ID, result.Verdict.KeyID, position)
 			return
 		}
 	}

@@ -48,7 +48,7 @@ func TestAttack16_ASelfRevocationIsMadeAnewFromItsBodyAlone(t *testing.T) {
 	r := request(http.MethodPost, selfRevokePath+"?x=1", `{"credential":"c","other":1,"reason":""}`)
 	r.Host = "evil.example"
 	for _, name := range []string{"Authorization", "Cookie", "X-Any", "X-Forwarded-For", "Talos-Edge"} {
-		r.Header.Set(name, "1")
+		r.Header.Set(name, "the caller's")
 	}
 	if w := serve(s.publicHandler(), r); w.Code != http.StatusOK {
 		t.Fatalf("got %d %s", w.Code, w.Body)
@@ -58,7 +58,7 @@ func TestAttack16_ASelfRevocationIsMadeAnewFromItsBodyAlone(t *testing.T) {
 		t.Errorf("the upstream got %s at %s: %s", got.RequestURI, got.Host, body)
 	}
 	for _, name := range []string{"Authorization", "Cookie", "X-Any", "X-Forwarded-For", "Talos-Edge"} {
-		if got.Header[name] != nil {
+		if slices.Contains(got.Header[name], "the caller's") {
 			t.Errorf("the upstream got %s", name)
 		}
 	}

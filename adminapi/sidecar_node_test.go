@@ -29,6 +29,7 @@ type farNode struct {
 	far       error // in place of the answers that go over HTTP
 	lookedUp  int
 	forgotten []string
+	place     uint64 // in the upstream's feed, that came with the last of them
 	askedFor  []netip.Addr
 	verdict   *core.Verdict // of look-ups, in place of the engine's
 	keySets   int
@@ -150,12 +151,13 @@ func (f *farNode) VerifyFor(
 	return f.engine.Lookup(ctx, network, cred)
 }
 
-func (f *farNode) SelfRevoke(ctx context.Context, cred string, reason client.RevocationReason) error {
+func (f *farNode) SelfRevoke(ctx context.Context, cred string, reason client.RevocationReason) (uint64, error) {
 	if err := f.trouble(); err != nil {
-		return err
+		return 0, err
 	}
-	_, err := f.client.SelfRevoke(ctx, cred, reason)
-	return err
+	var edge client.EdgeAnswer
+	_, err := f.client.SelfRevoke(ctx, cred, reason, client.Edge(&edge))
+	return edge.Position, err
 }
 
 func (f *farNode) JWKS(ctx context.Context) (*client.JWKS, error) {
@@ -167,10 +169,11 @@ func (f *farNode) JWKS(ctx context.Context) (*client.JWKS, error) {
 	return set, err
 }
 
-func (f *farNode) Forget(network core.NetworkID, keyID string) {
+func (f *farNode) Forget(network core.NetworkID, keyID string, place uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.forgotten = append(f.forgotten, keyID)
+	f.place = place
 	position := f.positions.Applied() + 1
 	f.positions.Apply(core.Event{Position: position, Network: network, KeyID: keyID})
 }

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -21,6 +22,7 @@ type passing struct {
 	sidecar *sidecar
 	network Network
 	addr    netip.Addr // the caller's
+	edge    bool       // the caller is an edge
 	change  change
 	err     error // why there is no answer
 }
@@ -40,7 +42,7 @@ func (h *sidecarAdmin) newProxy() *httputil.ReverseProxy {
 		ModifyResponse: arrived,
 		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
 			p := passingOf(r)
-			p.forget(nil) // it may have happened all the same
+			p.forget(nil, 0) // it may have happened all the same
 			p.err = passedError(r.Context(), err)
 		},
 		ErrorLog: zap.NewStdLog(h.Logger),
@@ -78,6 +80,9 @@ func rewrite(r *httputil.ProxyRequest) {
 		h.Del(name)
 	}
 	h.Add(markHeader, passingOf(r.In).sidecar.mark)
+	if passingOf(r.In).change.isOne() {
+		h.Set(client.EdgeHeader, "1") // the answer then tells the change's place
+	}
 	h.Set("Accept-Encoding", "identity") // the answer may have to be read here
 	// A caller on this machine has this machine's address, which the upstream sees. No other may borrow it.
 	if addr := passingOf(r.In).addr.Unmap().WithZone(""); addr.IsValid() && !addr.IsLoopback() {
@@ -124,7 +129,12 @@ func arrived(resp *http.Response) error {
 			return err
 		}
 	}
-	p.forget(answer)
+	told := client.ReadEdgeAnswer(resp.Header)
+	p.forget(answer, told.Position)
+	if !p.edge { // the extension is between the upstream and this sidecar
+		resp.Header.Del(client.EdgeHeader)
+		resp.Header.Del(client.PositionHeader)
+	}
 	for name := range resp.Header {
 		// These speak for the upstream's server and origin; here the sidecar's own listener does.
 		switch {

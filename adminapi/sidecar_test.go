@@ -244,7 +244,7 @@ func TestAttack16_TheSidecarPassesTheCallersOwnAuthorityAndNothingElse(t *testin
 	seen.Header.Del(markHeader)
 	want := map[string]string{
 		"Authorization": "Bearer caller", "Cookie": "session=caller", "X-Any": "1", "Content-Type": "application/json",
-		"Accept-Encoding": "identity", "Content-Length": "12", "X-Forwarded-For": "192.0.2.7",
+		"Accept-Encoding": "identity", "Content-Length": "12", "X-Forwarded-For": "192.0.2.7", "Talos-Edge": "1",
 	}
 	for name, values := range seen.Header {
 		if values[0] != want[name] || len(values) != 1 {

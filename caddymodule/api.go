@@ -92,6 +92,15 @@ func (k keys) SelfRevoke(ctx context.Context, credential string, reason core.Rev
 	return err
 }
 
+// Applied is [core.Engine.Applied].
+func (k keys) Applied() uint64 {
+	position, err := with(k.app, func(n *node) (uint64, error) { return n.engine.Applied(), nil })
+	if err != nil {
+		return 0
+	}
+	return position
+}
+
 // Verify is [verify.Verifier.Verify].
 func (v verifier) Verify(
 	ctx context.Context, network core.NetworkID, credential string, mode verify.Mode,

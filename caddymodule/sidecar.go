@@ -178,11 +178,8 @@ func (f farKeys) VerifyFor(
 }
 
 // SelfRevoke has a holder's key revoked.
-func (f farKeys) SelfRevoke(ctx context.Context, cred string, reason client.RevocationReason) error {
-	_, err := with(f.app, func(n *node) (struct{}, error) {
-		return struct{}{}, n.upstream.SelfRevoke(ctx, cred, reason)
-	})
-	return err
+func (f farKeys) SelfRevoke(ctx context.Context, cred string, reason client.RevocationReason) (uint64, error) {
+	return with(f.app, func(n *node) (uint64, error) { return n.upstream.SelfRevoke(ctx, cred, reason) })
 }
 
 // JWKS reads the public keys of derived tokens.
@@ -192,15 +189,17 @@ func (f farKeys) JWKS(ctx context.Context) (*client.JWKS, error) {
 
 // Forget forgets a key on every node of the process: during a reload, a change may pass through one and be remembered
 // by another.
-func (farKeys) Forget(network core.NetworkID, keyID string) { live.forget(network, keyID) }
+func (farKeys) Forget(network core.NetworkID, keyID string, position uint64) {
+	live.forget(network, keyID, position)
+}
 
 // forget tells the nodes with an upstream that a key may have changed.
-func (l *ledger) forget(network core.NetworkID, keyID string) {
+func (l *ledger) forget(network core.NetworkID, keyID string, position uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for n := range l.nodes {
 		if n.upstream != nil {
-			n.upstream.Forget(network, keyID)
+			n.upstream.Forget(network, keyID, position)
 		}
 	}
 }

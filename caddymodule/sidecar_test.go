@@ -2,7 +2,9 @@ package caddymodule
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -342,6 +344,48 @@ func TestASecondAddressTakesOverAndBack(t *testing.T) {
 	}
 }
 
+func TestAttack05_AnAddressThatIsBehindBringsNoRevokedKeyBack(t *testing.T) {
+	far := newFarNode(t)
+	behind := newFarServer(t, far.handler)
+	s := startSidecar(t, far.url()+" "+behind.url(), "", "")
+	for how, revoke := range map[string]func(id, secret string) answer{
+		"an operator": func(id, _ string) answer {
+			return s.call("POST", s.addr, "/v2alpha1/admin/issuedApiKeys/"+id+":revoke", "{}")
+		},
+		"its holder": func(_, secret string) answer {
+			return s.call("POST", s.public, selfRevokePath, `{"credential":"`+secret+`"}`)
+		},
+	} {
+		id, secret := s.issue()
+		s.gated(secret)
+		var stale *httptest.ResponseRecorder // what the second address goes on saying
+		behind.answers(func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.HasSuffix(r.URL.Path, "batchVerify") {
+				return false
+			}
+			maps.Copy(w.Header(), stale.Header())
+			_, _ = w.Write(stale.Body.Bytes())
+			return true
+		})
+		stale = httptest.NewRecorder()
+		ask := httptest.NewRequest(http.MethodPost, batchPath, strings.NewReader(`{"requests":[{"credential":"`+secret+`"}]}`))
+		ask.Header = http.Header{"Content-Type": {"application/json"}, "Talos-Edge": {"1"}}
+		far.handler.ServeHTTP(stale, ask)
+		if got := revoke(id, secret); got.status != http.StatusOK {
+			t.Fatalf("%s: %d %s", how, got.status, got.body)
+		}
+		far.kill()
+		for range 3 {
+			if got := s.gated(secret); got.status != http.StatusServiceUnavailable {
+				t.Errorf("%s revoked it, and an address is asked that does not know of it: %d %s", how, got.status, got.body)
+			}
+		}
+		behind.answers(nil) // it has caught up
+		until(t, "the key is refused", func() bool { return s.gated(secret).status == http.StatusUnauthorized })
+		far.start()
+	}
+}
+
 func TestASidecarsNodeBelongsToItsSettings(t *testing.T) {
 	api := &plainAPI{}
 	far := newFarServer(t, api)
@@ -370,7 +414,7 @@ func TestASidecarsNodeBelongsToItsSettings(t *testing.T) {
 		}
 	}
 	// A change that passes through the configuration before is believed by the node after it.
-	farKeys{s.app()}.Forget(before.network, id)
+	farKeys{s.app()}.Forget(before.network, id, 0)
 	far.to("batchVerify")
 	if s.gatedFrom("127.0.0.1", "key"); len(far.to("batchVerify")) != 1 {
 		t.Error("a key that was forgotten is not looked up again")

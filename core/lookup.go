@@ -97,6 +97,10 @@ func (e *Engine) LookupMany(ctx context.Context, network NetworkID, creds []stri
 // Positions is the table of the store's changes.
 func (e *Engine) Positions() *Positions { return e.store.Positions() }
 
+// Applied is the place in the feed up to which this node believes all changes. A change is among them before the call
+// that made it returns.
+func (e *Engine) Applied() uint64 { return e.Positions().Applied() }
+
 // verdict tells what a stored key means for a credential. A key of another kind than the credential's is no key: an
 // imported string that happens to be a key id opens nothing.
 func (e *Engine) verdict(want target, key *Key, found bool) *Verdict {

@@ -99,20 +99,25 @@ type EdgeAnswer struct {
 	// Understood says that the keys alone were judged, and that the results hold their address lists and rate limits.
 	// Without it the server judged the caller's own address, and the lists are not known.
 	Understood bool
-	// Position is the place in the server's feed of changes before the look-up; 0: not told.
+	// Position is a place in the server's feed of changes: of a verification, one before the look-up; of a change, one
+	// not before it. 0: not told.
 	Position uint64
 }
 
-// Edge asks for a verification as an edge does: of the key alone, neither of the address nor of the rate. out is set
-// when an answer arrives.
+// Edge asks as an edge does: for a verification of the key alone, neither of the address nor of the rate, and with a
+// change for its place in the feed. out is set when an answer arrives.
 func Edge(out *EdgeAnswer) CallOption {
 	return func(r *request) {
 		r.header.Set(EdgeHeader, "1")
-		r.answer = func(h http.Header) {
-			*out = EdgeAnswer{Understood: h.Get(EdgeHeader) == "1"}
-			if n, err := strconv.ParseUint(h.Get(PositionHeader), 10, 64); err == nil && out.Understood {
-				out.Position = n
-			}
-		}
+		r.answer = func(h http.Header) { *out = ReadEdgeAnswer(h) }
 	}
+}
+
+// ReadEdgeAnswer reads what the header of an answer says to an edge.
+func ReadEdgeAnswer(h http.Header) EdgeAnswer {
+	a := EdgeAnswer{Understood: h.Get(EdgeHeader) == "1"}
+	if n, err := strconv.ParseUint(h.Get(PositionHeader), 10, 64); err == nil && a.Understood {
+		a.Position = n
+	}
+	return a
 }

@@ -80,7 +80,7 @@ func TestAnEdgeOfOurOwnNode(t *testing.T) {
 	if _, err := engine.Revoke(t.Context(), core.AnyKind, freeID, core.RevokeRequest{}); err != nil {
 		t.Fatal(err)
 	}
-	u.ForgetAt(core.NetworkID{}, freeID, engine.Positions().Applied())
+	u.Forget(core.NetworkID{}, freeID, engine.Positions().Applied())
 	for _, r := range v.VerifyMany(t.Context(), core.NetworkID{}, []string{free, creds[4], creds[5]}, verify.NoCache)[:1] {
 		if r.Err != nil || r.Verdict.Code != core.CodeRevoked {
 			t.Errorf("after the revocation: got %+v, %v", r.Verdict, r.Err)

@@ -88,22 +88,25 @@ func (p *Passage) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // SelfRevoke asks the upstream to revoke the key behind a credential. The call holds these two values and nothing else
 // that is this node's or its caller's; the certificate, if there is one, vouches for the connection only. When no
-// address may be asked at the moment it fails at once. A refusal is a [client.Error].
-func (u *Upstream) SelfRevoke(ctx context.Context, cred string, reason client.RevocationReason) error {
+// address may be asked at the moment it fails at once. A refusal is a [client.Error]. The position is for
+// [Upstream.Forget].
+func (u *Upstream) SelfRevoke(
+	ctx context.Context, cred string, reason client.RevocationReason,
+) (position uint64, err error) {
 	if f := u.pool.admits(); f != nil {
-		return f.asError()
+		return 0, f.asError()
 	}
 	first := int(u.pool.current.Load())
-	var err error
+	var edge client.EdgeAnswer
 	for i := range u.pool.addresses {
 		sent := false
 		c := u.pool.addresses[(first+i)%len(u.pool.addresses)].client
-		_, err = c.SelfRevoke(noteConnection(ctx, &sent), cred, reason, client.Host(u.config.Host))
+		_, err = c.SelfRevoke(noteConnection(ctx, &sent), cred, reason, client.Host(u.config.Host), client.Edge(&edge))
 		if err == nil || sent || ctx.Err() != nil {
 			break
 		}
 	}
-	return err
+	return edge.Position, err
 }
 
 // JWKS reads the public keys that derived tokens are signed with.

@@ -132,7 +132,7 @@ func TestAttack16_APassageCarriesNoneOfThisNodesAuthority(t *testing.T) {
 		r.Header.Get("Authorization") != "Bearer caller" || r.Header["X-Ours"] != nil || len(r.TLS.PeerCertificates) != 0 {
 		t.Errorf("it was sent as %s at %s, %v, with %d certificates", r.RequestURI, r.Host, r.Header, len(r.TLS.PeerCertificates))
 	}
-	if err := u.SelfRevoke(t.Context(), "credential", client.RevocationReasonSuperseded); err != nil {
+	if _, err := u.SelfRevoke(t.Context(), "credential", client.RevocationReasonSuperseded); err != nil {
 		t.Fatal(err)
 	}
 	r, body = h.request(1)
@@ -157,7 +157,7 @@ func TestARequestThatWasSentIsNotSentToASecondAddress(t *testing.T) {
 	if _, err := pass(t, p, http.MethodPost, "/v2alpha1/admin/x", "body"); err == nil {
 		t.Error("it was answered")
 	}
-	if err := u.SelfRevoke(t.Context(), "credential", ""); err == nil {
+	if _, err := u.SelfRevoke(t.Context(), "credential", ""); err == nil {
 		t.Error("the self-revocation was answered")
 	}
 	if first.times() != 2 || second.times() != 0 {
@@ -180,7 +180,7 @@ func TestARequestThatCouldNotBeSentGoesToTheNextAddress(t *testing.T) {
 		} else if _, body := second.request(-1); body != "body" {
 			t.Errorf("%s: the second address got %q", first, body)
 		}
-		if err := u.SelfRevoke(t.Context(), "credential", ""); err != nil {
+		if _, err := u.SelfRevoke(t.Context(), "credential", ""); err != nil {
 			t.Errorf("%s: %v", first, err)
 		}
 	}
@@ -240,7 +240,7 @@ func TestASelfRevocationIsRefusedAtOnceWhileTheBreakerIsOpen(t *testing.T) {
 		t.Fatal("a look-up was answered")
 	}
 	asked := h.times()
-	if err := u.SelfRevoke(t.Context(), "credential", ""); core.ReasonOf(err) != core.Unavailable || h.times() != asked {
+	if _, err := u.SelfRevoke(t.Context(), "credential", ""); core.ReasonOf(err) != core.Unavailable || h.times() != asked {
 		t.Errorf("got %v", err)
 	}
 }

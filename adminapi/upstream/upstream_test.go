@@ -406,7 +406,7 @@ func TestAttack05_AChangeThatPassedThroughIsBelievedAtOnce(t *testing.T) {
 	s.set(func() {
 		s.results[cred]["is_valid"], s.results[cred]["error_code"] = false, "VERIFICATION_ERROR_REVOKED"
 	})
-	u.Forget(core.NetworkID{}, keyID)
+	u.Forget(core.NetworkID{}, keyID, 0)
 	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeRevoked {
 		t.Errorf("after the change: got %+v, %v", r, err)
 	}
@@ -430,8 +430,8 @@ func TestAttack05_ACopyThatIsBehindBringsNoRevokedKeyBack(t *testing.T) {
 	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeValid {
 		t.Fatalf("got %+v, %v", r, err)
 	}
-	u.ForgetAt(core.NetworkID{}, keyID, 42)
-	u.ForgetAt(core.NetworkID{}, keyID, 40) // late news
+	u.Forget(core.NetworkID{}, keyID, 42)
+	u.Forget(core.NetworkID{}, keyID, 40) // late news
 	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); core.ReasonOf(err) != core.Unavailable || err == nil {
 		t.Errorf("got %+v, %v", r, err)
 	}
@@ -462,7 +462,7 @@ func TestAttack06_TheCreationOfAKeyEndsItsNegative(t *testing.T) {
 		t.Fatalf("got %+v, %v", r, err)
 	}
 	s.set(func() { s.results[cred] = good(keyID) })
-	u.Forget(core.NetworkID{}, keyID)
+	u.Forget(core.NetworkID{}, keyID, 0)
 	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeValid {
 		t.Errorf("got %+v, %v", r, err)
 	}
