@@ -71,8 +71,8 @@ func (t *token) narrow(caveats []string) bool {
 			if err != nil {
 				return false
 			}
-			if t.until.IsZero() || until.Before(t.until) {
-				t.until = until
+			if t.until == nil || until.Before(*t.until) {
+				t.until = &until
 			}
 		} else if s, ok := strings.CutPrefix(caveat, caveatScopes); ok {
 			var scopes []string

@@ -86,6 +86,9 @@ func (m *tokenMemo) drop(d memoDigest) {
 func (t *token) size() int {
 	const perEntry = 160 // of the map
 	n := perEntry + int(unsafe.Sizeof(*t)) + len(t.keyID) + len(t.issuer) + len(t.cidrs)*int(unsafe.Sizeof(Nowhere))
+	if t.until != nil {
+		n += int(unsafe.Sizeof(*t.until))
+	}
 	for _, s := range t.scopes {
 		n += int(unsafe.Sizeof(s)) + len(s)
 	}

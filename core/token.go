@@ -18,8 +18,8 @@ type token struct {
 	keyID  string // of the parent
 	issuer string
 
-	issue, notBefore, expire time.Time // claims: judged with leeway
-	until                    time.Time // the earliest `expires=` of a holder, judged without; zero for none
+	issue, notBefore, expire time.Time  // claims: judged with leeway
+	until                    *time.Time // the earliest `expires=` of a holder, judged without; nil for none
 
 	scopes []string
 	cidrs  []netip.Prefix // empty: from anywhere
@@ -105,8 +105,8 @@ func isKeyID(s string) bool {
 // end is the moment from which on a token does not count.
 func (e *Engine) end(t *token) time.Time {
 	end := t.expire.Add(e.skew)
-	if !t.until.IsZero() && t.until.Before(end) {
-		return t.until
+	if t.until != nil && t.until.Before(end) {
+		return *t.until
 	}
 	return end
 }

@@ -365,6 +365,8 @@ func TestAttack17_AHoldersCaveatsOnlyNarrow(t *testing.T) {
 		"a later expiry":            {[]string{"expires=" + in(100*time.Hour)}, core.CodeValid, nil, nil},
 		"expired":                   {[]string{"expires=" + in(-time.Second)}, core.CodeExpired, nil, nil},
 		"expired and then not":      {[]string{"expires=" + in(-time.Second), "expires=" + in(time.Hour)}, core.CodeExpired, nil, nil},
+		"expired and at no time":    {[]string{"expires=" + in(-time.Second), "expires=0001-01-01T00:00:00Z"}, core.CodeExpired, nil, nil},
+		"expired long ago":          {[]string{"expires=0001-01-01T00:00:00Z", "expires=" + in(time.Hour)}, core.CodeExpired, nil, nil},
 		"an unknown caveat":         {[]string{"account=42"}, core.CodeSignatureInvalid, nil, nil},
 		"an empty caveat":           {[]string{""}, core.CodeSignatureInvalid, nil, nil},
 		"another case":              {[]string{"Scopes=a"}, core.CodeSignatureInvalid, nil, nil},
