@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -48,7 +49,8 @@ type Claims struct {
 var ErrToken = errors.New("token is not genuine or not well formed")
 
 // CustomClaims reads the claims that a caller asks to have in a token: a JSON object, of which the [Reserved] names are
-// dropped. Nothing and null are no claims.
+// dropped. So are those that differ from them in case only (Unicode's simple folding): readers of tokens, Go's
+// encoding/json among them, take one for the other. Nothing and null are no claims.
 func CustomClaims(object json.RawMessage) (map[string]json.RawMessage, error) {
 	if len(object) == 0 || string(object) == "null" {
 		return nil, nil
@@ -57,20 +59,22 @@ func CustomClaims(object json.RawMessage) (map[string]json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range Reserved {
-		delete(claims, name)
-	}
+	maps.DeleteFunc(claims, isReserved)
 	return claims, nil
+}
+
+// isReserved tells whether a reader could take a claim for one that the server sets.
+func isReserved(name string, _ json.RawMessage) bool {
+	return slices.ContainsFunc(Reserved[:], func(r string) bool { return strings.EqualFold(r, name) })
 }
 
 // MarshalJSON writes the claims as the payload of a token. Custom claims cannot replace others.
 func (c *Claims) MarshalJSON() ([]byte, error) {
 	all := make(map[string]any, len(c.Custom)+len(Reserved))
 	for name, value := range c.Custom {
-		all[name] = value
-	}
-	for _, name := range Reserved {
-		delete(all, name)
+		if !isReserved(name, value) {
+			all[name] = value
+		}
 	}
 	maps.Copy(all, map[string]any{
 		"iss": c.Issuer, "sub": c.KeyID, "nid": c.Network.String(), "jti": c.TokenID, "act": c.ActorID,

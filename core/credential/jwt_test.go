@@ -59,10 +59,19 @@ func TestCustomClaims_CannotReplaceTheServersOwn(t *testing.T) {
 	if len(custom) != 1 || string(custom["mine"]) != "[1,2]" {
 		t.Errorf("got %s", custom)
 	}
+	// encoding/json takes each of them for one of the above.
+	custom, err = CustomClaims(json.RawMessage(`{"Sub":1,"\u017fub":1,"i\u017f\u017f":1,"EXP":1,"a\u212aid":1,"scopes":1}`))
+	if err != nil || len(custom) != 1 || string(custom["scopes"]) != "1" {
+		t.Errorf("got %s, %v", custom, err)
+	}
 	c := someClaims()
 	c.Custom = map[string]json.RawMessage{"sub": json.RawMessage(`"other"`), "aud": json.RawMessage(`"other"`)}
 	if got := payloadOf(t, c); strings.Contains(got, "other") {
 		t.Errorf("a custom claim replaced another: %s", got)
+	}
+	c.Custom = map[string]json.RawMessage{"\u017fub": json.RawMessage(`"other"`), "EXP": json.RawMessage(`"other"`)}
+	if got := payloadOf(t, c); strings.Contains(got, "other") {
+		t.Errorf("a custom claim that readers take for another stays: %s", got)
 	}
 	for _, bad := range []string{`[1]`, `1`, `"x"`, `{"a":1,"a":2}`, `{"a":1}x`, `{`, "{\"\xff\":1}"} {
 		if _, err := CustomClaims(json.RawMessage(bad)); err == nil {
