@@ -60,9 +60,17 @@ func (e *Engine) ImportMany(ctx context.Context, requests []ImportRequest) ([]Im
 	if len(outcomes) != len(keys) {
 		return nil, NewError(Internal, "the store answered for another number of keys than it was given")
 	}
+	imported := make(map[string]bool, len(keys))
 	for i, outcome := range outcomes {
 		r := &results[places[i]]
-		r.Key, r.Err = importOutcome(&keys[i], outcome)
+		if r.Key, r.Err = importOutcome(&keys[i], outcome); r.Err != nil {
+			continue
+		}
+		if imported[r.Key.ID] { // by an earlier one with the same request id
+			*r = ImportResult{Err: errImported()}
+			continue
+		}
+		imported[r.Key.ID] = true
 	}
 	return results, nil
 }
@@ -107,7 +115,7 @@ func (e *Engine) importedID(rawKey string) (string, error) {
 func importOutcome(asked *Key, r CreateResult) (Key, error) {
 	switch {
 	case r.Err != nil && ReasonOf(r.Err) == Conflict:
-		return Key{}, NewError(KeyExists, "this key has been imported already")
+		return Key{}, errImported()
 	case r.Err != nil:
 		return Key{}, r.Err
 	case !r.Created && r.Key.ID != asked.ID:
@@ -115,3 +123,5 @@ func importOutcome(asked *Key, r CreateResult) (Key, error) {
 	}
 	return r.Key, nil
 }
+
+func errImported() error { return NewError(KeyExists, "this key has been imported already") }

@@ -130,6 +130,15 @@ func TestImportMany_JudgesEachAlone(t *testing.T) {
 	if v := lookup(t, e, "b"); v.Code != core.CodeValid || v.KeyID != results[5].Key.ID {
 		t.Errorf("verdict %+v", v)
 	}
+	again := importRequest("c")
+	again.RequestID = "request-c"
+	for _, call := range []string{"first", "repeated"} {
+		results, err = e.ImportMany(t.Context(), []core.ImportRequest{again, again})
+		if err != nil || results[0].Err != nil || results[0].Key.ID == "" || core.ReasonOf(results[1].Err) != core.KeyExists ||
+			results[1].Err == nil || results[1].Key.ID != "" {
+			t.Errorf("a request that stands in the %s call twice: %+v, %v", call, results, err)
+		}
+	}
 	for _, n := range []int{0, core.MaxImports + 1} {
 		_, err := e.ImportMany(t.Context(), make([]core.ImportRequest, n))
 		wantReason(t, err, core.BadRequest)
