@@ -123,10 +123,14 @@ func batchResult(index int, result *core.ImportResult, now time.Time) client.Bat
 	return out
 }
 
-// batchErrorCode is what a reason reads like for one key of many.
+// batchErrorCode is what a reason reads like for one key of many. That a key exists already is told of that key alone:
+// who reads it takes the key for imported, which one whose request id belongs to another is not.
 func batchErrorCode(reason core.Reason) client.BatchCreateErrorCode {
 	if reason == core.KeyQuotaExceeded {
 		return client.BatchCreateErrorResourceExhausted
+	}
+	if reason == core.Conflict {
+		return client.BatchCreateErrorFailedPrecondition
 	}
 	switch kindOf(reason).grpc {
 	case "INVALID_ARGUMENT":

@@ -117,6 +117,22 @@ func TestAnImportedKeyIsRevokedThroughBothOfItsPathsAndNotAsAnIssuedOne(t *testi
 	}
 }
 
+// "Already exists" makes an import of many succeed; a key that is not there must not hide behind it.
+func TestABatchTellsATakenRequestIDFromAKeyThatExists(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.importKey(t, "there", `,"request_id":"r"`)
+	const rest = `"name":"n","actor_id":"a"}`
+	w := post(n.admin, batchPath, `{"requests":[{"request_id":"r","raw_key":"other",`+rest+`,{"raw_key":"there",`+rest+`]}`)
+	wantError(t, w, http.StatusConflict, core.Conflict)
+	out := unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
+	if len(out.Results) != 2 || out.Results[0].ErrorCode != client.BatchCreateErrorFailedPrecondition ||
+		!strings.Contains(out.Results[0].ErrorMessage, "request_id") ||
+		out.Results[1].ErrorCode != client.BatchCreateErrorAlreadyExists {
+		t.Errorf("got %s", w.Body)
+	}
+}
+
 func TestABatchImportsEachKeyAlone(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
