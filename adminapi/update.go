@@ -52,9 +52,12 @@ func updateKey(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind
 
 // fields finds the fields of the key in whichever form they are, and refuses a body that is about another key.
 func (b *updateBody) fields(kind core.Kind, keyID string) (*updateFields, error) {
-	wrapped, name := b.Issued, "issued_api_key"
+	wrapped, name, other := b.Issued, "issued_api_key", b.Imported
 	if kind == core.Imported {
-		wrapped, name = b.Imported, "imported_api_key"
+		wrapped, name, other = b.Imported, "imported_api_key", b.Issued
+	}
+	if other != nil { // passed over, it would leave fields of the mask empty, and so clear them
+		return nil, core.NewError(core.BadRequest, name+": the body is about a key of the other kind")
 	}
 	if wrapped == nil {
 		wrapped = &b.updateFields

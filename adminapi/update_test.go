@@ -97,6 +97,24 @@ func TestAnImportedKeyIsUpdatedInBothForms(t *testing.T) {
 	wantError(t, patch(n.admin, issuedPath+"/"+id, "", `{"name":"m"}`), http.StatusNotFound, core.KeyNotFound)
 }
 
+func TestABodyAboutTheOtherKindOfKeyClearsNothing(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	issued, imported := n.issue(t, full).IssuedAPIKey.KeyID, n.importKey(t, "raw", full).KeyID
+	writes := n.store.written()
+	for path, name := range map[string]string{
+		issuedPath + "/" + issued: "imported_api_key", importedPath + "/" + imported: "issued_api_key",
+	} {
+		for _, mask := range []string{"", "ip_restriction"} {
+			w := patch(n.admin, path, mask, `{"`+name+`":{"ip_restriction":{"allowed_cidrs":["10.0.0.0/8"]}}}`)
+			wantError(t, w, http.StatusBadRequest, core.BadRequest)
+		}
+	}
+	if n.store.written() != writes {
+		t.Error("something was written")
+	}
+}
+
 func TestAttack20_AnUpdateReachesNoOtherField(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
