@@ -8,6 +8,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/credential"
 )
 
 const derivePath = anyPath + ":derive"
@@ -42,6 +43,23 @@ func TestADerivedTokenStandsForItsKeyUntilThatIsRevoked(t *testing.T) {
 		post(n.admin, anyPath+"/"+k.IssuedAPIKey.KeyID+":revoke", "")
 		if v := n.verify(t, token.Token); v.ErrorCode != client.VerificationErrorRevoked {
 			t.Errorf("after the revocation of its key: %+v", v)
+		}
+	}
+}
+
+func TestAnExpiredTokenSaysThatItIsAndNothingThatIsNotKnown(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	token := n.derive(t, n.issue(t, "").Secret, `,"algorithm":"TOKEN_ALGORITHM_MACAROON"`).Token
+	for _, until := range []string{"2020-01-02T03:04:05Z", "0000-01-01T00:00:00+23:59"} {
+		expired, err := credential.AppendCaveats(token, "expires="+until)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := n.verify(t, expired)
+		if v.ErrorCode != client.VerificationErrorExpired || v.Status != client.KeyStatusExpired || v.Visibility != "" ||
+			v.ExpireTime.IsZero() || v.ExpireTime.Year() > 2020 {
+			t.Errorf("%s: got %+v", until, v)
 		}
 	}
 }

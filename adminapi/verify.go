@@ -148,7 +148,9 @@ func (a *asker) judge(ctx context.Context, result *verify.Result) (out client.Ve
 	out.Scopes = v.Scopes
 	out.Metadata = v.Metadata
 	out.Status = statusName(statusAt(v, result.Now))
-	out.Visibility = visibilityName(v.Visibility)
+	if v.Visibility != core.VisibilityUnknown { // of an expired token, whose key was not looked at
+		out.Visibility = visibilityName(v.Visibility)
+	}
 	out.ExpireTime = v.ExpireTime.UTC()
 	out.Issuer = v.Issuer
 	out.RateLimitPolicy = limitPolicy(v.RateLimit)

@@ -71,6 +71,9 @@ func (t *token) narrow(caveats []string) bool {
 			if err != nil {
 				return false
 			}
+			if until.Unix() < 0 {
+				until = time.Unix(0, 0) // in UTC an early time may have no year that RFC 3339 could write
+			}
 			if t.until == nil || until.Before(*t.until) {
 				t.until = &until
 			}

@@ -43,7 +43,11 @@ func (e *Engine) identifyToken(kind credential.Kind, cred string) (want target, 
 	}
 	if code := e.judgeTime(tok, time.Now()); code != CodeValid {
 		e.memo.drop(d)
-		return target{}, &Verdict{Network: e.network, Type: t, KeyID: tok.keyID, Code: code}
+		final = &Verdict{Network: e.network, Type: t, KeyID: tok.keyID, Code: code}
+		if code == CodeExpired {
+			final.Status, final.ExpireTime = StatusExpired, tok.ends()
+		}
+		return target{}, final
 	}
 	if fresh {
 		e.memo.put(d, tok)
@@ -111,6 +115,14 @@ func (e *Engine) end(t *token) time.Time {
 	return end
 }
 
+// ends is the moment at which a token ends by its own words.
+func (t *token) ends() time.Time {
+	if t.until != nil && t.until.Before(t.expire) {
+		return *t.until
+	}
+	return t.expire
+}
+
 // judgeTime judges the times that a token names.
 func (e *Engine) judgeTime(t *token, now time.Time) Code {
 	latest := now.Add(e.skew)
@@ -133,10 +145,7 @@ func (e *Engine) tokenVerdict(t *token, parent *Key, now time.Time) *Verdict {
 	v := NewVerdict(&key, t.issuer, now)
 	v.Type = t.t
 	end := e.end(t)
-	v.ExpireTime = t.expire
-	if end.Before(v.ExpireTime) {
-		v.ExpireTime = end
-	}
+	v.ExpireTime = t.ends()
 	if !parent.ExpireTime.IsZero() {
 		if parent.ExpireTime.Before(end) {
 			end = parent.ExpireTime

@@ -367,6 +367,7 @@ func TestAttack17_AHoldersCaveatsOnlyNarrow(t *testing.T) {
 		"expired and then not":      {[]string{"expires=" + in(-time.Second), "expires=" + in(time.Hour)}, core.CodeExpired, nil, nil},
 		"expired and at no time":    {[]string{"expires=" + in(-time.Second), "expires=0001-01-01T00:00:00Z"}, core.CodeExpired, nil, nil},
 		"expired long ago":          {[]string{"expires=0001-01-01T00:00:00Z", "expires=" + in(time.Hour)}, core.CodeExpired, nil, nil},
+		"expired before all years":  {[]string{"expires=0000-01-01T00:00:00+23:59"}, core.CodeExpired, nil, nil},
 		"an unknown caveat":         {[]string{"account=42"}, core.CodeSignatureInvalid, nil, nil},
 		"an empty caveat":           {[]string{""}, core.CodeSignatureInvalid, nil, nil},
 		"another case":              {[]string{"Scopes=a"}, core.CodeSignatureInvalid, nil, nil},
@@ -387,6 +388,10 @@ func TestAttack17_AHoldersCaveatsOnlyNarrow(t *testing.T) {
 		v := lookup(t, e, token)
 		if v.Code != tc.want {
 			t.Errorf("%s: %+v, want code %d", name, v, tc.want)
+		}
+		if tc.want == core.CodeExpired && (v.Status != core.StatusExpired || v.ExpireTime.IsZero() ||
+			v.ExpireTime.After(time.Now()) || v.ExpireTime.UTC().Year() < 1970) {
+			t.Errorf("%s: %+v", name, v)
 		}
 		if tc.want != core.CodeValid {
 			continue
