@@ -13,7 +13,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/credential"
 )
 
-// DefaultTokenTTL is the life of a token that is derived without a ttl.
+// DefaultTokenTTL is the life of a token that is derived without a ttl, where the network allows for as much.
 const DefaultTokenTTL = time.Hour
 
 // MaxCustomClaims is the length of the longest custom claims, in bytes of JSON without white space.
@@ -136,7 +136,7 @@ func errParent() error { return NewError(ParentKeyInvalid, "the credential is no
 
 // tokenExpiry is when a token that is derived at a moment expires, in whole seconds.
 func (e *Engine) tokenExpiry(parent *Key, moment time.Time, ttl *time.Duration) (time.Time, error) {
-	life := DefaultTokenTTL
+	life := min(DefaultTokenTTL, e.maxTTL)
 	if ttl != nil {
 		life = *ttl
 	}

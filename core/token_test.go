@@ -179,6 +179,16 @@ func TestDerive_RefusesWithTheContractsReasons(t *testing.T) {
 	wantReason(t, err, core.BadRequest)
 }
 
+func TestDerive_TheDefaultTTLIsWithinTheNetworksMaximum(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, openStore(t), func(c *core.EngineConfig) { c.MaxTTL = 10 * time.Minute })
+	_, secret := issue(t, e, nil)
+	d := derive(t, e, secret, core.AlgorithmMacaroon, nil)
+	if life := time.Until(d.ExpireTime); life > 10*time.Minute || life < 9*time.Minute {
+		t.Errorf("lives %v", life)
+	}
+}
+
 func TestDerive_AnExpiredKeyHasNoTokens(t *testing.T) {
 	t.Parallel()
 	store := openStore(t)
