@@ -3,11 +3,13 @@ package adminapi
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
@@ -34,6 +36,24 @@ func list(t *testing.T, h http.Handler, path string, query url.Values) (ids []st
 			return ids, pages
 		}
 		query.Set("page_token", page.NextPageToken)
+	}
+}
+
+func TestTheLongestPageIsOneThatTheClientReads(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("\x01", core.MaxNameLength) // six bytes each
+	key := core.Key{
+		ID: strings.Repeat("f", maxKeyID), Kind: core.Imported, Name: long, ActorID: long,
+		Scopes:                slices.Repeat([]string{"a"}, core.MaxScopesLength/2),
+		Metadata:              []byte(`{"a":"` + strings.Repeat("x", core.MaxMetadataLength-8) + `"}`),
+		AllowedCIDRs:          slices.Repeat([]netip.Prefix{netip.MustParsePrefix("2001:db8:1111:2222:3333:4444:5555:6666/128")}, core.MaxCIDRs),
+		RateLimit:             core.RateLimitPolicy{Quota: 1, Unit: long[:core.MaxRateLimitUnit], Window: time.Second},
+		Status:                core.StatusRevoked,
+		RevocationDescription: long[:core.MaxDescriptionLength],
+	}
+	one := len(marshal(t, record(&key, time.Now())))
+	if page := one * core.MaxPageSize; page > client.MaxAnswer*9/10 {
+		t.Errorf("a page is %d bytes long, of %d that the client reads", page, client.MaxAnswer)
 	}
 }
 

@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// MaxAnswer is the length of the longest answer that is read, in bytes.
-const MaxAnswer = 16 << 20
+// MaxAnswer is the length of the longest answer that is read, in bytes. A page of 1000 keys, each of which has the
+// longest of everything that it can have, fits into it.
+const MaxAnswer = 64 << 20
 
 // DefaultTimeout bounds a call from its start to the end of its answer.
 const DefaultTimeout = 30 * time.Second
