@@ -98,6 +98,9 @@ func errTooLarge(limit int64) error {
 
 // decodeError says what is wrong with a body and where, in the API's words.
 func decodeError(err error) error {
+	if e, ok := errors.AsType[*core.Error](err); ok {
+		return e
+	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && e.Field != "" {
 		return core.NewError(core.BadRequest, e.Field+": must be "+typeName(e.Type))
 	}

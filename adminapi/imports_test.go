@@ -214,6 +214,9 @@ func TestABatchHasOneToAThousandKeysAndUpTo16MiB(t *testing.T) {
 		if strings.Contains(e.Message, "new") {
 			t.Errorf("%s: the message %q repeats a value", name, e.Message)
 		}
+		if name == "an object" && e.Message != "requests: must be an array" {
+			t.Errorf("%s: the message is %q", name, e.Message)
+		}
 	}
 	wantError(t, post(n.admin, batchPath, `{"x":"`+strings.Repeat("x", maxBatchBody)+`"}`), 413, core.BadRequest)
 	if n.store.written() != writes {
