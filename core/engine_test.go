@@ -136,6 +136,7 @@ func TestIssue_RefusesWhatIsNotWellFormedAndWritesNothing(t *testing.T) {
 		"a life over the maximum":  duration(2*time.Hour + time.Second),
 		"a public key, no prefix":  func(r *core.IssueRequest) { r.Visibility = core.VisibilityPublic },
 		"an unknown visibility":    func(r *core.IssueRequest) { r.Visibility = 9 },
+		"NUL in a request id":      func(r *core.IssueRequest) { r.RequestID = "a\x00b" },
 		"a request id of 37 runes": func(r *core.IssueRequest) { r.RequestID = strings.Repeat("ä", 37) },
 	} {
 		r := core.IssueRequest{Name: "n", ActorID: "a"}

@@ -138,8 +138,11 @@ func validate(k *Key) error {
 			return err
 		}
 	}
-	if utf8.RuneCountInString(k.RequestID) > MaxRequestIDLength || !utf8.ValidString(k.RequestID) {
+	if utf8.RuneCountInString(k.RequestID) > MaxRequestIDLength {
 		return badRequest("request_id: must not be longer than %d characters", MaxRequestIDLength)
+	}
+	if !utf8.ValidString(k.RequestID) || strings.IndexByte(k.RequestID, 0) >= 0 {
+		return badRequest("request_id: must be UTF-8 text without NUL")
 	}
 	if err := validateScopes(k.Scopes); err != nil {
 		return err
