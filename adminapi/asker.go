@@ -21,18 +21,22 @@ type asker struct {
 	addr netip.Addr
 	edge bool
 
-	position uint64 // the smallest of the results
-	answered bool   // there was one
+	position uint64 // of an edge: the place in the feed before its question
 
 	sidecar *sidecar          // nil: the keys are this node's own
 	limiter ratelimit.Limiter // nil: limits are not enforced
 	logger  *zap.Logger
 }
 
-func (s *surface) asker(r *http.Request) *asker {
+// asker is made before anything is looked up: what the verifier says of a key from then on, remembered or not, knows of
+// every change up to the place that the feed is at now.
+func (s *surface) asker(r *http.Request, n Network) *asker {
 	a := &asker{addr: s.ClientAddr(r), edge: isEdge(r), sidecar: s.sidecar, logger: s.Logger}
-	if !a.edge { // it counts for itself
+	switch {
+	case !a.edge: // an edge counts for itself
 		a.limiter = s.RateLimiter
+	case a.sidecar == nil:
+		a.position = n.Keys.Applied()
 	}
 	return a
 }
@@ -56,7 +60,9 @@ func (a *asker) settle(ctx context.Context, n Network, credentials []string, res
 		a.askAgain(ctx, n, credentials, results)
 	}
 	for i := range results {
-		a.note(&results[i])
+		if r := &results[i]; a.edge && r.Err == nil && r.Cache == verify.Stale {
+			*r = verify.Result{Err: errStaleForEdge}
+		}
 	}
 }
 
@@ -91,22 +97,7 @@ func (a *asker) again(ctx context.Context, n Network, credential string, result 
 	result.Verdict, result.Now = v, time.Now()
 }
 
-// note takes a result into what the answer as a whole says, or out of it when an edge cannot have it.
-func (a *asker) note(result *verify.Result) {
-	switch {
-	case result.Err != nil || result.Verdict == nil:
-		return
-	case a.edge && result.Cache == verify.Stale:
-		*result = verify.Result{Err: errStaleForEdge}
-		return
-	}
-	if !a.answered || result.Position < a.position {
-		a.position, a.answered = result.Position, true
-	}
-}
-
-// mark tells an edge that the key alone was judged, and the position that holds for the whole answer; 0 when no key
-// had to be looked at.
+// mark tells an edge that the key alone was judged, and the position that holds for the whole answer.
 func (a *asker) mark(w http.ResponseWriter) {
 	if a.edge {
 		markEdge(w.Header(), a.position)

@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -71,26 +72,32 @@ func TestAnEdgeGetsTheWholeVerdictOfTheKeyAlone(t *testing.T) {
 	})
 }
 
-func TestThePositionOfABatchIsThatOfItsOldestResult(t *testing.T) {
+// busyVerifier makes a change while it verifies.
+type busyVerifier struct {
+	Verifier
+	change func()
+}
+
+func (v *busyVerifier) VerifyMany(
+	ctx context.Context, network core.NetworkID, credentials []string, mode verify.Mode,
+) []verify.Result {
+	v.change()
+	return v.Verifier.VerifyMany(ctx, network, credentials, mode)
+}
+
+func TestThePositionOfAnAnswerIsTheOneBeforeTheLookUp(t *testing.T) {
 	t.Parallel()
-	at := func(position uint64) verify.Result {
-		return verify.Result{Verdict: core.Unknown(core.NetworkID{}, "k", 0), Position: position, Cache: verify.Hit}
-	}
-	failed := verify.Result{Err: errDown()}
-	for _, tc := range []struct {
-		results []verify.Result
-		want    string
-	}{
-		{[]verify.Result{at(9), at(4), at(7)}, "4"},
-		{[]verify.Result{failed, at(5), at(6)}, "5"},
-		{[]verify.Result{at(3), failed, at(0)}, "0"},
-	} {
-		v := &fixedVerifier{results: tc.results}
-		w := asEdge(v.handler(), anyPath+":batchVerify", `{"requests":[{"credential":"a"},{"credential":"b"},{"credential":"c"}]}`)
-		wantMark(t, w, tc.want)
-	}
-	w := asEdge((&fixedVerifier{}).handler(), anyPath+":batchVerify", `{"requests":[{}]}`)
-	wantMark(t, w, "0") // no key was looked at
+	n := newNode(t)
+	batch := `{"requests":[{"credential":"` + n.issue(t, "").Secret + `"},{}]}`
+	wantMark(t, asEdge(n.admin, anyPath+":batchVerify", batch), "1")
+	n.issue(t, "")
+	w := asEdge(n.admin, anyPath+":batchVerify", batch) // remembered; no change since is about it
+	wantMark(t, w, "2")
+	wantMark(t, asEdge(n.admin, anyPath+":batchVerify", `{"requests":[{}]}`), "2") // no key is looked at
+	busy := Admin(Options{Network: func(*http.Request) (Network, error) {
+		return Network{Keys: n.engine, Verifier: &busyVerifier{n.verifier, func() { n.issue(t, "") }}}, nil
+	}})
+	wantMark(t, asEdge(busy, anyPath+":batchVerify", batch), "2")
 }
 
 func TestAnEdgeDoesNotGetAStaleVerdictAsAFreshOne(t *testing.T) {

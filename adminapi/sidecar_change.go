@@ -127,8 +127,8 @@ func (c *created) each(f func(keyID string)) {
 	}
 }
 
-// forget forgets the keys that the request named and those that its answer names. The position is what the upstream told
-// of the change's place in its feed; 0: nothing.
+// forget forgets the keys that the request named and those that its answer names. The position is what the upstream
+// told of the change's place in its feed; 0: nothing.
 func (p *passing) forget(answer []byte, position uint64) {
 	forget := func(keyID string) { p.sidecar.upstream.Forget(p.network.ID, keyID, position) }
 	for _, keyID := range p.change.keyIDs {

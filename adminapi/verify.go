@@ -31,7 +31,7 @@ func (s *surface) verify(w http.ResponseWriter, r *http.Request, n Network) erro
 	if in.Credential == "" {
 		return core.NewError(core.CredentialRequired, "credential: is required")
 	}
-	asker := s.asker(r)
+	asker := s.asker(r, n)
 	if !presentable(in.Credential) {
 		asker.mark(w)
 		writeJSON(w, http.StatusOK, refusal(core.CodeInvalidFormat))
@@ -84,7 +84,7 @@ func (s *surface) batchVerify(w http.ResponseWriter, r *http.Request, n Network)
 		}
 		credentials, places = append(credentials, item.Credential), append(places, i)
 	}
-	asker := s.asker(r)
+	asker := s.asker(r, n)
 	if len(credentials) > 0 {
 		results := n.Verifier.VerifyMany(r.Context(), n.ID, credentials, cacheMode(r))
 		if len(results) == len(credentials) {
