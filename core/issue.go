@@ -16,7 +16,7 @@ import (
 // Bounds of a key's fields.
 const (
 	MaxNameLength      = 1024 // bytes, of the name and of the actor id
-	MaxScopesLength    = 4096 // bytes, of all scopes with a space between
+	MaxScopesLength    = 4096 // bytes, of all scopes with a space between each two
 	MaxMetadataLength  = 4096 // bytes of JSON without white space
 	MaxCIDRs           = 128
 	MaxRequestIDLength = 36 // characters
@@ -167,12 +167,12 @@ func validateText(field, value string) error {
 }
 
 func validateScopes(scopes []string) error {
-	length := 0
+	length := -1 // the first has no space before it
 	for _, s := range scopes {
 		if !ValidScope(s) {
 			return errScopes()
 		}
-		length += len(s) + 1
+		length += 1 + len(s)
 	}
 	if length > MaxScopesLength {
 		return badRequest("scopes: must not be longer than %d bytes in all", MaxScopesLength)
