@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -45,14 +46,19 @@ func ParseDuration(s string) (time.Duration, error) {
 		if total >= math.MaxInt64 {
 			return 0, fmt.Errorf("duration is longer than 292 years: %w", errDuration)
 		}
-		if whole, err := strconv.ParseInt(s[:n], 10, 64); err == nil {
-			exact += time.Duration(whole) * unit
-		} else {
-			exact += time.Duration(math.Round(amount * float64(unit)))
-		}
+		exact += exactly(s[:n], unit)
 		s = s[n+u:]
 	}
 	return exact, nil
+}
+
+// exactly is an amount of a unit that is known to be a number and to fit. Only what stands behind the point goes
+// through a float64, which could not tell the nanoseconds of a year apart.
+func exactly(amount string, unit time.Duration) time.Duration {
+	before, behind, _ := strings.Cut(amount, ".")
+	whole, _ := strconv.ParseInt(before, 10, 64) // none before the point is 0
+	fraction, _ := strconv.ParseFloat("0."+behind, 64)
+	return time.Duration(whole)*unit + time.Duration(math.Round(fraction*float64(unit)))
 }
 
 // FormatSeconds writes a duration as the API does: in seconds, with a fraction where there is one ("60s", "0.5s").

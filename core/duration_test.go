@@ -26,6 +26,12 @@ func TestParseDuration_ReadsTheThreeNotations(t *testing.T) {
 		"8760h":        8760 * time.Hour,
 		"315360000s":   core.MaxTTL,
 		"0.000000001s": time.Nanosecond,
+		".5h":          30 * time.Minute,
+		"1.h":          time.Hour,
+		"0.1y":         876 * time.Hour,
+
+		"31536000.000000001s":  365*day + time.Nanosecond,
+		"315360000.999999999s": core.MaxTTL + time.Second - time.Nanosecond,
 	} {
 		if got, err := core.ParseDuration(s); err != nil || got != want {
 			t.Errorf("%q: %v, %v; want %v", s, got, err, want)
