@@ -8,7 +8,8 @@ import (
 )
 
 // placed is the writer of an answer to a change that an edge asked for. The answer names a place in the feed that is
-// not before the change, so that the edge can tell later answers that do not know of it: those of a node that is behind.
+// not before the change, so that the edge can tell later answers that do not know of it: those of a node that is
+// behind.
 type placed struct {
 	http.ResponseWriter
 	applied func() uint64
