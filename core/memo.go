@@ -85,7 +85,8 @@ func (m *tokenMemo) drop(d memoDigest) {
 // size is about how much memory a remembered token takes, in bytes.
 func (t *token) size() int {
 	const perEntry = 160 // of the map
-	n := perEntry + int(unsafe.Sizeof(*t)) + len(t.keyID) + len(t.issuer) + len(t.cidrs)*int(unsafe.Sizeof(Nowhere))
+	n := perEntry + int(unsafe.Sizeof(*t)) + len(t.keyID) + len(t.actor) + len(t.issuer) +
+		len(t.cidrs)*int(unsafe.Sizeof(Nowhere))
 	if t.until != nil {
 		n += int(unsafe.Sizeof(*t.until))
 	}

@@ -16,6 +16,7 @@ const DefaultClockSkew = 5 * time.Minute
 type token struct {
 	t      CredentialType
 	keyID  string // of the parent
+	actor  string // of the parent
 	issuer string
 
 	issue, notBefore, expire time.Time  // claims: judged with leeway
@@ -73,7 +74,7 @@ func (e *Engine) openToken(kind credential.Kind, cred string) *token {
 		return nil
 	}
 	tok := &token{
-		keyID: claims.KeyID, issuer: claims.Issuer,
+		keyID: claims.KeyID, actor: claims.ActorID, issuer: claims.Issuer,
 		issue: claims.IssueTime, notBefore: claims.NotBefore, expire: claims.ExpireTime,
 		scopes: claims.Scopes,
 	}
@@ -104,6 +105,12 @@ func isKeyID(s string) bool {
 		}
 	}
 	return true
+}
+
+// isOf tells whether a key is the one that the token was derived from. A key that was deleted and imported anew has the
+// same id and is another: it is younger than the token, or stands for somebody else.
+func (t *token) isOf(key *Key, skew time.Duration) bool {
+	return t.actor == key.ActorID && !t.issue.Add(max(skew, time.Second)).Before(key.CreateTime)
 }
 
 // end is the moment from which on a token does not count.

@@ -134,9 +134,9 @@ func TestAttack06And23_AFailingUpstreamSaysNothingAboutACredential(t *testing.T)
 				}
 			}, serve(t, s, "").URL)
 			v := verifying(t, u, verify.Config{})
-			eventually(t, "it works before", func() bool {
+			eventually(t, "it works before, and is remembered", func() bool {
 				r, err := v.Verify(t.Context(), core.NetworkID{}, warm, verify.Use)
-				return err == nil && r.Verdict.Code == core.CodeValid
+				return err == nil && r.Verdict.Code == core.CodeValid && r.Cache == verify.Hit
 			})
 			before := u.Stats().Calls
 			s.set(func() { s.fault = tc.fault })

@@ -312,6 +312,33 @@ func TestATokenOfAnUpstreamThatDoesNotTellItsListIsNotAdmitted(t *testing.T) {
 	}
 }
 
+func TestTheLeewayForATokensTimesIsTheUpstreamsToKnow(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	s.edge = true
+	cred, keyID := s.add(t, func(r map[string]any) { r["expire_time"] = time.Now().Add(-time.Minute) })
+	token := jwt(keyID)
+	s.results[token] = s.results[cred]
+	u, _ := open(t, nil, serve(t, s, "").URL)
+	v := verifying(t, u, verify.Config{})
+	for range 2 { // it is asked each time, because a moment later the answer may be another
+		r, err := v.Verify(t.Context(), core.NetworkID{}, token, verify.Use)
+		if err != nil || r.Cache != verify.Miss || decide(r.Verdict, inside) != core.CodeValid ||
+			r.Verdict.ExpireTime.After(time.Now()) {
+			t.Errorf("a token: got %+v, %v", r, err)
+		}
+	}
+	s.set(func() {
+		s.results[token] = map[string]any{"is_valid": false, "error_code": "VERIFICATION_ERROR_EXPIRED"}
+	})
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, token, verify.Use); err != nil || r.Verdict.Code != core.CodeExpired {
+		t.Errorf("a token after the leeway: got %+v, %v", r, err)
+	}
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeExpired {
+		t.Errorf("a key has no leeway: got %+v, %v", r, err)
+	}
+}
+
 // foreign judges the address that is forwarded, or its own caller's.
 func foreign(s *standIn, cred, keyID string, allowed netip.Prefix) {
 	s.lists[keyID] = []string{allowed.String()}

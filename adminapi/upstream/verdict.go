@@ -109,10 +109,21 @@ func (w *wire) verdict(n *network, q question, understood bool) (*core.Verdict, 
 			return nil, err
 		}
 	}
-	v := core.NewVerdict(key, w.Issuer, time.Now())
-	v.Type = q.credentialType()
+	now := time.Now()
+	if !q.token() || key.ExpireTime.IsZero() || now.Before(key.ExpireTime) {
+		v := core.NewVerdict(key, w.Issuer, now)
+		v.Type = q.credentialType()
+		return v, nil
+	}
+	// The upstream's leeway for the times of tokens, whatever it is, has not passed: the answer counts, for this once.
+	key.ExpireTime = time.Time{}
+	v := core.NewVerdict(key, w.Issuer, now)
+	v.Type, v.ExpireTime, v.Leeway = q.credentialType(), w.ExpireTime, now.Sub(w.ExpireTime)+onceMore
 	return v, nil
 }
+
+// onceMore is how long a verdict counts that must not be remembered. What lives for less than a second is not.
+const onceMore = 500 * time.Millisecond
 
 // leave takes over what an upstream that understands the edge's extension leaves to the edge to judge. Any other has
 // judged the address and counted the use itself.
