@@ -34,7 +34,7 @@ type floor struct {
 }
 
 // Forget makes every verdict on a key that was looked up before now be looked up again, before it returns. It is called
-// when a change of the key has passed through this node, after the upstream acknowledged it. Where the upstream told the
+// when a change of the key has passed through here, after the upstream acknowledged it. Where the upstream told the
 // change's place in its feed (else 0), an answer from before that place is not believed, whoever gives it.
 func (u *Upstream) Forget(network core.NetworkID, keyID string, position uint64) {
 	u.changes.forget(network, keyID, position)
