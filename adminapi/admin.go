@@ -19,35 +19,16 @@ func (h *adminHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	on, keyID := adminRoute(plainPath(r))
 	op, err := on.of(w, r.Method)
 	if err == nil {
-		err = h.serve(w, r, op, keyID)
+		err = h.serve(w, r, op, func(n Network) error { return h.manage(w, r, n, op, keyID) })
 	}
 	if err != nil {
 		h.fail(w, r, op, err)
 	}
 }
 
-func (h *adminHandler) serve(w http.ResponseWriter, r *http.Request, op operation, keyID string) error {
+// manage answers the calls that need the keys themselves.
+func (h *adminHandler) manage(w http.ResponseWriter, r *http.Request, n Network, op operation, keyID string) error {
 	switch op {
-	case opAlive:
-		return alive(w)
-	case opReady:
-		return h.ready(w, r, true)
-	case opOpenAPI:
-		return openAPI(w)
-	default:
-	}
-	n, err := h.network(r)
-	if err != nil {
-		return err
-	}
-	if op.changes() && isEdge(r) {
-		w = &placed{ResponseWriter: w, applied: n.Keys.Applied}
-	}
-	switch op {
-	case opVerify:
-		return h.verify(w, r, n)
-	case opBatchVerify:
-		return h.batchVerify(w, r, n)
 	case opDerive:
 		return h.derive(w, r, n)
 	case opIssue:
@@ -78,12 +59,42 @@ func (h *adminHandler) serve(w http.ResponseWriter, r *http.Request, op operatio
 		return revoke(w, r, n, core.Imported, keyID)
 	case opRevokeAny:
 		return revoke(w, r, n, core.AnyKind, keyID)
-	case opSelfRevoke:
-		return h.selfRevoke(w, r, n)
 	case opJWKS:
 		return h.jwks(w, r, n)
 	default:
 		return errNoPath()
+	}
+}
+
+// serve answers a call on the private surface of a node or of a sidecar; what they do not have in common, other does.
+func (s *surface) serve(
+	w http.ResponseWriter, r *http.Request, op operation, other func(Network) error,
+) error {
+	switch op {
+	case opAlive:
+		return alive(w)
+	case opReady:
+		return s.ready(w, r, true)
+	case opOpenAPI:
+		return openAPI(w)
+	default:
+	}
+	n, err := s.network(r)
+	if err != nil {
+		return err
+	}
+	if op.changes() && isEdge(r) && s.sidecar == nil {
+		w = &placed{ResponseWriter: w, applied: n.Keys.Applied}
+	}
+	switch op {
+	case opVerify:
+		return s.verify(w, r, n)
+	case opBatchVerify:
+		return s.batchVerify(w, r, n)
+	case opSelfRevoke:
+		return s.selfRevoke(w, r, n)
+	default:
+		return other(n)
 	}
 }
 

@@ -20,7 +20,12 @@ type sidecarAdmin struct {
 func (h *sidecarAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	op, err := sidecarRoute(w, r)
 	if err == nil {
-		err = h.serve(w, r, op)
+		err = h.serve(w, r, op, func(n Network) error {
+			if op != opPass {
+				return errNoPath()
+			}
+			return h.pass(w, r, n)
+		})
 	}
 	if err != nil {
 		h.fail(w, r, op, err)
@@ -47,34 +52,6 @@ func sidecarRoute(w http.ResponseWriter, r *http.Request) (operation, error) {
 		return opPass, nil
 	}
 	return noOperation, errNoPath()
-}
-
-func (h *sidecarAdmin) serve(w http.ResponseWriter, r *http.Request, op operation) error {
-	switch op {
-	case opAlive:
-		return alive(w)
-	case opReady:
-		return h.ready(w, r, true)
-	case opOpenAPI:
-		return openAPI(w)
-	default:
-	}
-	n, err := h.network(r)
-	if err != nil {
-		return err
-	}
-	switch op {
-	case opVerify:
-		return h.verify(w, r, n)
-	case opBatchVerify:
-		return h.batchVerify(w, r, n)
-	case opSelfRevoke:
-		return h.selfRevoke(w, r, n)
-	case opPass:
-		return h.pass(w, r, n)
-	default:
-		return errNoPath()
-	}
 }
 
 // pass hands a request on to the upstream. The body is read first, so that a request which breaks off changes nothing
