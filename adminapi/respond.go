@@ -48,13 +48,18 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 		b.Reset()
 		_, _ = b.WriteString(encodingFailed)
 	}
-	h := w.Header()
-	h.Set("Content-Type", jsonType)
-	h.Set("Content-Length", strconv.Itoa(b.Len()))
-	h.Set("X-Content-Type-Options", "nosniff")
-	if h.Get("Cache-Control") == "" {
+	if h := w.Header(); h.Get("Cache-Control") == "" {
 		h.Set("Cache-Control", "no-store")
 	}
+	writeBody(w, status, b.Bytes())
+}
+
+// writeBody answers with a JSON text. Whether it may be kept by a cache is the caller's to say.
+func writeBody(w http.ResponseWriter, status int, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", jsonType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // a caller that went away reads nothing
+	_, _ = w.Write(body) // a caller that went away reads nothing
 }
