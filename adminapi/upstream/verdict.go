@@ -36,9 +36,6 @@ type wire struct {
 // upstream's prefixes or its network are not those that are configured here.
 var errStranger = errors.New("the upstream names another key")
 
-// codeUnspecified is the neutral code.
-const codeUnspecified client.VerificationErrorCode = "VERIFICATION_ERROR_UNSPECIFIED"
-
 // codes are the verdicts that an answer may give on a credential that is not valid. What is not among them is an error.
 var codes = map[client.VerificationErrorCode]core.Code{
 	client.VerificationErrorInvalidFormat:    core.CodeInvalidFormat,
@@ -94,7 +91,7 @@ func (w *wire) verdict(n *network, q question, understood bool) (*core.Verdict, 
 		return w.negative(n, q)
 	}
 	switch {
-	case w.ErrorCode == "", w.ErrorCode == codeUnspecified:
+	case w.ErrorCode == "", w.ErrorCode == client.VerificationErrorUnspecified:
 	case silent(w.ErrorCode):
 		return nil, errors.New("a result is valid and has an error code")
 	default:
@@ -175,7 +172,7 @@ func (w *wire) negative(n *network, q question) (*core.Verdict, error) {
 // silent tells whether a code says nothing about the credential, but that the upstream could not judge it.
 func silent(code client.VerificationErrorCode) bool {
 	switch code {
-	case "", codeUnspecified, client.VerificationErrorInternal:
+	case "", client.VerificationErrorUnspecified, client.VerificationErrorInternal:
 		return true
 	default:
 		return false
