@@ -277,11 +277,5 @@ func (u *Upstream) Ready(ctx context.Context) error {
 	return unavailable("the upstream is not ready", worst, 0)
 }
 
-// Target is where calls go at the moment and what carries them, for requests that pass through with the caller's own
-// authority: this node's headers are not added.
-func (u *Upstream) Target() (base *url.URL, carrier http.RoundTripper) {
-	return u.pool.addresses[u.pool.current.Load()].client.Target()
-}
-
 // Interface guards.
 var _ verify.Source = (*Upstream)(nil)
