@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
@@ -50,8 +51,8 @@ func (f *slowFar) VerifyFor(
 // settled settles a batch of a hundred, half of which was judged by the sidecar's own address.
 func settled(t *testing.T, far *slowFar) (results []verify.Result, took time.Duration) {
 	t.Helper()
-	credentials := make([]string, maxBatch)
-	results = make([]verify.Result, maxBatch)
+	credentials := make([]string, client.MaxBatch)
+	results = make([]verify.Result, client.MaxBatch)
 	for i := range results {
 		credentials[i] = strconv.Itoa(i)
 		results[i] = verify.Result{Verdict: &core.Verdict{KeyID: "known"}}
@@ -62,7 +63,7 @@ func settled(t *testing.T, far *slowFar) (results []verify.Result, took time.Dur
 	a := &asker{addr: netip.MustParseAddr("192.0.2.7"), sidecar: &sidecar{upstream: far}}
 	start := time.Now()
 	a.settle(t.Context(), Network{}, credentials, results)
-	if far.asked != maxBatch/2 {
+	if far.asked != client.MaxBatch/2 {
 		t.Errorf("%d were asked", far.asked)
 	}
 	return results, time.Since(start)

@@ -17,9 +17,6 @@ import (
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-// maxBatch is how many credentials one call may ask about.
-const maxBatch = 100
-
 // cacheHeader tells whether a verdict was remembered (HIT) or looked up (MISS).
 const cacheHeader = "Ory-Talos-Cache"
 
@@ -71,8 +68,8 @@ func (s *surface) batchVerify(w http.ResponseWriter, r *http.Request, n Network)
 	if err := decode(w, r, maxBody, &in); err != nil {
 		return err
 	}
-	if len(in.Requests) < 1 || len(in.Requests) > maxBatch {
-		return core.NewError(core.BadRequest, "requests: must hold 1 to "+strconv.Itoa(maxBatch)+" items")
+	if len(in.Requests) < 1 || len(in.Requests) > client.MaxBatch {
+		return core.NewError(core.BadRequest, "requests: must hold 1 to "+strconv.Itoa(client.MaxBatch)+" items")
 	}
 	out := client.BatchVerifyResponse{Results: make([]client.VerifyResponse, len(in.Requests))}
 	credentials := make([]string, 0, len(in.Requests))

@@ -53,7 +53,7 @@ func (c *Client) BatchVerifyAll(
 	return out, raw, nil
 }
 
-// BatchRequest is a [BatchVerifyRequest] whose items are encoded already.
+// BatchRequest is a [BatchVerifyRequest] or a [BatchCreateRequest] whose items are encoded already.
 type BatchRequest struct {
 	Requests []json.RawMessage `json:"requests"`
 }
@@ -67,7 +67,7 @@ func nextBatch(credentials []string, begin int) (end int, in BatchRequest, err e
 		if err != nil {
 			return 0, in, fmt.Errorf("encoding the request: %w", err)
 		}
-		if size += len(item) + 1; size > MaxBatchBytes-batchFrame && end > begin {
+		if size += len(item) + 1; size > MaxBatchBytes-BatchFrame && end > begin {
 			break
 		}
 		in.Requests = append(in.Requests, item)
@@ -75,5 +75,5 @@ func nextBatch(credentials []string, begin int) (end int, in BatchRequest, err e
 	return end, in, nil
 }
 
-// batchFrame is what a batch takes beside its items, in bytes.
-const batchFrame = len(`{"requests":[]}`)
+// BatchFrame is what a [BatchRequest] takes beside its items, in bytes.
+const BatchFrame = len(`{"requests":[]}`)

@@ -21,8 +21,10 @@ const (
 
 // KeyPath is the path of a key's record, for [Client.Do].
 func KeyPath(kind Kind, keyID string) string {
-	return adminPath + "/" + string(kind) + "/" + url.PathEscape(keyID)
+	return collectionPath(kind) + "/" + url.PathEscape(keyID)
 }
+
+func collectionPath(kind Kind) string { return adminPath + "/" + string(kind) }
 
 // Kind says which collection a key is in.
 type Kind string
@@ -41,7 +43,7 @@ func (c *Client) Issue(ctx context.Context, r *IssueRequest) (*IssueResponse, js
 	if r.RequestID != "" {
 		opts = append(opts, Repeatable())
 	}
-	return call[IssueResponse](ctx, c, http.MethodPost, adminPath+"/issuedApiKeys", r, opts...)
+	return call[IssueResponse](ctx, c, http.MethodPost, collectionPath(Issued), r, opts...)
 }
 
 // Get reads the record of a key of a kind, which is not AnyKind.
@@ -97,8 +99,8 @@ func (c *Client) SelfRevoke(
 }
 
 // JWKS reads the public keys that derived tokens are signed with.
-func (c *Client) JWKS(ctx context.Context) (*JWKS, json.RawMessage, error) {
-	return call[JWKS](ctx, c, http.MethodGet, apiPath+"/derivedKeys/jwks.json", nil)
+func (c *Client) JWKS(ctx context.Context, opts ...CallOption) (*JWKS, json.RawMessage, error) {
+	return call[JWKS](ctx, c, http.MethodGet, apiPath+"/derivedKeys/jwks.json", nil, opts...)
 }
 
 // Ready returns nil when the server can answer other calls.

@@ -14,9 +14,7 @@ func (c *Client) BatchCreateEncoded(
 	ctx context.Context, items []json.RawMessage,
 ) (*BatchCreateResponse, json.RawMessage, error) {
 	out, raw, err := call[BatchCreateResponse](ctx, c, http.MethodPost, collectionPath(Imported)+":batchCreate",
-		struct {
-			Requests []json.RawMessage `json:"requests"`
-		}{items})
+		BatchRequest{Requests: items})
 	if refused, ok := errors.AsType[*Error](err); ok {
 		var all BatchCreateResponse
 		answer := json.RawMessage(refused.body)

@@ -93,8 +93,6 @@ func (c *Client) OpenAPI(ctx context.Context) (json.RawMessage, error) {
 	return c.Do(ctx, http.MethodGet, "/openapi.json", nil, nil)
 }
 
-func collectionPath(kind Kind) string { return adminPath + "/" + string(kind) }
-
 func withQuery(path string, query url.Values) string {
 	if len(query) == 0 {
 		return path

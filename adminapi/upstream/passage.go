@@ -10,9 +10,6 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 )
 
-// keySetPath is where the upstream shows the public keys of derived tokens.
-const keySetPath = "/v2alpha1/derivedKeys/jwks.json"
-
 // KindKeySet is a call for the public keys of derived tokens.
 const KindKeySet Kind = "key_set"
 
@@ -114,10 +111,9 @@ func (u *Upstream) JWKS(ctx context.Context) (*client.JWKS, error) {
 	ctx, cancel := context.WithTimeout(ctx, u.config.Timeout)
 	defer cancel()
 	n := u.networks[u.config.Network]
-	var out client.JWKS
-	f := u.do(ctx, KindKeySet, 0, func(ctx context.Context, c *client.Client) error {
-		out = client.JWKS{}
-		_, err := c.Do(ctx, http.MethodGet, keySetPath, nil, &out, n.options()...)
+	var out *client.JWKS
+	f := u.do(ctx, KindKeySet, 0, func(ctx context.Context, c *client.Client) (err error) {
+		out, _, err = c.JWKS(ctx, n.options()...)
 		return err
 	})
 	if f != nil {
@@ -131,7 +127,7 @@ func (u *Upstream) JWKS(ctx context.Context) (*client.JWKS, error) {
 		out.Keys = []json.RawMessage{}
 	}
 	out.JWKS.Keys = out.Keys
-	return &out, nil
+	return out, nil
 }
 
 // noteConnection sets got when a connection was had: from then on a request may have been sent.

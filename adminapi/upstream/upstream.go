@@ -76,7 +76,7 @@ func New(config Config) (*Upstream, error) {
 		calls: config.MaxInFlight,
 		queue: config.MaxQueue,
 		items: client.MaxBatch,
-		bytes: client.MaxBatchBytes - len(`{"requests":[]}`),
+		bytes: client.MaxBatchBytes - client.BatchFrame,
 	}, question.size, u.batch)
 	return u, nil
 }

@@ -8,11 +8,9 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core/credential"
 )
-
-// maxBatch is how many credentials one call takes.
-const maxBatch = 100
 
 // readCredential returns the credential that an argument stands for: itself, or with "-" the one line of standard
 // input. Errors do not repeat it.
@@ -50,8 +48,8 @@ func readCredentials(args []string, stdin io.Reader) ([]string, error) {
 	switch {
 	case len(creds) == 0:
 		return nil, errors.New("standard input holds no credential")
-	case len(creds) > maxBatch:
-		return nil, fmt.Errorf("one call takes at most %d credentials", maxBatch)
+	case len(creds) > client.MaxBatch:
+		return nil, fmt.Errorf("one call takes at most %d credentials", client.MaxBatch)
 	}
 	return creds, nil
 }
@@ -61,7 +59,7 @@ func readLines(r io.Reader) ([]string, error) {
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, credential.MaxLength+2) // and the end of the line
 	var lines []string
-	for len(lines) <= maxBatch && s.Scan() {
+	for len(lines) <= client.MaxBatch && s.Scan() {
 		if line := strings.TrimSuffix(s.Text(), "\r"); line != "" {
 			lines = append(lines, line)
 		}

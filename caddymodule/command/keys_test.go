@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/talos-edge/talos-edge/adminapi/client"
 )
 
 const (
@@ -185,7 +187,7 @@ func TestNoServerIsAnErrorThatSaysHowToStartOne(t *testing.T) {
 
 func TestMistakesAreFoundBeforeAnythingIsSent(t *testing.T) {
 	t.Parallel()
-	many := strings.Repeat("x\n", maxBatch+1)
+	many := strings.Repeat("x\n", client.MaxBatch+1)
 	for name, c := range map[string]struct {
 		args  []string
 		stdin string
