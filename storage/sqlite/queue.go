@@ -105,13 +105,6 @@ func (q *queue) take(limit int) []*mutation {
 	return group
 }
 
-// size is how many mutations wait.
-func (q *queue) size() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.waiting)
-}
-
 // close lets nothing more in. What waits already stays.
 func (q *queue) close() {
 	q.mu.Lock()

@@ -7,9 +7,6 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// Operator is who creates keys, in the audit trail: creation is an operator's verb.
-const Operator = core.ByOperator
-
 const (
 	selectByRequest = `SELECT ` + keyColumns + ` FROM keys WHERE network = $1 AND kind = $2 AND request_id = $3 ` +
 		`AND request_id <> ''`
@@ -114,7 +111,8 @@ func (w *Writer) insert(ctx context.Context, key core.Key) (core.Key, []core.Eve
 		return core.Key{}, nil, err
 	}
 	event := core.Event{
-		Network: key.Network, KeyID: key.ID, Kind: core.EventCreated, Time: key.CreateTime, Actor: Operator,
+		Network: key.Network, KeyID: key.ID, Kind: core.EventCreated, Time: key.CreateTime,
+		Actor: core.ByOperator, // creation is an operator's verb
 	}
 	if err := w.write(ctx, &event); err != nil {
 		return core.Key{}, nil, err
