@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,14 +75,10 @@ func (a *App) resolveSidecar() (settings, error) {
 // fitCache leaves the bounds of look-ups to the upstream, whose queue is the one that is configured: what it takes, the
 // verifier must not hold back or give up.
 func (s *settings) fitCache() {
-	queue, calls, timeout := s.upstream.MaxQueue, s.upstream.MaxInFlight, time.Duration(s.upstream.Timeout)
-	if queue == 0 {
-		queue = 10_000
-	}
-	if timeout == 0 {
-		timeout = 2 * time.Second
-	}
-	s.cache.MaxLookups = queue + client.MaxBatch*max(calls, 2)
+	queue := cmp.Or(s.upstream.MaxQueue, upstream.DefaultMaxQueue)
+	calls := max(s.upstream.MaxInFlight, upstream.DefaultMaxInFlight)
+	timeout := cmp.Or(time.Duration(s.upstream.Timeout), upstream.DefaultTimeout)
+	s.cache.MaxLookups = queue + client.MaxBatch*calls
 	s.cache.LookupTimeout = timeout + time.Second
 }
 

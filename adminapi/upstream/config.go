@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -15,6 +16,13 @@ import (
 	"github.com/talos-edge/talos-edge/core/credential"
 )
 
+// The bounds of look-ups where none are configured.
+const (
+	DefaultTimeout     = 2 * time.Second
+	DefaultMaxInFlight = 2
+	DefaultMaxQueue    = 10_000
+)
+
 // Config says which upstream verdicts come from. Addresses are required; the rest may be zero.
 type Config struct {
 	// Addresses are where the upstream answers, each http://host:port, https://host or unix:///path, with a path before
@@ -27,7 +35,7 @@ type Config struct {
 	Network  core.NetworkID
 	Prefixes credential.Prefixes
 
-	// Header is sent with every call. It is this node's authority, never a caller's.
+	// Header is sent with every call that this node makes for itself. It is its own authority, never a caller's.
 	Header http.Header
 
 	// Host is sent in place of an address' host, for an upstream that finds the network by it.
@@ -37,13 +45,13 @@ type Config struct {
 	// else.
 	Networks []Network
 
-	// Timeout bounds a look-up: the wait in the queue and the call together. Default 2 s.
+	// Timeout bounds a look-up: the wait in the queue and the call together. Default DefaultTimeout.
 	Timeout time.Duration
 
-	// MaxInFlight is how many batches may be out at once. Default 2: more make the batches smaller.
+	// MaxInFlight is how many batches may be out at once. Default DefaultMaxInFlight: more make the batches smaller.
 	MaxInFlight int
 
-	// MaxQueue is how many look-ups may wait; one more fails at once. Default 10,000.
+	// MaxQueue is how many look-ups may wait; one more fails at once. Default DefaultMaxQueue.
 	MaxQueue int
 
 	// NoIPLists says that no key there has a list of addresses that it may be used from. It saves a call per look-up
@@ -81,12 +89,12 @@ type Breaker struct {
 
 // withDefaults fills in what is zero and checks the rest.
 func (c Config) withDefaults() (Config, error) {
-	orDefault(&c.Timeout, 2*time.Second)
-	orDefault(&c.MaxInFlight, 2)
-	orDefault(&c.MaxQueue, 10_000)
-	orDefault(&c.Breaker.Failures, 5)
-	orDefault(&c.Breaker.Pause, time.Second)
-	orDefault(&c.Breaker.Probes, 1)
+	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
+	c.MaxInFlight = cmp.Or(c.MaxInFlight, DefaultMaxInFlight)
+	c.MaxQueue = cmp.Or(c.MaxQueue, DefaultMaxQueue)
+	c.Breaker.Failures = cmp.Or(c.Breaker.Failures, 5)
+	c.Breaker.Pause = cmp.Or(c.Breaker.Pause, time.Second)
+	c.Breaker.Probes = cmp.Or(c.Breaker.Probes, 1)
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
@@ -111,12 +119,6 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	return c, nil
-}
-
-func orDefault[T int | uint32 | time.Duration](field *T, value T) {
-	if *field == 0 {
-		*field = value
-	}
 }
 
 // ours are the headers that a configuration may not set: what they say is decided here, call by call.

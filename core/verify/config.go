@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -48,15 +49,14 @@ type Config struct {
 
 // withDefaults fills in what is zero and checks the rest.
 func (c Config) withDefaults() (Config, error) {
-	orDefault(&c.TTL, time.Minute)
-	orDefault(&c.TTLConnected, max(10*time.Minute, c.TTL))
-	orDefault(&c.NegativeTTL, 5*time.Second)
-	orDefault(&c.StaleIfError, 5*time.Minute)
-	orDefault(&c.MaxBytes, 100<<20)
-	orDefault(&c.LookupTimeout, 5*time.Second)
-	orDefault(&c.MaxLookups, 1024)
-	orDefault(&c.MaxWaiting, 10_000)
-	c.StaleIfError = max(c.StaleIfError, 0)
+	c.TTL = cmp.Or(c.TTL, time.Minute)
+	c.TTLConnected = cmp.Or(c.TTLConnected, max(10*time.Minute, c.TTL))
+	c.NegativeTTL = cmp.Or(c.NegativeTTL, 5*time.Second)
+	c.StaleIfError = max(cmp.Or(c.StaleIfError, 5*time.Minute), 0)
+	c.MaxBytes = cmp.Or(c.MaxBytes, 100<<20)
+	c.LookupTimeout = cmp.Or(c.LookupTimeout, 5*time.Second)
+	c.MaxLookups = cmp.Or(c.MaxLookups, 1024)
+	c.MaxWaiting = cmp.Or(c.MaxWaiting, 10_000)
 	switch {
 	case c.TTL < minLife:
 		return c, fmt.Errorf("ttl %s is under %s", c.TTL, minLife)
@@ -72,12 +72,6 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("bounds %d and %d of look-ups: one is negative", c.MaxLookups, c.MaxWaiting)
 	}
 	return c, nil
-}
-
-func orDefault[T int | int64 | time.Duration](field *T, value T) {
-	if *field == 0 {
-		*field = value
-	}
 }
 
 // Mode says what a caller wants of the cache.
