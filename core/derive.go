@@ -106,11 +106,8 @@ func (e *Engine) JWKS() json.RawMessage {
 
 // parent returns the key that a token is to be derived from.
 func (e *Engine) parent(ctx context.Context, cred string) (Key, error) {
-	if cred == "" {
-		return Key{}, NewError(CredentialRequired, "credential: is required")
-	}
-	if err := credential.Check(cred); err != nil {
-		return Key{}, NewError(InvalidKeyFormat, err.Error())
+	if err := checkCredential(cred); err != nil {
+		return Key{}, err
 	}
 	p := e.format.Parse(cred)
 	if p.Kind == credential.JWT || p.Kind == credential.Macaroon {

@@ -53,12 +53,9 @@ func (e *Engine) ImportMany(ctx context.Context, requests []ImportRequest) ([]Im
 	if len(keys) == 0 {
 		return results, nil
 	}
-	outcomes, err := e.store.CreateMany(ctx, e.network, keys, e.quota)
+	outcomes, err := e.createMany(ctx, keys)
 	if err != nil {
 		return nil, err
-	}
-	if len(outcomes) != len(keys) {
-		return nil, NewError(Internal, "the store answered for another number of keys than it was given")
 	}
 	imported := make(map[string]bool, len(keys))
 	for i, outcome := range outcomes {

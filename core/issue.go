@@ -106,14 +106,23 @@ func (e *Engine) create(ctx context.Context, key Key) (stored Key, created bool,
 	if e.quota == 0 {
 		return e.store.Create(ctx, key)
 	}
-	results, err := e.store.CreateMany(ctx, e.network, []Key{key}, e.quota)
+	results, err := e.createMany(ctx, []Key{key})
 	if err != nil {
 		return Key{}, false, err
 	}
-	if len(results) != 1 {
-		return Key{}, false, NewError(Internal, "the store answered for another number of keys than it was given")
-	}
 	return results[0].Key, results[0].Created, results[0].Err
+}
+
+// createMany stores new keys within the network's quota. There is one result for each.
+func (e *Engine) createMany(ctx context.Context, keys []Key) ([]CreateResult, error) {
+	results, err := e.store.CreateMany(ctx, e.network, keys, e.quota)
+	if err != nil {
+		return nil, err
+	}
+	if len(results) != len(keys) {
+		return nil, NewError(Internal, "the store answered for another number of keys than it was given")
+	}
+	return results, nil
 }
 
 // expiry is when a key of a life expires.

@@ -84,6 +84,11 @@ func CheckSelfRevoke(cred string, reason RevocationReason) error {
 	if reason >= ReasonPrivilegeWithdrawn {
 		return badRequest("reason: a holder may give unspecified, key compromise, affiliation changed or superseded")
 	}
+	return checkCredential(cred)
+}
+
+// checkCredential refuses what cannot be a credential.
+func checkCredential(cred string) error {
 	if cred == "" {
 		return NewError(CredentialRequired, "credential: is required")
 	}
