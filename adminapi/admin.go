@@ -19,7 +19,9 @@ func (h *adminHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	on, keyID := adminRoute(plainPath(r))
 	op, err := on.of(w, r.Method)
 	if err == nil {
-		err = h.serve(w, r, op, func(n Network) error { return h.manage(w, r, n, op, keyID) })
+		err = h.serve(w, r, op, func(w http.ResponseWriter, n Network) error {
+			return h.manage(w, r, n, op, keyID)
+		})
 	}
 	if err != nil {
 		h.fail(w, r, op, err)
@@ -68,7 +70,7 @@ func (h *adminHandler) manage(w http.ResponseWriter, r *http.Request, n Network,
 
 // serve answers a call on the private surface of a node or of a sidecar; what they do not have in common, other does.
 func (s *surface) serve(
-	w http.ResponseWriter, r *http.Request, op operation, other func(Network) error,
+	w http.ResponseWriter, r *http.Request, op operation, other func(http.ResponseWriter, Network) error,
 ) error {
 	switch op {
 	case opAlive:
@@ -94,7 +96,7 @@ func (s *surface) serve(
 	case opSelfRevoke:
 		return s.selfRevoke(w, r, n)
 	default:
-		return other(n)
+		return other(w, n)
 	}
 }
 

@@ -20,7 +20,7 @@ type sidecarAdmin struct {
 func (h *sidecarAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	op, err := sidecarRoute(w, r)
 	if err == nil {
-		err = h.serve(w, r, op, func(n Network) error {
+		err = h.serve(w, r, op, func(w http.ResponseWriter, n Network) error {
 			if op != opPass {
 				return errNoPath()
 			}
