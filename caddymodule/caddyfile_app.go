@@ -245,7 +245,7 @@ func (c *Cache) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		alone := *c
 		alone.TTLConnected = 0 // is compared with ttl, which may follow
-		if err := alone.check(); err != nil {
+		if _, err := alone.resolve(); err != nil {
 			return d.WrapErr(err)
 		}
 	}

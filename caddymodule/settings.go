@@ -240,51 +240,21 @@ func checkIssuer(s string) error {
 
 // resolve checks the cache's configuration, of which nil is the default.
 func (c *Cache) resolve() (verify.Config, error) {
-	if c == nil {
+	switch {
+	case c == nil:
 		return verify.Config{}, nil
-	}
-	if c.Off {
-		if *c != (Cache{Off: true}) {
-			return verify.Config{}, errors.New("off stands alone: without a cache nothing else has a meaning")
-		}
-		return verify.Config{Off: true}, nil
+	case c.Off && *c != (Cache{Off: true}):
+		return verify.Config{}, errors.New("off stands alone: without a cache nothing else has a meaning")
 	}
 	cfg := verify.Config{
+		Off:          c.Off,
 		TTL:          time.Duration(c.TTL),
 		TTLConnected: time.Duration(c.TTLConnected),
 		NegativeTTL:  orOff(c.NegativeTTL),
 		StaleIfError: orOff(c.StaleIfError),
 		MaxBytes:     c.MaxSize,
 	}
-	return cfg, c.check()
-}
-
-// The least that a cache can be given.
-const (
-	minLife = Duration(time.Second)
-	minSize = 4 << 20
-)
-
-// check finds what [verify.New] would refuse, before anything is opened.
-func (c *Cache) check() error {
-	short := func(d *Duration) bool { return d != nil && *d != 0 && *d < minLife }
-	ttl := c.TTL
-	if ttl == 0 {
-		ttl = Duration(time.Minute)
-	}
-	switch {
-	case short(&c.TTL):
-		return errors.New("ttl is under 1s; `cache off` keeps nothing")
-	case c.TTLConnected != 0 && c.TTLConnected < ttl:
-		return errors.New("ttl_connected is under ttl")
-	case short(c.NegativeTTL):
-		return errors.New("negative_ttl is under 1s; 0 keeps nothing")
-	case c.StaleIfError != nil && *c.StaleIfError < 0:
-		return errors.New("stale_if_error is negative")
-	case c.MaxSize != 0 && c.MaxSize < minSize:
-		return errors.New("max_size is under 4MiB")
-	}
-	return nil
+	return cfg, cfg.Validate()
 }
 
 // orOff tells verify what an optional duration means, of which nil is the default and 0 is off.

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -47,6 +48,12 @@ type Config struct {
 	MaxWaiting int
 }
 
+// Validate says what [New] would refuse.
+func (c Config) Validate() error {
+	_, err := c.withDefaults()
+	return err
+}
+
 // withDefaults fills in what is zero and checks the rest.
 func (c Config) withDefaults() (Config, error) {
 	c.TTL = cmp.Or(c.TTL, time.Minute)
@@ -59,13 +66,13 @@ func (c Config) withDefaults() (Config, error) {
 	c.MaxWaiting = cmp.Or(c.MaxWaiting, 10_000)
 	switch {
 	case c.TTL < minLife:
-		return c, fmt.Errorf("ttl %s is under %s", c.TTL, minLife)
+		return c, fmt.Errorf("ttl is under %s; a cache that is off keeps nothing", minLife)
 	case c.TTLConnected < c.TTL:
-		return c, fmt.Errorf("ttl_connected %s is under ttl %s", c.TTLConnected, c.TTL)
+		return c, errors.New("ttl_connected is under ttl")
 	case c.NegativeTTL > 0 && c.NegativeTTL < minLife:
-		return c, fmt.Errorf("negative_ttl %s is under %s", c.NegativeTTL, minLife)
+		return c, fmt.Errorf("negative_ttl is under %s; one that is off keeps nothing", minLife)
 	case c.MaxBytes < minBytes:
-		return c, fmt.Errorf("max_size of %d bytes is under %d", c.MaxBytes, minBytes)
+		return c, fmt.Errorf("max_size is under %dMiB", minBytes>>20)
 	case c.LookupTimeout < 0:
 		return c, fmt.Errorf("look-up timeout %s is negative", c.LookupTimeout)
 	case c.MaxLookups < 0 || c.MaxWaiting < 0:
