@@ -105,8 +105,8 @@ func (a *access) checkAddress(r *http.Request) error {
 	if !ok || !a.allowed(peer) {
 		return errAddress
 	}
-	if r.TLS != nil && !r.TLS.HandshakeComplete {
-		return errAddress // in QUIC's 0-RTT it is only claimed (RFC 9000, section 8.1; RFC 8470)
+	if inEarlyData(r) {
+		return errAddress // there it is only claimed (RFC 9000, section 8.1)
 	}
 	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
 	if !trusted {

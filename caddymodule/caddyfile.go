@@ -34,32 +34,18 @@ func parsePublic(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //
 // Each option stands at most once.
 func (a *Admin) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // the directive's name
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	seen := once{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if err := seen.add(d, option); err != nil {
-			return err
-		}
-		var err error
+	return directive(d, func(option string) error {
 		switch option {
 		case "allow":
-			err = literalList(d, &a.Allow, func(s []string) error { _, err := newAccess(s, nil, nil); return err })
+			return literalList(d, &a.Allow, func(s []string) error { _, err := newAccess(s, nil, nil); return err })
 		case "hosts":
-			err = literalList(d, &a.Hosts, func(s []string) error { _, err := newAccess(nil, s, nil); return err })
+			return literalList(d, &a.Hosts, func(s []string) error { _, err := newAccess(nil, s, nil); return err })
 		case "origins":
-			err = literalList(d, &a.Origins, func(s []string) error { _, err := newAccess(nil, nil, s); return err })
+			return literalList(d, &a.Origins, func(s []string) error { _, err := newAccess(nil, nil, s); return err })
 		default:
-			err = unknownOption(d)
+			return unknownOption(d)
 		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }
 
 // literalList reads an option's values, and checks those that hold no placeholder.
@@ -84,28 +70,13 @@ func literalList(d *caddyfile.Dispenser, list *[]string, check func([]string) er
 //		health
 //	}
 func (p *Public) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // the directive's name
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	seen := once{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if err := seen.add(d, option); err != nil {
-			return err
-		}
+	return directive(d, func(option string) error {
 		if option != "health" {
 			return unknownOption(d)
 		}
-		if d.NextArg() {
-			return d.ArgErr()
-		}
-		if err := noBlock(d); err != nil {
-			return err
-		}
 		p.Health = true
-	}
-	return nil
+		return noValue(d)
+	})
 }
 
 // Interface guards.

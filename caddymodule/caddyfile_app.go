@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -56,19 +57,8 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 // Each option stands at most once, but for upstream, which [Upstream.unmarshalCaddyfile] reads. Values without
 // placeholders are checked here, so that an error names its line.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // the option's own name
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	seen, seenUpstream := once{}, once{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if option != "upstream" {
-			if err := seen.add(d, option); err != nil {
-				return err
-			}
-		}
-		var err error
+	seenUpstream := once{}
+	err := directive(d, func(option string) (err error) {
 		switch option {
 		case "cache":
 			a.Cache = new(Cache)
@@ -81,12 +71,13 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		default:
 			err = a.unmarshalValue(d, option)
 		}
-		if err == nil {
-			err = a.checkLiteral(d, false)
-		}
 		if err != nil {
 			return err
 		}
+		return a.checkLiteral(d, false)
+	}, "upstream")
+	if err != nil {
+		return err
 	}
 	return a.checkLiteral(d, true)
 }
@@ -210,16 +201,10 @@ func (c *Cache) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.ArgErr()
 		}
 	}
-	seen := once{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
+	return block(d, once{}, func(option string) (err error) {
 		if c.Off {
 			return d.Err("cache: off takes no block")
 		}
-		if err := seen.add(d, option); err != nil {
-			return err
-		}
-		var err error
 		switch option {
 		case "ttl":
 			if err = durationValue(d, &c.TTL); err == nil && c.TTL == 0 {
@@ -247,6 +232,31 @@ func (c *Cache) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		alone.TTLConnected = 0 // is compared with ttl, which may follow
 		if _, err := alone.resolve(); err != nil {
 			return d.WrapErr(err)
+		}
+		return nil
+	})
+}
+
+// directive reads a directive, or a global option, that takes a block and no values.
+func directive(d *caddyfile.Dispenser, read func(option string) error, repeatable ...string) error {
+	d.Next() // its own name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return block(d, once{}, read, repeatable...)
+}
+
+// block has each option of a block read. One stands at most once, unless it is repeatable.
+func block(d *caddyfile.Dispenser, seen once, read func(option string) error, repeatable ...string) error {
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if !slices.Contains(repeatable, option) {
+			if err := seen.add(d, option); err != nil {
+				return err
+			}
+		}
+		if err := read(option); err != nil {
+			return err
 		}
 	}
 	return nil

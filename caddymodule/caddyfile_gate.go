@@ -37,24 +37,17 @@ func parseGate(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 // Each `from` adds a place; any other option stands at most once. Values without placeholders are checked here, so that
 // an error names its line.
 func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // the directive's own name
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	seen := once{}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if option != "from" {
-			if err := seen.add(d, option); err != nil {
-				return err
-			}
-		}
+	err := directive(d, func(option string) error {
 		if err := g.unmarshalOption(d, option); err != nil {
 			return err
 		}
 		if err := g.checkLiteral(false); err != nil {
 			return d.WrapErr(err)
 		}
+		return nil
+	}, "from")
+	if err != nil {
+		return err
 	}
 	if err := g.checkLiteral(true); err != nil {
 		return d.WrapErr(err)

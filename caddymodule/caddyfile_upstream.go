@@ -34,19 +34,10 @@ func (u *Upstream) unmarshalCaddyfile(d *caddyfile.Dispenser, seen once) error {
 		}
 	}
 	u.Addresses = append(u.Addresses, addresses...)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if option == "header" {
-			if err := u.unmarshalHeader(d); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := seen.add(d, option); err != nil {
-			return err
-		}
-		var err error
+	return block(d, seen, func(option string) (err error) {
 		switch option {
+		case "header":
+			return u.unmarshalHeader(d)
 		case "timeout":
 			if err = durationValue(d, &u.Timeout); err == nil && u.Timeout == 0 {
 				err = d.Err("timeout: must not be 0")
@@ -66,16 +57,14 @@ func (u *Upstream) unmarshalCaddyfile(d *caddyfile.Dispenser, seen once) error {
 		default:
 			err = unknownOption(d)
 		}
-		if err == nil {
-			if err = u.literal().check(); err != nil {
-				err = d.WrapErr(err)
-			}
-		}
 		if err != nil {
 			return err
 		}
-	}
-	return nil
+		if err := u.literal().check(); err != nil {
+			return d.WrapErr(err)
+		}
+		return nil
+	}, "header")
 }
 
 func (u *Upstream) unmarshalHeader(d *caddyfile.Dispenser) error {
