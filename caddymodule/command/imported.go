@@ -66,20 +66,12 @@ func newDelete(o *options) *cobra.Command {
 		Long: `Removes a key and its record. When the command has succeeded, the server admits the
 key no more. Other than a revoked key, a deleted one can be imported again.`,
 		Args: exactly("a KEY_ID"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkKeyID(args[0]); err != nil {
-				return err
-			}
-			c, err := o.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			answer, err := c.DeleteImported(cmd.Context(), args[0])
+		RunE: o.onKey(func(cmd *cobra.Command, c *client.Client, keyID string) error {
+			answer, err := c.DeleteImported(cmd.Context(), keyID)
 			if err != nil {
 				return failed(err)
 			}
-			return o.printDone(cmd, answer, "deleted "+args[0])
-		},
+			return o.printDone(cmd, answer, "deleted "+keyID)
+		}),
 	}
 }

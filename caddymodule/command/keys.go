@@ -96,6 +96,39 @@ func (o *options) client() (*client.Client, error) {
 	return client.New(endpoint)
 }
 
+// action is what a command that calls the server does with its one argument.
+type action func(cmd *cobra.Command, c *client.Client, arg string) error
+
+// onKey runs f for a command whose argument is a key id.
+func (o *options) onKey(f action) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := checkKeyID(args[0]); err != nil {
+			return err
+		}
+		return o.call(cmd, args[0], f)
+	}
+}
+
+// onCredential runs f for a command whose argument is a credential, or stands for one on standard input.
+func (o *options) onCredential(f action) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		credential, err := readCredential(args[0], cmd.InOrStdin())
+		if err != nil {
+			return err
+		}
+		return o.call(cmd, credential, f)
+	}
+}
+
+func (o *options) call(cmd *cobra.Command, arg string, f action) error {
+	c, err := o.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return f(cmd, c, arg)
+}
+
 // hint tells a person something that is no part of the answer.
 func (o *options) hint(cmd *cobra.Command, text string) {
 	if !o.quiet {

@@ -15,21 +15,13 @@ func newGet(o *options, kind client.Kind) *cobra.Command {
 		Short: "Prints a key's record",
 		Long:  "Prints a key's record. The secret is no part of it. With --quiet: active, revoked or expired.",
 		Args:  exactly("a KEY_ID"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkKeyID(args[0]); err != nil {
-				return err
-			}
-			c, err := o.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			key, answer, err := c.Get(cmd.Context(), kind, args[0])
+		RunE: o.onKey(func(cmd *cobra.Command, c *client.Client, keyID string) error {
+			key, answer, err := c.Get(cmd.Context(), kind, keyID)
 			if err != nil {
 				return failed(err)
 			}
 			return o.print(cmd, answer, status(key.Status), func(w io.Writer) error { return printKey(w, key) })
-		},
+		}),
 	}
 }
 

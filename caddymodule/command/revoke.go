@@ -34,25 +34,17 @@ func newRevoke(o *options, kind client.Kind) *cobra.Command {
 		Long: `Revokes a key. When the command has succeeded, the server admits the key no more.
 A revocation cannot be taken back.`,
 		Args: exactly("a KEY_ID"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkKeyID(args[0]); err != nil {
-				return err
-			}
+		RunE: o.onKey(func(cmd *cobra.Command, c *client.Client, keyID string) error {
 			if text != "" && reason.value() != string(client.RevocationReasonPrivilegeWithdrawn) {
 				return errors.New("--reason-text goes with --reason privilege_withdrawn only")
 			}
-			c, err := o.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			answer, err := c.Revoke(cmd.Context(), kind, args[0],
+			answer, err := c.Revoke(cmd.Context(), kind, keyID,
 				client.RevokeRequest{Reason: client.RevocationReason(reason.value()), Description: text})
 			if err != nil {
 				return failed(err)
 			}
-			return o.printDone(cmd, answer, "revoked "+args[0])
-		},
+			return o.printDone(cmd, answer, "revoked "+keyID)
+		}),
 	}
 	reason.add(cmd, "reason", "")
 	cmd.Flags().StringVar(&text, "reason-text", "", "the reason in words, with privilege_withdrawn")
@@ -67,22 +59,13 @@ func newSelfRevoke(o *options) *cobra.Command {
 		Long: `Revokes the key behind a credential. Whoever holds the credential may do this; it
 works on the public surface too. A revocation cannot be taken back.`,
 		Args: exactly("a CREDENTIAL"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			credential, err := readCredential(args[0], cmd.InOrStdin())
-			if err != nil {
-				return err
-			}
-			c, err := o.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: o.onCredential(func(cmd *cobra.Command, c *client.Client, credential string) error {
 			answer, err := c.SelfRevoke(cmd.Context(), credential, client.RevocationReason(reason.value()))
 			if err != nil {
 				return failed(err, credential)
 			}
 			return o.printDone(cmd, answer, "revoked")
-		},
+		}),
 	}
 	reason.add(cmd, "reason", "")
 	return cmd

@@ -41,10 +41,7 @@ With --update-mask those fields change and no others: name, scopes, metadata,
 rate_limit_policy, ip_restriction. One for which no flag is given is cleared. With
 --quiet nothing is printed.`,
 		Args: exactly("a KEY_ID"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkKeyID(args[0]); err != nil {
-				return err
-			}
+		RunE: o.onKey(func(cmd *cobra.Command, c *client.Client, keyID string) error {
 			given, err := f.given(cmd)
 			if err != nil {
 				return err
@@ -60,8 +57,8 @@ rate_limit_policy, ip_restriction. One for which no flag is given is cleared. Wi
 			if len(mask) == 0 {
 				return errors.New("nothing to change: give a flag for it; see " + cmd.CommandPath() + " --help")
 			}
-			return f.update(cmd, o, kind, args[0], mask)
-		},
+			return f.update(cmd, o, c, kind, keyID, mask)
+		}),
 	}
 	f.add(cmd)
 	cmd.Flags().StringSliceVar(&mask, "update-mask", nil, "the fields that change, separated by commas")
@@ -91,12 +88,9 @@ func (f *changeFlags) given(cmd *cobra.Command) (paths []string, err error) {
 	return paths, nil
 }
 
-func (f *changeFlags) update(cmd *cobra.Command, o *options, kind client.Kind, keyID string, mask []string) error {
-	c, err := o.client()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
+func (f *changeFlags) update(
+	cmd *cobra.Command, o *options, c *client.Client, kind client.Kind, keyID string, mask []string,
+) error {
 	change, err := f.change(cmd, c, kind, keyID)
 	if err != nil {
 		return err
@@ -148,19 +142,11 @@ one has a key id and a secret of its own, and in all else is like the old one,
 but for what flags say. ` + strings.ReplaceAll(changeLong, "\n", " ") + `
 With --quiet the secret is all that is printed.`,
 		Args: exactly("a KEY_ID"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkKeyID(args[0]); err != nil {
-				return err
-			}
+		RunE: o.onKey(func(cmd *cobra.Command, c *client.Client, keyID string) error {
 			if _, err := f.given(cmd); err != nil {
 				return err
 			}
-			c, err := o.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			r, err := f.change(cmd, c, client.Issued, args[0])
+			r, err := f.change(cmd, c, client.Issued, keyID)
 			if err != nil {
 				return err
 			}
@@ -170,16 +156,16 @@ With --quiet the secret is all that is printed.`,
 					r.Visibility = client.KeyVisibilityPublic
 				}
 			}
-			out, answer, err := c.RotateIssued(cmd.Context(), args[0], &r)
+			out, answer, err := c.RotateIssued(cmd.Context(), keyID, &r)
 			if err != nil {
 				return failed(err)
 			}
 			if err := o.printSecret(cmd, answer, &out.IssuedAPIKey, out.Secret); err != nil {
 				return err
 			}
-			o.hint(cmd, secretHint+" The old key is revoked: "+printable(args[0]))
+			o.hint(cmd, secretHint+" The old key is revoked: "+printable(keyID))
 			return nil
-		},
+		}),
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&public, flagPublic, false, "the key may stand in public code; =false: it may not")

@@ -25,16 +25,7 @@ func newVerify(o *options) *cobra.Command {
 is valid, 2 when it is not, and 1 when the server could not be asked. With
 --quiet it prints true or false.`,
 		Args: exactly("a CREDENTIAL"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			credential, err := readCredential(args[0], cmd.InOrStdin())
-			if err != nil {
-				return err
-			}
-			c, err := o.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: o.onCredential(func(cmd *cobra.Command, c *client.Client, credential string) error {
 			v, answer, err := c.Verify(cmd.Context(), credential, cacheOptions(noCache)...)
 			if err != nil {
 				return failed(err, credential)
@@ -48,7 +39,7 @@ is valid, 2 when it is not, and 1 when the server could not be asked. With
 			cmd.SilenceErrors = true // the result has been printed
 			invalid := func(caddycmd.Flags) (int, error) { return exitInvalid, nil }
 			return caddycmd.WrapCommandFuncForCobra(invalid)(cmd, nil)
-		},
+		}),
 	}
 	addNoCache(cmd, &noCache)
 	return cmd
