@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/talos-edge/talos-edge/adminapi/client"
 )
 
 // surface is the part of the API that a server answers.
@@ -19,7 +21,7 @@ const (
 // notFound is what `serve public` answers to everything that is not its own, in the API's error envelope.
 const notFound = `{"error":{"code":404,"message":"there is nothing at this path",` +
 	`"status":"NOT_FOUND","details":` +
-	`[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"NOT_FOUND","domain":"www.ory.com/talos"}]}}`
+	`[{"@type":"` + client.ErrorInfoType + `","reason":"NOT_FOUND","domain":"` + client.ErrorDomain + `"}]}}`
 
 // caddyfile writes the configuration for a surface on listening addresses. It is formatted as `caddy fmt` would.
 func (s *settings) caddyfile(part surface, hosts []string) (string, error) {

@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
-
-	"github.com/caddyserver/caddy/v2"
 
 	"github.com/talos-edge/talos-edge/storage"
 )
@@ -75,7 +72,7 @@ func (m *migration) dsn() string {
 	if dsn := os.Getenv(envDSN); dsn != "" {
 		return dsn
 	}
-	return "sqlite://" + filepath.Join(caddy.AppDataDir(), "talos.db")
+	return "sqlite://" + defaultDatabase()
 }
 
 func (m *migration) up(cmd *cobra.Command) error {

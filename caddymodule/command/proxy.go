@@ -59,7 +59,7 @@ func setProxy(cmd *cobra.Command) {
 	cmd.Example = `  $ talos proxy --upstream https://talos.internal:4420
   $ talos proxy --upstream http://10.1.2.3:4420 --listen :4420 --cache-ttl 30s
   $ talos proxy --upstream http://10.1.2.3:4420 --print-config > Caddyfile`
-	cmd.Args = exactlyNothing
+	cmd.Args = noArguments
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return proxy(cmd, &s, printConfig) }
 	flags := cmd.Flags()
 	flags.StringArrayVar(&s.upstreams, "upstream", nil, "`URL` of the server; given again: another address of it")
@@ -76,14 +76,6 @@ func setProxy(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(flagError)
 }
 
-// exactlyNothing refuses arguments without repeating any.
-func exactlyNothing(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return errors.New("want no arguments, only flags; see " + cmd.CommandPath() + " --help")
-	}
-	return nil
-}
-
 // proxy runs what the flags say until the process is told to stop.
 func proxy(cmd *cobra.Command, s *proxySettings, printConfig bool) error {
 	hosts, port, err := s.listener()
@@ -91,8 +83,8 @@ func proxy(cmd *cobra.Command, s *proxySettings, printConfig bool) error {
 		return fmt.Errorf("--listen: %w", err)
 	}
 	if hosts == nil {
-		if hosts = usable(cmd.Context(), "127.0.0.1", "::1"); len(hosts) == 0 {
-			return errors.New("this machine has no loopback address to listen on")
+		if hosts, err = loopbackHosts(cmd.Context()); err != nil {
+			return err
 		}
 	}
 	text, err := s.caddyfile(hosts, port)
@@ -115,12 +107,8 @@ func proxy(cmd *cobra.Command, s *proxySettings, printConfig bool) error {
 			return err
 		}
 	}
-	urls := make([]string, len(hosts))
-	for i, h := range hosts {
-		urls[i] = "http://" + net.JoinHostPort(h, strconv.Itoa(int(port)))
-	}
 	return runText(cmd, text, "talos: serving what "+strings.Join(s.upstreams, " and ")+" knows on "+
-		strings.Join(urls, " and "))
+		urls(hosts, port))
 }
 
 // listener reads where to listen. No hosts are loopback, IPv4 and, where there is one, IPv6.

@@ -109,8 +109,8 @@ func serve(cmd *cobra.Command, part surface, printConfig bool) error {
 	}
 	hosts := s.hosts
 	if hosts == nil {
-		if hosts = usable(cmd.Context(), "127.0.0.1", "::1"); len(hosts) == 0 {
-			return errors.New("this machine has no loopback address to listen on")
+		if hosts, err = loopbackHosts(cmd.Context()); err != nil {
+			return err
 		}
 	}
 	text, err := s.caddyfile(part, hosts)
@@ -161,11 +161,25 @@ func started(part surface, hosts []string, s *settings) string {
 	if part != surfaceBoth {
 		what = "the " + string(part) + " API"
 	}
-	urls := make([]string, len(hosts))
+	return fmt.Sprintf("talos: serving %s on %s; keys are in %s", what, urls(hosts, s.port), s.data)
+}
+
+// urls are where a server answers, for people.
+func urls(hosts []string, port uint16) string {
+	all := make([]string, len(hosts))
 	for i, h := range hosts {
-		urls[i] = "http://" + net.JoinHostPort(h, strconv.Itoa(int(s.port)))
+		all[i] = "http://" + net.JoinHostPort(h, strconv.Itoa(int(port)))
 	}
-	return fmt.Sprintf("talos: serving %s on %s; keys are in %s", what, strings.Join(urls, " and "), s.data)
+	return strings.Join(all, " and ")
+}
+
+// loopbackHosts are the loopback addresses that this machine has.
+func loopbackHosts(ctx context.Context) ([]string, error) {
+	hosts := usable(ctx, "127.0.0.1", "::1")
+	if len(hosts) == 0 {
+		return nil, errors.New("this machine has no loopback address to listen on")
+	}
+	return hosts, nil
 }
 
 // usable are those of the addresses that this machine has. Not every machine has IPv6.

@@ -93,7 +93,7 @@ func readSettings(getenv func(string) string) (*settings, error) {
 		}
 	}
 	if s.data == "" {
-		s.data = filepath.Join(caddy.AppDataDir(), "talos.db")
+		s.data = defaultDatabase()
 	}
 	if list := getenv(envRetired); list != "" {
 		if err := s.setRetired(getenv(envCurrent), list); err != nil {
@@ -102,6 +102,9 @@ func readSettings(getenv func(string) string) (*settings, error) {
 	}
 	return s, nil
 }
+
+// defaultDatabase is the file that serve keeps keys in by itself.
+func defaultDatabase() string { return filepath.Join(caddy.AppDataDir(), "talos.db") }
 
 func (s *settings) setHost(v string) error {
 	if v == "localhost" {
@@ -116,12 +119,9 @@ func (s *settings) setHost(v string) error {
 }
 
 func (s *settings) setPort(v string) error {
-	port, err := strconv.ParseUint(v, 10, 16)
-	if err != nil || port == 0 {
-		return errors.New("want a number from 1 to 65535")
-	}
-	s.port = uint16(port)
-	return nil
+	var err error
+	s.port, err = portNumber(v)
+	return err
 }
 
 func (s *settings) setProxies(v string) error {
