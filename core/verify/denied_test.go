@@ -102,10 +102,7 @@ func TestAWaiterThatKnewTheOldVerdictDoesNotServeItAfterANo(t *testing.T) {
 	t.Parallel()
 	for name, c := range noes {
 		synctest.Test(t, func(t *testing.T) {
-			source := newFakeSource("a")
-			v := newVerifier(t, c.config, source)
-			want(t, v, "key:a", core.CodeValid, Miss)
-			time.Sleep(lived)
+			source, v := outlived(t, c.config)
 			q := &query{digest: v.hash.of(networkA, "key:a"), network: networkA, credential: "key:a"}
 			v.prepare(q)
 			source.set(c.no)
@@ -142,10 +139,7 @@ func TestANoThatIsNotKeptIsNeverAnAnswerFromMemory(t *testing.T) {
 func TestARateLimitLeavesAGoodVerdictAsItIs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		source := newFakeSource("a")
-		v := newVerifier(t, Config{}, source)
-		want(t, v, "key:a", core.CodeValid, Miss)
-		time.Sleep(lived)
+		source, v := outlived(t, Config{})
 		source.set(saying(core.CodeRateLimited))
 		want(t, v, "key:a", core.CodeRateLimited, Miss)
 		source.set(func(s *fakeSource) { s.leave, s.fail = nil, errDown })

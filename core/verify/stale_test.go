@@ -14,6 +14,16 @@ import (
 // lived is past the longest life of a verdict with the default configuration.
 const lived = 67 * time.Second
 
+// outlived returns a verifier that has looked key a up, at the moment when the verdict is past its life.
+func outlived(t *testing.T, config Config) (*fakeSource, *Verifier) {
+	t.Helper()
+	source := newFakeSource("a")
+	v := newVerifier(t, config, source)
+	want(t, v, "key:a", core.CodeValid, Miss)
+	time.Sleep(lived)
+	return source, v
+}
+
 func TestAGoodVerdictServesOnForTheStaleWindowWhileTheSourceFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -127,10 +137,7 @@ func TestANewerNegativeVerdictForbidsAnOlderGoodOne(t *testing.T) {
 func TestWhileASourceHangsOnlyTheFirstRequestWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		source := newFakeSource("a")
-		v := newVerifier(t, Config{LookupTimeout: 2 * time.Second}, source)
-		want(t, v, "key:a", core.CodeValid, Miss)
-		time.Sleep(lived)
+		source, v := outlived(t, Config{LookupTimeout: 2 * time.Second})
 		source.set(func(s *fakeSource) {
 			s.enter = func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() }
 		})
@@ -165,10 +172,7 @@ func TestWhileASourceHangsOnlyTheFirstRequestWaits(t *testing.T) {
 func TestAfterAPauseAStaleVerdictIsNotTrustedWithoutAnAttempt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		source := newFakeSource("a")
-		v := newVerifier(t, Config{}, source)
-		want(t, v, "key:a", core.CodeValid, Miss)
-		time.Sleep(lived)
+		source, v := outlived(t, Config{})
 		source.setFailure(errDown)
 		want(t, v, "key:a", core.CodeValid, Stale)
 		source.setFailure(nil)
@@ -181,10 +185,7 @@ func TestAfterAPauseAStaleVerdictIsNotTrustedWithoutAnAttempt(t *testing.T) {
 func TestAMisconfigurationEndsWhatWasServedStale(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		source := newFakeSource("a")
-		v := newVerifier(t, Config{}, source)
-		want(t, v, "key:a", core.CodeValid, Miss)
-		time.Sleep(lived)
+		source, v := outlived(t, Config{})
 		source.setFailure(errDown)
 		want(t, v, "key:a", core.CodeValid, Stale)
 		source.setFailure(ErrMisconfigured)
