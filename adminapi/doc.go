@@ -1,9 +1,9 @@
 // Package adminapi serves the v2alpha1 API for API keys over HTTP.
 //
-// There are two surfaces. [Admin] is the private one: it issues, shows, revokes and verifies keys, and whoever reaches
-// it may do all of that, so it belongs on a listener that only operators reach. [Public] is the one for everybody: a
-// holder may revoke its own credential there, and nothing else is served; a path of the private surface is not found on
-// it, however it is spelled ([IsAdminPath]).
+// There are two surfaces. [Admin] is the private one: it manages and verifies keys and derives tokens of them, and
+// whoever reaches it may do all of that, so it belongs on a listener that only operators reach. [Public] is the one for
+// everybody: a holder may revoke its own credential there, and anyone reads the key set of derived tokens and, where it
+// is turned on, health; a path of the private surface is not found on it, however it is spelled ([IsAdminPath]).
 //
 // A sidecar, which has an [Upstream] in place of keys, serves the same two: [SidecarAdmin] and [NewSidecarPublic]. What
 // it cannot answer from its verifier passes to the upstream with the caller's authority and none of its own.
