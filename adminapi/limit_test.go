@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -139,5 +140,29 @@ func TestACounterThatIsAwayLetsTheUseThroughAndIsLogged(t *testing.T) {
 	}
 	if logs := n.logs.String(); !strings.Contains(logs, "the counters are away") || strings.Contains(logs, k.Secret) {
 		t.Errorf("the log says %s", logs)
+	}
+}
+
+func TestAQuotaIsAnyNumberOf64BitsAndAHeaderAsMuchAsItCanHold(t *testing.T) {
+	t.Parallel()
+	n := newNodeWith(t, setup{limiter: limiter(t)})
+	for quota, written := range map[string]string{
+		"9223372036854775807": "999999999999999", "1000000000000000": "999999999999999",
+		"999999999999999": "999999999999999", "2147483648": "2147483648",
+	} {
+		for _, form := range []string{quota, `"` + quota + `"`} {
+			k := n.issue(t, `,"rate_limit_policy":{"quota":`+form+`,"window":"60s"}`)
+			if got := k.IssuedAPIKey.RateLimitPolicy; got == nil || strconv.FormatInt(int64(got.Quota), 10) != quota {
+				t.Errorf("%s: the record has %+v", form, got)
+			}
+			w := post(n.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`)
+			if got := w.Header().Get("RateLimit-Policy"); got != `"default";q=`+written+`;w=60` || w.Code != 200 {
+				t.Errorf("%s: got %d %s", form, w.Code, got)
+			}
+		}
+	}
+	for _, form := range []string{"-1", "9223372036854775808", `"9223372036854775808"`, "1.5"} {
+		wantError(t, post(n.admin, issuedPath, `{"name":"n","actor_id":"a","rate_limit_policy":{"quota":`+form+`,"window":"60s"}}`),
+			400, core.BadRequest)
 	}
 }

@@ -35,9 +35,6 @@ func TestIssue_TheFieldsLimits(t *testing.T) {
 			}
 		}},
 		"ttl in seconds": {315360000, func(r *core.IssueRequest, n int) { r.TTL = new(time.Duration(n) * time.Second) }},
-		"quota": {2147483647, func(r *core.IssueRequest, n int) {
-			r.RateLimit = core.RateLimitPolicy{Quota: int64(n), Window: time.Second}
-		}},
 		"window in days": {366, func(r *core.IssueRequest, n int) {
 			r.RateLimit = core.RateLimitPolicy{Quota: 1, Window: time.Duration(n) * 24 * time.Hour}
 		}},

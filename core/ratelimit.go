@@ -1,7 +1,6 @@
 package core
 
 import (
-	"math"
 	"time"
 	"unicode/utf8"
 )
@@ -10,12 +9,11 @@ import (
 const (
 	MaxRateLimitWindow = 366 * 24 * time.Hour
 	MaxRateLimitUnit   = 64 // bytes
-	maxRateLimitQuota  = math.MaxInt32
 )
 
 // RateLimitPolicy says how often a key may be used: Quota times in each Window. The zero value sets no limit.
 type RateLimitPolicy struct {
-	Quota  int64         // 1 to 2147483647
+	Quota  int64         // 1 or more
 	Unit   string        // what is counted, in the operator's words ("requests"); it is kept, and changes nothing
 	Window time.Duration // whole seconds, from 1 s to [MaxRateLimitWindow]
 }
@@ -29,9 +27,8 @@ func normalizeRateLimit(p RateLimitPolicy) (RateLimitPolicy, error) {
 		return RateLimitPolicy{}, nil
 	}
 	switch {
-	case p.Quota < 0 || p.Quota > maxRateLimitQuota:
-		return RateLimitPolicy{}, badRequest("rate_limit_policy: quota must lie between 0 (no limit) and %d",
-			maxRateLimitQuota)
+	case p.Quota < 0:
+		return RateLimitPolicy{}, badRequest("rate_limit_policy: quota must not be negative; 0 is no limit")
 	case p.Window < time.Second || p.Window > MaxRateLimitWindow || p.Window%time.Second != 0:
 		return RateLimitPolicy{}, badRequest("rate_limit_policy: window must be whole seconds between 1s and %s",
 			FormatSeconds(MaxRateLimitWindow))

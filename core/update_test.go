@@ -2,7 +2,6 @@ package core_test
 
 import (
 	"encoding/json"
-	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -65,23 +64,22 @@ func badFields() map[string]core.UpdateRequest {
 		}
 	}
 	return map[string]core.UpdateRequest{
-		"no name":               {Mask: []string{core.PathName}},
-		"a long name":           {Mask: []string{core.PathName}, Name: long},
-		"a scope with a space":  {Mask: []string{core.PathScopes}, Scopes: []string{"a b"}},
-		"a long scope":          {Mask: []string{core.PathScopes}, Scopes: []string{long}},
-		"metadata in a list":    {Mask: []string{core.PathMetadata}, Metadata: json.RawMessage(`[]`)},
-		"long metadata":         {Mask: []string{core.PathMetadata}, Metadata: json.RawMessage(`{"a":"` + long + `"}`)},
-		"a range of nothing":    {Mask: []string{core.PathCIDRs}, AllowedCIDRs: make([]netip.Prefix, 1)},
-		"129 ranges":            {Mask: []string{core.PathCIDRs}, AllowedCIDRs: make([]netip.Prefix, 129)},
-		"a negative quota":      limit(-1, time.Second, ""),
-		"a quota without bound": limit(math.MaxInt64, time.Second, ""),
-		"no window":             limit(1, 0, ""),
-		"a negative window":     limit(1, -time.Second, ""),
-		"half a second":         limit(1, 500*time.Millisecond, ""),
-		"a window of 1.5 s":     limit(1, 1500*time.Millisecond, ""),
-		"a window of 2 years":   limit(1, 2*8760*time.Hour, ""),
-		"a long unit":           limit(1, time.Second, long),
-		"a unit with a line":    limit(1, time.Second, "a\nb"),
+		"no name":              {Mask: []string{core.PathName}},
+		"a long name":          {Mask: []string{core.PathName}, Name: long},
+		"a scope with a space": {Mask: []string{core.PathScopes}, Scopes: []string{"a b"}},
+		"a long scope":         {Mask: []string{core.PathScopes}, Scopes: []string{long}},
+		"metadata in a list":   {Mask: []string{core.PathMetadata}, Metadata: json.RawMessage(`[]`)},
+		"long metadata":        {Mask: []string{core.PathMetadata}, Metadata: json.RawMessage(`{"a":"` + long + `"}`)},
+		"a range of nothing":   {Mask: []string{core.PathCIDRs}, AllowedCIDRs: make([]netip.Prefix, 1)},
+		"129 ranges":           {Mask: []string{core.PathCIDRs}, AllowedCIDRs: make([]netip.Prefix, 129)},
+		"a negative quota":     limit(-1, time.Second, ""),
+		"no window":            limit(1, 0, ""),
+		"a negative window":    limit(1, -time.Second, ""),
+		"half a second":        limit(1, 500*time.Millisecond, ""),
+		"a window of 1.5 s":    limit(1, 1500*time.Millisecond, ""),
+		"a window of 2 years":  limit(1, 2*8760*time.Hour, ""),
+		"a long unit":          limit(1, time.Second, long),
+		"a unit with a line":   limit(1, time.Second, "a\nb"),
 	}
 }
 

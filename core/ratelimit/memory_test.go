@@ -2,6 +2,7 @@ package ratelimit_test
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -87,6 +88,8 @@ func TestTake_FollowsThePolicy(t *testing.T) {
 		},
 		"more than one a nanosecond": {
 			{0, core.RateLimitPolicy{Quota: 1 << 40, Window: s}, ok(1<<40-1, 1)},
+			{time.Hour, core.RateLimitPolicy{Quota: math.MaxInt64, Window: s}, ok(1<<62-1, 1)},
+			{0, core.RateLimitPolicy{Quota: math.MaxInt64, Window: s}, ok(1<<62-2, 2)},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -38,11 +38,14 @@ type cell struct {
 	room     time.Duration // how far uses may run ahead: the quota in intervals
 }
 
+// maxRoom is far beyond what can be used up, and leaves room for a moment beside it.
+const maxRoom = time.Duration(1 << 62)
+
 // cellOf returns a policy's cell. Intervals are whole nanoseconds, rounded down, so the rate is off by less than a
 // thousandth up to 10^6 uses a second; the quota at once is exact.
 func cellOf(p core.RateLimitPolicy) cell {
 	interval := max(p.Window/time.Duration(p.Quota), 1)
-	return cell{interval: interval, room: interval * time.Duration(p.Quota)}
+	return cell{interval: interval, room: min(interval*time.Duration(p.Quota), maxRoom)}
 }
 
 // take decides on one use at a moment. full is when all of the quota is there again, as the uses before left it; next
