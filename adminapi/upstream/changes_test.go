@@ -1,0 +1,101 @@
+package upstream
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+func TestAttack05_AChangeThatPassedThroughIsBelievedAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	s.edge = true
+	cred, keyID := s.add(t, nil)
+	began, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s.fault = func(w http.ResponseWriter, r *http.Request, body []byte) bool {
+		first := false
+		once.Do(func() { first = true })
+		if !first {
+			return false
+		}
+		close(began)
+		<-goOn
+		return saying(200, jsonType, `{"results":[{"is_valid":true,"status":"KEY_STATUS_ACTIVE","key_id":"`+keyID+`"}]}`,
+			"Talos-Edge", "1", "Talos-Position", "5")(w, r, body)
+	}
+	u, _ := open(t, nil, serve(t, s, "").URL)
+	v := verifying(t, u, verify.Config{})
+	under := make(chan verify.Result, 1)
+	go func() {
+		r, _ := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use)
+		under <- r
+	}()
+	<-began
+	s.set(func() {
+		s.results[cred]["is_valid"], s.results[cred]["error_code"] = false, "VERIFICATION_ERROR_REVOKED"
+	})
+	u.Forget(core.NetworkID{}, keyID, 0)
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeRevoked {
+		t.Errorf("after the change: got %+v, %v", r, err)
+	}
+	close(goOn)
+	if r := <-under; r.Verdict == nil || r.Verdict.Code != core.CodeRevoked {
+		t.Errorf("the one under way: got %+v", r)
+	}
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeRevoked {
+		t.Errorf("in the end: got %+v, %v", r, err)
+	}
+}
+
+func TestAttack05_ACopyThatIsBehindBringsNoRevokedKeyBack(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	s.edge, s.position = true, 41 // behind: the revocation is 42
+	cred, keyID := s.add(t, nil)
+	other, _ := s.add(t, nil)
+	u, _ := open(t, nil, serve(t, s, "").URL)
+	v := verifying(t, u, verify.Config{})
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeValid {
+		t.Fatalf("got %+v, %v", r, err)
+	}
+	u.Forget(core.NetworkID{}, keyID, 42)
+	u.Forget(core.NetworkID{}, keyID, 40) // late news
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); core.ReasonOf(err) != core.Unavailable || err == nil {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, other, verify.Use); err != nil || r.Verdict.Code != core.CodeValid {
+		t.Errorf("another key: got %+v, %v", r, err)
+	}
+	results := v.VerifyMany(t.Context(), core.NetworkID{}, []string{cred, other}, verify.NoCache)
+	if core.ReasonOf(results[0].Err) != core.Unavailable || results[0].Err == nil || results[1].Err != nil {
+		t.Errorf("together: got %+v", results)
+	}
+	s.set(func() {
+		s.position = 42
+		s.results[cred]["is_valid"], s.results[cred]["error_code"] = false, "VERIFICATION_ERROR_REVOKED"
+	})
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeRevoked {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+func TestAttack06_TheCreationOfAKeyEndsItsNegative(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	s.edge = true
+	cred, keyID := mint(t)
+	u, _ := open(t, nil, serve(t, s, "").URL)
+	v := verifying(t, u, verify.Config{})
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeNotFound {
+		t.Fatalf("got %+v, %v", r, err)
+	}
+	s.set(func() { s.results[cred] = good(keyID) })
+	u.Forget(core.NetworkID{}, keyID, 0)
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeValid {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}

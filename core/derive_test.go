@@ -1,0 +1,198 @@
+package core_test
+
+import (
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/credential"
+)
+
+func TestDerive_ATokenStandsForItsKey(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, openStore(t), withSigning)
+	key, secret := issue(t, e, func(r *core.IssueRequest) {
+		r.Scopes = []string{"orders:read", "orders:write"}
+		r.Metadata = json.RawMessage(`{"plan":"gold"}`)
+		r.AllowedCIDRs = prefixes("10.0.0.0/8")
+	})
+	for name, a := range algorithms {
+		d := derive(t, e, secret, a, func(r *core.DeriveRequest) {
+			r.CustomClaims = json.RawMessage(` {"tenant": "t1", "sub": "x"} `)
+		})
+		if life := time.Until(d.ExpireTime); life > core.DefaultTokenTTL || life < core.DefaultTokenTTL-time.Minute {
+			t.Errorf("%s: lives %v", name, life)
+		}
+		var claims map[string]any
+		if err := json.Unmarshal(d.Claims, &claims); err != nil {
+			t.Fatal(err)
+		}
+		if claims["sub"] != key.ID || claims["tenant"] != "t1" || claims["act"] != "alice" {
+			t.Errorf("%s: claims %s", name, d.Claims)
+		}
+		keyID, final := e.Identify(core.NetworkID{}, d.Token)
+		if keyID != key.ID || final != nil {
+			t.Errorf("%s: identified as %q, %+v", name, keyID, final)
+		}
+		v := lookup(t, e, d.Token)
+		if v.Code != core.CodeValid || v.KeyID != key.ID || v.ActorID != "alice" || v.Status != core.StatusActive ||
+			!slices.Equal(v.Scopes, key.Scopes) || string(v.Metadata) != `{"plan":"gold"}` ||
+			!v.ExpireTime.Equal(d.ExpireTime) || !slices.Equal(v.AllowedCIDRs, key.AllowedCIDRs) {
+			t.Errorf("%s: verdict %+v", name, v)
+		}
+		if want := map[string]core.CredentialType{"JWT": core.DerivedJWT, "macaroon": core.DerivedMacaroon}[name]; v.Type != want {
+			t.Errorf("%s: type %d", name, v.Type)
+		}
+		narrow := derive(t, e, secret, a, func(r *core.DeriveRequest) { r.Scopes = []string{"orders:read"} })
+		if v := lookup(t, e, narrow.Token); !slices.Equal(v.Scopes, []string{"orders:read"}) || v.Identity.Scopes != "orders:read" {
+			t.Errorf("%s: scopes %v", name, v.Scopes)
+		}
+		none := derive(t, e, secret, a, func(r *core.DeriveRequest) { r.Scopes = []string{} })
+		if v := lookup(t, e, none.Token); v.Code != core.CodeValid || len(v.Scopes) != 0 {
+			t.Errorf("%s: a token without scopes reads %+v", name, v)
+		}
+	}
+}
+
+func TestDerive_RefusesWithTheContractsReasons(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, openStore(t), withSigning)
+	unsigned := newEngine(t, openStore(t), nil)
+	hour := time.Hour
+	_, secret := issue(t, e, func(r *core.IssueRequest) {
+		r.Scopes, r.TTL, r.AllowedCIDRs = []string{"orders:*"}, &hour, prefixes("10.0.0.0/8")
+	})
+	revoked, revokedSecret := issue(t, e, nil)
+	if _, err := e.Revoke(t.Context(), core.Issued, revoked.ID, core.RevokeRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	forged := secret[:len(secret)-1] + map[bool]string{true: "2", false: "3"}[secret[len(secret)-1] != '2']
+	minute := time.Minute
+	token := derive(t, e, secret, core.AlgorithmJWT, func(r *core.DeriveRequest) { r.TTL = &minute }).Token
+	ttl := func(d time.Duration) func(*core.DeriveRequest) { return func(r *core.DeriveRequest) { r.TTL = &d } }
+	for name, tc := range map[string]struct {
+		change func(*core.DeriveRequest)
+		want   core.Reason
+	}{
+		"no credential":             {func(r *core.DeriveRequest) { r.Credential = "" }, core.CredentialRequired},
+		"no text":                   {func(r *core.DeriveRequest) { r.Credential = "a\x00" }, core.InvalidKeyFormat},
+		"a token":                   {func(r *core.DeriveRequest) { r.Credential = token }, core.InvalidTokenType},
+		"a macaroon's form":         {func(r *core.DeriveRequest) { r.Credential = "mc_v1_AA" }, core.InvalidTokenType},
+		"a wrong checksum":          {func(r *core.DeriveRequest) { r.Credential = forged }, core.ParentKeyInvalid},
+		"an unknown key":            {func(r *core.DeriveRequest) { r.Credential = "sk_4242" }, core.ParentKeyInvalid},
+		"the key id":                {func(r *core.DeriveRequest) { r.Credential = revoked.ID }, core.ParentKeyInvalid},
+		"a revoked key":             {func(r *core.DeriveRequest) { r.Credential = revokedSecret }, core.KeyRevoked},
+		"another address":           {func(r *core.DeriveRequest) { r.Client = netip.MustParseAddr("192.0.2.1") }, core.IPNotAllowed},
+		"no address":                {func(r *core.DeriveRequest) { r.Client = netip.Addr{} }, core.IPNotAllowed},
+		"a scope not held":          {func(r *core.DeriveRequest) { r.Scopes = []string{"admin"} }, core.Forbidden},
+		"one that a wildcard holds": {func(r *core.DeriveRequest) { r.Scopes = []string{"orders:read"} }, core.Forbidden},
+		"no scope token":            {func(r *core.DeriveRequest) { r.Scopes = []string{"a b"} }, core.BadRequest},
+		"longer than the key":       {ttl(time.Hour + time.Second), core.BadRequest},
+		"the default, too long":     {nil, core.BadRequest},
+		"no time":                   {ttl(0), core.BadRequest},
+		"a negative time":           {ttl(-time.Hour), core.BadRequest},
+		"over the maximum":          {ttl(core.MaxTTL), core.BadRequest},
+		"claims that are a list":    {func(r *core.DeriveRequest) { r.CustomClaims = json.RawMessage(`[]`) }, core.BadRequest},
+		"a claim twice":             {func(r *core.DeriveRequest) { r.CustomClaims = json.RawMessage(`{"a":1,"a":2}`) }, core.BadRequest},
+		"long claims": {func(r *core.DeriveRequest) {
+			r.CustomClaims = json.RawMessage(`{"a":"` + strings.Repeat("x", core.MaxCustomClaims) + `"}`)
+		}, core.BadRequest},
+		"an unknown algorithm": {func(r *core.DeriveRequest) { r.TTL, r.Algorithm = &minute, 9 }, core.BadRequest},
+	} {
+		r := core.DeriveRequest{Credential: secret, Client: netip.MustParseAddr("10.1.2.3")}
+		if tc.change != nil {
+			tc.change(&r)
+		}
+		if d, err := e.Derive(t.Context(), r); core.ReasonOf(err) != tc.want || err == nil {
+			t.Errorf("%s: %v, %+v, want %s", name, err, d, tc.want)
+		}
+	}
+	_, err := unsigned.Derive(t.Context(), core.DeriveRequest{Credential: secret})
+	wantReason(t, err, core.BadRequest)
+}
+
+func TestDerive_TheDefaultTTLIsWithinTheNetworksMaximum(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, openStore(t), func(c *core.EngineConfig) { c.MaxTTL = 10 * time.Minute })
+	_, secret := issue(t, e, nil)
+	d := derive(t, e, secret, core.AlgorithmMacaroon, nil)
+	if life := time.Until(d.ExpireTime); life > 10*time.Minute || life < 9*time.Minute {
+		t.Errorf("lives %v", life)
+	}
+}
+
+func TestDerive_AnExpiredKeyHasNoTokens(t *testing.T) {
+	t.Parallel()
+	store := openStore(t)
+	e := newEngine(t, store, withSigning)
+	keyring, err := credential.NewKeyring(secretA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	format, err := credential.NewFormat(core.NetworkID{}, keyring, credential.Prefixes{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := uuid.New()
+	past := time.Now().Add(-time.Hour).UTC().Truncate(time.Microsecond)
+	secret, err := format.Mint(id, past, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := core.Key{
+		ID: id.String(), Kind: core.Issued, Name: "n", ActorID: "alice", Visibility: core.VisibilitySecret,
+		Status: core.StatusActive, CreateTime: past, UpdateTime: past, ExpireTime: past.Add(time.Minute),
+	}
+	if _, _, err := store.Create(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	_, err = e.Derive(t.Context(), core.DeriveRequest{Credential: secret})
+	wantReason(t, err, core.KeyExpired)
+	if v := lookup(t, e, signJWT(t, claimsOf(&key))); v.Code != core.CodeExpired {
+		t.Errorf("a token of an expired key reads %+v", v)
+	}
+}
+
+func TestJWKS_IsASetWithAndWithoutKeys(t *testing.T) {
+	t.Parallel()
+	for _, change := range []func(*core.EngineConfig){nil, withSigning} {
+		var set struct{ Keys []json.RawMessage }
+		if err := json.Unmarshal(newEngine(t, openStore(t), change).JWKS(), &set); err != nil || set.Keys == nil {
+			t.Errorf("%+v, %v", set, err)
+		}
+	}
+}
+
+func BenchmarkDerive(b *testing.B) {
+	keyring, err := credential.NewKeyring(secretA)
+	if err != nil {
+		b.Fatal(err)
+	}
+	format, err := credential.NewFormat(core.NetworkID{}, keyring, credential.Prefixes{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	id := uuid.New()
+	store := &oneKeyStore{key: core.Key{
+		ID: id.String(), Kind: core.Issued, ActorID: "alice", Visibility: core.VisibilitySecret, Status: core.StatusActive,
+	}}
+	secret, err := format.Mint(id, time.Now(), false)
+	if err != nil {
+		b.Fatal(err)
+	}
+	e := newEngine(b, store, withSigning)
+	for name, a := range algorithms {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				derive(b, e, secret, a, nil)
+			}
+		})
+	}
+}
