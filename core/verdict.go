@@ -9,8 +9,12 @@ import (
 	"unsafe"
 )
 
-// verdictSize is a Verdict's own memory in bytes, without what its fields point to.
-const verdictSize = int(unsafe.Sizeof(Verdict{}))
+// The memory of a Verdict and of the items of its lists in bytes, without what their fields point to.
+const (
+	verdictSize = int(unsafe.Sizeof(Verdict{}))
+	stringSize  = int(unsafe.Sizeof(""))
+	prefixSize  = int(unsafe.Sizeof(netip.Prefix{}))
+)
 
 // Code says why a credential is not valid. The zero value, CodeValid, says that it is.
 type Code uint8
@@ -155,12 +159,51 @@ func (v *Verdict) pack() {
 		v.ActorID = v.Identity.Actor
 	}
 	held := make([]string, len(v.Scopes))
+	cutScopes(held, v.Scopes, v.Identity.Scopes)
+	v.Scopes = held
+}
+
+// TextSize is how many bytes the text takes that [Verdict.Settle] moves.
+func (v *Verdict) TextSize() int {
+	return len(v.KeyID) + len(v.Identity.Actor) + len(v.Identity.Scopes) + len(v.Identity.Metadata)
+}
+
+// Settle copies a valid verdict to a place where it is going to stay: itself, its list of scopes, and the text of its key
+// id, its identity and its scopes, which then lie side by side. The text must have room for [Verdict.TextSize] and is not
+// written to again; a list of scopes that is longer than the room for it lies elsewhere. Of a verdict that is one of
+// many, each part that lies elsewhere costs a wait for memory. Beside is the memory of all such parts, in bytes.
+func (v *Verdict) Settle(to *Verdict, scopes []string, text []byte) (beside int) {
+	*to = *v
+	move := func(part *string) {
+		n := copy(text, *part)
+		*part = unsafe.String(unsafe.SliceData(text), n) //nolint:gosec // nobody writes to the text from here on
+		text = text[n:]
+	}
+	move(&to.KeyID)
+	move(&to.Identity.Actor)
+	move(&to.Identity.Scopes)
+	move(&to.Identity.Metadata)
+	if to.ActorID == to.Identity.Actor {
+		to.ActorID = to.Identity.Actor
+	}
+	beside = v.rest()
+	if len(v.Scopes) <= len(scopes) {
+		to.Scopes = scopes[:len(v.Scopes):len(v.Scopes)]
+	} else {
+		to.Scopes = make([]string, len(v.Scopes))
+		beside += stringSize * len(v.Scopes)
+	}
+	cutScopes(to.Scopes, v.Scopes, to.Identity.Scopes)
+	return rounded(beside)
+}
+
+// cutScopes fills a list with the parts of its text.
+func cutScopes(to, scopes []string, text string) {
 	at := 0
-	for i, s := range v.Scopes {
-		held[i] = v.Identity.Scopes[at : at+len(s)]
+	for i, s := range scopes {
+		to[i] = text[at : at+len(s)]
 		at += len(s) + 1
 	}
-	v.Scopes = held
 }
 
 // nilNetwork is the text of the network of a node that has only one.
@@ -173,13 +216,20 @@ func Unknown(network NetworkID, keyID string, t CredentialType) *Verdict {
 
 // Size is the memory that the verdict takes, in bytes, to within a tenth.
 func (v *Verdict) Size() int {
-	n := verdictSize + len(v.KeyID) + len(v.Metadata) + len(v.Identity.Actor) + len(v.Identity.Scopes) +
-		len(v.Identity.Metadata) + 16*len(v.Scopes) + 24*len(v.AllowedCIDRs) + len(v.RateLimit.Unit)
+	return rounded(verdictSize + v.TextSize() + stringSize*len(v.Scopes) + v.rest())
+}
+
+// rest is the memory of what is neither the verdict itself, nor its text, nor its list of scopes.
+func (v *Verdict) rest() int {
+	n := len(v.Metadata) + prefixSize*len(v.AllowedCIDRs) + len(v.RateLimit.Unit)
 	if v.ActorID != v.Identity.Actor {
 		n += len(v.ActorID)
 	}
-	return n + n/12 // the allocator rounds up
+	return n
 }
+
+// rounded is about what the allocator takes for n bytes in a few pieces.
+func rounded(n int) int { return n + n/12 }
 
 // percentEncode makes header-safe text of s: printable ASCII without the comma, which separates list members, and
 // without spaces at the ends, which header parsers drop. `%` itself is encoded, so that no two texts become one. Text

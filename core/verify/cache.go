@@ -5,14 +5,13 @@ import (
 	"fmt"
 	"math/bits"
 	"sync/atomic"
-	"unsafe"
 
 	"github.com/dgraph-io/ristretto/v2"
 )
 
-// overhead is what an entry takes beside its verdict: itself, and its places in the three maps of ristretto, the last
-// measured at several sizes (TestMemory holds it to the truth).
-const overhead = int64(unsafe.Sizeof(entry{})) + 200
+// overhead is what the places of an entry in the three maps of ristretto take, measured at several sizes (TestMemory
+// holds it to the truth).
+const overhead = 232
 
 // typicalCost is what the tables of fixed size are laid out for. It has no influence on what fits.
 const typicalCost = 768
@@ -145,7 +144,7 @@ func newTier(maxBytes int64, hot bool) (*tier, error) {
 }
 
 // cost is the memory of an entry in bytes.
-func cost(e *entry) int64 { return overhead + int64(e.verdict.Size()) }
+func cost(e *entry) int64 { return overhead + int64(e.size) }
 
 func (t *tier) put(e *entry) {
 	c := cost(e)

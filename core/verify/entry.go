@@ -26,6 +26,7 @@ type entry struct {
 	slot   core.Slot
 	state  atomic.Uint32
 	failed atomic.Uint32 // when the last look-up failed that was to replace the entry; 0: it did not
+	size   uint32        // of the entry and its verdict in memory, in bytes
 }
 
 // The bits of entry.state.
@@ -120,9 +121,8 @@ func (v *Verifier) remember(d digest, l *landing, c *clock) {
 		v.deny(d, l, c)
 		return
 	}
-	e := &entry{
-		digest: d, verdict: l.verdict, position: l.position, slot: l.slot, steady: c.steady, wall: c.wall,
-	}
+	e := newEntry(l.verdict)
+	e.digest, e.position, e.slot, e.steady, e.wall = d, l.position, l.slot, c.steady, c.wall
 	good := l.verdict.Code == core.CodeValid
 	mine := v.cells.mine()
 	var keep bool
@@ -140,9 +140,8 @@ func (v *Verifier) remember(d digest, l *landing, c *clock) {
 // deny notes that the source said no at c with nothing that could be kept: what was known before is over, and so is a
 // good verdict from before that is still on its way into the cache.
 func (v *Verifier) deny(d digest, l *landing, c *clock) {
-	e := &entry{
-		digest: d, verdict: denied, position: l.position, slot: l.slot, steady: c.steady, wall: c.wall,
-		ttl: math.MinInt64, connected: math.MinInt64,
-	}
+	e := newEntry(denied)
+	e.digest, e.position, e.slot, e.steady, e.wall = d, l.position, l.slot, c.steady, c.wall
+	e.ttl, e.connected = math.MinInt64, math.MinInt64
 	v.cache.put(e, false, v.cells.mine())
 }
