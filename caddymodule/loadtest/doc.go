@@ -1,6 +1,6 @@
 // Command loadtest measures what the gate costs: one binary in several configurations, side by side, on this machine.
 //
-//	go run ./caddymodule/loadtest                       build, measure (4 minutes), print the tables
+//	go run ./caddymodule/loadtest                       build, measure (6 minutes), print the tables
 //	go run ./caddymodule/loadtest -only bare,gate-many  these two
 //	go run ./caddymodule/loadtest -json > result.json   for keeping
 //	go run ./caddymodule/loadtest -rounds 60 -slot 500ms  more and shorter slots, for a machine that swings
@@ -12,7 +12,9 @@
 // behind talos_gate, with one key and with 10,000 (-keys), issued through the running node's admin API and picked at
 // random for each request. forward_auth is the same behind Caddy's forward_auth to an auth server of its own process,
 // which looks a hash up in a map. stock is a plain Caddy, built from Caddy's own main package at the version in go.mod,
-// without our settings. All but stock are the one talos binary; -binary and -stock-binary name others.
+// without our settings. bare-quiet and gate-quiet are bare and gate-many with Caddy's proxy kept out of the log: it
+// prepares a line for each request, with all headers, whether it is written or not. All but stock are the one talos
+// binary; -binary and -stock-binary name others.
 //
 // Every variant is a process of its own on free loopback ports, idle while another is measured. The app behind them and
 // the load generator are this program again, in processes of their own, and do as little as they can. All of it shares

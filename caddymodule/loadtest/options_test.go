@@ -45,9 +45,9 @@ func TestOnlyChoosesAndExtraAdds(t *testing.T) {
 		args string
 		want []string
 	}{
-		{"", []string{bare, gateOne, gateMany, forwardAuth, stock}},
+		{"", []string{bare, gateOne, gateMany, forwardAuth, stock, bareQuiet, gateQuiet}},
 		{"-only stock,bare", []string{bare, stock}},
-		{"-extra mine=f", []string{bare, gateOne, gateMany, forwardAuth, stock, "mine"}},
+		{"-extra mine=f", []string{bare, gateOne, gateMany, forwardAuth, stock, bareQuiet, gateQuiet, "mine"}},
 		{"-extra mine=f -only mine,bare", []string{bare, "mine"}},
 	} {
 		o, err := parseOptions(strings.Fields(tt.args), io.Discard)

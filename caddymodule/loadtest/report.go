@@ -59,10 +59,13 @@ var goals = []struct {
 	{a: gateMany, b: forwardAuth, goal: "≥ 1.8"},
 	{a: gateOne, b: stock, goal: "≥ 1.25"},
 	{a: gateMany, b: stock, goal: "≥ 1.25"},
+	{a: gateQuiet, b: bareQuiet, goal: "≥ 0.98"},
+	{a: bareQuiet, b: bare},
 	{a: bare, b: stock},
 	{a: forwardAuth, b: bare},
 	{a: gateOne, b: bare, goal: "≤ 5", latency: true},
 	{a: gateMany, b: bare, goal: "≤ 5", latency: true},
+	{a: gateQuiet, b: bareQuiet, goal: "≤ 5", latency: true},
 	{a: forwardAuth, b: bare, latency: true},
 }
 

@@ -20,7 +20,12 @@ const (
 	gateMany    = "gate-many"
 	forwardAuth = "forward_auth"
 	stock       = "stock"
+	bareQuiet   = "bare-quiet"
+	gateQuiet   = "gate-quiet"
 )
+
+// quiet keeps Caddy's proxy from preparing a line for the log for each request, which it then does not write.
+var quiet = []string{"TALOS_LOADTEST_LOG=exclude http.handlers.reverse_proxy"}
 
 // A variant is one proxy process under test.
 type variant struct {
@@ -35,8 +40,8 @@ type variant struct {
 	env   []string // further settings of the Caddyfile
 }
 
-// standardVariants are the five of the goals, many being the number of keys where there are many. The ungated ones get
-// as many different credentials of the same length, so that the bytes sent are alike.
+// standardVariants are the five of the goals and two with a quiet log, many being the number of keys where there are
+// many. The ungated ones get as many different credentials of the same length, so that the bytes sent are alike.
 func standardVariants(many int) []variant {
 	return []variant{
 		{name: bare, about: "reverse_proxy, our settings, no gate", file: "bare.caddyfile", keys: many},
@@ -50,6 +55,14 @@ func standardVariants(many int) []variant {
 			file: "forward_auth.caddyfile", keys: many, auth: true,
 		},
 		{name: stock, about: "plain Caddy, stock settings, no gate", file: "stock.caddyfile", keys: many, stock: true},
+		{
+			name: bareQuiet, about: "as " + bare + ", the proxy kept out of the log", file: "bare.caddyfile", keys: many,
+			env: quiet,
+		},
+		{
+			name: gateQuiet, about: "as " + gateMany + ", the proxy kept out of the log", file: "gated.caddyfile", keys: many,
+			gated: true, env: quiet,
+		},
 	}
 }
 
