@@ -256,7 +256,7 @@ func TestBatchesKeepTheirLimits(t *testing.T) {
 	t.Parallel()
 	s := newStandIn()
 	s.edge = true
-	u, _ := open(t, nil, serve(t, s, "").URL)
+	u, _ := open(t, func(c *Config) { c.Timeout = time.Minute }, serve(t, s, "").URL)
 	creds := make([]string, 250)
 	for i := range creds {
 		creds[i], _ = mint(t)
