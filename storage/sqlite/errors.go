@@ -75,6 +75,11 @@ func isBusy(err error) bool {
 	return ok && e.Code()&0xff == sqlite3.SQLITE_BUSY
 }
 
+func isInterrupted(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code()&0xff == sqlite3.SQLITE_INTERRUPT
+}
+
 func errClosed() error { return core.NewError(core.Unavailable, "the store is closed") }
 
 // errNotBegun is for a caller that went away while its change waited.

@@ -76,6 +76,31 @@ func TestSchema_EachStepDownLeavesWhatTheStepUpCanGoOnFrom(t *testing.T) {
 	}
 }
 
+func TestSchema_TakenDownUnderAStoreMakesItUnready(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "talos.db")
+	s, err := Open(t.Context(), path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	if err := s.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := MigrateDown(t.Context(), path, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ping(t.Context()); err == nil {
+		t.Error("it is ready, although it can look no key up")
+	}
+	if _, err := MigrateUp(t.Context(), path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ping(t.Context()); err != nil {
+		t.Errorf("after the schema is back: %v", err)
+	}
+}
+
 func TestSchema_NewerThanThisBuildIsLeftAsItIs(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "talos.db")

@@ -41,7 +41,6 @@ type Store struct {
 	watcher   *watcher
 	reader    *sqlstore.Reader
 	readers   *sql.DB
-	ping      *sql.Stmt
 
 	slots    chan struct{} // one element for each look-up under way
 	closing  chan struct{}
@@ -127,10 +126,7 @@ func (s *Store) connect(ctx context.Context, path string, opts Options) error {
 	if s.readers, err = pool(uri(path, wait, "query_only(1)", "cache_size(-8192)"), size); err != nil {
 		return err
 	}
-	if s.reader, err = sqlstore.NewReader(ctx, s.readers); err != nil {
-		return err
-	}
-	s.ping, err = s.readers.PrepareContext(ctx, "SELECT COUNT(*) FROM (SELECT 1 FROM events LIMIT 1)")
+	s.reader, err = sqlstore.NewReader(ctx, s.readers)
 	return err
 }
 
@@ -150,11 +146,8 @@ func pool(name string, size int) (*sql.DB, error) {
 // connection moves the write-ahead log into the file.
 func (s *Store) disconnect() error {
 	var err error
-	if s.ping != nil {
-		err = s.ping.Close()
-	}
 	if s.reader != nil {
-		err = errors.Join(err, s.reader.Close())
+		err = s.reader.Close()
 	}
 	if s.readers != nil {
 		err = errors.Join(err, s.readers.Close())

@@ -133,12 +133,12 @@ func (s *Store) List(ctx context.Context, q core.ListQuery) (page core.KeyPage, 
 // Positions is the table that changes are applied to.
 func (s *Store) Positions() *core.Positions { return s.positions }
 
-// Ping reads from the file.
+// Ping looks a key up that there is not: what it needs is what every look-up needs, the schema too.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.read(ctx, func(ctx context.Context) error {
-		var n int
-		return s.ping.QueryRowContext(ctx).Scan(&n)
-	})
+	if _, err := s.Get(ctx, core.NetworkID{}, ""); err != nil && core.ReasonOf(err) != core.KeyNotFound {
+		return err
+	}
+	return nil
 }
 
 // read runs a look-up when one of the pool's connections is free.
@@ -159,5 +159,9 @@ func (s *Store) read(ctx context.Context, look func(context.Context) error) erro
 		return errClosed()
 	default:
 	}
-	return translate(look(ctx))
+	err := look(ctx)
+	if isInterrupted(err) && ctx.Err() != nil {
+		err = ctx.Err() // it is what broke the look-up off
+	}
+	return translate(err)
 }
