@@ -56,12 +56,12 @@ func standardVariants(many int) []variant {
 		},
 		{name: stock, about: "plain Caddy, stock settings, no gate", file: "stock.caddyfile", keys: many, stock: true},
 		{
-			name: bareQuiet, about: "as " + bare + ", the proxy kept out of the log", file: "bare.caddyfile", keys: many,
-			env: quiet,
+			name: bareQuiet, about: "as " + bare + ", the proxy kept out of the log",
+			file: "bare.caddyfile", keys: many, env: quiet,
 		},
 		{
-			name: gateQuiet, about: "as " + gateMany + ", the proxy kept out of the log", file: "gated.caddyfile", keys: many,
-			gated: true, env: quiet,
+			name: gateQuiet, about: "as " + gateMany + ", the proxy kept out of the log",
+			file: "gated.caddyfile", keys: many, gated: true, env: quiet,
 		},
 	}
 }

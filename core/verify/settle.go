@@ -6,8 +6,8 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// settled is an entry and its verdict side by side. A hit on one of many entries waits for memory, since none of it is in
-// the processor's caches: so it waits once, and not for each part by itself.
+// settled is an entry and its verdict side by side. A hit on one of many entries waits for memory, since none of it is
+// in the processor's caches: so it waits once, and not for each part by itself.
 type settled struct {
 	entry
 	body   core.Verdict
