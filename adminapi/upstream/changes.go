@@ -47,8 +47,10 @@ func (c *changes) forget(network core.NetworkID, keyID string, position uint64) 
 	if position > 0 {
 		c.sweep(now)
 		slot := core.SlotOf(network, keyID)
-		position = max(position, c.floors[slot].position)
-		c.floors[slot] = floor{position: position, until: now.Add(floorLife)}
+		// A higher floor stays for its own life only: it may be of an upstream that was replaced.
+		if f := c.floors[slot]; position >= f.position || !now.Before(f.until) {
+			c.floors[slot] = floor{position: position, until: now.Add(floorLife)}
+		}
 	}
 	c.own++
 	c.table.Apply(core.Event{Position: c.own, Network: network, KeyID: keyID, Time: now})

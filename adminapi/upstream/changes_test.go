@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/verify"
@@ -81,6 +83,32 @@ func TestAttack05_ACopyThatIsBehindBringsNoRevokedKeyBack(t *testing.T) {
 	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeRevoked {
 		t.Errorf("got %+v, %v", r, err)
 	}
+}
+
+func TestAnUpstreamThatCountsAnewIsBelievedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &changes{floors: make(map[core.Slot]floor)}
+		want := func(position uint64, believed bool) {
+			t.Helper()
+			if got := c.believes(core.NetworkID{}, "k", position); got != believed {
+				t.Errorf("position %d: got %t", position, got)
+			}
+		}
+		c.forget(core.NetworkID{}, "k", 1000)
+		time.Sleep(floorLife - time.Second)
+		c.forget(core.NetworkID{}, "k", 5) // it was replaced, or this is late news
+		want(5, false)
+		time.Sleep(time.Second)
+		want(5, true)
+		c.forget(core.NetworkID{}, "k", 6)
+		want(5, false)
+		want(6, true)
+		time.Sleep(floorLife)
+		c.forget(core.NetworkID{}, "k", 2) // it was replaced once more
+		want(1, false)
+		want(2, true)
+	})
 }
 
 func TestAttack06_TheCreationOfAKeyEndsItsNegative(t *testing.T) {
