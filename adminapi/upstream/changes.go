@@ -25,6 +25,7 @@ type changes struct {
 	mu     sync.Mutex
 	own    uint64
 	floors map[core.Slot]floor // by the slots of the table, so that it is bounded
+	full   int                 // how many floors there have to be before they are looked through again
 }
 
 // floor is the place of the last change of a key in the upstream's feed.
@@ -56,10 +57,11 @@ func (c *changes) forget(network core.NetworkID, keyID string, position uint64) 
 	c.table.Apply(core.Event{Position: c.own, Network: network, KeyID: keyID, Time: now})
 }
 
-// sweep takes out what is over, once there is much.
+// sweep takes out what is over, once there is twice as much as the last time left: an import of very many keys through
+// here does not look through all of them for each.
 func (c *changes) sweep(now time.Time) {
 	const much = 1024
-	if len(c.floors) < much {
+	if len(c.floors) < max(c.full, much) {
 		return
 	}
 	for slot, f := range c.floors {
@@ -67,6 +69,7 @@ func (c *changes) sweep(now time.Time) {
 			delete(c.floors, slot)
 		}
 	}
+	c.full = 2 * len(c.floors)
 }
 
 // see notes a position that the upstream named.

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"net/http"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -108,6 +109,29 @@ func TestAnUpstreamThatCountsAnewIsBelievedAgain(t *testing.T) {
 		c.forget(core.NetworkID{}, "k", 2) // it was replaced once more
 		want(1, false)
 		want(2, true)
+	})
+}
+
+func TestFloorsAreLookedThroughSeldomAndLeave(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &changes{floors: make(map[core.Slot]floor)}
+		changed := 0
+		change := func(n int) {
+			for range n {
+				changed++
+				c.forget(core.NetworkID{}, strconv.Itoa(changed), uint64(changed))
+			}
+		}
+		change(20_000)
+		if held := len(c.floors); c.full < held || c.full > 2*held {
+			t.Errorf("%d floors are looked through at %d", held, c.full)
+		}
+		time.Sleep(floorLife)
+		change(40_000)
+		if held := len(c.floors); held > 35_000 { // of 39,000 slots
+			t.Errorf("%d floors, of which many are over", held)
+		}
 	})
 }
 
