@@ -115,8 +115,9 @@ func (u *Upstream) single(ctx context.Context, n *network, q question, addr neti
 	return decode(raw, client.EdgeAnswer{}), nil
 }
 
-// read makes a verdict of an answer.
-func (u *Upstream) read(n *network, q question, o outcome[answer]) *looked {
+// read makes a verdict of an answer to a question that was asked after a place of this node's own. One that the key's
+// change has overtaken stays: its reader asks again. One that is behind a change from before the question is an error.
+func (u *Upstream) read(n *network, q question, began uint64, o outcome[answer]) *looked {
 	l := &looked{imported: q.credentialType() == core.ImportedKey}
 	if o.err != nil {
 		l.err = o.err
@@ -136,7 +137,8 @@ func (u *Upstream) read(n *network, q question, o outcome[answer]) *looked {
 	case err != nil:
 		l.verdict, l.err = nil, unavailable("the upstream cannot say", err, 0)
 		return l
-	case !u.changes.believes(n.id, l.verdict.KeyID, o.answer.edge.Position):
+	case !u.changes.believes(n.id, l.verdict.KeyID, o.answer.edge.Position) &&
+		!u.changes.outdated(n.id, l.verdict.KeyID, began):
 		l.verdict = nil
 		l.err = errBehind
 		return l

@@ -82,6 +82,12 @@ func (c *changes) see(position uint64) {
 	}
 }
 
+// outdated tells whether a key changed after a place of this node's own: whoever noted the place before asking about the
+// key sees by himself that the answer does not count, and asks again.
+func (c *changes) outdated(network core.NetworkID, keyID string, began uint64) bool {
+	return began < c.table.At(core.SlotOf(network, keyID))
+}
+
 // believes tells whether an answer about a key, from a place in the upstream's feed, is not older than the last change
 // of it that passed through here.
 func (c *changes) believes(network core.NetworkID, keyID string, position uint64) bool {

@@ -14,8 +14,19 @@ import (
 
 func TestAttack05_AChangeThatPassedThroughIsBelievedAtOnce(t *testing.T) {
 	t.Parallel()
+	for _, place := range []uint64{0, 42} { // it is not told, or it is
+		t.Run(strconv.FormatUint(place, 10), func(t *testing.T) {
+			t.Parallel()
+			changesUnderWay(t, place)
+		})
+	}
+}
+
+// changesUnderWay revokes a key, at a place in the upstream's feed, while it is looked up.
+func changesUnderWay(t *testing.T, place uint64) {
+	t.Helper()
 	s := newStandIn()
-	s.edge = true
+	s.edge, s.position = true, place
 	cred, keyID := s.add(t, nil)
 	began, goOn := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -41,7 +52,7 @@ func TestAttack05_AChangeThatPassedThroughIsBelievedAtOnce(t *testing.T) {
 	s.set(func() {
 		s.results[cred]["is_valid"], s.results[cred]["error_code"] = false, "VERIFICATION_ERROR_REVOKED"
 	})
-	u.Forget(core.NetworkID{}, keyID, 0)
+	u.Forget(core.NetworkID{}, keyID, place)
 	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeRevoked {
 		t.Errorf("after the change: got %+v, %v", r, err)
 	}

@@ -205,10 +205,11 @@ func (u *Upstream) LookupMany(
 			questions, places = append(questions, q), append(places, i)
 		}
 	}
+	began := u.changes.table.Applied()
 	outcomes := u.batcher.ask(ctx, id, questions)
 	all := make([]*looked, len(questions))
 	for i, o := range outcomes {
-		all[i] = u.read(n, questions[i], o)
+		all[i] = u.read(n, questions[i], began, o)
 	}
 	u.readLists(ctx, n, all)
 	for i, l := range all {
@@ -244,8 +245,9 @@ func (u *Upstream) VerifyFor(
 
 // verifyFor makes the calls for [Upstream.VerifyFor]: they have a bound of their own, which covers both.
 func (u *Upstream) verifyFor(ctx context.Context, n *network, q question, addr netip.Addr) (*core.Verdict, error) {
+	began := u.changes.table.Applied()
 	a, err := u.single(ctx, n, q, addr)
-	l := u.read(n, q, outcome[answer]{a, err})
+	l := u.read(n, q, began, outcome[answer]{a, err})
 	if l.unlisted {
 		u.readList(ctx, n, l)
 	}
