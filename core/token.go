@@ -108,9 +108,10 @@ func isKeyID(s string) bool {
 }
 
 // isOf tells whether a key is the one that the token was derived from. A key that was deleted and imported anew has the
-// same id and is another: it is younger than the token, or stands for somebody else.
+// same id and is another: it is younger than the token, or stands for somebody else. The id of an issued key is never
+// another's, and a clock that was ahead when the key was made does not cost it its tokens.
 func (t *token) isOf(key *Key, skew time.Duration) bool {
-	return t.actor == key.ActorID && !t.issue.Add(max(skew, time.Second)).Before(key.CreateTime)
+	return key.Kind == Issued || t.actor == key.ActorID && !t.issue.Add(max(skew, time.Second)).Before(key.CreateTime)
 }
 
 // end is the moment from which on a token does not count.

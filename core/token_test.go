@@ -150,6 +150,25 @@ func TestAttack18_ATokenOfADeletedKeyIsNoneOfTheKeyThatIsImportedAnew(t *testing
 	})
 }
 
+func TestToken_OfAnIssuedKeyMayBeOlderThanTheKeyByAClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, openStore(t), withSigning)
+	issued, _ := issue(t, e, nil)
+	imported, err := e.Import(t.Context(), core.ImportRequest{
+		RawKey: "raw", IssueRequest: core.IssueRequest{Name: "n", ActorID: "alice"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for code, key := range map[core.Code]*core.Key{core.CodeValid: &issued, core.CodeNotFound: &imported} {
+		c := claimsOf(key)
+		c.IssueTime = c.IssueTime.Add(-time.Hour)
+		if v := lookup(t, e, signJWT(t, c)); v.Code != code {
+			t.Errorf("key %s: got %d, want %d", key.ID, v.Code, code)
+		}
+	}
+}
+
 func TestToken_IsNeverMoreThanItsKeyIsNow(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), withSigning)
