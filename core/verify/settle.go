@@ -37,11 +37,12 @@ type (
 
 const allocatorHeader = 8
 
-// newEntry makes an entry of a verdict, and a place for the two together if it is a good one.
+// newEntry makes an entry of a verdict, and a place for the two together if it is a good one, as [core.NewVerdict] makes
+// them. What a source has put together in another way stays where it is.
 func newEntry(v *core.Verdict) *entry {
 	n := v.TextSize()
 	switch {
-	case v.Code != core.CodeValid || v == denied || n > len(huge{}.text):
+	case v.Code != core.CodeValid || v.Identity == (core.Identity{}) || n > len(huge{}.text):
 		return &entry{verdict: v, size: uint32(int(unsafe.Sizeof(entry{})) + v.Size())} //nolint:gosec // below 1 MiB
 	case n <= len(small{}.text):
 		p := new(small)

@@ -65,3 +65,12 @@ func TestASettledVerdictIsTheSameAndLiesBesideItsEntry(t *testing.T) {
 		}
 	}
 }
+
+func TestAVerdictWithoutAnIdentityStaysWhereItIs(t *testing.T) {
+	t.Parallel()
+	for _, v := range []*core.Verdict{{KeyID: "k", Scopes: []string{"a"}}, denied} {
+		if e := newEntry(v); e.verdict != v {
+			t.Errorf("got %+v, want %+v", e.verdict, v)
+		}
+	}
+}
