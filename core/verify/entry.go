@@ -105,6 +105,9 @@ func (v *Verifier) lives(verdict *core.Verdict, c *clock) (ttl, connected time.D
 	if end := verdict.End(); !end.IsZero() {
 		rest := end.Sub(c.now)
 		ttl, connected = min(ttl, rest), min(connected, rest)
+		if time.Until(end) < minLife { // the look-up took a part of it
+			return ttl, connected, false
+		}
 	}
 	return ttl, connected, ttl >= minLife
 }

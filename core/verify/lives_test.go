@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"testing"
@@ -71,6 +72,25 @@ func TestAVerdictThatWouldLiveUnderASecondIsNotKept(t *testing.T) {
 		key := testKey(networkA, "a")
 		key.ExpireTime = time.Now().Add(999 * time.Millisecond)
 		source.put(key, core.EventCreated)
+		v := newVerifier(t, Config{}, source)
+		want(t, v, "key:a", core.CodeValid, Miss)
+		want(t, v, "key:a", core.CodeValid, Miss)
+	})
+}
+
+func TestALifeOfWhichTheLookUpLeavesLessThanASecondIsNotKept(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		source := newFakeSource()
+		key := testKey(networkA, "a")
+		key.ExpireTime = time.Now().Add(1600 * time.Millisecond)
+		source.put(key, core.EventCreated)
+		source.set(func(s *fakeSource) {
+			s.enter = func(context.Context, string) error {
+				time.Sleep(700 * time.Millisecond)
+				return nil
+			}
+		})
 		v := newVerifier(t, Config{}, source)
 		want(t, v, "key:a", core.CodeValid, Miss)
 		want(t, v, "key:a", core.CodeValid, Miss)
