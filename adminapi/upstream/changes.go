@@ -82,8 +82,8 @@ func (c *changes) see(position uint64) {
 	}
 }
 
-// outdated tells whether a key changed after a place of this node's own: whoever noted the place before asking about the
-// key sees by himself that the answer does not count, and asks again.
+// outdated tells whether a key changed after a place of this node's own: whoever noted the place before asking about
+// the key sees by himself that the answer does not count, and asks again.
 func (c *changes) outdated(network core.NetworkID, keyID string, began uint64) bool {
 	return began < c.table.At(core.SlotOf(network, keyID))
 }

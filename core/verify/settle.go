@@ -37,8 +37,8 @@ type (
 
 const allocatorHeader = 8
 
-// newEntry makes an entry of a verdict, and a place for the two together if it is a good one, as [core.NewVerdict] makes
-// them. What a source has put together in another way stays where it is.
+// newEntry makes an entry of a verdict, and a place for the two together if it is a good one as [core.NewVerdict] makes
+// it. What a source has put together in another way stays where it is.
 func newEntry(v *core.Verdict) *entry {
 	n := v.TextSize()
 	switch {
