@@ -87,8 +87,8 @@ func (u *Upstream) batch(ctx context.Context, id core.NetworkID, questions []que
 }
 
 // doubt is why the answers to several questions are not to be used, or nil. One result in the wrong place makes all of
-// them doubtful; one question at a time, there is no wrong place. And the position of a reply is that of its oldest
-// result, which may be another's than the one that has to be recent.
+// them doubtful; one question at a time, there is no wrong place. One that is behind a change is asked for again, too,
+// apart from the others in the end: another address, or a moment, may do.
 func (u *Upstream) doubt(n *network, q question, w *wire, edge client.EdgeAnswer) error {
 	switch {
 	case w.stranger(q, false):
