@@ -7,6 +7,7 @@
 //   - `talos_gate` ([Gate]) decides whether the credential on a request is good, and tells the app behind it who calls.
 //   - `talos_admin` ([Admin]) is the private surface, on which keys are managed.
 //   - `talos_public` ([Public]) is what anyone may call: a holder revokes a key by showing it.
+//   - The log format `talos_redact` ([RedactEncoder]) keeps out of logs what gates take credentials from.
 //
 // Each has a Caddyfile form (the caddyfile*.go files state the grammar) and the same in JSON. README.md is the manual.
 //

@@ -92,7 +92,11 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	return g.setUp(app, ctx.Logger())
+	if err := g.setUp(app, ctx.Logger()); err != nil {
+		return err
+	}
+	known.add(g.From)
+	return nil
 }
 
 // setUp makes of the options what a request needs.

@@ -12,6 +12,7 @@ func init() { //nolint:gochecknoinits // the way in which modules of Caddy make 
 	caddy.RegisterModule(new(Gate))
 	caddy.RegisterModule(new(Admin))
 	caddy.RegisterModule(new(Public))
+	caddy.RegisterModule(new(RedactEncoder))
 
 	httpcaddyfile.RegisterGlobalOption("talos", parseApp)
 
