@@ -90,6 +90,7 @@ type App struct {
 	Upstream *Upstream `json:"upstream,omitempty"`
 
 	settings   settings
+	exposure   exposure          // filled by the gates as they are provisioned
 	storage    certmagic.Storage // where generated secrets are kept
 	logger     *zap.Logger
 	rareLogger *zap.Logger // for what would otherwise be said once a request
@@ -163,6 +164,7 @@ func (a *App) Start() error {
 	}
 	a.holding = true
 	a.node.Store(n)
+	a.exposure.warn(a.logger)
 	return nil
 }
 

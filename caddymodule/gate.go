@@ -96,6 +96,7 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 		return err
 	}
 	known.add(g.From)
+	app.exposure.add(ctx, g.From)
 	return nil
 }
 

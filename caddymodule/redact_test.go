@@ -1,10 +1,12 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -174,4 +176,145 @@ func (n nested) MarshalLogArray(enc zapcore.ArrayEncoder) error {
 		}
 		return nil
 	}))
+}
+
+// warning is a line of the default log that says that a log shows credentials.
+type warning struct {
+	Level, Logger, Msg, Log, Paste string
+	Credentials                    []string
+}
+
+// warnings are those that were written since the last call.
+func (e *edge) warnings(read *int) []warning {
+	e.t.Helper()
+	body, err := os.ReadFile(filepath.Join(e.folder, "default.log"))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	var found []warning
+	for line := range strings.Lines(string(body[*read:])) {
+		var w warning
+		if json.Unmarshal([]byte(line), &w) == nil && w.Paste != "" {
+			found = append(found, w)
+		}
+	}
+	*read = len(body)
+	slices.SortFunc(found, func(a, b warning) int { return strings.Compare(a.Log, b.Log) })
+	return found
+}
+
+// TestLogThatShowsCredentialsIsNamedWithItsFilter loads a configuration that says nothing about its logs, pastes what the
+// warnings say, and finds neither a warning nor a credential any more.
+func TestLogThatShowsCredentialsIsNamedWithItsFilter(t *testing.T) {
+	conf := func(ofDefault, ofAccess string) edgeConfig {
+		c := redactConf("", "")
+		c.Global = "log default {\noutput file FOLDER/default.log\n" + ofDefault + "\n}\n" +
+			"log others {\noutput discard\n}"
+		c.Site = "log {\noutput file FOLDER/access.log\n" + ofAccess + "\n}\n" +
+			"handle /second/* {\ntalos_gate {\nfrom header X-Second-Key\n}\n}\n" +
+			strings.ReplaceAll(takesFromEverywhere, "KEEP", "")
+		c.Sites = "http://:" + port(freeAddr(t)) + " {\nbind 127.0.0.1\nlog {\noutput file FOLDER/ungated.log\n}\nrespond ungated\n}"
+		return c
+	}
+	e := startEdge(t, conf("", ""))
+	_, key := e.issue(core.IssueRequest{})
+	read := 0
+	shown := []string{"header X-Api-Key", "header X-Second-Key", "query api_key"} // Caddy hides Authorization and cookies
+	got := e.warnings(&read)
+	if len(got) != 2 || got[0].Log != "default" || got[1].Log != "log0" {
+		t.Fatalf("%+v", got)
+	}
+	for _, w := range got {
+		if w.Level != "warn" || w.Logger != "talos" || !slices.Equal(w.Credentials, shown) || !strings.HasPrefix(w.Paste, "format ") {
+			t.Errorf("%+v", w)
+		}
+	}
+	e.showEverywhere(key)
+	if body, err := os.ReadFile(filepath.Join(e.folder, "access.log")); err != nil || !strings.Contains(string(body), key) {
+		t.Fatalf("the access log does not show the key, so the warning was wrong (%v)", err)
+	}
+
+	// One of them is mended: the other is still named.
+	e.load(conf("", got[1].Paste))
+	if left := e.warnings(&read); len(left) != 1 || left[0].Log != "default" {
+		t.Errorf("%+v", left)
+	}
+	for _, name := range []string{"default.log", "access.log"} {
+		if err := os.Truncate(filepath.Join(e.folder, name), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read = 0
+	e.load(conf(got[0].Paste, got[1].Paste))
+	if left := e.warnings(&read); len(left) != 0 {
+		t.Errorf("%+v", left)
+	}
+	e.showEverywhere(key)
+	e.backend.server.Close()
+	e.showEverywhere(key)
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	e.searchLogs(key, map[string][]string{
+		"access.log": {"handled request", "REDACTED"}, "default.log": {"connection refused", "REDACTED"},
+	})
+}
+
+// TestLogsThatShowNothingAreNotWarnedOf has the configurations in which nobody has to do anything, and those in which a
+// part is left to do.
+func TestLogsThatShowNothingAreNotWarnedOf(t *testing.T) {
+	const (
+		output = "output file FOLDER/default.log\n"
+		filter = "format filter {\nrequest>headers>X-Api-Key delete\nrequest>uri query {\nreplace api_key REDACTED\n}\n}\n"
+	)
+	everywhere := strings.ReplaceAll(takesFromEverywhere, "KEEP", "")
+	for name, c := range map[string]struct {
+		global, site string
+		want         []warning
+	}{
+		"Authorization alone":      {"log {\n" + output + "}", "log\ntalos_gate\nreverse_proxy BACKEND", nil},
+		"filters of Caddy":         {"log {\n" + output + filter + "}", "log\n" + everywhere, nil},
+		"filters around ours":      {"log {\n" + output + "format filter {\nwrap talos_redact\nrequest>uri delete\n}\n}", "log\n" + everywhere, nil},
+		"requests that go nowhere": {"log {\n" + output + "exclude http.log\n}", "log\n" + everywhere, nil},
+		"a log of errors": { // Caddy takes them out of the default log then
+			"log {\n" + output + "}\nlog more {\noutput file FOLDER/more.log\nformat console\ninclude http.log.error\n}", everywhere,
+			[]warning{{Log: "http.log.error", Credentials: []string{"header X-Api-Key", "query api_key"}}},
+		},
+		"a log of everything": {
+			"log {\n" + output + "format talos_redact\n}\nlog more {\noutput file FOLDER/more.log\nformat console\n}", "log\n" + everywhere,
+			[]warning{{Log: "http.log.access", Credentials: []string{"header X-Api-Key", "query api_key"}}},
+		},
+		"a filter for a part": {
+			"log {\n" + output + "format filter {\nrequest>headers>X-Api-Key hash\n}\n}", everywhere,
+			[]warning{{Log: "default", Credentials: []string{"query api_key"}}},
+		},
+		"log_credentials": {
+			"servers {\nlog_credentials\n}\nlog {\n" + output + "sampling {\nfirst 1\n}\n}",
+			"log\ntalos_gate {\nfrom header Authorization Bearer\nfrom cookie key\n}\nreverse_proxy BACKEND",
+			[]warning{{Log: "default", Credentials: []string{"cookie key", "header Authorization Bearer"}}},
+		},
+		"a log for each host": {
+			"log {\n" + output + "}", "log one {\nhostnames a.localhost\noutput file FOLDER/one.log\n}\n" +
+				"talos_gate {\nfrom header X-Api-Key\n}\nreverse_proxy BACKEND",
+			[]warning{
+				{Log: "default", Credentials: []string{"header X-Api-Key"}}, {Log: "one", Credentials: []string{"header X-Api-Key"}},
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := startEdge(t, edgeConfig{Global: c.global, Site: c.site})
+			read := 0
+			got := e.warnings(&read)
+			if !slices.EqualFunc(got, c.want, func(a, b warning) bool {
+				return a.Log == b.Log && slices.Equal(a.Credentials, b.Credentials)
+			}) {
+				t.Errorf("got %+v\nwant %+v", got, c.want)
+			}
+		})
+	}
+}
+
+func port(addr string) string {
+	_, port, _ := strings.Cut(addr, ":")
+	return port
 }
