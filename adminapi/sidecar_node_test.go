@@ -126,6 +126,12 @@ func (f *farNode) Lookup(ctx context.Context, network core.NetworkID, cred strin
 	return f.engine.Lookup(ctx, network, cred)
 }
 
+// Alone lets all credentials go together.
+func (*farNode) Alone(string) bool { return false }
+
+// Admit lets every call go.
+func (*farNode) Admit() error { return nil }
+
 func (f *farNode) LookupMany(
 	ctx context.Context, network core.NetworkID, creds []string,
 ) ([]verify.LookupResult, error) {

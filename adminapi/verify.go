@@ -34,7 +34,7 @@ func (s *surface) verify(w http.ResponseWriter, r *http.Request, n Network) erro
 		writeJSON(w, http.StatusOK, refusal(core.CodeInvalidFormat))
 		return nil
 	}
-	result, err := n.Verifier.Verify(r.Context(), n.ID, in.Credential, cacheMode(r))
+	result, err := n.Verifier.Verify(verify.WithClient(r.Context(), asker.addr), n.ID, in.Credential, cacheMode(r))
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,8 @@ func (s *surface) batchVerify(w http.ResponseWriter, r *http.Request, n Network)
 	}
 	asker := s.asker(r, n)
 	if len(credentials) > 0 {
-		results := n.Verifier.VerifyMany(r.Context(), n.ID, credentials, cacheMode(r))
+		ctx := verify.WithClient(r.Context(), asker.addr)
+		results := n.Verifier.VerifyMany(ctx, n.ID, credentials, cacheMode(r))
 		if len(results) == len(credentials) {
 			asker.settle(r.Context(), n, credentials, results)
 		}

@@ -77,7 +77,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(cacheEntriesDesc, float64(stats.Entries))
 	gauge(cacheBytesDesc, float64(stats.Bytes))
 	if n.upstream != nil {
-		collectUpstream(ch, n.upstream)
+		collectUpstream(ch, n)
 		return // it follows no feed of changes
 	}
 	positions := n.positions()

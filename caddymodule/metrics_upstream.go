@@ -53,27 +53,25 @@ func (upstreamMeter) Called(c upstream.Call) {
 }
 
 // collectUpstream reads the metrics of a sidecar.
-func collectUpstream(ch chan<- prometheus.Metric, u *upstream.Upstream) {
+func collectUpstream(ch chan<- prometheus.Metric, n *node) {
 	for i, result := range upstream.Results {
 		ch <- prometheus.MustNewConstMetric(upstreamRequestsDesc, prometheus.CounterValue,
 			float64(upstreamCalls[i].Load()), string(result))
 	}
 	ch <- upstreamBatches.metric(upstreamBatchDesc)
 	ch <- upstreamSeconds.metric(upstreamSecondsDesc)
-	stats := u.Stats()
-	ch <- prometheus.MustNewConstMetric(upstreamQueueDesc, prometheus.GaugeValue, float64(stats.Queue))
-	ch <- prometheus.MustNewConstMetric(breakerDesc, prometheus.GaugeValue, breakerState(stats.Breakers))
+	ch <- prometheus.MustNewConstMetric(upstreamQueueDesc, prometheus.GaugeValue, float64(n.verifier.Stats().Waiting))
+	ch <- prometheus.MustNewConstMetric(breakerDesc, prometheus.GaugeValue, breakerState(n.upstream.Stats().Breakers))
 }
 
 // breakerState is the state of the best address.
 func breakerState(addresses []upstream.BreakerStats) float64 {
 	best := 2.0
 	for _, a := range addresses {
-		switch {
-		case a.Paused:
-		case a.State == "closed":
+		switch a.State {
+		case "closed":
 			return 0
-		case a.State == "half-open":
+		case "half-open":
 			best = 1
 		}
 	}

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,7 +59,6 @@ func (a *App) resolveSidecar() (settings, error) {
 	if s.cache, err = a.Cache.resolve(); err != nil {
 		return s, fmt.Errorf("cache: %w", err)
 	}
-	s.fitCache()
 	if _, err := credential.NewFormat(core.NetworkID{}, nil, s.prefixes); err != nil {
 		return s, err
 	}
@@ -70,16 +68,6 @@ func (a *App) resolveSidecar() (settings, error) {
 	}
 	u.Close()
 	return s, nil
-}
-
-// fitCache leaves the bounds of look-ups to the upstream, whose queue is the one that is configured: what it takes, the
-// verifier must not hold back or give up.
-func (s *settings) fitCache() {
-	queue := cmp.Or(s.upstream.MaxQueue, upstream.DefaultMaxQueue)
-	calls := max(s.upstream.MaxInFlight, upstream.DefaultMaxInFlight)
-	timeout := cmp.Or(time.Duration(s.upstream.Timeout), upstream.DefaultTimeout)
-	s.cache.MaxLookups = queue + client.MaxBatch*calls
-	s.cache.LookupTimeout = timeout + time.Second
 }
 
 // sealSidecar is seal for a node without keys. It reads the files with certificates; a reload after the authorities
@@ -112,7 +100,7 @@ func openSidecar(s *settings) (*node, error) {
 		u.Close()
 		return nil, err
 	}
-	verifier, err := verify.New(s.cache, u)
+	verifier, err := verify.New(u.Fit(s.cache), u)
 	if err != nil {
 		passage.Close()
 		u.Close()
@@ -123,7 +111,11 @@ func openSidecar(s *settings) (*node, error) {
 
 // verify says what is known about the key behind a credential, for a request.
 func (n *node) verify(r *http.Request, cred string) (verify.Result, error) {
-	result, err := n.verifier.Verify(r.Context(), n.network, cred, verify.Use)
+	result, ok := n.verifier.Cached(n.network, cred)
+	if ok {
+		return result, nil
+	}
+	result, err := n.verifier.Verify(verify.WithClient(r.Context(), clientOf(r)), n.network, cred, verify.Use)
 	if err != nil || result.Verdict.Code != core.CodeIPNotAllowed {
 		return result, err
 	}

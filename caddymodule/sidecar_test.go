@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -447,4 +448,31 @@ func TestTheMetricsOfASidecarTellOfItsUpstream(t *testing.T) {
 	if now := readMetrics(t, addr); now[dead] == before[dead] {
 		t.Errorf("got %v", now)
 	}
+}
+
+func TestAttack08_AFloodFromOneAddressTakesNoOtherAddressesShareOfTheUpstream(t *testing.T) {
+	far := newFarNode(t)
+	s := startSidecar(t, far.url(), "max_in_flight 1\nmax_queue 5\ntimeout 30s", "")
+	gate := make(chan struct{})
+	far.answers(func(http.ResponseWriter, *http.Request) bool { <-gate; return false })
+	statuses := make(chan int, 20)
+	var all sync.WaitGroup
+	for i := range 10 { // one is out, five wait, and four are refused
+		all.Go(func() { statuses <- s.gatedFrom("203.0.113.1", fmt.Sprint("flood-", i)).status })
+	}
+	for range 4 {
+		if got := <-statuses; got != 503 {
+			t.Errorf("beyond max_queue: %d", got)
+		}
+	}
+	another := make(chan int, 1)
+	all.Go(func() { another <- s.gatedFrom("203.0.113.2", "unknown").status })
+	if got := <-statuses; got != 503 {
+		t.Errorf("the one that makes room: %d", got)
+	}
+	close(gate)
+	if got := <-another; got != 401 {
+		t.Errorf("another address: %d", got)
+	}
+	all.Wait()
 }

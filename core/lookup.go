@@ -82,7 +82,13 @@ func (e *Engine) LookupMany(ctx context.Context, network NetworkID, creds []stri
 		return results, nil
 	}
 	keys, err := e.store.GetMany(ctx, network, keyIDs)
-	if err != nil {
+	switch {
+	case err != nil && ReasonOf(err) == Internal: // a row that cannot be read fails alone
+		for i, cred := range creds {
+			results[i].Verdict, results[i].Err = e.Lookup(ctx, network, cred)
+		}
+		return results, nil
+	case err != nil:
 		return nil, err
 	}
 	for i, want := range targets {

@@ -1,6 +1,9 @@
 package core_test
 
 import (
+	"context"
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -133,5 +136,46 @@ func TestAttack04_LookupManyAnswersInTheOrderOfTheCredentials(t *testing.T) {
 	}
 	if results[2].Verdict.KeyID != alice.ID || results[0].Verdict.KeyID != bob.ID {
 		t.Error("the results are not those of their credentials")
+	}
+}
+
+// oddRow is a store in which the row of one key cannot be read.
+type oddRow struct {
+	core.Store
+	keyID string
+}
+
+var errOddRow = errors.New("a column holds no JSON")
+
+func (s oddRow) Get(ctx context.Context, n core.NetworkID, keyID string) (core.Key, error) {
+	if keyID == s.keyID {
+		return core.Key{}, errOddRow
+	}
+	return s.Store.Get(ctx, n, keyID)
+}
+
+func (s oddRow) GetMany(ctx context.Context, n core.NetworkID, keyIDs []string) (map[string]core.Key, error) {
+	if slices.Contains(keyIDs, s.keyID) {
+		return nil, errOddRow
+	}
+	return s.Store.GetMany(ctx, n, keyIDs)
+}
+
+func TestAttack08_ARowThatCannotBeReadFailsAlone(t *testing.T) {
+	t.Parallel()
+	store := openStore(t)
+	e := newEngine(t, store, nil)
+	odd, oddSecret := issue(t, e, nil)
+	_, secret := issue(t, e, nil)
+	e = newEngine(t, oddRow{store, odd.ID}, nil)
+	results, err := e.LookupMany(t.Context(), core.NetworkID{}, []string{oddSecret, secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(results[0].Err, errOddRow) {
+		t.Errorf("the odd one: got %+v", results[0])
+	}
+	if results[1].Err != nil || results[1].Verdict.Code != core.CodeValid {
+		t.Errorf("the other: got %+v", results[1])
 	}
 }

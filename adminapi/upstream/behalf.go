@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/verify"
 )
 
 // Bounds of what is asked on behalf of addresses. It is asked at the rate at which clients come and is never
@@ -42,6 +43,7 @@ type behalf struct {
 	inquiries map[inquiryKey]*inquiry // those that may be joined
 	crowds    map[crowdKey]*crowd     // those of credentials that something is asked about
 	waiting   int                     // inquiries that are out or wait
+	pace      verify.Pace
 }
 
 // crowdKey is a credential in a network; the digest stands for it.
@@ -191,18 +193,23 @@ func (b *behalf) forget(k inquiryKey, i *inquiry) {
 }
 
 // inTurn calls when it is the turn of the credential, and then of the call: one that waits for its credential's share
-// keeps no other credential's call waiting.
+// keeps no other credential's call waiting. Half of the time is for the wait, so that each call has the time it needs.
 func (b *behalf) inTurn(
 	ctx context.Context, c *crowd, n *network, q question, addr netip.Addr,
 ) (v *core.Verdict, err error) {
-	if !take(ctx, c.out) {
-		return nil, b.late(ctx)
+	waiting, cancel := context.WithTimeout(ctx, b.timeout/2)
+	defer cancel()
+	if !take(waiting, c.out) {
+		return nil, b.late(waiting)
 	}
 	defer func() { <-c.out }()
-	if !take(ctx, b.out) {
-		return nil, b.late(ctx)
+	if !take(waiting, b.out) {
+		return nil, b.late(waiting)
 	}
 	defer func() { <-b.out }()
+	if !b.starts() {
+		return nil, errTooOften
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			// The value may hold anything, a credential too; the trace holds code only.
@@ -210,7 +217,36 @@ func (b *behalf) inTurn(
 			v, err = nil, unavailable("the upstream cannot say", err, 0)
 		}
 	}()
-	return b.call(ctx, n, q, addr)
+	v, err = b.call(ctx, n, q, addr)
+	b.returned(err)
+	return v, err
+}
+
+// errTooOften is the answer while the upstream's 429 holds calls back.
+var errTooOften = unavailable("the upstream is asked too often", nil, time.Second)
+
+// starts tells whether a call may go, and notes that it does.
+func (b *behalf) starts() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	if !b.pace.Open(now) {
+		return false
+	}
+	b.pace.Sent(now)
+	return true
+}
+
+// returned notes how a call ended.
+func (b *behalf) returned(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case err == nil:
+		b.pace.Faster()
+	case errors.Is(err, verify.ErrThrottled):
+		b.pace.Slower(time.Now(), err)
+	}
 }
 
 // take waits for a turn. It returns false when ctx ends, or has.

@@ -48,8 +48,7 @@ func (n *network) options() []client.CallOption {
 }
 
 // batch asks about several credentials with one call.
-func (u *Upstream) batch(ctx context.Context, id core.NetworkID, questions []question) ([]answer, error) {
-	n := u.networks[id]
+func (u *Upstream) batch(ctx context.Context, n *network, questions []question) ([]answer, error) {
 	in := client.BatchRequest{Requests: make([]json.RawMessage, len(questions))}
 	for i, q := range questions {
 		in.Requests[i] = q.item
@@ -117,7 +116,7 @@ func (u *Upstream) single(ctx context.Context, n *network, q question, addr neti
 
 // read makes a verdict of an answer to a question that was asked after a place of this node's own. One that the key's
 // change has overtaken stays: its reader asks again. One that is behind a change from before the question is an error.
-func (u *Upstream) read(n *network, q question, began uint64, o outcome[answer]) *looked {
+func (u *Upstream) read(n *network, q question, began uint64, o outcome) *looked {
 	l := &looked{imported: q.credentialType() == core.ImportedKey}
 	if o.err != nil {
 		l.err = o.err

@@ -3,31 +3,29 @@
 //
 // # A look-up
 //
-// An [Upstream] is a [verify.Source]. A look-up that may go at once goes at once, as a batch of one: a batch is the one
-// form of every question, so there is one form of every answer to check. While [Config.MaxInFlight] batches are out,
-// look-ups wait, first in, first out, and a batch that returns takes up to a hundred of them with it. There is no
-// timer. Networks take turns and never share a batch. One deadline covers the wait and the call. Calls belong to none
-// of the callers; one who goes away frees his place in the queue.
+// An [Upstream] is a [verify.Source]. Look-ups wait for their turn in the verifier, which [Upstream.Fit] tells the
+// bounds of; a call of [Upstream.LookupMany] becomes one call of the upstream. A batch is the one form of every
+// question, so there is one form of every answer to check.
 //
 // # What is believed
 //
 // Nothing that is not plainly said: a result without is_valid, with an unknown code, status or visibility, with
 // metadata that is no object, or about another key than the credential would have, is an error of that one credential.
 // One that says no, in a code or status that is unknown, is [verify.ErrRefused]: nothing that was known of the key
-// outlives it. INTERNAL, the neutral code and none say nothing.
-// A reply of another length is an error of all. Errors are "cannot say" ([core.Unavailable]), are never remembered, and
-// hold nothing of what was sent or answered but names. A batch that the upstream refuses (400, 413, 422), or that comes
-// back with results in the wrong place, is asked again in halves, so that one odd credential costs the others time and
-// nothing else; alone, it is an error too: that an upstream does not take a credential does not say that it is invalid.
+// outlives it. INTERNAL, the neutral code and none say nothing. A reply of another length is an error of all. Errors
+// are "cannot say" ([core.Unavailable]), are never remembered, and hold nothing of what was sent or answered but
+// names. A batch that the upstream refuses (400, 413, 422), or that comes back with results in the wrong place, is
+// asked again in halves, so that one odd credential costs the others time and nothing else; alone, it is an error too:
+// that an upstream does not take a credential does not say that it is invalid.
 //
 // # Health
 //
 // Each address has a breaker: after some failures in a row (5xx, no answer in time, no connection, no JSON) it is not
-// asked for a while, and then by one probe. Calls go to one address until it fails, then to the next. 429 is a pause
-// for as long as Retry-After says, from 1 to 30 seconds, and no failure. While no address may be asked, look-ups fail
-// at once. 401, 403, 404 and redirects say that this node is misconfigured ([verify.ErrMisconfigured]): nothing stale
-// is served for them, nor for what fails after them. An answer "not valid" is a success, a call cut short by this node
-// is neither.
+// asked for a while, and then by one probe. Calls go to one address until it fails, then to the next. 429 is no
+// failure; it is [verify.ErrThrottled], by which the verifier spaces its calls. While no address may be asked,
+// look-ups fail at once. 401, 403, 404 and redirects say that this node is misconfigured ([verify.ErrMisconfigured]):
+// nothing stale is served for them, nor for what fails after them. An answer "not valid" is a success, a call cut
+// short by this node is neither.
 //
 // # The edge's extension
 //
@@ -42,14 +40,14 @@
 //   - IP_NOT_ALLOWED says nothing about the client. It is a verdict with [core.CodeIPNotAllowed], which no cache keeps,
 //     and [Upstream.VerifyFor] asks again on behalf of the client. Who asks the same at the same time shares the call.
 //     These calls have a bound of their own, and each credential a share of it: they come at the clients' rate, and
-//     keep no look-up waiting.
+//     keep no look-up waiting. At most half of the timeout is for the wait.
 //
 // # Positions
 //
-// The upstream's places in its feed of changes and this node's are different counts, so verdicts carry no position: the
-// verifier uses the one that it noted before the look-up. Changes that pass through this node are told to
-// [Upstream.Forget], which takes the next of this node's positions, so that verdicts from before the change, also those
-// under way, are looked up again. Where the upstream has told the change's place in its own feed, later answers are
-// held against it: an address whose data is behind cannot bring a revoked key back. Otherwise the upstream is trusted
-// to be of one mind.
+// The upstream's places in its feed of changes and this node's are different counts, so verdicts carry no position:
+// the verifier uses the one that it noted before the look-up. Changes that pass through this node are told to
+// [Upstream.Forget], which takes the next of this node's positions, so that verdicts from before the change, also
+// those under way, are looked up again. Where the upstream has told the change's place in its own feed, later answers
+// are held against it: an address whose data is behind cannot bring a revoked key back. Otherwise the upstream is
+// trusted to be of one mind.
 package upstream

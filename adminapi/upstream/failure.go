@@ -37,6 +37,9 @@ var Results = [...]Result{
 	ResultUnreachable, ResultCanceled, ResultRefused,
 }
 
+// maxRetry bounds the time after which an upstream wants to be asked again.
+const maxRetry = 30 * time.Second
+
 // failure is a call that did not succeed at one address.
 type failure struct {
 	result  Result
@@ -97,7 +100,9 @@ func (f *failure) asError() error {
 		return unavailable("the upstream refuses this node", fmt.Errorf("%w: %w", verify.ErrMisconfigured, f), 0)
 	case ResultTimeout:
 		return unavailable("the upstream did not answer in time", f, f.retry)
-	case ResultThrottled, ResultRefused:
+	case ResultThrottled:
+		return unavailable("the upstream is asked too often", fmt.Errorf("%w: %w", verify.ErrThrottled, f), f.retry)
+	case ResultRefused:
 		return unavailable("the upstream is not to be asked at the moment", f, f.retry)
 	case ResultRejected:
 		if f.unknown {
@@ -118,7 +123,7 @@ func judge(ctx context.Context, address string, err error, short bool) *failure 
 	case err == nil:
 		return nil
 	case answered:
-		f.result, f.retry = resultOf(e), min(e.RetryAfter, maxPause)
+		f.result, f.retry = resultOf(e), min(e.RetryAfter, maxRetry)
 		f.unknown = f.result == ResultRejected && e.HTTP == http.StatusNotFound
 		f.cause = describe(e)
 	case errors.Is(err, client.ErrAnswer):

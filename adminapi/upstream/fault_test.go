@@ -91,7 +91,7 @@ func TestAttack06And23_AFailingUpstreamSaysNothingAboutACredential(t *testing.T)
 		"500":                           {saying(500, jsonType, envelope), ResultFailed},
 		"502 with a page":               {saying(502, "text/html", "<html>"), ResultFailed},
 		"503 with Retry-After":          {saying(503, jsonType, envelope, "Retry-After", "7"), ResultFailed},
-		"429 with Retry-After":          {saying(429, jsonType, envelope, "Retry-After", "0"), ResultThrottled},
+		"429 with Retry-After":          {saying(429, jsonType, envelope, "Retry-After", "1"), ResultThrottled},
 		"401":                           {saying(401, jsonType, envelope), ResultMisconfigured},
 		"403":                           {saying(403, "text/plain", "no"), ResultMisconfigured},
 		"404":                           {saying(404, "text/plain", "404 page not found"), ResultMisconfigured},
@@ -129,7 +129,7 @@ func TestAttack06And23_AFailingUpstreamSaysNothingAboutACredential(t *testing.T)
 			})
 			unknown, _ := mint(t)
 			u, logs := open(t, func(c *Config) {
-				if tc.result == ResultTimeout {
+				if tc.result == ResultTimeout || tc.result == ResultThrottled {
 					c.Timeout = 250 * time.Millisecond
 				}
 			}, serve(t, s, "").URL)
@@ -290,8 +290,8 @@ func TestOneLossInAHundredIsNotSeen(t *testing.T) {
 	}
 }
 
-// Results in another order lend one holder the identity of another. They are noticed by the keys' ids and asked again in
-// batches in which there is no other order.
+// Results in another order lend one holder the identity of another. They are noticed by the keys' ids and asked again
+// in batches in which there is no other order.
 func TestAttack04_ReorderedAndDuplicatedResultsLendNobodyAnIdentity(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func([]map[string]any) []map[string]any{

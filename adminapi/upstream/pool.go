@@ -11,19 +11,12 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 )
 
-// The bounds of a pause that an address asks for with 429.
-const (
-	minPause = time.Second
-	maxPause = 30 * time.Second
-)
-
 // pool is the addresses of one upstream. A call goes to the address that answered last; when that fails, to the next,
 // and later calls with it.
 type pool struct {
 	addresses []*address
 	current   atomic.Int32
 	timeout   time.Duration // of a call that had all its time
-	base      time.Time     // of the steady clock
 	probes    uint32
 	reopen    time.Duration
 	report    func(*failure)
@@ -34,7 +27,6 @@ type address struct {
 	name    string // for people; without a password
 	client  *client.Client
 	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
-	resume  atomic.Int64 // when the pause ends, in nanoseconds since pool.base
 }
 
 var errExcluded = errors.New("nobody's failure")
@@ -83,16 +75,13 @@ func (p *pool) try(ctx context.Context, a *address, call func(context.Context, *
 	if ctx.Err() != nil {
 		return &failure{result: ResultCanceled, address: a.name, cause: ctx.Err()}
 	}
-	if wait := p.paused(a); wait > 0 {
-		return refused(a, errors.New("it asked for a pause"), wait)
-	}
 	done, err := a.breaker.Allow()
 	if err != nil {
 		return refused(a, err, p.reopen)
 	}
 	short := false
 	if deadline, ok := ctx.Deadline(); ok {
-		short = time.Until(deadline) < p.timeout/2
+		short = time.Until(deadline) < p.timeout/4
 	}
 	f := &failure{result: ResultFailed, address: a.name, cause: errors.New("the call panicked")}
 	defer func() {
@@ -109,21 +98,12 @@ func (p *pool) try(ctx context.Context, a *address, call func(context.Context, *
 	if f == nil {
 		return nil
 	}
-	if f.result == ResultThrottled {
-		f.retry = min(max(f.retry, minPause), maxPause)
-		a.resume.Store(int64(time.Since(p.base) + f.retry))
-	}
 	p.report(f)
 	return f
 }
 
 func refused(a *address, err error, retry time.Duration) *failure {
 	return &failure{result: ResultRefused, address: a.name, cause: err, retry: retry}
-}
-
-// paused is how long an address is not to be asked.
-func (p *pool) paused(a *address) time.Duration {
-	return time.Duration(a.resume.Load()) - time.Since(p.base)
 }
 
 // admits returns nil when a call could be made now, in well under a microsecond and without making one.
@@ -141,9 +121,6 @@ func (p *pool) admits() *failure {
 
 // closed is why no call may be made at an address, or nil.
 func (p *pool) closed(a *address) *failure {
-	if wait := p.paused(a); wait > 0 {
-		return refused(a, errors.New("it asked for a pause"), wait)
-	}
 	switch a.breaker.State() {
 	case gobreaker.StateOpen:
 		return refused(a, gobreaker.ErrOpenState, p.reopen)

@@ -110,7 +110,7 @@ func TestCredentialsThatAreNotValidOpenNoBreaker(t *testing.T) {
 	}
 }
 
-func TestATooManyRequestsIsAPauseAndNoFailure(t *testing.T) {
+func TestATooManyRequestsIsNoFailureAndSaysWhenToTryAgain(t *testing.T) {
 	t.Parallel()
 	s := newStandIn()
 	s.fault = saying(429, jsonType, envelope, "Retry-After", "7")
@@ -119,14 +119,11 @@ func TestATooManyRequestsIsAPauseAndNoFailure(t *testing.T) {
 	for range 10 {
 		_, err := u.Lookup(t.Context(), core.NetworkID{}, cred)
 		e, ok := errors.AsType[*core.Error](err)
-		if !ok || e.Reason != core.Unavailable || e.RetryAfter <= 6*time.Second || e.RetryAfter > 7*time.Second {
+		if !ok || e.Reason != core.Unavailable || e.RetryAfter != 7*time.Second || !errors.Is(err, verify.ErrThrottled) {
 			t.Fatalf("got %#v", err)
 		}
 	}
-	if n := len(s.calls(":batchVerify")); n != 1 {
-		t.Errorf("the upstream was asked %d times", n)
-	}
-	if b := u.Stats().Breakers[0]; b.State != "closed" || !b.Paused {
+	if b := u.Stats().Breakers[0]; b.State != "closed" {
 		t.Errorf("got %+v", b)
 	}
 }
@@ -182,7 +179,6 @@ func TestAnAddressThatHangsIsLeftAfterOneCall(t *testing.T) {
 	if v, err := u.Lookup(t.Context(), core.NetworkID{}, cred); core.ReasonOf(err) != core.Unavailable || err == nil {
 		t.Errorf("got %+v, %v", v, err)
 	}
-	eventually(t, "the call ends", func() bool { return u.Stats().InFlight == 0 })
 	if v, err := u.Lookup(t.Context(), core.NetworkID{}, cred); err != nil || v.Code != core.CodeValid {
 		t.Errorf("got %+v, %v", v, err)
 	}
@@ -201,7 +197,6 @@ func TestACallWithoutTimeIsNobodysFailure(t *testing.T) {
 		}
 		cancel()
 	}
-	eventually(t, "the calls end", func() bool { return u.Stats().InFlight == 0 })
 	if got := u.Stats(); got.Breakers[0].State != "closed" || got.Calls[ResultTimeout] != 0 {
 		t.Errorf("got %+v", got)
 	}

@@ -246,8 +246,7 @@ func open(tb testing.TB, change func(*Config), addresses ...string) (*Upstream, 
 // verifying puts a verifier on top of a source.
 func verifying(tb testing.TB, u *Upstream, config verify.Config) *verify.Verifier {
 	tb.Helper()
-	config.LookupTimeout = patience
-	v, err := verify.New(config, u)
+	v, err := verify.New(u.Fit(config), u)
 	if err != nil {
 		tb.Fatal(err)
 	}

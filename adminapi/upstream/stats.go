@@ -37,8 +37,6 @@ func (nobody) Called(Call) {}
 
 // Stats is a reading of an upstream.
 type Stats struct {
-	Queue    int // look-ups that wait
-	InFlight int // batches that are out
 	Calls    map[Result]uint64
 	Position uint64 // the highest place in its feed that the upstream has named
 	Breakers []BreakerStats
@@ -48,7 +46,6 @@ type Stats struct {
 type BreakerStats struct {
 	Address string // without a password
 	State   string // "closed", "half-open" or "open"
-	Paused  bool   // it asked for a pause
 	Current bool   // calls go here first
 }
 
@@ -66,7 +63,6 @@ func (t *tally) add(r Result) {
 // Stats reads the counters.
 func (u *Upstream) Stats() Stats {
 	s := Stats{Calls: make(map[Result]uint64, len(Results)), Position: u.changes.highest.Load()}
-	s.Queue, s.InFlight = u.batcher.load()
 	for i, r := range Results {
 		s.Calls[r] = u.calls.counts[i].Load()
 	}
@@ -75,7 +71,6 @@ func (u *Upstream) Stats() Stats {
 		s.Breakers = append(s.Breakers, BreakerStats{
 			Address: a.name,
 			State:   stateName(a.breaker.State()),
-			Paused:  u.pool.paused(a) > 0,
 			Current: i == current,
 		})
 	}

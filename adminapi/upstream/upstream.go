@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"time"
 
 	"github.com/sony/gobreaker/v2"
 	"go.uber.org/zap"
@@ -30,9 +29,10 @@ type Upstream struct {
 	config   Config
 	networks map[core.NetworkID]*network
 	pool     *pool
-	batcher  *batcher[question, answer]
 	records  chan struct{} // holds a token for each record that is being read
 	behalf   *behalf
+	ending   context.Context //nolint:containedctx // of the source, whose calls it cuts short
+	stop     context.CancelFunc
 	changes  changes
 	calls    tally
 	voice    *voice
@@ -50,6 +50,7 @@ func New(config Config) (*Upstream, error) {
 		records:  make(chan struct{}, maxRecords),
 		voice:    newVoice(config.Logger),
 	}
+	u.ending, u.stop = context.WithCancel(context.Background())
 	u.behalf = newBehalf(config.Timeout, &u.changes.table, u.verifyFor)
 	u.changes.floors = make(map[core.Slot]floor)
 	first := Network{ID: config.Network, Prefixes: config.Prefixes, Header: config.Header, Host: config.Host}
@@ -60,7 +61,6 @@ func New(config Config) (*Upstream, error) {
 	}
 	u.pool = &pool{
 		timeout: config.Timeout,
-		base:    time.Now(),
 		probes:  config.Breaker.Probes,
 		reopen:  config.Breaker.Pause,
 		report:  u.voice.failed,
@@ -72,12 +72,6 @@ func New(config Config) (*Upstream, error) {
 		}
 		u.pool.addresses = append(u.pool.addresses, a)
 	}
-	u.batcher = newBatcher(limits{
-		calls: config.MaxInFlight,
-		queue: config.MaxQueue,
-		items: client.MaxBatch,
-		bytes: client.MaxBatchBytes - client.BatchFrame,
-	}, question.size, u.batch)
 	return u, nil
 }
 
@@ -150,8 +144,8 @@ func nameOf(endpoint string) string {
 // Close ends the source: what waits is refused, calls in flight are cut short. It returns when they have ended. A
 // verifier on top is closed first.
 func (u *Upstream) Close() {
+	u.stop()
 	u.behalf.close()
-	u.batcher.close()
 	u.pool.close()
 }
 
@@ -169,7 +163,27 @@ func (u *Upstream) Identify(id core.NetworkID, cred string) (keyID string, final
 	return parsed.KeyID, final
 }
 
-// Lookup asks the upstream about a credential, together with others that are asked about at the time.
+// Fit adds the bounds of look-ups at this upstream to the configuration of a verifier over it.
+func (u *Upstream) Fit(c verify.Config) verify.Config {
+	c.LookupTimeout, c.MaxLookups, c.MaxWaiting = u.config.Timeout, u.config.MaxInFlight, u.config.MaxQueue
+	c.MaxBatch, c.MaxBatchBytes = client.MaxBatch, client.MaxBatchBytes-client.BatchFrame
+	return c
+}
+
+// Alone tells whether a credential must not share a call with others.
+func (u *Upstream) Alone(string) bool { return false }
+
+// Admit returns nil when a call could be made now, and otherwise why none would be: the breaker of each address is
+// open.
+func (u *Upstream) Admit() error {
+	if f := u.pool.admits(); f != nil {
+		u.count(Call{Kind: KindBatch, Result: f.result})
+		return f.asError()
+	}
+	return nil
+}
+
+// Lookup asks the upstream about a credential.
 func (u *Upstream) Lookup(ctx context.Context, id core.NetworkID, cred string) (*core.Verdict, error) {
 	results, err := u.LookupMany(ctx, id, []string{cred})
 	if err != nil {
@@ -178,7 +192,8 @@ func (u *Upstream) Lookup(ctx context.Context, id core.NetworkID, cred string) (
 	return results[0].Verdict, results[0].Err
 }
 
-// LookupMany asks about several credentials of one network. They wait and go together, as far as a call may hold them.
+// LookupMany asks about several credentials of one network with one call, as far as a call may hold them, and one more
+// for each address list that is needed.
 func (u *Upstream) LookupMany(
 	ctx context.Context, id core.NetworkID, creds []string,
 ) ([]verify.LookupResult, error) {
@@ -190,11 +205,10 @@ func (u *Upstream) LookupMany(
 		}
 		return results, nil
 	}
-	if f := u.pool.admits(); f != nil {
-		u.count(Call{Kind: KindBatch, Result: f.result, Items: len(creds)})
-		return nil, f.asError()
+	if u.ending.Err() != nil {
+		return nil, errClosed
 	}
-	ctx, cancel := context.WithTimeout(ctx, u.config.Timeout)
+	ctx, cancel := u.bounded(ctx)
 	defer cancel()
 	questions := make([]question, 0, len(creds))
 	places := make([]int, 0, len(creds))
@@ -206,7 +220,7 @@ func (u *Upstream) LookupMany(
 		}
 	}
 	began := u.changes.table.Applied()
-	outcomes := u.batcher.ask(ctx, id, questions)
+	outcomes := u.ask(ctx, n, questions)
 	all := make([]*looked, len(questions))
 	for i, o := range outcomes {
 		all[i] = u.read(n, questions[i], began, o)
@@ -216,6 +230,13 @@ func (u *Upstream) LookupMany(
 		results[places[i]] = verify.LookupResult{Verdict: l.verdict, Err: l.err}
 	}
 	return results, nil
+}
+
+// bounded is a context for a look-up: it ends with the caller's, with the timeout and with the source.
+func (u *Upstream) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, u.config.Timeout)
+	stop := context.AfterFunc(u.ending, cancel)
+	return ctx, func() { stop(); cancel() }
 }
 
 // VerifyFor asks about a credential on behalf of one address, past queue and cache. It is for a verdict with
@@ -238,7 +259,7 @@ func (u *Upstream) VerifyFor(
 			Network: id, KeyID: q.parsed.KeyID, Type: q.credentialType(), Code: core.CodeIPNotAllowed,
 		}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, u.config.Timeout)
+	ctx, cancel := u.bounded(ctx)
 	defer cancel()
 	return u.behalf.ask(ctx, n, q, addr.Unmap())
 }
@@ -247,7 +268,7 @@ func (u *Upstream) VerifyFor(
 func (u *Upstream) verifyFor(ctx context.Context, n *network, q question, addr netip.Addr) (*core.Verdict, error) {
 	began := u.changes.table.Applied()
 	a, err := u.single(ctx, n, q, addr)
-	l := u.read(n, q, began, outcome[answer]{a, err})
+	l := u.read(n, q, began, outcome{a, err})
 	if l.unlisted {
 		u.readList(ctx, n, l)
 	}

@@ -230,17 +230,18 @@ func TestAttack02_NetworksShareNeitherCallNorHeader(t *testing.T) {
 		c.Network, c.Header, c.Host = networkA, http.Header{"Authorization": {"Bearer a"}}, "a.internal"
 		c.Networks = []Network{{ID: networkB, Header: http.Header{"Authorization": {"Bearer b"}}, Host: "b.internal"}}
 	}, serve(t, s, "").URL)
+	v := verifying(t, u, verify.Config{})
 	var callers sync.WaitGroup
 	for i := range 20 {
 		cred, _ := s.add(t, nil)
 		callers.Go(func() {
 			n := []core.NetworkID{networkA, networkB}[i%2]
-			if v, err := u.Lookup(t.Context(), n, cred); err != nil || v.Network != n {
-				t.Errorf("got %+v, %v", v, err)
+			if r, err := v.Verify(t.Context(), n, cred, verify.Use); err != nil || r.Verdict.Network != n {
+				t.Errorf("got %+v, %v", r, err)
 			}
 		})
 	}
-	eventually(t, "all wait", func() bool { return u.Stats().Queue == 19 })
+	eventually(t, "all wait", func() bool { return v.Stats().Waiting == 19 })
 	close(gate)
 	callers.Wait()
 	by := make(map[string]int)

@@ -270,6 +270,12 @@ func (s *traceSource) Lookup(_ context.Context, n core.NetworkID, credential str
 	}, "http://localhost", time.Now()), nil
 }
 
+// Alone lets all credentials go together.
+func (*traceSource) Alone(string) bool { return false }
+
+// Admit lets every call go.
+func (*traceSource) Admit() error { return nil }
+
 // LookupMany looks each up.
 func (s *traceSource) LookupMany(ctx context.Context, n core.NetworkID, credentials []string) (
 	[]verify.LookupResult, error,

@@ -16,6 +16,10 @@ func (s *benchSource) Positions() *core.Positions { return &s.positions }
 
 func (s *benchSource) Identify(core.NetworkID, string) (string, *core.Verdict) { return "", nil }
 
+func (s *benchSource) Alone(string) bool { return false }
+
+func (s *benchSource) Admit() error { return nil }
+
 func (s *benchSource) Lookup(_ context.Context, n core.NetworkID, credential string) (*core.Verdict, error) {
 	key := testKey(n, strings.Clone(credential[11:47]))
 	key.ActorID = "user-" + key.ID

@@ -77,7 +77,7 @@ func TestCloseCutsARefreshShort(t *testing.T) {
 		time.Sleep(ttl - time.Second)
 		want(t, v, "key:a", core.CodeValid, Hit)
 		synctest.Wait()
-		if n := v.Stats().Lookups; n != 1 {
+		if n := v.Stats().Calls; n != 1 {
 			t.Fatalf("%d look-ups in flight, want 1", n)
 		}
 		start := time.Now()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 )
 
@@ -38,13 +39,18 @@ type Config struct {
 	// 32,768 verdicts may be on their way into the cache for a moment. Default 100 MiB.
 	MaxBytes int64
 
-	// LookupTimeout is the deadline of one look-up, the wait for its turn included. Default 5 s.
+	// LookupTimeout bounds a look-up, the wait for a call of the source and the call together. Less than half of it is
+	// for the wait. Default 5 s.
 	LookupTimeout time.Duration
 
-	// MaxLookups is how many look-ups run at once; a batch is one. Default 1024.
+	// MaxLookups is how many calls of the source are out at once. Default twice the number of processors, 4 to 32.
 	MaxLookups int
 
-	// MaxWaiting is how many look-ups may wait for their turn; one more fails at once. Default 10,000.
+	// MaxBatch is how many look-ups one call holds, and MaxBatchBytes how many bytes their credentials have together;
+	// a larger one has a call of its own. Default 100 and 512 KiB.
+	MaxBatch, MaxBatchBytes int
+
+	// MaxWaiting is how many look-ups may wait; one more fails at once. Default 10,000.
 	MaxWaiting int
 }
 
@@ -62,7 +68,9 @@ func (c Config) withDefaults() (Config, error) {
 	c.StaleIfError = max(cmp.Or(c.StaleIfError, 5*time.Minute), 0)
 	c.MaxBytes = cmp.Or(c.MaxBytes, 100<<20)
 	c.LookupTimeout = cmp.Or(c.LookupTimeout, 5*time.Second)
-	c.MaxLookups = cmp.Or(c.MaxLookups, 1024)
+	c.MaxLookups = cmp.Or(c.MaxLookups, min(max(2*runtime.GOMAXPROCS(0), 4), 32))
+	c.MaxBatch = cmp.Or(c.MaxBatch, 100)
+	c.MaxBatchBytes = cmp.Or(c.MaxBatchBytes, 512<<10)
 	c.MaxWaiting = cmp.Or(c.MaxWaiting, 10_000)
 	switch {
 	case c.TTL < minLife:
@@ -75,8 +83,9 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("max_size is under %dMiB", minBytes>>20)
 	case c.LookupTimeout < 0:
 		return c, fmt.Errorf("look-up timeout %s is negative", c.LookupTimeout)
-	case c.MaxLookups < 0 || c.MaxWaiting < 0:
-		return c, fmt.Errorf("bounds %d and %d of look-ups: one is negative", c.MaxLookups, c.MaxWaiting)
+	case min(c.MaxLookups, c.MaxWaiting, c.MaxBatch, c.MaxBatchBytes) < 0:
+		return c, fmt.Errorf("bounds %d, %d, %d and %d of look-ups: one is negative",
+			c.MaxLookups, c.MaxWaiting, c.MaxBatch, c.MaxBatchBytes)
 	}
 	return c, nil
 }

@@ -21,4 +21,12 @@
 // Negative verdicts have a cache of their own, so that random credentials cannot push good ones out. On a miss
 // [Source.Identify] may settle the matter without I/O; else identical credentials share one look-up, which runs on a
 // context of its own, so that a caller who goes away harms nobody.
+//
+// # The queue
+//
+// Look-ups of different credentials go to the source together. A look-up goes at once while a call may go out;
+// otherwise it waits, and a call that returns takes the waiting ones with it: keys that were good before first, the
+// rest in turns between client addresses (see [WithClient]). A look-up that has waited for too long is refused, so
+// that the source is never asked what nobody waits for any more, and answers as much as it can whatever is offered to
+// it.
 package verify

@@ -87,9 +87,14 @@ func (c *clock) tick() uint32 {
 	return uint32(c.steady/(100*time.Millisecond)) + 1 //nolint:gosec // wraps after 13 years
 }
 
-// sinceFailure is how long ago the last attempt to replace the entry failed.
-func (e *entry) sinceFailure(c *clock) (d time.Duration, failed bool) {
-	t := e.failed.Load()
+// tick is the present in the form of entry.failed.
+func (v *Verifier) tick() uint32 {
+	c := v.clock()
+	return c.tick()
+}
+
+// sinceTick is how long ago a tick was; ok is false if there was none.
+func sinceTick(t uint32, c *clock) (d time.Duration, ok bool) {
 	return time.Duration(c.tick()-t) * 100 * time.Millisecond, t != 0
 }
 

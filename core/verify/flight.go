@@ -1,10 +1,14 @@
 package verify
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime/debug"
+	"slices"
+	"time"
 
 	"github.com/talos-edge/talos-edge/core"
 )
@@ -19,8 +23,16 @@ type flight struct {
 	old        *entry // what a good verdict would replace, or nil
 	began      uint64 // the position before the look-up
 	slot       core.Slot
+	deadline   time.Time // of the wait and the call together
 
-	ended   bool          // guarded by Verifier.mu
+	// What follows is guarded by Verifier.mu.
+	lane       laneKey
+	client     clientKey
+	place      *list.Element // in the queue; nil: it does not wait
+	timer      *time.Timer   // ends it; nil: the call's own deadline does
+	background bool          // nobody waits for it
+	ended      bool
+
 	done    chan struct{} // closed when landing is set
 	landing landing
 }
@@ -35,48 +47,156 @@ type landing struct {
 
 // launch sees that each query has a flight: one that is under way and not too old, or a new one. The new ones are
 // looked up together. A query that there is no room for gets an error.
-func (v *Verifier) launch(network core.NetworkID, queries []*query) {
+func (v *Verifier) launch(network core.NetworkID, share netip.Prefix, queries []*query) {
 	position := v.positions.Applied()
+	refused := v.source.Admit()
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	var crew []*flight
+	var added []*flight
 	for _, q := range queries {
 		q.flight, q.joined = v.underWay(q), true
-		if q.flight != nil {
-			continue
+		switch {
+		case q.flight != nil:
+			q.flight.background = false
+		case v.stopping:
+			q.result = Result{Err: ErrClosed}
+		case refused != nil:
+			q.result = Result{Err: unavailable(refused)}
+		default:
+			q.flight, q.joined = v.enlist(q, network, share, position), false
+			added = append(added, q.flight)
 		}
-		if err := v.refusal(); err != nil {
-			q.result = Result{Err: err}
-			continue
-		}
-		q.flight, q.joined = v.enlist(q, position), false
-		crew = append(crew, q.flight)
 	}
-	if len(crew) > 0 {
-		v.pending.Add(1)
-		v.running.Add(1)
-		go v.fly(context.Background(), network, crew, false)
-	}
+	v.submit(added)
 }
 
 // launchBackground is launch for one query that nobody waits for. It returns false when there is a flight already or
-// no turn is free.
+// none may begin.
 func (v *Verifier) launchBackground(q *query) bool {
 	position := v.positions.Applied()
+	if v.source.Admit() != nil {
+		return false
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.underWay(q) != nil || v.refusal() != nil {
+	if v.underWay(q) != nil || v.stopping || v.queue.waiting >= v.queue.room {
 		return false
 	}
-	select {
-	case v.turns <- struct{}{}:
-	default:
-		return false
-	}
-	v.pending.Add(1)
-	v.running.Add(1)
-	go v.fly(v.background, q.network, []*flight{v.enlist(q, position)}, true)
+	f := v.enlist(q, q.network, netip.Prefix{}, position)
+	f.background = true
+	v.submit([]*flight{f})
 	return true
+}
+
+// submit has flights looked up. What there is no room for ends. mu is held.
+func (v *Verifier) submit(flights []*flight) {
+	v.noteLoad()
+	for _, f := range flights {
+		v.queue.push(f)
+	}
+	v.send()
+	for _, f := range slices.Backward(flights) {
+		if v.queue.waiting <= v.queue.room {
+			break
+		}
+		if f.place == nil {
+			continue
+		}
+		if other := v.queue.surplus(); other != nil {
+			f = other
+		}
+		v.queue.drop(f)
+		v.settle(f, landing{err: errFull})
+	}
+	now := time.Now()
+	for _, f := range flights {
+		patience := v.patience(f)
+		if pause := v.queue.paceOf(f).Left(now); pause > patience && f.place != nil {
+			v.queue.drop(f)
+			v.settle(f, landing{err: errPaused(pause)})
+			continue
+		}
+		v.endIn(f, patience)
+	}
+}
+
+// errPaused is the answer while the source is asked for fewer calls than come.
+func errPaused(pause time.Duration) error {
+	return &core.Error{Reason: core.Unavailable, Message: "the source is asked too often", RetryAfter: pause}
+}
+
+// endIn ends a flight that waits unless its call has begun by then. mu is held.
+func (v *Verifier) endIn(f *flight, d time.Duration) {
+	if f.place != nil {
+		f.timer = time.AfterFunc(d, func() { v.expire(f) })
+	}
+}
+
+// errFull is the answer when more look-ups wait than may, errLate that of a look-up whose time is over.
+var (
+	errFull error = &core.Error{
+		Reason: core.Unavailable, Message: "too many look-ups are waiting", RetryAfter: time.Second,
+	}
+	errLate error = &core.Error{
+		Reason: core.Unavailable, Message: "the look-up took too long", RetryAfter: time.Second,
+	}
+)
+
+// patience is how long a look-up may wait for its call. Whoever waits longer is refused, so that every call has the
+// time that it needs: with one deadline for both and no such bound, a source that gets more than it can answer would
+// be asked only what is about to be given up.
+//
+// A burst may wait for half of the timeout. When more has been waiting than the next calls take for as long as that,
+// it is no burst, and the wait only delays those who are answered: it is shortened to two calls, but never under an
+// eighth of the timeout. mu is held.
+func (v *Verifier) patience(f *flight) time.Duration {
+	t := v.config.LookupTimeout
+	patience := min(t/2, t-v.took-v.took/8)
+	if !f.known() && time.Since(v.calm) > t/2 {
+		patience = min(patience, 2*v.took)
+	}
+	return max(patience, t/8)
+}
+
+// noteLoad notes when no more waits than the next calls take. mu is held.
+func (v *Verifier) noteLoad() {
+	if v.queue.waiting <= v.queue.calls*v.queue.items {
+		v.calm = time.Now()
+	}
+}
+
+// expire ends a flight whose time to wait, or whose time, is over.
+func (v *Verifier) expire(f *flight) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if f.place != nil {
+		v.queue.drop(f)
+	}
+	v.settle(f, landing{err: errLate})
+}
+
+// send makes the calls that may be made. mu is held.
+func (v *Verifier) send() {
+	now := time.Now()
+	for batch := v.queue.next(now); len(batch) > 0; batch = v.queue.next(now) {
+		for _, f := range batch {
+			if f.timer != nil {
+				f.timer.Reset(f.deadline.Sub(now))
+			}
+		}
+		v.queue.inFlight++
+		v.call(batch)
+	}
+	if pause := v.queue.paused(now); pause > 0 {
+		v.resume.Reset(pause)
+	}
+}
+
+// resumed sends what the pace of calls has kept back.
+func (v *Verifier) resumed() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.send()
 }
 
 // underWay returns a flight that a query may share: one that began after the last change of the key. mu is held.
@@ -91,78 +211,159 @@ func (v *Verifier) underWay(q *query) *flight {
 	return f
 }
 
-// refusal is why no look-up may begin, or nil. mu is held.
-func (v *Verifier) refusal() error {
-	switch {
-	case v.stopping:
-		return ErrClosed
-	case v.pending.Load() >= int64(v.config.MaxLookups)+int64(v.config.MaxWaiting):
-		return core.NewError(core.Unavailable, "too many look-ups are waiting")
-	default:
-		return nil
-	}
-}
-
 // enlist makes a flight for a query. mu is held.
-func (v *Verifier) enlist(q *query, position uint64) *flight {
+func (v *Verifier) enlist(q *query, network core.NetworkID, share netip.Prefix, position uint64) *flight {
+	lane := laneKey{network: network, alone: q.alone}
 	f := &flight{
 		digest:     q.digest,
-		network:    q.network,
+		network:    network,
 		credential: q.credential,
 		keyID:      q.keyID,
 		mode:       q.mode,
 		old:        q.old,
 		began:      position,
-		slot:       core.SlotOf(q.network, q.keyID),
+		slot:       core.SlotOf(network, q.keyID),
+		deadline:   time.Now().Add(v.config.LookupTimeout),
+		lane:       lane,
+		client:     clientKey{lane: lane, addr: share},
 		done:       make(chan struct{}),
 	}
 	if f.mode == Use {
 		v.flights[f.digest] = f
 	}
+	v.running.Add(1)
 	return f
 }
 
-// fly looks a crew up, under a deadline of its own. Whatever becomes of the source, every flight ends at the deadline.
-func (v *Verifier) fly(parent context.Context, network core.NetworkID, crew []*flight, hasTurn bool) {
-	defer v.running.Done()
-	defer v.pending.Add(-1)
-	ctx, cancel := context.WithTimeout(parent, v.config.LookupTimeout)
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { v.fail(crew, ctx.Err()) })
-	defer stop()
-	if !hasTurn {
-		select {
-		case v.turns <- struct{}{}:
-		case <-ctx.Done():
-			return
+// callFor is how a verifier makes calls of its source. They belong to no caller; one that nobody waits for ends with
+// background. v.mu is held.
+func (v *Verifier) callFor(background context.Context) func(batch []*flight) {
+	return func(batch []*flight) {
+		v.running.Add(1)
+		if slices.ContainsFunc(batch, func(f *flight) bool { return !f.background }) {
+			go v.fly(context.Background(), batch)
+		} else {
+			go v.fly(background, batch)
 		}
-	}
-	defer func() { <-v.turns }()
-	if ctx.Err() != nil {
-		return
-	}
-	c := v.clock()
-	results, err := v.ask(ctx, network, crew)
-	if err == nil && len(results) != len(crew) {
-		err = fmt.Errorf("the source gave %d answers to %d credentials", len(results), len(crew))
-	}
-	if err != nil {
-		v.crash(crew, err, &c)
-		return
-	}
-	for i, f := range crew {
-		if err := f.check(results[i]); err != nil {
-			v.crash(crew[i:i+1], err, &c)
-			continue
-		}
-		v.land(f, results[i].Verdict, &c)
 	}
 }
 
-// ask calls the source. A panic in it, also one that only ends the goroutine, becomes an error for the crew.
-func (v *Verifier) ask(
-	ctx context.Context, network core.NetworkID, crew []*flight,
-) (results []LookupResult, err error) {
+// fly makes one call of the source. Whatever becomes of it, every flight ends at its deadline.
+func (v *Verifier) fly(parent context.Context, batch []*flight) {
+	defer v.running.Done()
+	deadline := batch[0].deadline
+	for _, f := range batch {
+		if f.deadline.After(deadline) {
+			deadline = f.deadline
+		}
+	}
+	ctx, cancel := context.WithDeadline(parent, deadline)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { v.fail(batch, ctx.Err()) })
+	defer stop()
+	c := v.clock()
+	call := call{batch: batch}
+	defer func() { // also when the source ends the goroutine
+		call.took, call.late = v.clock().steady-c.steady, errors.Is(ctx.Err(), context.DeadlineExceeded)
+		v.returned(&call)
+	}()
+	call.results = v.ask(ctx, batch)
+	call.read()
+	for i, f := range batch {
+		switch r := call.results[i]; {
+		case r.Err == nil:
+			v.land(f, r.Verdict, &c)
+		case !call.again(f, r.Err):
+			v.crash(f, r.Err, &c)
+		}
+	}
+}
+
+// call is a call of the source that has returned.
+type call struct {
+	batch   []*flight
+	results []LookupResult // nil: the source ended the goroutine
+	took    time.Duration
+	late    bool // its time was over
+
+	answers   int   // that are no errors
+	throttled error // by which the source asks for fewer calls, or nil
+}
+
+// read finds out what the results say of the source.
+func (c *call) read() {
+	for i, f := range c.batch {
+		r := &c.results[i]
+		r.Err = f.check(*r)
+		switch {
+		case r.Err == nil:
+			c.answers++
+		case errors.Is(r.Err, ErrThrottled):
+			c.throttled = r.Err
+		}
+	}
+}
+
+// again tells whether a flight is to be looked up again: the source refused a call that holds credentials which are not
+// known to be good, and known keys do not wait for those.
+func (c *call) again(f *flight, err error) bool {
+	return f.known() && errors.Is(err, ErrThrottled) && hasUnknown(c.batch)
+}
+
+// returned notes what a call says of the source, and sends the next ones.
+func (v *Verifier) returned(c *call) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.queue.inFlight--
+	v.noteLoad()
+	switch {
+	case c.late:
+		v.lateAt.Store(v.tick())
+	case c.answers > 0:
+		v.lateAt.Store(0)
+		if v.took == 0 {
+			v.took = c.took
+		}
+		v.took += (c.took - v.took) / 8
+	}
+	pace := &v.queue.known
+	if hasUnknown(c.batch) {
+		pace = &v.queue.unknown
+	}
+	switch {
+	case c.throttled != nil:
+		pace.Slower(time.Now(), c.throttled)
+	case c.answers > 0:
+		pace.Faster()
+	}
+	for i, f := range c.batch {
+		if c.results != nil && !f.ended && c.again(f, c.results[i].Err) {
+			v.queue.push(f)
+			if f.timer == nil {
+				v.endIn(f, time.Until(f.deadline))
+			}
+		}
+	}
+	v.send()
+}
+
+// ask calls the source. There is a result for each flight. A panic in the source, also one that only ends the
+// goroutine, becomes an error for all of them.
+func (v *Verifier) ask(ctx context.Context, batch []*flight) []LookupResult {
+	results, err := v.guarded(ctx, batch)
+	if err == nil && len(results) != len(batch) {
+		err = fmt.Errorf("the source gave %d answers to %d credentials", len(results), len(batch))
+	}
+	if err != nil {
+		results = make([]LookupResult, len(batch))
+		for i := range results {
+			results[i].Err = err
+		}
+	}
+	return results
+}
+
+func (v *Verifier) guarded(ctx context.Context, batch []*flight) (results []LookupResult, err error) {
 	returned := false
 	defer func() {
 		if returned {
@@ -170,15 +371,16 @@ func (v *Verifier) ask(
 		}
 		// The value may hold anything, a credential too; the trace holds code only.
 		err = fmt.Errorf("the look-up panicked with a %T\n%s", recover(), debug.Stack())
-		v.fail(crew, err)
+		v.fail(batch, err)
 	}()
-	if len(crew) == 1 {
+	network := batch[0].network
+	if len(batch) == 1 {
 		var r LookupResult
-		r.Verdict, r.Err = v.source.Lookup(ctx, network, crew[0].credential)
+		r.Verdict, r.Err = v.source.Lookup(ctx, network, batch[0].credential)
 		results = []LookupResult{r}
 	} else {
-		credentials := make([]string, len(crew))
-		for i, f := range crew {
+		credentials := make([]string, len(batch))
+		for i, f := range batch {
 			credentials[i] = f.credential
 		}
 		results, err = v.source.LookupMany(ctx, network, credentials)
@@ -220,22 +422,18 @@ func (v *Verifier) land(f *flight, verdict *core.Verdict, c *clock) {
 	v.end(f, l)
 }
 
-// crash ends flights with an error of a look-up that began at c. One that denies ends what was known before, too.
-func (v *Verifier) crash(crew []*flight, err error, c *clock) {
-	if denies(err) {
-		for _, f := range crew {
-			if f.mode != NoStore {
-				v.deny(f.digest, &landing{position: f.began, slot: f.slot}, c)
-			}
-		}
+// crash ends a flight with an error of a look-up that began at c. One that denies ends what was known before, too.
+func (v *Verifier) crash(f *flight, err error, c *clock) {
+	if denies(err) && f.mode != NoStore {
+		v.deny(f.digest, &landing{position: f.began, slot: f.slot}, c)
 	}
-	v.fail(crew, err)
+	v.end(f, landing{err: unavailable(err)})
 }
 
 // fail ends flights with a failure of the source.
-func (v *Verifier) fail(crew []*flight, err error) {
+func (v *Verifier) fail(flights []*flight, err error) {
 	err = unavailable(err)
-	for _, f := range crew {
+	for _, f := range flights {
 		v.end(f, landing{err: err})
 	}
 }
@@ -243,20 +441,28 @@ func (v *Verifier) fail(crew []*flight, err error) {
 // end gives those who wait for a flight their answer. Only the first end of a flight counts.
 func (v *Verifier) end(f *flight, l landing) {
 	v.mu.Lock()
-	first := !f.ended
+	defer v.mu.Unlock()
+	v.settle(f, l)
+}
+
+// settle is end while mu is held.
+func (v *Verifier) settle(f *flight, l landing) {
+	if f.ended {
+		return
+	}
 	f.ended = true
 	if v.flights[f.digest] == f {
 		delete(v.flights, f.digest)
 	}
-	v.mu.Unlock()
-	if !first {
-		return
+	if f.timer != nil {
+		f.timer.Stop()
 	}
 	if f.old != nil {
 		v.noteAttempt(f.old, l.err)
 	}
 	f.landing = l
 	close(f.done)
+	v.running.Done()
 }
 
 // noteAttempt writes down how the attempt to replace an entry ended.

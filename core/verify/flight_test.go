@@ -201,7 +201,7 @@ func TestASourceThatHangsHoldsNobodyBeyondTheDeadline(t *testing.T) {
 		if waited := time.Since(start); waited != 2*time.Second {
 			t.Errorf("waited %s, want 2s", waited)
 		}
-		if n := v.Stats().Lookups; n != 1 {
+		if n := v.Stats().Calls; n != 1 {
 			t.Errorf("%d look-ups are under way, want the one that hangs", n)
 		}
 		source.set(func(s *fakeSource) { s.enter = nil })
@@ -235,8 +235,8 @@ func TestAttack08_LookUpsInFlightAreBoundedAndSoIsTheirQueue(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if refused.Load() != 40 || v.Stats().Lookups != 10 {
-			t.Errorf("%d refused, %d look-ups, want 40 and 10", refused.Load(), v.Stats().Lookups)
+		if refused.Load() != 40 || v.Stats().Calls != 4 || v.Stats().Waiting != 6 {
+			t.Errorf("%d refused, stats %+v, want 40, 4 calls and 6 that wait", refused.Load(), v.Stats())
 		}
 		close(gate)
 		callers.Wait()

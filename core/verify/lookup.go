@@ -25,6 +25,7 @@ type query struct {
 	network    core.NetworkID
 	credential string
 	keyID      string // what the source says it would be; empty: not known
+	alone      bool   // it has a call of its own
 	mode       Mode   // effective
 	old        *entry // a good verdict that a new one would replace, or nil
 
@@ -45,7 +46,7 @@ func (v *Verifier) prepare(q *query) bool {
 		q.result = Result{Verdict: final, Position: v.positions.Applied(), Now: time.Now(), Cache: Local}
 		return false
 	}
-	q.keyID = keyID
+	q.keyID, q.alone = keyID, v.source.Alone(q.credential)
 	if q.mode != Use {
 		return true
 	}
@@ -57,7 +58,10 @@ func (v *Verifier) prepare(q *query) bool {
 // knownFailing answers with the old verdict when the source has just failed to give a new one.
 func (v *Verifier) knownFailing(q *query) bool {
 	c := v.clock()
-	since, failed := q.old.sinceFailure(&c)
+	since, failed := sinceTick(q.old.failed.Load(), &c)
+	if !failed { // a source that hangs is not found out by each key for itself
+		since, failed = sinceTick(v.lateAt.Load(), &c)
+	}
 	if !failed || since > staleTrust && q.old.state.Load()&stateRefreshing == 0 || !v.mayServeStale(q, &c) {
 		return false
 	}
@@ -81,11 +85,12 @@ func (v *Verifier) mayServeStale(q *query, c *clock) bool {
 // lookUp answers queries of one network by look-ups. An answer that is older than the last change of its key is looked
 // up again.
 func (v *Verifier) lookUp(ctx context.Context, network core.NetworkID, open []*query) {
+	share := shareOf(ctx)
 	for range attempts {
 		if len(open) == 0 {
 			return
 		}
-		v.launch(network, open) //nolint:contextcheck // a look-up outlives its caller
+		v.launch(network, share, open)
 		var again []*query
 		for _, q := range open {
 			if !v.await(ctx, q) {
@@ -145,7 +150,10 @@ func (v *Verifier) refresh(e *entry, network core.NetworkID, credential string) 
 	if final != nil {
 		return // the entry will not be replaced
 	}
-	q := &query{digest: e.digest, network: network, credential: credential, keyID: keyID, mode: Use, old: e}
+	q := &query{
+		digest: e.digest, network: network, credential: credential, keyID: keyID, alone: v.source.Alone(credential),
+		mode: Use, old: e,
+	}
 	if !v.launchBackground(q) {
 		e.state.And(^uint32(stateRefreshing))
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-func heap() int64 {
+func heapInUse() int64 {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
@@ -49,9 +49,9 @@ func TestMemory_AVerdictTakesAtMostOneKibibyteAndIsAccountedFor(t *testing.T) {
 	}
 	for _, n := range sizes {
 		v := newVerifier(t, Config{MaxBytes: 1 << 30}, new(benchSource))
-		before := heap()
+		before := heapInUse()
 		fill(t, v, n)
-		used := heap() - before
+		used := heapInUse() - before
 		s := v.Stats()
 		if s.Entries != int64(n) {
 			t.Fatalf("%d entries, want %d", s.Entries, n)
@@ -72,10 +72,10 @@ func TestMemory_AVerdictTakesAtMostOneKibibyteAndIsAccountedFor(t *testing.T) {
 func TestMemory_MaxBytesBoundsTheHeap(t *testing.T) {
 	alone(t)
 	const maxBytes = 16 << 20
-	before := heap()
+	before := heapInUse()
 	v := newVerifier(t, Config{MaxBytes: maxBytes}, new(benchSource))
 	fill(t, v, 100_000)
-	if used := heap() - before; used > maxBytes {
+	if used := heapInUse() - before; used > maxBytes {
 		t.Errorf("%d bytes are used, want at most %d", used, maxBytes)
 	} else if used < maxBytes/2 {
 		t.Errorf("%d bytes are used: %d are given", used, maxBytes)
@@ -90,7 +90,7 @@ func TestAttack08_AFloodOfRandomCredentialsEvictsNoGoodEntryAndIsBounded(t *test
 	v := newVerifier(t, Config{MaxBytes: maxBytes}, source)
 	want(t, v, "key:"+keyOf(1), core.CodeValid, Miss)
 	want(t, v, "key:"+keyOf(2), core.CodeValid, Miss)
-	before := heap()
+	before := heapInUse()
 	for i := range 50_000 {
 		r, err := v.Verify(t.Context(), networkA, "key:"+strings.Repeat("x", 40)+keyOf(i), Use)
 		if err != nil || r.Verdict.Code != core.CodeNotFound {
@@ -101,7 +101,7 @@ func TestAttack08_AFloodOfRandomCredentialsEvictsNoGoodEntryAndIsBounded(t *test
 		}
 	}
 	v.written()
-	if used := heap() - before; used > maxBytes/4 {
+	if used := heapInUse() - before; used > maxBytes/4 {
 		t.Errorf("the flood took %d bytes", used)
 	}
 	want(t, v, "key:"+keyOf(1), core.CodeValid, Hit)

@@ -17,6 +17,11 @@ var ErrMisconfigured = errors.New("the source refuses this node")
 // [ErrMisconfigured].
 var ErrRefused = errors.New("the source does not accept the credential")
 
+// ErrThrottled marks an error of a [Source] that says: it is asked too often. It is wrapped into the error, whose
+// RetryAfter, if there is one, says for how long it wants no more calls. Known keys go on meanwhile as far as it
+// answers those.
+var ErrThrottled = errors.New("the source is asked too often")
+
 // denies tells whether an error forbids what was known before.
 func denies(err error) bool { return errors.Is(err, ErrMisconfigured) || errors.Is(err, ErrRefused) }
 
@@ -40,6 +45,14 @@ type Source interface {
 	// LookupMany answers several credentials of one network at once. There are as many results as credentials, in
 	// their order; an item that fails, fails alone. An error is one for every item.
 	LookupMany(ctx context.Context, network core.NetworkID, credentials []string) ([]LookupResult, error)
+
+	// Alone tells whether a credential must not share a call with others: an answer to another credential could not be
+	// told from the answer to it.
+	Alone(credential string) bool
+
+	// Admit returns nil when a call could be made now, or else an error that says why none would be. It makes none, and
+	// is called on misses only.
+	Admit() error
 
 	// Positions is the table that changes of the keys are applied to. It is the same table each time.
 	Positions() *core.Positions

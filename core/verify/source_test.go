@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,9 @@ type fakeSource struct {
 	enter func(ctx context.Context, credential string) error // runs before the keys are read
 	leave func(credential string, v *core.Verdict) (*core.Verdict, error)
 	batch func([]LookupResult) []LookupResult // spoils the answer to a batch
+	trip  time.Duration                       // that each call takes
+	whole bool                                // an error of one credential is one of the call
+	calls []sourceCall
 }
 
 func newFakeSource(ids ...string) *fakeSource {
@@ -62,16 +66,33 @@ func (s *fakeSource) Identify(n core.NetworkID, credential string) (string, *cor
 	return id, nil
 }
 
+func (s *fakeSource) Alone(credential string) bool {
+	return strings.HasPrefix(credential, "key:alone-")
+}
+
+func (s *fakeSource) Admit() error { return nil }
+
 func (s *fakeSource) Lookup(ctx context.Context, n core.NetworkID, credential string) (*core.Verdict, error) {
 	s.lookups.Add(1)
+	s.note(n, credential)
+	if err := s.travel(ctx); err != nil {
+		return nil, err
+	}
 	return s.one(ctx, n, credential)
 }
 
 func (s *fakeSource) LookupMany(ctx context.Context, n core.NetworkID, credentials []string) ([]LookupResult, error) {
 	s.batches.Add(1)
+	s.note(n, credentials...)
+	if err := s.travel(ctx); err != nil {
+		return nil, err
+	}
 	results := make([]LookupResult, len(credentials))
 	for i, c := range credentials {
 		results[i].Verdict, results[i].Err = s.one(ctx, n, c)
+		if results[i].Err != nil && s.whole {
+			return nil, results[i].Err
+		}
 	}
 	s.mu.Lock()
 	spoil := s.batch
@@ -80,6 +101,55 @@ func (s *fakeSource) LookupMany(ctx context.Context, n core.NetworkID, credentia
 		results = spoil(results)
 	}
 	return results, nil
+}
+
+// sourceCall is a call of the source.
+type sourceCall struct {
+	network     core.NetworkID
+	credentials []string
+}
+
+func (s *fakeSource) note(n core.NetworkID, credentials ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.trip == 0 {
+		return // nobody looks at them, and there may be very many
+	}
+	s.calls = append(s.calls, sourceCall{n, slices.Clone(credentials)})
+}
+
+// made are the calls so far.
+func (s *fakeSource) made() []sourceCall {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.calls)
+}
+
+// sizes are how many credentials the calls so far held.
+func (s *fakeSource) sizes() []int {
+	var sizes []int
+	for _, c := range s.made() {
+		sizes = append(sizes, len(c.credentials))
+	}
+	return sizes
+}
+
+// travel is a round trip, which a call's deadline may cut short.
+func (s *fakeSource) travel(ctx context.Context) error {
+	s.mu.Lock()
+	trip := s.trip
+	s.mu.Unlock()
+	if trip == 0 {
+		return nil
+	}
+	timer := time.NewTimer(trip)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (s *fakeSource) one(ctx context.Context, n core.NetworkID, credential string) (*core.Verdict, error) {

@@ -12,7 +12,8 @@ type Stats struct {
 	Failed   uint64            // requests without an answer
 	Entries  int64             // verdicts that are kept
 	Bytes    int64             // their memory, with what it takes to find them
-	Lookups  int               // look-ups that run or wait for their turn
+	Waiting  int               // look-ups that wait for a call of the source
+	Calls    int               // calls of the source that are out
 }
 
 // cell is one share of the counters, on a cache line of its own.
@@ -64,7 +65,7 @@ func (c cells) waitForReaders() {
 	}
 }
 
-// Stats reads the counters. It takes no lock that a request waits for.
+// Stats reads the counters. It takes no lock that a hit waits for.
 func (v *Verifier) Stats() Stats {
 	s := v.cells.read()
 	if v.cache != nil {
@@ -72,6 +73,8 @@ func (v *Verifier) Stats() Stats {
 		entries, bytes := v.cache.bad.size()
 		s.Entries, s.Bytes = s.Entries+entries, s.Bytes+bytes
 	}
-	s.Lookups = int(v.pending.Load())
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s.Waiting, s.Calls = v.queue.waiting, v.queue.inFlight
 	return s
 }

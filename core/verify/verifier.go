@@ -26,17 +26,20 @@ type Verifier struct {
 	closed    atomic.Bool
 
 	// What follows is used on misses.
-	turns   chan struct{} // holds a token for each look-up that runs
-	pending atomic.Int64  // look-ups that run or wait for their turn; raised under mu
-	running sync.WaitGroup
+	running sync.WaitGroup // flights, and calls of the source
+	lateAt  atomic.Uint32  // when the last call ended that ran out of time, as entry.failed; 0: a later one did not
 
-	background context.Context //nolint:containedctx // of the refreshes, which the verifier owns; ends at Close
-	stop       context.CancelFunc
-	closing    sync.Once
+	call    func(batch []*flight) // of the source, in the background
+	stop    context.CancelFunc    // cuts calls short that nobody waits for
+	closing sync.Once
 
 	mu       sync.Mutex
 	flights  map[digest]*flight // look-ups that may be shared
-	stopping bool               // no look-up begins any more
+	queue    queue
+	took     time.Duration // by a call of the source, on average
+	calm     time.Time     // when no more waited than the next calls take
+	resume   *time.Timer   // of what the pace of calls keeps back
+	stopping bool          // no look-up begins any more
 }
 
 // New makes a verifier over a source. The caller closes it.
@@ -55,15 +58,18 @@ func New(config Config, source Source) (*Verifier, error) {
 		hash:      newHasher(),
 		base:      time.Now(),
 		cells:     newCells(),
-		turns:     make(chan struct{}, config.MaxLookups),
 		flights:   make(map[digest]*flight),
+		queue:     newQueue(&config),
 	}
+	v.resume = time.AfterFunc(config.LookupTimeout, v.resumed)
+	v.resume.Stop()
 	if !config.Off {
 		if v.cache, err = newCache(config.MaxBytes); err != nil {
 			return nil, fmt.Errorf("verify: %w", err)
 		}
 	}
-	v.background, v.stop = context.WithCancel(context.Background())
+	background, stop := context.WithCancel(context.Background())
+	v.call, v.stop = v.callFor(background), stop
 	return v, nil
 }
 
@@ -74,30 +80,47 @@ func (v *Verifier) Close() {
 	v.closing.Do(func() {
 		v.mu.Lock()
 		v.stopping = true
+		for _, f := range v.flights {
+			if f.background && f.place != nil {
+				v.queue.drop(f)
+				v.settle(f, landing{err: ErrClosed})
+			}
+		}
 		v.mu.Unlock()
 		v.closed.Store(true)
 		v.stop()
 		v.running.Wait()
+		v.resume.Stop()
 		if v.cache != nil {
 			v.cache.close(v.cells)
 		}
 	})
 }
 
-// Verify returns what is known about the key behind a credential. An error is a [core.Error] with reason
-// [core.Unavailable] or, when ctx or the source ran out of time, [core.DeadlineExceeded]: it says nothing about the
-// credential. An answer from memory costs no allocation for credentials of up to about 2,000 bytes.
+// Cached returns what memory knows about the key behind a credential, and whether it knows anything. It costs no
+// allocation for credentials of up to about 2,000 bytes.
+func (v *Verifier) Cached(network core.NetworkID, credential string) (Result, bool) {
+	if v.cache == nil || v.closed.Load() {
+		return Result{}, false
+	}
+	d := v.hash.of(network, credential)
+	c := v.clock()
+	r := v.remembered(&d, network, credential, &c)
+	return r, r.Verdict != nil
+}
+
+// Verify returns what is known about the key behind a credential, from memory or by a look-up. See [WithClient] for the
+// context. An error is a [core.Error] with reason [core.Unavailable] or, when ctx or the source ran out of time,
+// [core.DeadlineExceeded]: it says nothing about the credential.
 func (v *Verifier) Verify(
 	ctx context.Context, network core.NetworkID, credential string, mode Mode,
 ) (Result, error) {
-	d := v.hash.of(network, credential)
-	if mode == Use && !v.closed.Load() && v.cache != nil {
-		c := v.clock()
-		if r := v.remembered(&d, network, credential, &c); r.Verdict != nil {
+	if mode == Use {
+		if r, ok := v.Cached(network, credential); ok {
 			return r, nil
 		}
 	}
-	return v.verifyOne(ctx, d, network, credential, mode)
+	return v.verifyOne(ctx, v.hash.of(network, credential), network, credential, mode)
 }
 
 // remembered answers from the cache. The result is empty when a look-up is needed.
