@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/talos-edge/talos-edge/core/credential"
 )
 
@@ -85,7 +83,7 @@ func (e *Engine) Derive(ctx context.Context, r DeriveRequest) (Derived, error) {
 	}
 	issued := moment.Truncate(time.Second)
 	claims := &credential.Claims{
-		Issuer: e.issuer, KeyID: parent.ID, Network: e.network, TokenID: uuid.NewString(),
+		Issuer: e.issuer, KeyID: parent.ID, Network: e.network, TokenID: tokenID(&parent),
 		IssueTime: issued, NotBefore: issued, ExpireTime: expire,
 		ActorID: parent.ActorID, Scopes: scopes, Metadata: parent.Metadata,
 		Public: parent.Visibility == VisibilityPublic, Custom: custom,

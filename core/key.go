@@ -73,6 +73,10 @@ type Key struct {
 	RevocationReason      RevocationReason
 	RevocationDescription string
 
+	// CreatePosition is the position in the feed of the event that created the key. The store sets it. An imported key
+	// that was deleted and imported again has another one.
+	CreatePosition uint64
+
 	CreateTime time.Time
 	UpdateTime time.Time
 	ExpireTime time.Time // zero: never

@@ -122,5 +122,5 @@ func (e *Engine) verdict(want target, key *Key, found bool) *Verdict {
 // isTarget tells whether a stored key is the one that a credential stands for.
 func (e *Engine) isTarget(want target, key *Key) bool {
 	return (key.Kind == want.kind || want.kind == AnyKind) && key.Network == e.network && key.ID == want.keyID &&
-		(want.token == nil || want.token.isOf(key, e.skew))
+		(want.token == nil || want.token.isOf(key))
 }

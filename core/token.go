@@ -1,6 +1,7 @@
 package core
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"time"
 
@@ -18,6 +19,9 @@ type token struct {
 	keyID  string // of the parent
 	actor  string // of the parent
 	issuer string
+
+	parent    uint64 // the parent's CreatePosition, in its low 48 bits
+	hasParent bool   // false: an earlier build issued the token, and parent is not known
 
 	issue, notBefore, expire time.Time  // claims: judged with leeway
 	until                    *time.Time // the earliest `expires=` of a holder, judged without; nil for none
@@ -78,6 +82,7 @@ func (e *Engine) openToken(kind credential.Kind, cred string) *token {
 		issue: claims.IssueTime, notBefore: claims.NotBefore, expire: claims.ExpireTime,
 		scopes: claims.Scopes,
 	}
+	tok.parent, tok.hasParent = parentOf(claims.TokenID)
 	for _, s := range tok.scopes {
 		if !ValidScope(s) {
 			return nil
@@ -107,11 +112,43 @@ func isKeyID(s string) bool {
 	return true
 }
 
-// isOf tells whether a key is the one that the token was derived from. A key that was deleted and imported anew has the
-// same id and is another: it is younger than the token, or stands for somebody else. The id of an issued key is never
-// another's, and a clock that was ahead when the key was made does not cost it its tokens.
-func (t *token) isOf(key *Key, skew time.Duration) bool {
-	return key.Kind == Issued || t.actor == key.ActorID && !t.issue.Add(max(skew, time.Second)).Before(key.CreateTime)
+// positionBits is how much of a position a token id holds: more changes than a feed will ever see.
+const positionBits = 48
+
+// tokenID makes the id of a token: a UUID of version 8 (RFC 9562) of which the first 48 bits are the position at which
+// the parent was created, and the others but for version and variant are random.
+func tokenID(parent *Key) string {
+	id := uuid.New()
+	var position [8]byte
+	binary.BigEndian.PutUint64(position[:], parent.CreatePosition<<(64-positionBits))
+	copy(id[:positionBits/8], position[:])
+	id[6] = id[6]&0x0f | 8<<4
+	return id.String()
+}
+
+// parentOf reads the parent's position from the id of a token. Earlier builds gave tokens ids of version 4.
+func parentOf(tokenID string) (position uint64, ok bool) {
+	id, err := uuid.Parse(tokenID)
+	if err != nil || id.Version() != 8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(id[:8]) >> (64 - positionBits), true
+}
+
+// isOf tells whether a key is the one that the token was derived from. A key that was deleted and imported again has
+// the same id and is another one: it was created at another position, whatever the clocks said at the time. A token
+// that does not name the position must not be older than the key. The id of an issued key is never another key's.
+func (t *token) isOf(key *Key) bool {
+	switch {
+	case key.Kind == Issued:
+		return true
+	case t.actor != key.ActorID:
+		return false
+	case t.hasParent:
+		return t.parent == key.CreatePosition&(1<<positionBits-1)
+	default:
+		return !t.issue.Before(key.CreateTime)
+	}
 }
 
 // end is the moment from which on a token does not count.

@@ -3,6 +3,7 @@ package core_test
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"net/netip"
 	"slices"
 	"strings"
@@ -146,6 +147,87 @@ func TestAttack18_ATokenOfADeletedKeyIsNoneOfTheKeyThatIsImportedAnew(t *testing
 		want(core.CodeNotFound, tokens)
 		for _, a := range algorithms {
 			want(core.CodeValid, []string{derive(t, e, raw, a, nil).Token})
+		}
+	})
+}
+
+// TestAttack18_ATokenFromBeforeADeletionIsDeadWheneverTheKeyIsImportedAgain imports the same key again for the same
+// actor within the leeway for clocks, and lets the clocks of the nodes that issue tokens differ by as much.
+func TestAttack18_ATokenFromBeforeADeletionIsDeadWheneverTheKeyIsImportedAgain(t *testing.T) {
+	t.Parallel()
+	for name, pause := range map[string]time.Duration{
+		"at the same moment": 0, "within the same second": 300 * time.Millisecond,
+		"within the leeway": core.DefaultClockSkew - time.Second, "later": 2 * core.DefaultClockSkew,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEngine(t, openStore(t), withSigning)
+			const raw = "an-old-key"
+			importKey := func() core.Key {
+				key, err := e.Import(t.Context(), core.ImportRequest{
+					RawKey: raw, IssueRequest: core.IssueRequest{Name: "n", ActorID: "alice"},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return key
+			}
+			// tokens derives one of each kind, and those that nodes would whose clocks are ahead or behind.
+			tokens := func() (list []string) {
+				for _, a := range algorithms {
+					list = append(list, derive(t, e, raw, a, nil).Token)
+				}
+				for _, off := range []time.Duration{4 * time.Minute, -4 * time.Minute} {
+					var c credential.Claims
+					if err := json.Unmarshal(derive(t, e, raw, core.AlgorithmJWT, nil).Claims, &c); err != nil {
+						t.Fatal(err)
+					}
+					c.IssueTime, c.NotBefore = c.IssueTime.Add(off), c.NotBefore.Add(off)
+					list = append(list, signJWT(t, &c))
+				}
+				return list
+			}
+			want := func(what string, code core.Code, tokens []string) {
+				t.Helper()
+				for i, token := range tokens {
+					if v := lookup(t, e, token); v.Code != code {
+						t.Errorf("imported again %s: %s, token %d: got %d, want %d", name, what, i, v.Code, code)
+					}
+				}
+			}
+			key := importKey()
+			before := tokens()
+			want("before the deletion", core.CodeValid, before)
+			if err := e.Delete(t.Context(), key.ID); err != nil {
+				t.Fatal(err)
+			}
+			want("deleted", core.CodeNotFound, before)
+			time.Sleep(pause)
+			importKey()
+			want("of the deleted key", core.CodeNotFound, before)
+			want("of the new key", core.CodeValid, tokens())
+		})
+	}
+}
+
+// TestToken_WithoutTheKeysPositionIsOlderThanNoImport is about tokens of builds that did not write it.
+func TestToken_WithoutTheKeysPositionIsOlderThanNoImport(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine(t, openStore(t), withSigning)
+		key, err := e.Import(t.Context(), core.ImportRequest{
+			RawKey: "raw", IssueRequest: core.IssueRequest{Name: "n", ActorID: "alice"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for off, code := range map[time.Duration]core.Code{
+			-time.Second: core.CodeNotFound, 0: core.CodeValid, time.Second: core.CodeValid,
+		} {
+			c := claimsOf(&key)
+			c.TokenID, c.IssueTime = uuid.NewString(), key.CreateTime.Add(off)
+			if v := lookup(t, e, signJWT(t, c)); v.Code != code {
+				t.Errorf("issued %s after the import: got %d, want %d", off, v.Code, code)
+			}
 		}
 	})
 }

@@ -10,7 +10,7 @@ import (
 const (
 	selectByRequest = `SELECT ` + keyColumns + ` FROM keys WHERE network = $1 AND kind = $2 AND request_id = $3 ` +
 		`AND request_id <> ''`
-	insertKey = `INSERT INTO keys (created_seq, network, ` + keyColumns + `) VALUES ` +
+	insertKey = `INSERT INTO keys (network, ` + keyColumns + `) VALUES ` +
 		`($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) ` +
 		`ON CONFLICT (network, key_id) DO NOTHING`
 )
@@ -117,7 +117,8 @@ func (w *Writer) insert(ctx context.Context, key core.Key) (core.Key, []core.Eve
 	if err := w.write(ctx, &event); err != nil {
 		return core.Key{}, nil, err
 	}
-	result, err := w.key.ExecContext(ctx, append([]any{event.Position, key.Network[:]}, row.values()...)...)
+	row.position = int64(event.Position) //nolint:gosec // was read from an int64
+	result, err := w.key.ExecContext(ctx, append([]any{key.Network[:]}, row.values()...)...)
 	if err != nil {
 		return core.Key{}, nil, err
 	}

@@ -35,7 +35,7 @@ func (l *lists) statements() []statement {
 			case core.StatusExpired:
 				where += fmt.Sprintf(" AND %s = %d AND expire_time <= $%d", state, core.StatusActive, next)
 			}
-			all = append(all, statement{&l[actor][status], `SELECT created_seq, ` + keyColumns + ` FROM keys WHERE ` +
+			all = append(all, statement{&l[actor][status], `SELECT ` + keyColumns + ` FROM keys WHERE ` +
 				where + ` ORDER BY created_seq LIMIT $4`})
 		}
 	}
@@ -63,24 +63,21 @@ func (r *Reader) List(ctx context.Context, q core.ListQuery) (core.KeyPage, erro
 	var (
 		page core.KeyPage
 		row  keyRow
-		seq  int64
-		last int64
 	)
-	targets := append([]any{&seq}, row.targets()...)
+	targets := row.targets()
 	err := each(ctx, r.lists[actor][q.Status], func(rows *sql.Rows) error {
 		if err := rows.Scan(targets...); err != nil {
 			return err
 		}
 		if len(page.Keys) == q.Limit {
-			var err error
-			page.Next, err = position(last)
-			return err
+			page.Next = page.Keys[q.Limit-1].CreatePosition
+			return nil
 		}
 		k, err := row.key(q.Network)
 		if err != nil {
 			return err
 		}
-		page.Keys, last = append(page.Keys, k), seq
+		page.Keys = append(page.Keys, k)
 		return nil
 	}, args...)
 	if err != nil {

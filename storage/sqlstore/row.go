@@ -14,8 +14,8 @@ import (
 
 // keyColumns are the columns that make a [core.Key], in the order of [keyRow]. The network is not among them: whoever
 // reads names it.
-const keyColumns = `key_id, kind, name, actor_id, scopes, metadata, visibility, allowed_cidrs, request_id, ` +
-	`rate_quota, rate_unit, rate_window, ` +
+const keyColumns = `created_seq, key_id, kind, name, actor_id, scopes, metadata, visibility, allowed_cidrs, ` +
+	`request_id, rate_quota, rate_unit, rate_window, ` +
 	`status, revocation_reason, revocation_description, create_time, update_time, expire_time`
 
 // keyRow is a key as its columns hold it.
@@ -23,6 +23,7 @@ type keyRow struct {
 	id, name, actor, scopes, metadata, cidrs, requestID, description string
 	rateUnit                                                         string
 	rateQuota, rateWindow                                            int64
+	position                                                         int64
 	kind, visibility, status, reason                                 int64
 	created, updated                                                 int64
 	expires                                                          sql.NullInt64
@@ -31,7 +32,7 @@ type keyRow struct {
 // targets are what [sql.Rows.Scan] fills, in the order of keyColumns.
 func (r *keyRow) targets() []any {
 	return []any{
-		&r.id, &r.kind, &r.name, &r.actor, &r.scopes, &r.metadata, &r.visibility, &r.cidrs, &r.requestID,
+		&r.position, &r.id, &r.kind, &r.name, &r.actor, &r.scopes, &r.metadata, &r.visibility, &r.cidrs, &r.requestID,
 		&r.rateQuota, &r.rateUnit, &r.rateWindow,
 		&r.status, &r.reason, &r.description, &r.created, &r.updated, &r.expires,
 	}
@@ -40,7 +41,7 @@ func (r *keyRow) targets() []any {
 // values are what an INSERT writes, in the order of keyColumns.
 func (r *keyRow) values() []any {
 	return []any{
-		r.id, r.kind, r.name, r.actor, r.scopes, r.metadata, r.visibility, r.cidrs, r.requestID,
+		r.position, r.id, r.kind, r.name, r.actor, r.scopes, r.metadata, r.visibility, r.cidrs, r.requestID,
 		r.rateQuota, r.rateUnit, r.rateWindow,
 		r.status, r.reason, r.description, r.created, r.updated, r.expires,
 	}
@@ -65,7 +66,8 @@ func rowOf(k *core.Key) (*keyRow, error) {
 		id: k.ID, name: k.Name, actor: k.ActorID, scopes: scopes, metadata: string(k.Metadata), cidrs: cidrs,
 		requestID: k.RequestID, description: k.RevocationDescription,
 		rateQuota: k.RateLimit.Quota, rateUnit: k.RateLimit.Unit, rateWindow: k.RateLimit.Window.Microseconds(),
-		kind: int64(k.Kind), visibility: int64(k.Visibility),
+		position: int64(k.CreatePosition), //nolint:gosec // a store gave it, or it is 0
+		kind:     int64(k.Kind), visibility: int64(k.Visibility),
 		status: int64(k.Status), reason: int64(k.RevocationReason),
 		created: k.CreateTime.UnixMicro(), updated: k.UpdateTime.UnixMicro(),
 	}
@@ -104,6 +106,9 @@ func (r *keyRow) key(network core.NetworkID) (core.Key, error) {
 		return core.Key{}, errors.New("read key: the rate limit is out of range")
 	}
 	var err error
+	if k.CreatePosition, err = position(r.position); err != nil {
+		return core.Key{}, fmt.Errorf("read key: %w", err)
+	}
 	if k.Scopes, err = decodeList[string](r.scopes); err != nil {
 		return core.Key{}, fmt.Errorf("read key: scopes: %w", err)
 	}

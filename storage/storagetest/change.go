@@ -148,6 +148,7 @@ var rotateTests = []test{
 		}
 		want := k
 		want.ID, want.RequestID, want.CreateTime, want.UpdateTime = "new", "", r.Time, r.Time
+		want.CreatePosition = 2
 		wantKey(t, fresh, want)
 		wantKey(t, get(t, s, home, "new"), want)
 		want = k
@@ -339,6 +340,38 @@ var deleteTests = []test{
 		wantIDs(t, pages(t, s, q, nothing), "between", "k")
 		if at := s.Positions().At(core.SlotOf(home, "k")); at != 4 {
 			t.Errorf("the slot is at %d", at)
+		}
+	}},
+	{"attack 18: a key that is imported again has another creation position, and keeps it", func(t *harness) {
+		s := t.store()
+		create(t, s, newKey(home, "first"))
+		k := create(t, s, imported(home, "k"))
+		if k.CreatePosition != 2 || get(t, s, home, "k").CreatePosition != 2 {
+			t.Errorf("created at position 2, and it says %d", k.CreatePosition)
+		}
+		if err := s.Delete(t.Context(), home, "k", deletion()); err != nil {
+			t.Fatal(err)
+		}
+		create(t, s, imported(home, "k"))
+		updated, err := s.Update(t.Context(), home, core.Imported, "k", rename("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := s.GetMany(t.Context(), home, []string{"k"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		results, err := s.CreateMany(t.Context(), home, []core.Key{imported(home, "l")}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, got := range map[string]uint64{
+			"get": get(t, s, home, "k").CreatePosition, "update": updated.CreatePosition,
+			"get many": found["k"].CreatePosition, "create many": results[0].Key.CreatePosition - 2,
+		} {
+			if got != 4 {
+				t.Errorf("%s: it was created at position 4, and says %d", what, got)
+			}
 		}
 	}},
 	{"attack 18: an issued key and one of another network are not found, and stay", func(t *harness) {
