@@ -26,6 +26,6 @@
 //
 // # Failures
 //
-// A database that is locked for longer than 5 s, full, read-only or unreadable is [core.Unavailable]. Nothing has to be
+// A database that is locked for longer than 5 s since a change was asked for, full, read-only or unreadable is [core.Unavailable]. Nothing has to be
 // restarted afterwards: the writer and the watcher reopen their connections when they need to.
 package sqlite

@@ -185,7 +185,7 @@ func TestAMigrationHasTheWriteLockBeforeItLooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = impatient.Close() }()
-	err = migrating(t.Context(), path, func(*goose.Provider) error {
+	err = inTransaction(t.Context(), path, zap.NewNop(), true, func(*goose.Provider) error {
 		if _, err := impatient.ExecContext(t.Context(), "BEGIN IMMEDIATE"); !isBusy(err) {
 			t.Errorf("another process could begin: %v", err)
 		}
@@ -223,7 +223,7 @@ func TestMigrationsGoUpAndDown(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	err := migrating(t.Context(), path, func(p *goose.Provider) error {
+	err := inTransaction(t.Context(), path, zap.NewNop(), true, func(p *goose.Provider) error {
 		_, err := p.DownTo(t.Context(), 0)
 		return err
 	})
@@ -245,7 +245,7 @@ func TestKeysOfTheFirstSchemaReadTheSameAfterTheMigration(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	err := migrating(t.Context(), path, func(p *goose.Provider) error {
+	err := inTransaction(t.Context(), path, zap.NewNop(), true, func(p *goose.Provider) error {
 		_, err := p.DownTo(t.Context(), 1)
 		return err
 	})
@@ -271,7 +271,7 @@ func TestAMigrationThatFailsLeavesNothingBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := errors.New("broken")
-	err := migrating(t.Context(), path, func(p *goose.Provider) error {
+	err := inTransaction(t.Context(), path, zap.NewNop(), true, func(p *goose.Provider) error {
 		if _, err := p.Up(t.Context()); err != nil {
 			return err
 		}

@@ -21,18 +21,14 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-const (
-	// migrationWait is how long a start waits for another process that migrates.
-	migrationWait = time.Minute
-	// walRetry is how often a start asks again for the switch to WAL mode, for which SQLite itself does not wait.
-	walRetry = 10 * time.Millisecond
-)
+// openWait is how long a start waits for a lock: another process may be migrating.
+const openWait = time.Minute
 
 // migrate brings the schema of a database file to the version of this build. It holds SQLite's write lock meanwhile, so
 // that of several processes that start at once one migrates and the others wait; and it is one transaction, so that a
 // failure leaves the old schema. A schema that is newer than this build is [core.FailedPrecondition].
 func migrate(ctx context.Context, path string, logger *zap.Logger) error {
-	return migrating(ctx, path, func(p *goose.Provider) error {
+	return inTransaction(ctx, path, logger, true, func(p *goose.Provider) error {
 		current, target, err := p.GetVersions(ctx)
 		if err != nil {
 			return fmt.Errorf("read the schema's version: %w", err)
@@ -57,31 +53,39 @@ func errNewer(current, target int64) error {
 		"knows versions up to %d: run the newer build that wrote it", current, target))
 }
 
-// migrating calls f with a provider of the migrations, in one transaction that holds the write lock.
-func migrating(ctx context.Context, path string, f func(*goose.Provider) error) error {
-	return inTransaction(ctx, path, true, f)
-}
-
-// inTransaction is migrating for a database that is switched to write-ahead logging, or left as it is.
-func inTransaction(ctx context.Context, path string, wal bool, f func(*goose.Provider) error) (err error) {
-	connector, err := sqlite.NewConnector(uri(path, migrationWait))
+// inTransaction calls f with a provider of the migrations, in one transaction that holds the write lock. Before it, the
+// database is switched to write-ahead logging (wal) or left as it is.
+func inTransaction(
+	ctx context.Context, path string, logger *zap.Logger, wal bool, f func(*goose.Provider) error,
+) (err error) {
+	connector, err := sqlite.NewConnector(uri(path, 0))
 	if err != nil {
 		return err
 	}
 	db := sql.OpenDB(connector)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	db.SetMaxOpenConns(1)
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	if wal {
-		if err := useWAL(ctx, conn); err != nil {
-			return err
+	var conn *sql.Conn
+	defer func() {
+		if conn != nil {
+			err = errors.Join(err, conn.Close())
 		}
-	}
-	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+	}()
+	err = whenFree(ctx, logger, path, openWait, func() (err error) {
+		if conn == nil {
+			if conn, err = db.Conn(ctx); err != nil {
+				return err
+			}
+		}
+		if wal {
+			if err := useWAL(ctx, conn); err != nil {
+				return err
+			}
+		}
+		_, err = conn.ExecContext(ctx, "BEGIN IMMEDIATE")
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	if err := conn.Raw(func(c any) error { return lend(c, f) }); err != nil {
@@ -95,26 +99,15 @@ func inTransaction(ctx context.Context, path string, wal bool, f func(*goose.Pro
 
 // useWAL switches a database to write-ahead logging, which it then keeps.
 func useWAL(ctx context.Context, conn *sql.Conn) error {
-	ctx, cancel := context.WithTimeout(ctx, migrationWait)
-	defer cancel()
-	for {
-		var mode string
-		err := conn.QueryRowContext(ctx, "PRAGMA journal_mode = WAL").Scan(&mode)
-		switch {
-		case err == nil && mode == "wal":
-			return nil
-		case err == nil:
-			return core.NewError(core.Unavailable, fmt.Sprintf("the database cannot use a write-ahead log (its "+
-				"journal mode stays %q): is it on a network file system?", mode))
-		case !isBusy(err):
-			return err
-		}
-		select {
-		case <-time.After(walRetry):
-		case <-ctx.Done():
-			return errors.Join(err, ctx.Err())
-		}
+	var mode string
+	if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode = WAL").Scan(&mode); err != nil {
+		return err
 	}
+	if mode != "wal" {
+		return core.NewError(core.Unavailable, fmt.Sprintf("the database cannot use a write-ahead log (its "+
+			"journal mode stays %q): is it on a network file system?", mode))
+	}
+	return nil
 }
 
 // lend calls f with a provider that works on a connection which is inside a transaction.

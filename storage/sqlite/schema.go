@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/pressly/goose/v3"
+	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/core"
 )
@@ -41,7 +42,7 @@ func ReadSchema(ctx context.Context, path string) (Schema, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return newSchema(), nil
 	}
-	err = inTransaction(ctx, path, false, func(p *goose.Provider) error {
+	err = inTransaction(ctx, path, zap.NewNop(), false, func(p *goose.Provider) error {
 		if s, err = schemaOf(ctx, p); err != nil {
 			return err
 		}
@@ -96,7 +97,7 @@ func MigrateDown(ctx context.Context, path string, steps int) (Schema, error) {
 func step(
 	ctx context.Context, path string, steps int, more func(*Schema) bool, one func(*goose.Provider) error,
 ) (s Schema, err error) {
-	err = inTransaction(ctx, path, true, func(p *goose.Provider) error {
+	err = inTransaction(ctx, path, zap.NewNop(), true, func(p *goose.Provider) error {
 		for taken := 0; ; taken++ {
 			if s, err = schemaOf(ctx, p); err != nil {
 				return err

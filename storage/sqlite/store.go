@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// busyTimeout is how long a change waits for other processes' transactions.
+	// busyTimeout is how long a change waits for other processes' transactions, since it was asked for.
 	busyTimeout = 5 * time.Second
 	// minReaders is how many look-ups can run at once on a machine with fewer cores.
 	minReaders = 4
@@ -101,15 +101,19 @@ func (s *Store) connect(ctx context.Context, path string, opts Options) error {
 	size := max(minReaders, runtime.GOMAXPROCS(0))
 	s.slots = make(chan struct{}, size)
 
-	writing, err := pool(uri(path, wait), 1)
+	writing, err := pool(uri(path, 0), 1)
 	if err != nil {
 		return err
 	}
 	s.writer = &writer{
-		db: writing, queue: newQueue(opts.queue), positions: s.positions, hooks: opts.hooks, done: make(chan struct{}),
-		health: &health{logger: opts.Logger, what: "writing to the database"},
+		db: writing, queue: newQueue(opts.queue), positions: s.positions, hooks: opts.hooks, lockWait: wait,
+		done: make(chan struct{}), health: &health{logger: opts.Logger, what: "writing to the database"},
 	}
-	if _, err := s.writer.connect(ctx); err != nil {
+	err = whenFree(ctx, opts.Logger, path, openWait, func() error {
+		_, err := s.writer.connect(ctx)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	watching, err := pool(uri(path, wait, "query_only(1)"), 1)

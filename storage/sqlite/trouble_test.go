@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -18,7 +17,6 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/talos-edge/talos-edge/core"
-	"github.com/talos-edge/talos-edge/storage/storagetest"
 )
 
 // onWriter opens a store and returns what makes it run a statement on its writing connection before each change from
@@ -253,32 +251,6 @@ func TestAFullQueueHoldsCallersBackUntilTheirContextEnds(t *testing.T) {
 			t.Errorf("%d were left, and more may come", len(got))
 		}
 	})
-}
-
-func TestAGroupThatCannotBeginIsAnsweredAtOnceAndNotOneByOne(t *testing.T) {
-	t.Parallel()
-	path := newDatabase(t).path
-	c := newControl()
-	s := openAt(t, path, Options{busyTimeout: 20 * time.Millisecond, hooks: c.hooks()})
-	release := c.Hold(storagetest.BeforeTaking)
-	defer release()
-	lock := outsider(t, path)
-	execOn(t, lock, "BEGIN IMMEDIATE")
-	errs := make(chan error, 50)
-	for i := range cap(errs) {
-		go func() {
-			_, _, err := s.Create(t.Context(), testKey(strconv.Itoa(i)))
-			errs <- err
-		}()
-	}
-	eventually(t, "all wait", func() bool { return s.writer.queue.size() == cap(errs) })
-	release()
-	wantReason(t, <-errs, core.Unavailable)
-	execOn(t, lock, "ROLLBACK") // one by one, the others would now succeed
-	for range cap(errs) - 1 {
-		wantReason(t, <-errs, core.Unavailable)
-	}
-	create(t, s, "after")
 }
 
 func TestConnectionsThatWereReopenedLeaveNothingOpen(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
+	"slices"
+	"time"
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/storage/sqlstore"
@@ -46,6 +48,7 @@ type writer struct {
 	positions *core.Positions
 	health    *health
 	hooks     hooks
+	lockWait  time.Duration // how long a change waits for other processes' transactions
 	done      chan struct{}
 
 	session *session // the connection; nil after one that failed. Used by run alone
@@ -53,7 +56,7 @@ type writer struct {
 
 // do has a change made, and returns its outcome when it is durable and its events are applied.
 func (w *writer) do(ctx context.Context, apply func(context.Context, *sqlstore.Writer) ([]core.Event, error)) error {
-	m := &mutation{apply: apply, done: make(chan struct{})}
+	m := &mutation{apply: apply, until: time.Now().Add(w.lockWait), done: make(chan struct{})}
 	if err := w.queue.push(ctx, m); err != nil {
 		return err
 	}
@@ -88,23 +91,62 @@ func (w *writer) run(ctx context.Context) {
 
 // commit has a group committed, together or else one by one, and answers each of its members.
 func (w *writer) commit(ctx context.Context, group []*mutation) {
-	begun, err := w.transact(ctx, group)
+	group = w.begin(ctx, group)
+	if len(group) == 0 {
+		return
+	}
+	err := w.transact(ctx, group)
 	if err == nil {
 		return
 	}
-	if !begun || len(group) == 1 {
-		// Without a transaction nobody of the group is the cause: trying each would only wait as often for a lock.
+	if len(group) == 1 {
 		answer(group, err)
 		return
 	}
 	for i := range group {
-		if begun, err = w.transact(ctx, group[i:i+1]); err != nil {
-			if !begun {
-				answer(group[i:], err)
-				return
-			}
-			answer(group[i:i+1], err)
+		one := w.begin(ctx, group[i:i+1:i+1])
+		if len(one) == 0 {
+			continue
 		}
+		if err := w.transact(ctx, one); err != nil {
+			answer(one, err)
+		}
+	}
+}
+
+// begin begins a transaction for a group and returns those of its members that are in it. While another process has the
+// lock, it answers each member whose time is over; without a transaction none of them is the cause of an error.
+func (w *writer) begin(ctx context.Context, group []*mutation) []*mutation {
+	for delay := minLockDelay; ; delay = min(2*delay, maxLockDelay) {
+		s, err := w.connect(ctx)
+		if err == nil {
+			err = s.exec(ctx, s.begin)
+		}
+		switch {
+		case err == nil:
+			return group
+		case !isBusy(err):
+			w.health.failed(err)
+			w.drop()
+			answer(group, err)
+			return nil
+		}
+		now, waited := time.Now(), len(group)
+		group = slices.DeleteFunc(group, func(m *mutation) bool {
+			if m.until.After(now) {
+				delay = min(delay, m.until.Sub(now))
+				return false
+			}
+			m.finish(err)
+			return true
+		})
+		if len(group) < waited {
+			w.health.failed(err)
+		}
+		if len(group) == 0 {
+			return nil
+		}
+		time.Sleep(delay)
 	}
 }
 
@@ -115,21 +157,10 @@ func answer(group []*mutation, err error) {
 	}
 }
 
-// transact makes the changes of a group in one transaction and answers its members. When it returns an error, nothing
-// was changed and nobody was answered; begun tells whether there was a transaction.
-func (w *writer) transact(ctx context.Context, group []*mutation) (begun bool, err error) {
-	s, err := w.connect(ctx)
-	if err != nil {
-		w.health.failed(err)
-		return false, err
-	}
-	if err := s.exec(ctx, s.begin); err != nil {
-		w.health.failed(err)
-		if !isBusy(err) {
-			w.drop()
-		}
-		return false, err
-	}
+// transact makes the changes of a group in the transaction that begin has begun, and answers its members. When it
+// returns an error, nothing was changed and nobody was answered.
+func (w *writer) transact(ctx context.Context, group []*mutation) error {
+	s := w.session
 	outcomes := make([]error, len(group))
 	events, err := w.apply(ctx, s, group, outcomes)
 	if err == nil {
@@ -145,7 +176,7 @@ func (w *writer) transact(ctx context.Context, group []*mutation) (begun bool, e
 		if s.exec(ctx, s.rollback) != nil {
 			w.drop()
 		}
-		return true, err
+		return err
 	}
 	w.health.ok()
 	w.hooks.committed()
@@ -153,7 +184,7 @@ func (w *writer) transact(ctx context.Context, group []*mutation) (begun bool, e
 	for i, m := range group {
 		m.finish(outcomes[i])
 	}
-	return true, nil
+	return nil
 }
 
 // apply makes the changes, each in a savepoint, and returns their events. A change that fails alone has its error in
