@@ -60,6 +60,7 @@ type Positions struct {
 	table      [slots]atomic.Uint64
 	changed    [len(EventKinds) + 1]atomic.Uint64
 	completeAt atomic.Int64
+	lease      lease
 }
 
 var slotSeed = maphash.MakeSeed()

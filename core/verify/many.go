@@ -15,6 +15,14 @@ func (v *Verifier) VerifyMany(
 	results := make([]Result, len(credentials))
 	mode = v.effective(mode)
 	c := v.clock()
+	if mode == Use {
+		if err := v.current(ctx, &c); err != nil {
+			for i := range results {
+				results[i], _ = v.failed(err)
+			}
+			return results
+		}
+	}
 	asked := make(map[digest]*query)
 	queries := make([]*query, len(credentials)) // nil for what memory answered
 	var open []*query

@@ -115,7 +115,11 @@ func (v *Verifier) Cached(network core.NetworkID, credential string) (Result, bo
 func (v *Verifier) Verify(
 	ctx context.Context, network core.NetworkID, credential string, mode Mode,
 ) (Result, error) {
-	if mode == Use {
+	if mode == Use && !v.closed.Load() && v.cache != nil {
+		c := v.clock()
+		if err := v.current(ctx, &c); err != nil {
+			return v.failed(err)
+		}
 		if r, ok := v.Cached(network, credential); ok {
 			return r, nil
 		}
