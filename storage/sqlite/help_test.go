@@ -110,3 +110,10 @@ func pathOf(tb testing.TB, s *Store) string {
 	tb.Helper()
 	return queryText(tb, s.readers, "SELECT file FROM pragma_database_list WHERE name = 'main'")
 }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -16,6 +17,13 @@ import (
 func TestMain(m *testing.M) {
 	if path := os.Getenv(killWriterEnv); path != "" {
 		writeUntilKilled(path)
+		return
+	}
+	if path := os.Getenv(verifierEnv); path != "" {
+		if err := verifyUntilClosed(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		return
 	}
 	goleak.VerifyTestMain(m)

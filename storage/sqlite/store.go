@@ -116,7 +116,7 @@ func (s *Store) connect(ctx context.Context, path string, opts Options) error {
 	if err != nil {
 		return err
 	}
-	watching, err := pool(uri(path, wait, "query_only(1)"), 1)
+	watching, err := pool(uri(path, watchWait, "query_only(1)"), 1)
 	if err != nil {
 		return err
 	}

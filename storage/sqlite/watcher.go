@@ -19,6 +19,15 @@ const (
 	busyPolls = 500
 	// retryInterval is how often the file is asked while it does not answer.
 	retryInterval = 100 * time.Millisecond
+	// watchWait is how long a poll waits for a lock, which in this mode of SQLite readers seldom meet.
+	watchWait = 100 * time.Millisecond
+	// lease is how long after the beginning of a poll the table of positions may be relied on, see
+	// [core.Positions.Renew]: the bound of what another process has changed and this one does not know. It leaves room
+	// for a machine that is busy, where a poll comes late.
+	lease = 50 * time.Millisecond
+	// failedLease is the same after the end of a poll that failed. The database does not answer then, and how long
+	// verdicts are used is a matter of their lifetimes, which count from the last poll that succeeded.
+	failedLease = retryInterval + watchWait + lease
 )
 
 // watcher applies the changes that other processes make to the same file. Its goroutine is [watcher.run]; whoever
@@ -51,6 +60,7 @@ func (w *watcher) begin(ctx context.Context) error {
 	}
 	w.positions.Begin(last)
 	w.positions.MarkComplete(began)
+	w.positions.Renew(began.Add(lease))
 	return nil
 }
 
@@ -75,6 +85,7 @@ func (w *watcher) run(ctx context.Context, stop <-chan struct{}) {
 			w.health.failed(err)
 			w.drop()
 			next = retryInterval
+			w.positions.Renew(time.Now().Add(failedLease))
 		case found > 0:
 			busy = busyPolls
 		case busy > 0:
@@ -82,6 +93,7 @@ func (w *watcher) run(ctx context.Context, stop <-chan struct{}) {
 		}
 		if err == nil {
 			w.positions.MarkComplete(began)
+			w.positions.Renew(began.Add(lease))
 			w.health.ok()
 			if busy > 0 {
 				next = busyInterval
