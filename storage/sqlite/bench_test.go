@@ -96,7 +96,7 @@ func BenchmarkPoll(b *testing.B) {
 	for _, changes := range []bool{false, true} {
 		b.Run("changes="+strconv.FormatBool(changes), func(b *testing.B) {
 			s := benchStore(b)
-			watching, err := pool(uri(pathOf(b, s), busyTimeout, "query_only(1)"), 1)
+			watching, err := outsidePool(uri(pathOf(b, s), busyTimeout, "query_only(1)"))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -152,7 +152,7 @@ func benchKey() core.Key {
 // load creates n keys in few transactions and returns their ids.
 func load(b *testing.B, s *Store, n int) []string {
 	b.Helper()
-	db, err := pool(uri(pathOf(b, s), busyTimeout, "cache_size(-262144)"), 1)
+	db, err := outsidePool(uri(pathOf(b, s), busyTimeout, "cache_size(-262144)"))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -60,7 +60,7 @@ func TestTheSettingsOfEachConnection(t *testing.T) {
 			t.Errorf("reader: %s is %s, want %s", pragma, got, want)
 		}
 	}
-	writing, err := pool(uri(d.path, busyTimeout), 1)
+	writing, err := outsidePool(uri(d.path, busyTimeout))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestAMigrationHasTheWriteLockBeforeItLooks(t *testing.T) {
 	if err := createFile(path); err != nil {
 		t.Fatal(err)
 	}
-	impatient, err := pool(uri(path, 0), 1)
+	impatient, err := outsidePool(uri(path, 0))
 	if err != nil {
 		t.Fatal(err)
 	}

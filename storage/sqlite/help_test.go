@@ -39,10 +39,19 @@ func create(t *testing.T, s *Store, id string) {
 	}
 }
 
+// outsidePool is a connection that belongs to no store, by its own name of the file.
+func outsidePool(name string) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", name)
+	if err == nil {
+		db.SetMaxOpenConns(1)
+	}
+	return db, err
+}
+
 // outsider opens a connection to a file that belongs to no store: another process's, say.
 func outsider(t *testing.T, path string) *sql.DB {
 	t.Helper()
-	db, err := pool(uri(path, busyTimeout), 1)
+	db, err := outsidePool(uri(path, busyTimeout))
 	if err != nil {
 		t.Fatal(err)
 	}

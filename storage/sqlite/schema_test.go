@@ -108,7 +108,7 @@ func TestSchema_NewerThanThisBuildIsLeftAsItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := pool(uri(path, busyTimeout), 1)
+	db, err := outsidePool(uri(path, busyTimeout))
 	if err != nil {
 		t.Fatal(err)
 	}

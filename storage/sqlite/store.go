@@ -37,6 +37,7 @@ type Options struct {
 // Store is a [core.Store] on one SQLite file. Its methods do what the interface says.
 type Store struct {
 	positions *core.Positions
+	identity  *identity
 	writer    *writer
 	watcher   *watcher
 	reader    *sqlstore.Reader
@@ -75,6 +76,7 @@ func open(ctx context.Context, path string, opts Options) (_ *Store, err error) 
 		opts.rest = restInterval
 	}
 	opts.hooks.setDefaults()
+	given := path
 	if path, err = Canonical(path); err != nil {
 		return nil, err
 	}
@@ -85,6 +87,9 @@ func open(ctx context.Context, path string, opts Options) (_ *Store, err error) 
 		return nil, err
 	}
 	s := &Store{positions: new(core.Positions), closing: make(chan struct{})}
+	if s.identity, err = identify(given, opts.Logger); err != nil {
+		return nil, err
+	}
 	if err := s.connect(ctx, path, opts); err != nil {
 		return nil, errors.Join(err, s.disconnect())
 	}
@@ -101,13 +106,14 @@ func (s *Store) connect(ctx context.Context, path string, opts Options) error {
 	size := max(minReaders, runtime.GOMAXPROCS(0))
 	s.slots = make(chan struct{}, size)
 
-	writing, err := pool(uri(path, 0), 1)
+	writing, err := s.pool(uri(path, 0), 1)
 	if err != nil {
 		return err
 	}
 	s.writer = &writer{
-		db: writing, queue: newQueue(opts.queue), positions: s.positions, hooks: opts.hooks, lockWait: wait,
-		done: make(chan struct{}), health: &health{logger: opts.Logger, what: "writing to the database"},
+		db: writing, queue: newQueue(opts.queue), positions: s.positions, identity: s.identity, hooks: opts.hooks,
+		lockWait: wait, done: make(chan struct{}),
+		health: &health{logger: opts.Logger, what: "writing to the database"},
 	}
 	err = whenFree(ctx, opts.Logger, path, openWait, func() error {
 		_, err := s.writer.connect(ctx)
@@ -116,31 +122,34 @@ func (s *Store) connect(ctx context.Context, path string, opts Options) error {
 	if err != nil {
 		return err
 	}
-	watching, err := pool(uri(path, watchWait, "query_only(1)"), 1)
+	watching, err := s.pool(uri(path, watchWait, "query_only(1)"), 1)
 	if err != nil {
 		return err
 	}
 	s.watcher = &watcher{
-		db: watching, positions: s.positions, rest: opts.rest, done: make(chan struct{}),
+		db: watching, positions: s.positions, identity: s.identity, rest: opts.rest, done: make(chan struct{}),
 		health: &health{logger: opts.Logger, what: "watching the database for changes"},
 	}
 	if err := s.watcher.begin(ctx); err != nil {
 		return err
 	}
-	if s.readers, err = pool(uri(path, wait, "query_only(1)", "cache_size(-8192)"), size); err != nil {
+	if s.readers, err = s.pool(uri(path, wait, "query_only(1)", "cache_size(-8192)"), size); err != nil {
 		return err
 	}
-	s.reader, err = sqlstore.NewReader(ctx, s.readers)
-	return err
+	if s.reader, err = sqlstore.NewReader(ctx, s.readers); err != nil {
+		return err
+	}
+	// SQLite has opened these with the first statement. They stay while a connection is open.
+	return errors.Join(s.identity.add(path+"-wal"), s.identity.add(path+"-shm"), s.identity.check())
 }
 
-// pool opens a pool of at most size connections, which it keeps.
-func pool(name string, size int) (*sql.DB, error) {
+// pool opens a pool of at most size connections to the store's file, which it keeps.
+func (s *Store) pool(name string, size int) (*sql.DB, error) {
 	connector, err := sqlite.NewConnector(name)
 	if err != nil {
 		return nil, err
 	}
-	db := sql.OpenDB(connector)
+	db := sql.OpenDB(identified{connector, s.identity})
 	db.SetMaxOpenConns(size)
 	db.SetMaxIdleConns(size)
 	return db, nil

@@ -133,8 +133,12 @@ func (s *Store) List(ctx context.Context, q core.ListQuery) (page core.KeyPage, 
 // Positions is the table that changes are applied to.
 func (s *Store) Positions() *core.Positions { return s.positions }
 
-// Ping looks a key up that there is not: what it needs is what every look-up needs, the schema too.
+// Ping looks a key up that there is not: what it needs is what every look-up needs, the schema too. What changes need
+// beyond that is that the file is in its place.
 func (s *Store) Ping(ctx context.Context) error {
+	if err := s.identity.check(); err != nil {
+		return err
+	}
 	if _, err := s.Get(ctx, core.NetworkID{}, ""); err != nil && core.ReasonOf(err) != core.KeyNotFound {
 		return err
 	}
@@ -158,6 +162,9 @@ func (s *Store) read(ctx context.Context, look func(context.Context) error) erro
 	case <-s.closing:
 		return errClosed()
 	default:
+	}
+	if err := s.identity.readable(); err != nil {
+		return err
 	}
 	err := look(ctx)
 	if isInterrupted(err) && ctx.Err() != nil {

@@ -35,6 +35,7 @@ const (
 type watcher struct {
 	db        *sql.DB
 	positions *core.Positions
+	identity  *identity
 	rest      time.Duration // how often it polls while there are no changes
 	health    *health
 	done      chan struct{}
@@ -76,6 +77,10 @@ func (w *watcher) run(ctx context.Context, stop <-chan struct{}) {
 		case <-stop:
 			return
 		case <-ticker.C:
+		}
+		if err := w.identity.look(); err != nil {
+			w.positions.Withdraw(err)
+			continue
 		}
 		began := time.Now()
 		found, err := w.poll(ctx)

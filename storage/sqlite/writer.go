@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -46,6 +47,7 @@ type writer struct {
 	db        *sql.DB
 	queue     *queue
 	positions *core.Positions
+	identity  *identity
 	health    *health
 	hooks     hooks
 	lockWait  time.Duration // how long a change waits for other processes' transactions
@@ -91,6 +93,10 @@ func (w *writer) run(ctx context.Context) {
 
 // commit has a group committed, together or else one by one, and answers each of its members.
 func (w *writer) commit(ctx context.Context, group []*mutation) {
+	if err := w.identity.check(); err != nil {
+		answer(group, err)
+		return
+	}
 	group = w.begin(ctx, group)
 	if len(group) == 0 {
 		return
@@ -158,7 +164,8 @@ func answer(group []*mutation, err error) {
 }
 
 // transact makes the changes of a group in the transaction that begin has begun, and answers its members. When it
-// returns an error, nothing was changed and nobody was answered.
+// returns an error, nothing was changed and nobody was answered. A change that went into a file which was taken away
+// meanwhile is made as far as this process can tell, and is not acknowledged.
 func (w *writer) transact(ctx context.Context, group []*mutation) error {
 	s := w.session
 	outcomes := make([]error, len(group))
@@ -181,8 +188,9 @@ func (w *writer) transact(ctx context.Context, group []*mutation) error {
 	w.health.ok()
 	w.hooks.committed()
 	w.positions.Apply(events...)
+	lost := w.identity.check()
 	for i, m := range group {
-		m.finish(outcomes[i])
+		m.finish(cmp.Or(outcomes[i], lost))
 	}
 	return nil
 }

@@ -1,0 +1,141 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// What is wrong with a file that is not the one that is open, and what the operator can do.
+const (
+	removed = "a file of the database was removed while in use: put it back, or restart the node to begin with what " +
+		"is at the path now"
+	replaced = "a file of the database was replaced while in use: put the one of before back, or restart the node to " +
+		"use the new one"
+	unseen = "the path of the database cannot be followed: mend its permissions or mounts"
+)
+
+// identity tells whether the path of a database leads to the files that the store has open. A change that is committed
+// into other files would be lost with the process. It may be used from several goroutines.
+type identity struct {
+	logger *zap.Logger
+	files  []openFile // the database first
+
+	mu    sync.Mutex
+	wrong string // what is wrong; empty: nothing
+
+	// Why nothing can be read, or nil. While the files are only gone, nobody acknowledges a change, and what the open
+	// ones hold is true. Once others are in their place, another process may have changed those.
+	unreadable atomic.Pointer[core.Error]
+}
+
+// openFile is one of the files of a database.
+type openFile struct {
+	path string
+	info os.FileInfo
+}
+
+// identify notes which file a path leads to, as it was given: a link on the way may later lead elsewhere.
+func identify(path string, logger *zap.Logger) (*identity, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("path of the database: %w", err)
+	}
+	i := &identity{logger: logger}
+	return i, i.add(path)
+}
+
+// add notes one more file. No connection may be in use that checks the identity.
+func (i *identity) add(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("identify the file: %w", err)
+	}
+	i.files = append(i.files, openFile{path, info})
+	return nil
+}
+
+// check returns nil when all files are in their places, and logs when that changes. Its error is [core.Unavailable].
+func (i *identity) check() error {
+	wrong, cause := "", error(nil)
+	for _, f := range i.files {
+		info, err := os.Stat(f.path)
+		switch {
+		case err == nil && os.SameFile(f.info, info), wrong == replaced:
+		case err == nil:
+			wrong, cause = replaced, fmt.Errorf("%s is another file", f.path)
+		case errors.Is(err, fs.ErrNotExist):
+			wrong, cause = removed, err
+		default:
+			wrong, cause = unseen, err
+		}
+	}
+	if wrong == "" {
+		i.note(wrong, nil)
+		return nil
+	}
+	e := core.WrapError(core.Unavailable, wrong, cause)
+	i.note(wrong, e)
+	return e
+}
+
+// look checks the files, and returns nil unless others are in their places.
+func (i *identity) look() error {
+	_ = i.check() // it is in the log
+	return i.readable()
+}
+
+// note takes in the outcome of a check.
+func (i *identity) note(wrong string, e *core.Error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if wrong == i.wrong {
+		return
+	}
+	i.wrong = wrong
+	i.unreadable.Store(nil)
+	switch wrong {
+	case "":
+		i.logger.Info("the database file is back", zap.String("path", i.files[0].path))
+		return
+	case replaced:
+		i.unreadable.Store(e)
+	}
+	i.logger.Error(wrong, zap.String("path", i.files[0].path), zap.Error(e.Err))
+}
+
+// readable returns nil unless another file was in the database's place at the last check.
+func (i *identity) readable() error {
+	if e := i.unreadable.Load(); e != nil {
+		return e
+	}
+	return nil
+}
+
+// identified is a connector whose connections are to the files of an identity.
+type identified struct {
+	driver.Connector
+	identity *identity
+}
+
+// Connect opens a connection, and closes it if the path led elsewhere.
+func (c identified) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.identity.check(); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}

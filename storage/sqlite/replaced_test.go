@@ -1,0 +1,186 @@
+package sqlite
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	in, err := os.Open(from)
+	must(t, err)
+	defer func() { _ = in.Close() }()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	must(t, err)
+	_, err = io.Copy(out, in)
+	must(t, err)
+	must(t, out.Close())
+}
+
+// replace puts a copy of a file in its place, as a backup that is restored under a running node does.
+func replace(t *testing.T, path string) {
+	t.Helper()
+	copyFile(t, path, path+".copy")
+	must(t, os.Rename(path+".copy", path))
+}
+
+func revoke(s *Store, id string) error {
+	_, err := s.Revoke(context.Background(), core.NetworkID{}, core.AnyKind, id, core.Revocation{Time: testTime})
+	return err
+}
+
+// TestAttack21_NothingIsAcknowledgedIntoAFileThatARestartWouldNotFind takes the database away under a running store.
+func TestAttack21_NothingIsAcknowledgedIntoAFileThatARestartWouldNotFind(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		take     func(t *testing.T, path string)
+		replaced bool // another file is in its place
+	}{
+		"removed":    {func(t *testing.T, path string) { must(t, os.Remove(path)) }, false},
+		"moved away": {func(t *testing.T, path string) { must(t, os.Rename(path, path+".old")) }, false},
+		"replaced":   {replace, true},
+		"with its directory": {func(t *testing.T, path string) {
+			must(t, os.Rename(filepath.Dir(path), filepath.Dir(path)+".old"))
+		}, false},
+		"all files removed": {func(t *testing.T, path string) {
+			for _, suffix := range []string{"", "-wal", "-shm"} {
+				must(t, os.Remove(path+suffix))
+			}
+		}, false},
+		"write-ahead log removed":  {func(t *testing.T, path string) { must(t, os.Remove(path+"-wal")) }, false},
+		"write-ahead log replaced": {func(t *testing.T, path string) { replace(t, path+"-wal") }, true},
+		"shared memory removed":    {func(t *testing.T, path string) { must(t, os.Remove(path+"-shm")) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			logs, seen := observer.New(zap.InfoLevel)
+			path := filepath.Join(t.TempDir(), "data", "talos.db")
+			s := openAt(t, path, Options{Logger: zap.New(logs)})
+			create(t, s, "k")
+			create(t, s, "l")
+			tt.take(t, path)
+
+			for range 3 {
+				err := revoke(s, "k")
+				wantReason(t, err, core.Unavailable)
+				if err != nil && !strings.Contains(err.Error(), "restart the node") {
+					t.Errorf("the error does not say what to do: %v", err)
+				}
+				wantReason(t, s.Ping(t.Context()), core.Unavailable)
+			}
+			k, err := s.Get(t.Context(), core.NetworkID{}, "k")
+			if tt.replaced {
+				wantReason(t, err, core.Unavailable)
+				eventually(t, "cached verdicts are not used", func() bool { return !s.positions.Current(time.Now()) })
+				wantReason(t, s.positions.Await(t.Context(), time.Now()), core.Unavailable)
+			} else if err != nil || k.Status != core.StatusActive {
+				t.Errorf("look-ups do not go on: %+v, %v", k, err)
+			}
+			errs := seen.FilterLevelExact(zapcore.ErrorLevel).All()
+			if len(errs) != 1 || !strings.Contains(errs[0].Message, "restart the node") {
+				t.Errorf("the log has %v", seen.All())
+			}
+		})
+	}
+}
+
+// TestAttack21_AFileThatIsTakenAwayDuringACommit is lost after the store has looked for it.
+func TestAttack21_AFileThatIsTakenAwayDuringACommit(t *testing.T) {
+	t.Parallel()
+	path := newDatabase(t).path
+	var take bool
+	s := openAt(t, path, Options{hooks: hooks{beforeCommit: func() error {
+		if take {
+			return os.Rename(path, path+".old")
+		}
+		return nil
+	}}})
+	create(t, s, "k")
+	take = true
+	wantReason(t, revoke(s, "k"), core.Unavailable)
+	if at := s.positions.At(core.SlotOf(core.NetworkID{}, "k")); at != 2 {
+		t.Errorf("the revocation may be in the file, and verdicts from before it are used: at %d", at)
+	}
+}
+
+func TestAttack21_AFileThatIsPutBackIsUsedAgain(t *testing.T) {
+	t.Parallel()
+	logs, seen := observer.New(zap.InfoLevel)
+	path := newDatabase(t).path
+	s := openAt(t, path, Options{Logger: zap.New(logs)})
+	create(t, s, "k")
+	for _, other := range []bool{false, true} {
+		must(t, os.Rename(path, path+".old"))
+		if other {
+			copyFile(t, path+".old", path)
+		}
+		wantReason(t, revoke(s, "k"), core.Unavailable)
+		must(t, os.Rename(path+".old", path))
+		must(t, s.Ping(t.Context()))
+		create(t, s, map[bool]string{false: "a", true: "b"}[other])
+		eventually(t, "cached verdicts are used", func() bool { return s.positions.Current(time.Now()) })
+	}
+	if n := seen.FilterMessage("the database file is back").Len(); n != 2 {
+		t.Errorf("the log has %v", seen.All())
+	}
+	must(t, revoke(s, "k"))
+	must(t, s.Close())
+	if k, err := openAt(t, path, Options{}).Get(t.Context(), core.NetworkID{}, "k"); err != nil ||
+		k.Status != core.StatusRevoked {
+		t.Errorf("after a restart: %+v, %v", k, err)
+	}
+}
+
+func TestAttack21_ALinkThatLeadsElsewhereIsAnotherFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"one", "two"} {
+		must(t, os.Mkdir(filepath.Join(dir, name), 0o700))
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink("one", link); err != nil {
+		t.Skipf("no symbolic links: %v", err)
+	}
+	s := openAt(t, filepath.Join(link, "talos.db"), Options{})
+	create(t, s, "k")
+	must(t, os.Remove(link))
+	must(t, os.Symlink("two", link))
+	wantReason(t, revoke(s, "k"), core.Unavailable)
+}
+
+// TestAttack21_NoConnectionIsOpenedToAnotherFile fills the pool of readers after the file was replaced, in a store that
+// has not noticed yet.
+func TestAttack21_NoConnectionIsOpenedToAnotherFile(t *testing.T) {
+	t.Parallel()
+	path := newDatabase(t).path
+	s := openAt(t, path, Options{rest: time.Hour})
+	create(t, s, "k")
+	must(t, os.Rename(path, path+".old"))
+	must(t, openAtOnce(t, path))
+	conn, err := s.readers.Conn(t.Context())
+	must(t, err) // one was open
+	defer func() { _ = conn.Close() }()
+	if other, err := s.readers.Conn(t.Context()); err == nil {
+		_ = other.Close()
+		t.Error("a connection to the other file was opened")
+	}
+}
+
+// openAtOnce makes a database and closes it.
+func openAtOnce(t *testing.T, path string) error {
+	t.Helper()
+	s, err := Open(t.Context(), path, Options{})
+	must(t, err)
+	return s.Close()
+}
