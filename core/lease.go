@@ -12,7 +12,7 @@ import (
 type lease struct {
 	// The end, by both clocks. The steady clock cannot be set but stands still while a machine sleeps; the wall clock is
 	// the other way around.
-	steady atomic.Int64 // nanoseconds since leaseEpoch; 0: the lease does not end
+	steady atomic.Int64 // nanoseconds since Epoch; 0: the lease does not end
 	wall   atomic.Int64 // Unix nanoseconds
 
 	mu        sync.Mutex
@@ -20,7 +20,8 @@ type lease struct {
 	changed   chan struct{} // closed when the lease changes; nil: nobody waits
 }
 
-var leaseEpoch = time.Now()
+// Epoch is the moment in this process from which readings of the steady clock count.
+var Epoch = time.Now()
 
 // set changes the lease and wakes who waits for it.
 func (l *lease) set(steady, wall int64, withdrawn error) {
@@ -39,25 +40,26 @@ func (l *lease) set(steady, wall int64, withdrawn error) {
 // change renews the lease with each poll: a process that was paused does not answer from before the pause. A table
 // whose lease was never renewed has none, and may be relied on at any time.
 func (p *Positions) Renew(until time.Time) {
-	p.lease.set(max(int64(until.Sub(leaseEpoch)), 1), until.UnixNano(), nil)
+	p.lease.set(max(int64(until.Sub(Epoch)), 1), until.UnixNano(), nil)
 }
 
 // Withdraw says that the table may not be relied on, until the next [Positions.Renew]. reason is what callers of
 // [Positions.Await] get.
 func (p *Positions) Withdraw(reason error) { p.lease.set(math.MinInt64, math.MinInt64, reason) }
 
-// Current tells whether the table may be relied on at a moment. It takes no lock.
-func (p *Positions) Current(now time.Time) bool {
-	steady := p.lease.steady.Load()
-	return steady == 0 || int64(now.Sub(leaseEpoch)) < steady && now.UnixNano() < p.lease.wall.Load()
+// Current tells whether the table may be relied on at a moment: the time since [Epoch] by the steady clock, and Unix
+// nanoseconds by the wall clock. It takes no lock.
+func (p *Positions) Current(steady time.Duration, wall int64) bool {
+	until := p.lease.steady.Load()
+	return until == 0 || int64(steady) < until && wall < p.lease.wall.Load()
 }
 
-// Await waits until the table may be relied on by a request that began at a moment. It returns the reason if the lease
-// was withdrawn, and ctx's error if ctx ends first.
-func (p *Positions) Await(ctx context.Context, began time.Time) error {
+// Await waits until the table may be relied on by a request that began at a moment, see [Positions.Current]. It returns
+// the reason if the lease was withdrawn, and ctx's error if ctx ends first.
+func (p *Positions) Await(ctx context.Context, steady time.Duration, wall int64) error {
 	for {
 		p.lease.mu.Lock()
-		if p.Current(began) {
+		if p.Current(steady, wall) {
 			p.lease.mu.Unlock()
 			return nil
 		}

@@ -15,8 +15,8 @@ func (v *Verifier) VerifyMany(
 	results := make([]Result, len(credentials))
 	mode = v.effective(mode)
 	c := v.clock()
-	if mode == Use {
-		if err := v.current(ctx, &c); err != nil {
+	if mode == Use && !v.positions.Current(c.steady, c.wall) {
+		if err := v.catchUp(ctx, &c); err != nil {
 			for i := range results {
 				results[i], _ = v.failed(err)
 			}

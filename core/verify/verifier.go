@@ -56,7 +56,7 @@ func New(config Config, source Source) (*Verifier, error) {
 		source:    source,
 		positions: source.Positions(),
 		hash:      newHasher(),
-		base:      time.Now(),
+		base:      core.Epoch,
 		cells:     newCells(),
 		flights:   make(map[digest]*flight),
 		queue:     newQueue(&config),
@@ -117,8 +117,10 @@ func (v *Verifier) Verify(
 ) (Result, error) {
 	if mode == Use && !v.closed.Load() && v.cache != nil {
 		c := v.clock()
-		if err := v.current(ctx, &c); err != nil {
-			return v.failed(err)
+		if !v.positions.Current(c.steady, c.wall) {
+			if err := v.catchUp(ctx, &c); err != nil {
+				return v.failed(err)
+			}
 		}
 		if r, ok := v.Cached(network, credential); ok {
 			return r, nil

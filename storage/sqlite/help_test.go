@@ -126,3 +126,9 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// current tells whether what is remembered may be used now.
+func current(s *Store) bool {
+	now := time.Now()
+	return s.positions.Current(now.Sub(core.Epoch), now.UnixNano())
+}

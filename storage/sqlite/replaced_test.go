@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,8 +83,8 @@ func TestAttack21_NothingIsAcknowledgedIntoAFileThatARestartWouldNotFind(t *test
 			k, err := s.Get(t.Context(), core.NetworkID{}, "k")
 			if tt.replaced {
 				wantReason(t, err, core.Unavailable)
-				eventually(t, "cached verdicts are not used", func() bool { return !s.positions.Current(time.Now()) })
-				wantReason(t, s.positions.Await(t.Context(), time.Now()), core.Unavailable)
+				eventually(t, "cached verdicts are not used", func() bool { return !current(s) })
+				wantReason(t, s.positions.Await(t.Context(), math.MaxInt64, math.MaxInt64), core.Unavailable)
 			} else if err != nil || k.Status != core.StatusActive {
 				t.Errorf("look-ups do not go on: %+v, %v", k, err)
 			}
@@ -129,7 +130,7 @@ func TestAttack21_AFileThatIsPutBackIsUsedAgain(t *testing.T) {
 		must(t, os.Rename(path+".old", path))
 		must(t, s.Ping(t.Context()))
 		create(t, s, map[bool]string{false: "a", true: "b"}[other])
-		eventually(t, "cached verdicts are used", func() bool { return s.positions.Current(time.Now()) })
+		eventually(t, "cached verdicts are used", func() bool { return current(s) })
 	}
 	if n := seen.FilterMessage("the database file is back").Len(); n != 2 {
 		t.Errorf("the log has %v", seen.All())

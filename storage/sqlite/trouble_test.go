@@ -151,7 +151,7 @@ func TestAttack22_TheWatcherHealsByItself(t *testing.T) {
 	eventually(t, "the failure is logged", func() bool {
 		return seen.FilterMessage("watching the database for changes fails").Len() == 1
 	})
-	eventually(t, "what is remembered is used while polls fail", func() bool { return s.positions.Current(time.Now()) })
+	eventually(t, "what is remembered is used while polls fail", func() bool { return current(s) })
 	stale := s.positions.CompleteAt()
 	if stale > away {
 		t.Error("it says that it is complete while it cannot know")

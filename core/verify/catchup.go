@@ -7,18 +7,14 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// current returns nil when the table of positions can be relied on for a request that began at c: only then may it
-// share what others have looked up. If it must wait for that, it reads the clock again into c. It waits for LookupTimeout
-// at most.
-func (v *Verifier) current(ctx context.Context, c *clock) error {
-	if v.positions.Current(c.now) {
-		return nil
-	}
+// catchUp waits until the table of positions can be relied on for a request that began at c, and reads the clock again:
+// only then may the request share what others have looked up. It waits for LookupTimeout at most.
+func (v *Verifier) catchUp(ctx context.Context, c *clock) error {
 	ctx, cancel := context.WithTimeout(ctx, v.config.LookupTimeout)
 	defer cancel()
 	stop := context.AfterFunc(v.background, cancel)
 	defer stop()
-	err := v.positions.Await(ctx, c.now)
+	err := v.positions.Await(ctx, c.steady, c.wall)
 	*c = v.clock()
 	switch {
 	case err == nil:
