@@ -12,7 +12,7 @@ import (
 func (v *Verifier) catchUp(ctx context.Context, c *clock) error {
 	ctx, cancel := context.WithTimeout(ctx, v.config.LookupTimeout)
 	defer cancel()
-	stop := context.AfterFunc(v.background, cancel)
+	stop := context.AfterFunc(v.background, cancel) //nolint:contextcheck // Close ends the wait, too
 	defer stop()
 	err := v.positions.Await(ctx, c.steady, c.wall)
 	*c = v.clock()

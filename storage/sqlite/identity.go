@@ -52,12 +52,15 @@ func identify(path string, logger *zap.Logger) (*identity, error) {
 		return nil, fmt.Errorf("path of the database: %w", err)
 	}
 	i := &identity{logger: logger}
-	return i, i.add(path)
+	if err := i.add(path); err != nil {
+		return nil, err
+	}
+	return i, nil
 }
 
 // add notes one more file. No connection may be in use that checks the identity.
 func (i *identity) add(path string) error {
-	info, err := os.Stat(path)
+	info, err := os.Stat(path) //nolint:gosec // the operator's own path
 	if err != nil {
 		return fmt.Errorf("identify the file: %w", err)
 	}

@@ -2,7 +2,7 @@ package sqlite
 
 import (
 	"context"
-	"io"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -17,27 +17,24 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	in, err := os.Open(from)
-	must(t, err)
-	defer func() { _ = in.Close() }()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	must(t, err)
-	_, err = io.Copy(out, in)
-	must(t, err)
-	must(t, out.Close())
+func copyFile(from, to string) error {
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, content, 0o600)
 }
 
 // replace puts a copy of a file in its place, as a backup that is restored under a running node does.
-func replace(t *testing.T, path string) {
-	t.Helper()
-	copyFile(t, path, path+".copy")
-	must(t, os.Rename(path+".copy", path))
+func replace(path string) error {
+	if err := copyFile(path, path+".copy"); err != nil {
+		return err
+	}
+	return os.Rename(path+".copy", path)
 }
 
-func revoke(s *Store, id string) error {
-	_, err := s.Revoke(context.Background(), core.NetworkID{}, core.AnyKind, id, core.Revocation{Time: testTime})
+func revokeK(s *Store) error {
+	_, err := s.Revoke(context.Background(), core.NetworkID{}, core.AnyKind, "k", core.Revocation{Time: testTime})
 	return err
 }
 
@@ -45,23 +42,21 @@ func revoke(s *Store, id string) error {
 func TestAttack21_NothingIsAcknowledgedIntoAFileThatARestartWouldNotFind(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		take     func(t *testing.T, path string)
+		take     func(path string) error
 		replaced bool // another file is in its place
 	}{
-		"removed":    {func(t *testing.T, path string) { must(t, os.Remove(path)) }, false},
-		"moved away": {func(t *testing.T, path string) { must(t, os.Rename(path, path+".old")) }, false},
+		"removed":    {os.Remove, false},
+		"moved away": {func(path string) error { return os.Rename(path, path+".old") }, false},
 		"replaced":   {replace, true},
-		"with its directory": {func(t *testing.T, path string) {
-			must(t, os.Rename(filepath.Dir(path), filepath.Dir(path)+".old"))
+		"with its directory": {func(path string) error {
+			return os.Rename(filepath.Dir(path), filepath.Dir(path)+".old")
 		}, false},
-		"all files removed": {func(t *testing.T, path string) {
-			for _, suffix := range []string{"", "-wal", "-shm"} {
-				must(t, os.Remove(path+suffix))
-			}
+		"all files removed": {func(path string) error {
+			return errors.Join(os.Remove(path), os.Remove(path+"-wal"), os.Remove(path+"-shm"))
 		}, false},
-		"write-ahead log removed":  {func(t *testing.T, path string) { must(t, os.Remove(path+"-wal")) }, false},
-		"write-ahead log replaced": {func(t *testing.T, path string) { replace(t, path+"-wal") }, true},
-		"shared memory removed":    {func(t *testing.T, path string) { must(t, os.Remove(path+"-shm")) }, false},
+		"write-ahead log removed":  {func(path string) error { return os.Remove(path + "-wal") }, false},
+		"write-ahead log replaced": {func(path string) error { return replace(path + "-wal") }, true},
+		"shared memory removed":    {func(path string) error { return os.Remove(path + "-shm") }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -70,10 +65,10 @@ func TestAttack21_NothingIsAcknowledgedIntoAFileThatARestartWouldNotFind(t *test
 			s := openAt(t, path, Options{Logger: zap.New(logs)})
 			create(t, s, "k")
 			create(t, s, "l")
-			tt.take(t, path)
+			must(t, tt.take(path))
 
 			for range 3 {
-				err := revoke(s, "k")
+				err := revokeK(s)
 				wantReason(t, err, core.Unavailable)
 				if err != nil && !strings.Contains(err.Error(), "restart the node") {
 					t.Errorf("the error does not say what to do: %v", err)
@@ -109,7 +104,7 @@ func TestAttack21_AFileThatIsTakenAwayDuringACommit(t *testing.T) {
 	}}})
 	create(t, s, "k")
 	take = true
-	wantReason(t, revoke(s, "k"), core.Unavailable)
+	wantReason(t, revokeK(s), core.Unavailable)
 	if at := s.positions.At(core.SlotOf(core.NetworkID{}, "k")); at != 2 {
 		t.Errorf("the revocation may be in the file, and verdicts from before it are used: at %d", at)
 	}
@@ -124,9 +119,9 @@ func TestAttack21_AFileThatIsPutBackIsUsedAgain(t *testing.T) {
 	for _, other := range []bool{false, true} {
 		must(t, os.Rename(path, path+".old"))
 		if other {
-			copyFile(t, path+".old", path)
+			must(t, copyFile(path+".old", path))
 		}
-		wantReason(t, revoke(s, "k"), core.Unavailable)
+		wantReason(t, revokeK(s), core.Unavailable)
 		must(t, os.Rename(path+".old", path))
 		must(t, s.Ping(t.Context()))
 		create(t, s, map[bool]string{false: "a", true: "b"}[other])
@@ -135,7 +130,7 @@ func TestAttack21_AFileThatIsPutBackIsUsedAgain(t *testing.T) {
 	if n := seen.FilterMessage("the database file is back").Len(); n != 2 {
 		t.Errorf("the log has %v", seen.All())
 	}
-	must(t, revoke(s, "k"))
+	must(t, revokeK(s))
 	must(t, s.Close())
 	if k, err := openAt(t, path, Options{}).Get(t.Context(), core.NetworkID{}, "k"); err != nil ||
 		k.Status != core.StatusRevoked {
@@ -157,7 +152,7 @@ func TestAttack21_ALinkThatLeadsElsewhereIsAnotherFile(t *testing.T) {
 	create(t, s, "k")
 	must(t, os.Remove(link))
 	must(t, os.Symlink("two", link))
-	wantReason(t, revoke(s, "k"), core.Unavailable)
+	wantReason(t, revokeK(s), core.Unavailable)
 }
 
 // TestAttack21_NoConnectionIsOpenedToAnotherFile fills the pool of readers after the file was replaced, in a store that

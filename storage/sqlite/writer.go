@@ -152,7 +152,7 @@ func (w *writer) begin(ctx context.Context, group []*mutation) []*mutation {
 		if len(group) == 0 {
 			return nil
 		}
-		time.Sleep(delay)
+		<-time.After(delay)
 	}
 }
 
