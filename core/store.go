@@ -10,7 +10,7 @@ import "context"
 //   - writes the change and its [Event] in one transaction, and answers after the commit is durable;
 //   - applies the event to its [Positions] before it answers;
 //   - has changed nothing when it returns an error, but for [DeadlineExceeded] and [Unavailable] after a loss of the
-//     connection, when the outcome is not known;
+//     connection or of the database's file, when the outcome is not known;
 //   - is not undone by the caller's cancellation once it has begun: a caller that goes away while its change waits
 //     takes that change out of the queue, and harms no other.
 //
@@ -63,7 +63,8 @@ type Store interface {
 	// no stored key would verify.
 	ClaimSecret(ctx context.Context, network NetworkID, checks []string) error
 
-	// Positions is the table that every change, of this process and of others on the same database, is applied to.
+	// Positions is the table that every change, of this process and of others on the same database, is applied to. If
+	// there can be others, the store renews its lease ([Positions.Renew]) while it hears of their changes.
 	Positions() *Positions
 
 	// Ping returns nil when the database answers.

@@ -97,6 +97,15 @@ var positionTests = []test{
 			}
 		}
 	}},
+	{"a request may rely on them, and waits for that at most until they are renewed", func(t *harness) {
+		p := t.store().Positions()
+		for range 100 {
+			began := time.Now()
+			if err := p.Await(t.Context(), began.Sub(core.Epoch), began.UnixNano()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}},
 	{"the moment at which they were complete goes on", func(t *harness) {
 		p := t.store().Positions()
 		first := p.CompleteAt()
