@@ -60,11 +60,12 @@ func identify(path string, logger *zap.Logger) (*identity, error) {
 
 // add notes one more file. No connection may be in use that checks the identity.
 func (i *identity) add(path string) error {
-	info, err := os.Stat(path) //nolint:gosec // the operator's own path
-	if err != nil {
+	f := openFile{path: path}
+	var err error
+	if f.info, err = os.Stat(f.path); err != nil {
 		return fmt.Errorf("identify the file: %w", err)
 	}
-	i.files = append(i.files, openFile{path, info})
+	i.files = append(i.files, f)
 	return nil
 }
 
