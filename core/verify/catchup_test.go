@@ -41,6 +41,9 @@ func TestAttack05_AProcessThatWasPausedHearsOfChangesBeforeItAnswers(t *testing.
 		source.revokeUnseen(networkA, "a")
 		source.revokeUnseen(networkA, "b")
 		source.set(func(s *fakeSource) { s.leave = nil })
+		if r, ok := v.Cached(networkA, "key:a"); ok {
+			t.Errorf("memory answered %+v", r.Verdict)
+		}
 		var answered sync.WaitGroup
 		judge := func(who string, r Result) {
 			if r.Err != nil || r.Verdict.Code != core.CodeRevoked {

@@ -235,16 +235,14 @@ func (v *Verifier) enlist(q *query, network core.NetworkID, share netip.Prefix, 
 	return f
 }
 
-// callFor is how a verifier makes calls of its source. They belong to no caller; one that nobody waits for ends with
-// background. v.mu is held.
-func (v *Verifier) callFor(background context.Context) func(batch []*flight) {
-	return func(batch []*flight) {
-		v.running.Add(1)
-		if slices.ContainsFunc(batch, func(f *flight) bool { return !f.background }) {
-			go v.fly(context.Background(), batch)
-		} else {
-			go v.fly(background, batch)
-		}
+// startCall makes a call of the source. It belongs to no caller; one that nobody waits for ends with the verifier. mu
+// is held.
+func (v *Verifier) startCall(batch []*flight) {
+	v.running.Add(1)
+	if slices.ContainsFunc(batch, func(f *flight) bool { return !f.background }) {
+		go v.fly(context.Background(), batch)
+	} else {
+		go v.fly(v.background, batch)
 	}
 }
 

@@ -29,9 +29,10 @@ type Verifier struct {
 	running sync.WaitGroup // flights, and calls of the source
 	lateAt  atomic.Uint32  // when the last call ended that ran out of time, as entry.failed; 0: a later one did not
 
-	call    func(batch []*flight) // of the source, in the background
-	stop    context.CancelFunc    // cuts calls short that nobody waits for
-	closing sync.Once
+	call       func(batch []*flight) // of the source, in a goroutine of its own
+	background context.Context       //nolint:containedctx // of calls that nobody waits for; ends at Close
+	stop       context.CancelFunc
+	closing    sync.Once
 
 	mu       sync.Mutex
 	flights  map[digest]*flight // look-ups that may be shared
@@ -68,8 +69,8 @@ func New(config Config, source Source) (*Verifier, error) {
 			return nil, fmt.Errorf("verify: %w", err)
 		}
 	}
-	background, stop := context.WithCancel(context.Background())
-	v.call, v.stop = v.callFor(background), stop
+	v.background, v.stop = context.WithCancel(context.Background())
+	v.call = v.startCall
 	return v, nil
 }
 
@@ -97,14 +98,17 @@ func (v *Verifier) Close() {
 	})
 }
 
-// Cached returns what memory knows about the key behind a credential, and whether it knows anything. It costs no
-// allocation for credentials of up to about 2,000 bytes.
+// Cached returns what memory knows about the key behind a credential, and whether it knows anything that may be used
+// now. It costs no allocation for credentials of up to about 2,000 bytes.
 func (v *Verifier) Cached(network core.NetworkID, credential string) (Result, bool) {
 	if v.cache == nil || v.closed.Load() {
 		return Result{}, false
 	}
 	d := v.hash.of(network, credential)
 	c := v.clock()
+	if !v.positions.Current(c.steady, c.wall) {
+		return Result{}, false
+	}
 	r := v.remembered(&d, network, credential, &c)
 	return r, r.Verdict != nil
 }
