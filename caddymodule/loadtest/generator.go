@@ -21,6 +21,7 @@ const (
 
 	opTimeline = "timeline" // load at a pace, second by second
 	opCrowd    = "crowd"    // many connections that behave badly
+	opFloods   = "floods"   // requests at a rate, answered or not
 )
 
 // A job is a line of JSON on the load generator's input; for each it writes one line, a [tally].
@@ -36,6 +37,8 @@ type job struct {
 	Ask         bool          `json:"ask,omitempty"`     // the target is an API: each request verifies its credential
 	At          time.Time     `json:"at,omitzero"`       // when a timeline begins
 	Pace        time.Duration `json:"pace,omitempty"`    // of the requests of one connection
+	Rate        int           `json:"rate,omitempty"`    // of a flood, requests a second
+	KnownRate   int           `json:"known_rate,omitempty"`
 }
 
 // A tally is what came of a job. Requests counts all answered with 200, warm-up included; Window those of the slot.
@@ -49,6 +52,8 @@ type tally struct {
 	P99      time.Duration `json:"p99,omitempty"`
 	Seconds  []second      `json:"seconds,omitempty"` // of a timeline
 	Crowd    *crowd        `json:"crowd,omitempty"`
+	Unknown  *flood        `json:"unknown,omitempty"`
+	Known    *flood        `json:"known,omitempty"`
 }
 
 // perSecond is the rate within the slot.
@@ -88,6 +93,8 @@ func generate(in io.Reader, out io.Writer) error {
 			did = t.timeline(j)
 		case j.Op == opCrowd:
 			did = t.crowd(j)
+		case j.Op == opFloods:
+			did = t.floods(j)
 		default:
 			return fmt.Errorf("no operation %q", j.Op)
 		}

@@ -35,3 +35,12 @@ func cpuTime(pid int) (time.Duration, bool) {
 	system, err2 := strconv.ParseInt(string(fields[12]), 10, 64)
 	return time.Duration(user+system) * clockTick, err1 == nil && err2 == nil
 }
+
+// hang stops a process without ending it, or lets it go on.
+func (p *process) hang(stop bool) error {
+	signal := syscall.SIGCONT
+	if stop {
+		signal = syscall.SIGSTOP
+	}
+	return syscall.Kill(p.pid, signal)
+}

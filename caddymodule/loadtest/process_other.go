@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"syscall"
 	"time"
 )
@@ -12,3 +13,6 @@ func dieWithParent() *syscall.SysProcAttr { return nil }
 
 // cpuTime of another process is not read here.
 func cpuTime(int) (time.Duration, bool) { return 0, false }
+
+// hang is not done here.
+func (*process) hang(bool) error { return errors.ErrUnsupported }

@@ -30,6 +30,16 @@ type sidecarSizes struct {
 	crowdTime time.Duration
 	crowdFar  time.Duration // round trip to the upstream under a crowd
 	crowdMax  int           // max_queue
+
+	overload overloadSizes
+}
+
+type overloadSizes struct {
+	far    []time.Duration
+	times  float64 // what is offered, as a multiple of what the upstream can answer
+	keys   int     // known ones
+	known  int     // requests a second with them
+	length time.Duration
 }
 
 type outageSizes struct {
@@ -49,6 +59,10 @@ var fullSizes = sidecarSizes{
 		keys: 1000, conns: 32, pace: 32 * time.Millisecond,
 	},
 	crowd: 10_000, crowdTime: 15 * time.Second, crowdFar: 200 * time.Millisecond, crowdMax: 2000,
+	overload: overloadSizes{
+		far:   []time.Duration{20 * time.Millisecond, 80 * time.Millisecond, 200 * time.Millisecond},
+		times: 1.25, keys: 500, known: 200, length: 15 * time.Second,
+	},
 }
 
 // A section is what one part of a run found out.
@@ -68,6 +82,7 @@ var sections = []struct {
 	{"hits", (*edgeBench).hits},
 	{"outage", (*edgeBench).outage},
 	{"crowd", (*edgeBench).crowd},
+	{"overload", (*edgeBench).overload},
 }
 
 func sectionNames() (names []string) {

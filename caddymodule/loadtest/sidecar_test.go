@@ -311,6 +311,9 @@ func TestEachSectionPrintsATable(t *testing.T) {
 		{&crowdResult{Wanted: 10_000, Files: 1024, MaxWait: 20, Most: gauges{Queue: 20, Resident: 3 << 20}, crowd: crowd{Open: 17}},
 			[]string{"17 connections for", "10000 connections were wanted; a process here may open 1024 files",
 				"in the queue 0 20 0", "resident MiB n/a 3 n/a"}},
+		{&overloads{Rows: []overloadRow{{Far: 80, Case: overloadKnown, Capacity: 1250, Seconds: 2,
+			Unknown: flood{answers: answers{Refused: 20, Unavailable: 6}, Offered: 30, Unsent: 4}, Known: flood{answers: answers{Good: 9}}}}},
+			[]string{"80 ms known keys beside 1250 15 10 3 2 0 0 0 9 0 0.0 0"}},
 	} {
 		var text strings.Builder
 		if err := writeSection(&text, tt.section); err != nil {
@@ -349,6 +352,9 @@ var smokeSizes = sidecarSizes{
 		keys: 50, conns: 8, pace: 20 * time.Millisecond,
 	},
 	crowd: 200, crowdTime: 3 * time.Second, crowdFar: 100 * time.Millisecond, crowdMax: 20,
+	overload: overloadSizes{
+		far: []time.Duration{200 * time.Millisecond}, times: 2, keys: 50, known: 20, length: 2 * time.Second,
+	},
 }
 
 func TestWholeSidecarRunIsRightAndLeavesNothingBehind(t *testing.T) {
@@ -369,6 +375,8 @@ func TestWholeSidecarRunIsRightAndLeavesNothingBehind(t *testing.T) {
 		Hits   hitRows
 		Outage outageResult
 		Crowd  crowdResult
+
+		Overload overloads
 	}
 	if err := json.Unmarshal([]byte(out.String()), &r); err != nil {
 		t.Fatal(err)
@@ -389,6 +397,10 @@ func TestWholeSidecarRunIsRightAndLeavesNothingBehind(t *testing.T) {
 	}
 	if r.Crowd.Most.Queue > float64(smokeSizes.crowdMax) || r.Crowd.After.Queue != 0 || r.Crowd.Left == 0 {
 		t.Errorf("crowd: %+v", r.Crowd)
+	}
+	if rows := r.Overload.Rows; len(rows) != 3 || rows[0].Unknown.Refused == 0 || rows[0].Unknown.Unavailable == 0 ||
+		rows[1].Known.Good == 0 || rows[2].Unknown.Refused != 0 {
+		t.Errorf("overload: %+v", r.Overload)
 	}
 	if left, err := filepath.Glob(filepath.Join(temp, "talos-loadtest-*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
