@@ -178,15 +178,20 @@ func (u *Upstream) readLists(ctx context.Context, n *network, all []*looked) {
 	}
 }
 
-// readListInTurn is readList within the bound of what look-ups may have out.
+// readListInTurn is readList within the bound of what look-ups may have out. A read that would have less than a quarter of
+// the timeout is not begun: it would keep others waiting and then be cut short.
 func (u *Upstream) readListInTurn(ctx context.Context, n *network, l *looked) {
-	select {
-	case u.records <- struct{}{}:
-		defer func() { <-u.records }()
-		u.readList(ctx, n, l)
-	case <-ctx.Done():
-		l.verdict, l.err = nil, errLate(ctx)
+	waiting, cancel := ctx, context.CancelFunc(func() {})
+	if deadline, ok := ctx.Deadline(); ok {
+		waiting, cancel = context.WithDeadline(ctx, deadline.Add(-u.config.Timeout/4))
 	}
+	defer cancel()
+	if !take(waiting, u.records) {
+		l.verdict, l.err = nil, errLate(waiting)
+		return
+	}
+	defer func() { <-u.records }()
+	u.readList(ctx, n, l)
 }
 
 // readList reads a key's record and puts its list into the verdict. Without it there is none. What the record says of

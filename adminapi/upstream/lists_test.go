@@ -196,3 +196,33 @@ func TestIPNotAllowedIsAskedAgainForTheClientAndNeverKept(t *testing.T) {
 		t.Errorf("it was kept: got %+v, %v", r, err)
 	}
 }
+
+func TestAttack08_AReadOfAListThatCouldNotEndInTimeIsNotBegun(t *testing.T) {
+	t.Parallel()
+	const timeout = 2 * time.Second
+	s := newStandIn()
+	s.fault = records(func(_ http.ResponseWriter, r *http.Request, _ []byte) bool {
+		select { // an upstream that is so slow that the second sixteen could not be answered
+		case <-time.After(timeout * 8 / 10):
+		case <-r.Context().Done():
+		}
+		return false
+	})
+	u, _ := open(t, func(c *Config) { c.Timeout = timeout }, serve(t, s, "").URL)
+	creds := make([]string, 50)
+	for i := range creds {
+		creds[i], _ = s.add(t, nil)
+	}
+	results, err := u.LookupMany(t.Context(), core.NetworkID{}, creds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(s.calls("")) - len(s.calls(":batchVerify")); n != maxRecords {
+		t.Errorf("%d reads were begun, want %d", n, maxRecords)
+	}
+	for i, r := range results {
+		if r.Err != nil && core.ReasonOf(r.Err) != core.Unavailable {
+			t.Errorf("%d: got %v", i, r.Err)
+		}
+	}
+}
