@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core/verify"
 )
 
 // errDivide in a call's error says that one item may have spoilt the call for the others: they are asked about again in
@@ -17,26 +18,44 @@ type outcome struct {
 	err    error
 }
 
-// ask has questions answered, with one call after the other if one cannot hold them. The outcomes are in their order.
+// ask has questions answered: with one call, or with one after the other when one cannot hold them or must not, see
+// [verify.Apart]. The outcomes are in their order.
 func (u *Upstream) ask(ctx context.Context, n *network, questions []question) []outcome {
 	outcomes := make([]outcome, len(questions))
-	for from := 0; from < len(questions); {
-		to := from + fits(questions[from:])
-		u.askBatch(ctx, n, questions[from:to], outcomes[from:to])
-		from = to
+	rest := make([]int, len(questions))
+	for i := range rest {
+		rest[i] = i
+	}
+	for len(rest) > 0 {
+		var batch []int
+		batch, rest = together(questions, rest)
+		part, answered := make([]question, len(batch)), make([]outcome, len(batch))
+		for i, at := range batch {
+			part[i] = questions[at]
+		}
+		u.askBatch(ctx, n, part, answered)
+		for i, at := range batch {
+			outcomes[at] = answered[i]
+		}
 	}
 	return outcomes
 }
 
-// fits is how many of some questions one call holds, at least one.
-func fits(questions []question) int {
+// together divides questions, by their places, into those that one call holds, at least one, and the rest.
+func together(questions []question, places []int) (batch, rest []int) {
 	bytes := client.BatchFrame
-	for i, q := range questions {
-		if bytes += q.size(); i == client.MaxBatch || bytes > client.MaxBatchBytes && i > 0 {
-			return i
+	var apart verify.Apart
+	for _, at := range places {
+		q := &questions[at]
+		full := len(batch) > 0 && (len(batch) == client.MaxBatch || bytes+q.size() > client.MaxBatchBytes)
+		if full || !apart.Add(q.claim) {
+			rest = append(rest, at)
+			continue
 		}
+		bytes += q.size()
+		batch = append(batch, at)
 	}
-	return len(questions)
+	return batch, rest
 }
 
 // askBatch fills in outcomes by a call, or by calls for parts of it when one item spoils it for the others.

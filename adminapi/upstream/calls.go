@@ -73,11 +73,15 @@ func (u *Upstream) batch(ctx context.Context, n *network, questions []question) 
 		return nil, f.asError()
 	}
 	u.changes.see(edge.Position)
+	about := make(map[string]int, len(questions)) // how many questions a key has
+	for _, q := range questions {
+		about[q.claim.KeyID]++
+	}
 	answers := make([]answer, len(questions))
 	for i, raw := range out.Results {
 		answers[i] = decode(raw, edge)
 		if w := answers[i].wire; w != nil && len(questions) > 1 {
-			if err := u.doubt(n, questions[i], w, edge); err != nil {
+			if err := u.doubt(n, questions[i], w, edge, about[questions[i].claim.KeyID] > 1); err != nil {
 				return nil, err
 			}
 		}
@@ -88,9 +92,9 @@ func (u *Upstream) batch(ctx context.Context, n *network, questions []question) 
 // doubt is why the answers to several questions are not to be used, or nil. One result in the wrong place makes all of
 // them doubtful; one question at a time, there is no wrong place. One that is behind a change is asked for again, too,
 // apart from the others in the end: another address, or a moment, may do.
-func (u *Upstream) doubt(n *network, q question, w *wire, edge client.EdgeAnswer) error {
+func (u *Upstream) doubt(n *network, q question, w *wire, edge client.EdgeAnswer, siblings bool) error {
 	switch {
-	case w.stranger(q, false):
+	case w.misplaced(q, siblings):
 		u.voice.misplaced()
 		return errors.Join(unavailable("the upstream cannot say", errStranger, 0), errDivide)
 	case !u.changes.believes(n.id, w.keyID(q), edge.Position):

@@ -1,14 +1,13 @@
 package upstream
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"net/http"
-	"strings"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/verify"
 )
 
 // network is one network as the upstream's calls need it.
@@ -23,7 +22,8 @@ type network struct {
 type question struct {
 	credential string
 	parsed     credential.Parsed
-	item       json.RawMessage // as it stands in a batch
+	item       json.RawMessage // as it is in a batch
+	claim      verify.Claim
 }
 
 // read finds out what a credential would be. Without the network's secret a checksum says nothing here: that a key is
@@ -49,7 +49,21 @@ func (n *network) ask(cred string) (question, *core.Verdict, error) {
 	if err != nil {
 		return question{}, nil, unavailable("the credential cannot be sent to the upstream", nil, 0)
 	}
-	return question{credential: cred, parsed: parsed, item: item}, nil, nil
+	return question{credential: cred, parsed: parsed, item: item, claim: n.claimOf(parsed, cred)}, nil, nil
+}
+
+// claim is what a credential says of itself.
+func (n *network) claim(cred string) verify.Claim { return n.claimOf(n.format.Parse(cred), cred) }
+
+func (n *network) claimOf(parsed credential.Parsed, cred string) verify.Claim {
+	if parsed.KeyID != "" {
+		return verify.Claim{KeyID: parsed.KeyID}
+	}
+	keyID, expires := n.format.Claimed(cred)
+	if keyID == "" || expires.IsZero() {
+		return verify.Claim{KeyID: keyID}
+	}
+	return verify.Claim{KeyID: keyID, End: expires.Unix()}
 }
 
 // size is what a question takes in a batch, in bytes.
@@ -72,26 +86,4 @@ func (q question) credentialType() core.CredentialType {
 	default:
 		return core.UnknownCredentialType
 	}
-}
-
-// subject is the key that a JWT says it was derived from, which nobody has checked; empty: it does not say.
-func (q question) subject() string {
-	if q.parsed.Kind != credential.JWT {
-		return ""
-	}
-	parts := strings.Split(q.credential, ".")
-	if len(parts) != 3 {
-		return ""
-	}
-	text, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return ""
-	}
-	var claims struct {
-		Subject string `json:"sub"`
-	}
-	if json.Unmarshal(text, &claims) != nil {
-		return ""
-	}
-	return claims.Subject
 }

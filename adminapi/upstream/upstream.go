@@ -170,8 +170,13 @@ func (u *Upstream) Fit(c verify.Config) verify.Config {
 	return c
 }
 
-// Alone tells whether a credential must not share a call with others.
-func (u *Upstream) Alone(string) bool { return false }
+// Claimed is what a credential says of itself, which nobody has checked.
+func (u *Upstream) Claimed(id core.NetworkID, cred string) verify.Claim {
+	if n := u.networks[id]; n != nil {
+		return n.claim(cred)
+	}
+	return verify.Claim{}
+}
 
 // Admit returns nil when a call could be made now, and otherwise why none would be: the breaker of each address is
 // open.

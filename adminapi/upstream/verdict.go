@@ -67,14 +67,13 @@ func decode(result json.RawMessage, edge client.EdgeAnswer) answer {
 // stranger tells whether a result is about another key than the question. alone says that the question was the only
 // one, so that nothing can be in the wrong place: of a token the key's id is then the upstream's to say.
 func (w *wire) stranger(q question, alone bool) bool {
-	if w.KeyID == "" {
-		return false
-	}
-	if q.token() {
-		subject := q.subject()
-		return !alone && *w.IsValid && subject != "" && subject != w.KeyID
-	}
-	return w.KeyID != q.parsed.KeyID
+	return w.KeyID != "" && w.KeyID != q.claim.KeyID && (!alone || !q.token())
+}
+
+// misplaced tells whether a result among several belongs to another question. siblings says that the batch holds other
+// tokens of the question's key, which their ends tell apart.
+func (w *wire) misplaced(q question, siblings bool) bool {
+	return w.stranger(q, false) || siblings && *w.IsValid && w.ExpireTime.Unix() != q.claim.End
 }
 
 // keyID is the id of the key that a result is about.

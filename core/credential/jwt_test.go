@@ -227,6 +227,9 @@ func FuzzParseJWT(f *testing.F) {
 		if c.KeyID == "" || c.Issuer == "" || c.ExpireTime.IsZero() || c.ExpireTime.Unix() > maxNumericDate {
 			t.Fatalf("%q reads as %+v", payload, c)
 		}
+		if keyID, expires := new(Format).Claimed(signed); keyID != c.KeyID || !expires.Equal(c.ExpireTime) {
+			t.Fatalf("%q claims the key %q until %s", payload, keyID, expires)
+		}
 		again := &Claims{}
 		if err := json.Unmarshal([]byte(payloadOf(t, c)), again); err != nil || !c.ExpireTime.Equal(again.ExpireTime) ||
 			c.KeyID != again.KeyID || !reflect.DeepEqual(c.Scopes, again.Scopes) {

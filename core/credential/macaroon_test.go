@@ -223,6 +223,9 @@ func FuzzParseMacaroon(f *testing.F) {
 			if !reflect.DeepEqual(got, c) {
 				t.Fatalf("%q verifies as %+v", token, got)
 			}
+			if keyID, _ := format.Claimed(token); keyID != got.KeyID {
+				t.Fatalf("%q claims the key %q", token, keyID)
+			}
 			if again, err := AppendCaveats(token, caveat); err == nil {
 				_, more, err := format.ParseMacaroon(again)
 				if err != nil || !slices.Equal(more, append(caveats, caveat)) {

@@ -16,7 +16,7 @@ func (s *benchSource) Positions() *core.Positions { return &s.positions }
 
 func (s *benchSource) Identify(core.NetworkID, string) (string, *core.Verdict) { return "", nil }
 
-func (s *benchSource) Alone(string) bool { return false }
+func (s *benchSource) Claimed(core.NetworkID, string) Claim { return Claim{Sure: true} }
 
 func (s *benchSource) Admit() error { return nil }
 

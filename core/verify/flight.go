@@ -19,6 +19,7 @@ type flight struct {
 	network    core.NetworkID
 	credential string
 	keyID      string // what the source says it would be; empty: not known
+	claim      Claim
 	mode       Mode   // Use: it is shared
 	old        *entry // what a good verdict would replace, or nil
 	began      uint64 // the position before the look-up
@@ -213,12 +214,13 @@ func (v *Verifier) underWay(q *query) *flight {
 
 // enlist makes a flight for a query. mu is held.
 func (v *Verifier) enlist(q *query, network core.NetworkID, share netip.Prefix, position uint64) *flight {
-	lane := laneKey{network: network, alone: q.alone}
+	lane := laneKey{network: network, opaque: q.claim.KeyID == "" && !q.claim.Sure}
 	f := &flight{
 		digest:     q.digest,
 		network:    network,
 		credential: q.credential,
 		keyID:      q.keyID,
+		claim:      q.claim,
 		mode:       q.mode,
 		old:        q.old,
 		began:      position,

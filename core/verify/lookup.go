@@ -25,7 +25,7 @@ type query struct {
 	network    core.NetworkID
 	credential string
 	keyID      string // what the source says it would be; empty: not known
-	alone      bool   // it has a call of its own
+	claim      Claim
 	mode       Mode   // effective
 	old        *entry // a good verdict that a new one would replace, or nil
 
@@ -46,7 +46,7 @@ func (v *Verifier) prepare(q *query) bool {
 		q.result = Result{Verdict: final, Position: v.positions.Applied(), Now: time.Now(), Cache: Local}
 		return false
 	}
-	q.keyID, q.alone = keyID, v.source.Alone(q.credential)
+	q.keyID, q.claim = keyID, v.source.Claimed(q.network, q.credential)
 	if q.mode != Use {
 		return true
 	}
@@ -151,8 +151,8 @@ func (v *Verifier) refresh(e *entry, network core.NetworkID, credential string) 
 		return // the entry will not be replaced
 	}
 	q := &query{
-		digest: e.digest, network: network, credential: credential, keyID: keyID, alone: v.source.Alone(credential),
-		mode: Use, old: e,
+		digest: e.digest, network: network, credential: credential, keyID: keyID,
+		claim: v.source.Claimed(network, credential), mode: Use, old: e,
 	}
 	if !v.launchBackground(q) {
 		e.state.And(^uint32(stateRefreshing))

@@ -37,7 +37,7 @@ type queue struct {
 // laneKey names look-ups that may share a call.
 type laneKey struct {
 	network core.NetworkID
-	alone   bool // each of them has a call of its own
+	opaque  bool // each of them has a call of its own, see [Apart]
 }
 
 // lane is what waits under one laneKey.
@@ -138,8 +138,8 @@ func (q *queue) next(now time.Time) []*flight {
 
 // take removes what one call can hold from a lane.
 func (q *queue) take(l *lane, now time.Time) []*flight {
-	t := taking{queue: q, items: q.items}
-	if l.key.alone {
+	t := taking{queue: q, items: q.items, skips: 10 * q.items}
+	if l.key.opaque {
 		t.items = 1
 	}
 	knownMay, unknownMay := q.known.Open(now), l.clients.Len() > 0 && q.unknown.Open(now)
@@ -198,36 +198,75 @@ type taking struct {
 	queue *queue
 	items int
 	bytes int
+	apart Apart
+	skips int  // look-ups that may still be passed over because they must not share the call
+	full  bool // the next one has no room
 	batch []*flight
+
+	from map[*client]*list.Element // where the look-ups begin that were not passed over; nil: none are left
 }
 
 // oldest takes the oldest look-ups of a list until the call holds a number of them.
 func (t *taking) oldest(from *list.List, items int) {
-	for len(t.batch) < items && from.Len() > 0 {
-		if !t.add(from.Front().Value.(*flight)) { //nolint:errcheck,forcetypeassert // see push
-			return
-		}
+	for e := from.Front(); e != nil && len(t.batch) < items && !t.full && t.skips > 0; {
+		next := e.Next()
+		t.add(e)
+		e = next
 	}
 }
 
 // fairly takes a look-up of each client in turn until the call is full.
 func (t *taking) fairly(l *lane) {
-	for len(t.batch) < t.items && l.clients.Len() > 0 {
-		c := l.clients.Front().Value.(*client) //nolint:errcheck,forcetypeassert // the list holds nothing else
-		l.clients.MoveToBack(c.turn)
-		if !t.add(c.waiting.Front().Value.(*flight)) { //nolint:errcheck,forcetypeassert // see push
-			return
+	for before := -1; len(t.batch) > before; {
+		before = len(t.batch)
+		for range l.clients.Len() {
+			if len(t.batch) == t.items || t.full || l.clients.Len() == 0 {
+				return
+			}
+			c := l.clients.Front().Value.(*client) //nolint:errcheck,forcetypeassert // the list holds nothing else
+			l.clients.MoveToBack(c.turn)
+			t.one(c)
 		}
 	}
 }
 
-// add moves a look-up from the queue into the call, if there is room for it.
-func (t *taking) add(f *flight) bool {
-	const frame = 24 // what a credential is sent in
-	t.bytes += len(f.credential) + frame
-	if t.bytes > t.queue.bytes && len(t.batch) > 0 {
+// one takes the oldest look-up of a client that may share the call.
+func (t *taking) one(c *client) {
+	e, passed := t.from[c]
+	if !passed {
+		e = c.waiting.Front()
+	}
+	for e != nil && !t.full && t.skips > 0 {
+		next := e.Next()
+		added := t.add(e)
+		if !added {
+			passed = true
+		}
+		if e = next; added {
+			break
+		}
+	}
+	if passed {
+		if t.from == nil {
+			t.from = make(map[*client]*list.Element)
+		}
+		t.from[c] = e
+	}
+}
+
+// add moves a look-up from the queue into the call, if there is room for it and it may share the call.
+func (t *taking) add(e *list.Element) bool {
+	const frame = 24       // what a credential is sent in
+	f := e.Value.(*flight) //nolint:errcheck,forcetypeassert // see push
+	size := len(f.credential) + frame
+	if t.full = len(t.batch) > 0 && t.bytes+size > t.queue.bytes; t.full {
 		return false
 	}
+	if !t.apart.Add(f.claim) {
+		t.skips--
+		return false
+	}
+	t.bytes += size
 	t.queue.drop(f)
 	t.batch = append(t.batch, f)
 	return true

@@ -135,7 +135,7 @@ func TestACredentialThatMustNotShareACallDoesNotAndTakesTurnsWithTheOthers(t *te
 	atRoundTrip(t, config, func(t bubble, v *Verifier, s *fakeSource) {
 		answers := []<-chan asked{asking(t, v, "key:first", someone)}
 		for i := range 3 {
-			answers = append(answers, asking(t, v, fmt.Sprint("key:alone-", i), someone))
+			answers = append(answers, asking(t, v, fmt.Sprint("key:opaque-", i), someone))
 		}
 		for i := range 20 {
 			answers = append(answers, asking(t, v, unknownKey(i), someone))
@@ -146,6 +146,27 @@ func TestACredentialThatMustNotShareACallDoesNotAndTakesTurnsWithTheOthers(t *te
 			}
 		}
 		if got, want := s.sizes(), []int{1, 1, 20, 1, 1}; !slices.Equal(got, want) {
+			t.Errorf("the calls held %v, want %v", got, want)
+		}
+	})
+}
+
+func TestAttack04_CredentialsThatClaimOneKeyShareNoCallAndDelayNoOthers(t *testing.T) {
+	config := Config{MaxLookups: 1, MaxBatch: 10}
+	atRoundTrip(t, config, func(t bubble, v *Verifier, s *fakeSource) {
+		answers := []<-chan asked{asking(t, v, "key:first", someone)}
+		for i := range 3 { // of the same client, and before the others
+			answers = append(answers, asking(t, v, fmt.Sprint("key:of-victim-", i), someone))
+		}
+		for i := range 5 {
+			answers = append(answers, asking(t, v, unknownKey(i), someone))
+		}
+		for _, answer := range answers {
+			if a := <-answer; a.err != nil {
+				t.Error(a.err)
+			}
+		}
+		if got, want := s.sizes(), []int{1, 6, 1, 1}; !slices.Equal(got, want) {
 			t.Errorf("the calls held %v, want %v", got, want)
 		}
 	})

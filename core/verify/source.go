@@ -46,9 +46,9 @@ type Source interface {
 	// their order; an item that fails, fails alone. An error is one for every item.
 	LookupMany(ctx context.Context, network core.NetworkID, credentials []string) ([]LookupResult, error)
 
-	// Alone tells whether a credential must not share a call with others: an answer to another credential could not be
-	// told from the answer to it.
-	Alone(credential string) bool
+	// Claimed is what a credential says of itself. Credentials that could be mistaken for each other never share a call.
+	// It is called on misses only, without I/O.
+	Claimed(network core.NetworkID, credential string) Claim
 
 	// Admit returns nil when a call could be made now, or else an error that says why none would be. It makes none, and
 	// is called on misses only.

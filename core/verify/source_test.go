@@ -66,8 +66,16 @@ func (s *fakeSource) Identify(n core.NetworkID, credential string) (string, *cor
 	return id, nil
 }
 
-func (s *fakeSource) Alone(credential string) bool {
-	return strings.HasPrefix(credential, "key:alone-")
+// Claimed is the id; of "key:opaque-…" it is not known, and of "key:of-<id>-…" it is another's.
+func (s *fakeSource) Claimed(n core.NetworkID, credential string) Claim {
+	id, _ := s.Identify(n, credential)
+	if _, opaque := strings.CutPrefix(id, "opaque-"); opaque {
+		return Claim{}
+	}
+	if of, token := strings.CutPrefix(id, "of-"); token {
+		id, _, _ = strings.Cut(of, "-")
+	}
+	return Claim{KeyID: id}
 }
 
 func (s *fakeSource) Admit() error { return nil }
