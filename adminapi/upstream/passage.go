@@ -3,9 +3,12 @@ package upstream
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptrace"
+	"strings"
+	"sync/atomic"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 )
@@ -49,6 +52,9 @@ func (p *Passage) Close() {
 // RoundTrip carries a request to the address that answers at the moment, and to the next one while no connection can be
 // had: then nothing was sent. The request's path and query, host, headers and body are sent as they are; its URL's
 // scheme and host are not looked at. A body that is to be sent to a second address needs GetBody.
+//
+// What is not a GET or HEAD is sent once at most, whatever the caller's headers say of repeating it: the upstream may
+// not know them.
 func (p *Passage) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		defer func() { _ = r.Body.Close() }() // each attempt has one of its own
@@ -59,6 +65,9 @@ func (p *Passage) RoundTrip(r *http.Request) (*http.Response, error) {
 		base, carrier := p.clients[(first+i)%len(p.clients)].Target()
 		sent := false
 		out := r.WithContext(noteConnection(r.Context(), &sent))
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			out = sentOnce(out)
+		}
 		target := *base
 		target.Path += r.URL.Path
 		if base.RawPath != "" || r.URL.RawPath != "" {
@@ -82,6 +91,33 @@ func (p *Passage) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return nil, err
 }
+
+// sentOnce makes a request that net/http does not send again once its headers were written. Over HTTP/1 it would, for a
+// header that calls the request idempotent, which it looks up under the canonical name: another spelling says the same
+// to the upstream. Over HTTP/2 it would after a reset of the stream, which may come after the change was made, as often
+// as there is one: on the way to the second time the request is canceled.
+func sentOnce(r *http.Request) *http.Request {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	var written atomic.Bool
+	out := r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteHeaders: func() { written.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) {
+			if written.Load() {
+				cancel(errSentBefore)
+			}
+		},
+	}))
+	out.Header = r.Header.Clone()
+	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if values, there := out.Header[name]; there {
+			delete(out.Header, name)
+			out.Header[strings.ToLower(name)] = values
+		}
+	}
+	return out
+}
+
+var errSentBefore = errors.New("the request was sent and not answered")
 
 // SelfRevoke asks the upstream to revoke the key behind a credential. The call holds these two values and nothing else
 // that is this node's or its caller's; the certificate, if there is one, vouches for the connection only. When no
