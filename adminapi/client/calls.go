@@ -37,13 +37,18 @@ const (
 )
 
 // Issue makes a new key. The answer holds its secret, which cannot be read again. With a request id the call may be
-// repeated, see [Repeatable].
+// repeated, see [Repeatable]; a repeat returns the key that was made and no secret, and the error beside them is a
+// [*SecretLostError].
 func (c *Client) Issue(ctx context.Context, r *IssueRequest) (*IssueResponse, json.RawMessage, error) {
 	var opts []CallOption
 	if r.RequestID != "" {
 		opts = append(opts, Repeatable())
 	}
-	return call[IssueResponse](ctx, c, http.MethodPost, collectionPath(Issued), r, opts...)
+	out, raw, err := call[IssueResponse](ctx, c, http.MethodPost, collectionPath(Issued), r, opts...)
+	if err == nil && out.Secret == "" {
+		err = &SecretLostError{Key: out.IssuedAPIKey}
+	}
+	return out, raw, err
 }
 
 // Get reads the record of a key of a kind, which is not AnyKind.

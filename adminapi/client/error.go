@@ -31,6 +31,19 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s (%s, HTTP %d)", e.Message, e.Reason, e.HTTP)
 }
 
+// SecretLostError says that the server answered [Client.Issue] with a key and without its secret: the request id was
+// used before, by the caller or by a first attempt of the same call whose answer was lost. Only the answer that made
+// the key held the secret.
+type SecretLostError struct {
+	Key IssuedAPIKey
+}
+
+// Error says what to do.
+func (e *SecretLostError) Error() string {
+	return fmt.Sprintf("the request id was used before, so the answer holds no secret: unless the secret of key %s "+
+		"was kept then, rotate the key, or revoke it and issue again with another request id", e.Key.KeyID)
+}
+
 // newError reads a refusal. Of a body that is not the API's, nothing is taken over: it may repeat what was sent.
 func newError(resp *http.Response, body []byte) *Error {
 	e := &Error{HTTP: resp.StatusCode}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -72,6 +73,45 @@ func TestACallThatChangesSomethingIsNotRepeated(t *testing.T) {
 	asked.Store(0)
 	if _, _, err := c.Issue(t.Context(), &IssueRequest{Name: "n", ActorID: "a", RequestID: "r"}); err == nil || asked.Load() != 2 {
 		t.Errorf("with a request id: got %v after %d requests", err, asked.Load())
+	}
+}
+
+// A repeat of the request that made a key is answered without the secret, which only the first answer held. When that
+// one was lost, nobody has the secret.
+func TestAKeyWhoseSecretWasLostIsAnErrorThatSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	const record = `"issued_api_key":{"key_id":"4be0643f-1d98-473b-97cd-ca98a65347dd","name":"n"}`
+	var asked atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if asked.Add(1) == 1 {
+			panic(http.ErrAbortHandler) // the key is made, and its answer is lost
+		}
+		_, _ = io.WriteString(w, `{`+record+`}`)
+	}))
+	t.Cleanup(s.Close)
+	c, err := New(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	for _, repeat := range []string{"the client's own", "the caller's"} {
+		out, raw, err := c.Issue(t.Context(), &IssueRequest{Name: "n", ActorID: "a", RequestID: "r"})
+		lost, ok := errors.AsType[*SecretLostError](err)
+		if !ok || lost.Key.KeyID != "4be0643f-1d98-473b-97cd-ca98a65347dd" {
+			t.Fatalf("%s repeat: got %v", repeat, err)
+		}
+		for _, hint := range []string{lost.Key.KeyID, "rotate", "revoke", "another request id"} {
+			if !strings.Contains(err.Error(), hint) {
+				t.Errorf("%s repeat: %q does not say %q", repeat, err, hint)
+			}
+		}
+		if out == nil || out.IssuedAPIKey.Name != "n" || string(raw) != `{`+record+`}` {
+			t.Errorf("%s repeat: the answer beside the error is %+v, %s", repeat, out, raw)
+		}
+	}
+	if n := asked.Load(); n != 3 {
+		t.Errorf("%d requests", n)
 	}
 }
 

@@ -62,7 +62,8 @@ taken into a variable:
 
 Without --ttl the server's default holds. A request id makes the call
 idempotent: the second call with the same one returns the same key without its
-secret (with --quiet, that is an error).`,
+secret (with --quiet, that is an error). Unless the secret was kept the first
+time, rotate the key, or revoke it and issue another one.`,
 		Args: exactly("a NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := n.request(cmd, args[0])
@@ -83,17 +84,15 @@ func issue(cmd *cobra.Command, o *options, r *client.IssueRequest) error {
 	}
 	defer c.Close()
 	out, answer, err := c.Issue(cmd.Context(), r)
-	if err != nil {
+	lost, repeated := errors.AsType[*client.SecretLostError](err)
+	if err != nil && (!repeated || o.quiet && o.format == formatTable) {
 		return failed(err)
-	}
-	if out.Secret == "" && o.quiet && o.format == formatTable {
-		return errors.New("the request id was used before: the key exists, and its secret was shown then")
 	}
 	if err := o.printSecret(cmd, answer, &out.IssuedAPIKey, out.Secret); err != nil {
 		return err
 	}
-	if out.Secret == "" {
-		o.hint(cmd, "The request id was used before: this is the key of that time. Its secret was shown then.")
+	if repeated {
+		o.hint(cmd, printable("No secret: "+lost.Error()+"."))
 	} else {
 		o.hint(cmd, secretHint)
 	}
