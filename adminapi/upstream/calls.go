@@ -47,11 +47,23 @@ func (n *network) options() []client.CallOption {
 	return []client.CallOption{client.Headers(n.header), client.Host(n.host), client.Repeatable()}
 }
 
+// optionsFor are those of a call about keys. After a change that passed through here and whose place in its feed the
+// upstream did not tell, nothing tells an answer of a cache that lags, so none may be asked.
+func (u *Upstream) optionsFor(n *network, keyIDs ...string) []client.CallOption {
+	for _, keyID := range keyIDs {
+		if u.changes.pastCaches(n.id, keyID) {
+			return append(n.options(), client.NoCache())
+		}
+	}
+	return n.options()
+}
+
 // batch asks about several credentials with one call.
 func (u *Upstream) batch(ctx context.Context, n *network, questions []question) ([]answer, error) {
 	in := client.BatchRequest{Requests: make([]json.RawMessage, len(questions))}
+	keyIDs := make([]string, len(questions))
 	for i, q := range questions {
-		in.Requests[i] = q.item
+		in.Requests[i], keyIDs[i] = q.item, q.claim.KeyID
 	}
 	var out struct {
 		Results []json.RawMessage `json:"results"`
@@ -59,7 +71,7 @@ func (u *Upstream) batch(ctx context.Context, n *network, questions []question) 
 	var edge client.EdgeAnswer
 	f := u.do(ctx, KindBatch, len(questions), func(ctx context.Context, c *client.Client) error {
 		out.Results = nil
-		options := append(n.options(), client.Edge(&edge))
+		options := append(u.optionsFor(n, keyIDs...), client.Edge(&edge))
 		_, err := c.Do(ctx, http.MethodPost, client.BatchVerifyPath, in, &out, options...)
 		if err == nil && len(out.Results) != len(questions) {
 			err = fmt.Errorf("%w: %d results for %d credentials", client.ErrAnswer, len(out.Results), len(questions))
@@ -109,7 +121,7 @@ func (u *Upstream) single(ctx context.Context, n *network, q question, addr neti
 	var raw json.RawMessage
 	f := u.do(ctx, KindSingle, 1, func(ctx context.Context, c *client.Client) (err error) {
 		raw, err = c.Do(ctx, http.MethodPost, client.VerifyPath, q.item, nil,
-			append(n.options(), client.ForClient(addr))...)
+			append(u.optionsFor(n, q.claim.KeyID), client.ForClient(addr))...)
 		return err
 	})
 	if f != nil {
@@ -182,8 +194,8 @@ func (u *Upstream) readLists(ctx context.Context, n *network, all []*looked) {
 	}
 }
 
-// readListInTurn is readList within the bound of what look-ups may have out. A read that would have less than a quarter of
-// the timeout is not begun: it would keep others waiting and then be cut short.
+// readListInTurn is readList within the bound of what look-ups may have out. A read that would have less than a
+// quarter of the timeout is not begun: it would keep others waiting and then be cut short.
 func (u *Upstream) readListInTurn(ctx context.Context, n *network, l *looked) {
 	waiting, cancel := ctx, context.CancelFunc(func() {})
 	if deadline, ok := ctx.Deadline(); ok {
@@ -208,7 +220,7 @@ func (u *Upstream) readList(ctx context.Context, n *network, l *looked) {
 	var record client.IssuedAPIKey // the fields that are of interest here are the same for both kinds
 	f := u.do(ctx, KindRecord, 1, func(ctx context.Context, c *client.Client) error {
 		record = client.IssuedAPIKey{}
-		_, err := c.Do(ctx, http.MethodGet, client.KeyPath(kind, l.keyID), nil, &record, n.options()...)
+		_, err := c.Do(ctx, http.MethodGet, client.KeyPath(kind, l.keyID), nil, &record, u.optionsFor(n, l.keyID)...)
 		return err
 	})
 	if f != nil {

@@ -8,8 +8,9 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// floorLife is for how long an answer is held against the place of a change in the upstream's feed. No copy of its data
-// should be behind for longer; and an upstream that was replaced by another, which counts anew, is believed again.
+// floorLife is for how long an answer is held against the place of a change in the upstream's feed, and for how long a
+// key is looked up past caches after a change whose place is not known. No copy of the upstream's data should be behind
+// for longer; and an upstream that was replaced by another, which counts anew, is believed again.
 const floorLife = 5 * time.Minute
 
 // changes are the changes of keys that this node has heard of.
@@ -22,21 +23,25 @@ type changes struct {
 	table   core.Positions
 	highest atomic.Uint64 // the highest of the upstream's positions that was seen
 
-	mu     sync.Mutex
-	own    uint64
-	floors map[core.Slot]floor // by the slots of the table, so that it is bounded
-	full   int                 // how many floors there have to be before they are looked through again
+	mu       sync.Mutex
+	own      uint64
+	floors   map[core.Slot]floor // by the slots of the table, so that it is bounded
+	full     int                 // how many floors there have to be before they are looked through again
+	unplaced time.Time           // the latest floor.unplaced
 }
 
-// floor is the place of the last change of a key in the upstream's feed.
+// floor is what is held against answers about a key: the place of its last change in the upstream's feed.
 type floor struct {
 	position uint64
 	until    time.Time
+
+	unplaced time.Time // until when caches may hold what was so before a change whose place is not known
 }
 
 // Forget makes every verdict on a key that was looked up before now be looked up again, before it returns. It is called
 // when a change of the key has passed through here, after the upstream acknowledged it. Where the upstream told the
-// change's place in its feed (else 0), an answer from before that place is not believed, whoever gives it.
+// change's place in its feed (else 0), an answer from before that place is not believed, whoever gives it. Where it has
+// not, look-ups of the key ask for no-cache, for 5 minutes.
 func (u *Upstream) Forget(network core.NetworkID, keyID string, position uint64) {
 	u.changes.forget(network, keyID, position)
 }
@@ -45,14 +50,18 @@ func (c *changes) forget(network core.NetworkID, keyID string, position uint64) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	if position > 0 {
-		c.sweep(now)
-		slot := core.SlotOf(network, keyID)
+	c.sweep(now)
+	slot := core.SlotOf(network, keyID)
+	f := c.floors[slot]
+	switch {
+	case position == 0:
+		f.unplaced = now.Add(floorLife)
+		c.unplaced = f.unplaced
+	case position >= f.position || !now.Before(f.until):
 		// A higher floor stays for its own life only: it may be of an upstream that was replaced.
-		if f := c.floors[slot]; position >= f.position || !now.Before(f.until) {
-			c.floors[slot] = floor{position: position, until: now.Add(floorLife)}
-		}
+		f.position, f.until = position, now.Add(floorLife)
 	}
+	c.floors[slot] = f
 	c.own++
 	c.table.Apply(core.Event{Position: c.own, Network: network, KeyID: keyID, Time: now})
 }
@@ -65,7 +74,7 @@ func (c *changes) sweep(now time.Time) {
 		return
 	}
 	for slot, f := range c.floors {
-		if !now.Before(f.until) {
+		if !now.Before(f.until) && !now.Before(f.unplaced) {
 			delete(c.floors, slot)
 		}
 	}
@@ -95,4 +104,15 @@ func (c *changes) believes(network core.NetworkID, keyID string, position uint64
 	defer c.mu.Unlock()
 	f, ok := c.floors[core.SlotOf(network, keyID)]
 	return !ok || position >= f.position || !time.Now().Before(f.until)
+}
+
+// pastCaches tells whether a cache of the upstream's may hold what was so before a change of a key that passed through
+// here. An empty id is of a key that is not known, which may be any.
+func (c *changes) pastCaches(network core.NetworkID, keyID string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if keyID == "" {
+		return time.Now().Before(c.unplaced)
+	}
+	return time.Now().Before(c.floors[core.SlotOf(network, keyID)].unplaced)
 }

@@ -52,10 +52,11 @@
 //
 // # Positions
 //
-// The upstream's places in its feed of changes and this node's are different counts, so verdicts carry no position:
-// the verifier uses the one that it noted before the look-up. Changes that pass through this node are told to
-// [Upstream.Forget], which takes the next of this node's positions, so that verdicts from before the change, also
-// those under way, are looked up again. Where the upstream has told the change's place in its own feed, later answers
-// are held against it: an address whose data is behind cannot bring a revoked key back. Otherwise the upstream is
-// trusted to be of one mind.
+// The upstream's places in its feed of changes and this node's are different counts, so verdicts carry no position: the
+// verifier uses the one that it noted before the look-up. Changes that pass through this node are told to
+// [Upstream.Forget], which takes the next of this node's positions, so that verdicts from before the change, also those
+// under way, are looked up again. Where the upstream has told the change's place in its own feed, later answers are
+// held against it: an address whose data is behind cannot bring a revoked key back. Where it has not, every call about
+// the key, and about tokens that name it or no key, asks for no-cache for 5 minutes: a cache there may hold what was so
+// before the change. Otherwise the upstream is trusted to be of one mind.
 package upstream

@@ -10,18 +10,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
-	"go.uber.org/zap"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
-
-	"github.com/talos-edge/talos-edge/adminapi"
-	"github.com/talos-edge/talos-edge/core/verify"
 )
 
 // wireHost speaks HTTP on bare connections. It answers what reads, and notes what changes and ends that in its own way.
@@ -176,32 +171,6 @@ func (h *wireHost) serve2(conn net.Conn) {
 	}
 }
 
-// passesTo is the private surface of a sidecar before an upstream, and what closes its connections.
-func passesTo(t *testing.T, h *wireHost) (admin http.Handler, closeIdle func()) {
-	t.Helper()
-	config := Config{Addresses: []string{h.url}}
-	if h.roots != nil {
-		config.TLS = &tls.Config{RootCAs: h.roots, MinVersion: tls.VersionTLS12}
-	}
-	u, p := newPassage(t, config)
-	v, err := verify.New(verify.Config{}, u)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(v.Close)
-	return adminapi.SidecarAdmin(adminapi.SidecarOptions{
-		Options: adminapi.Options{
-			Network:    func(*http.Request) (adminapi.Network, error) { return adminapi.Network{Verifier: v}, nil },
-			ClientAddr: func(*http.Request) netip.Addr { return netip.Addr{} },
-			Logger:     zap.NewNop(),
-		},
-		Upstream: struct {
-			*Upstream
-			*Passage
-		}{u, p},
-	}), p.Close
-}
-
 // A caller's Idempotency-Key speaks to the upstream. It must not make this node send a change twice: an upstream that
 // does not know the header would issue two keys.
 func TestAChangeIsSentOnceWhateverItsHeaderSaysWhenItsConnectionEnds(t *testing.T) {
@@ -239,7 +208,11 @@ func TestAChangeIsSentOnceWhateverItsHeaderSaysWhenItsConnectionEnds(t *testing.
 				t.Parallel()
 				h := newWireHost(t, tc.overTLS)
 				h.fault = tc.fault
-				sidecar, closeIdle := passesTo(t, h)
+				config := Config{Addresses: []string{h.url}}
+				if h.roots != nil {
+					config.TLS = &tls.Config{RootCAs: h.roots, MinVersion: tls.VersionTLS12}
+				}
+				_, passage, sidecar := sidecarOf(t, config)
 				ask := func(method, path, body string) int {
 					r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
 					r.Header.Set(header, "one of the caller's")
@@ -254,7 +227,7 @@ func TestAChangeIsSentOnceWhateverItsHeaderSaysWhenItsConnectionEnds(t *testing.
 				if status := ask(tc.method, tc.path, tc.body); status != http.StatusServiceUnavailable {
 					t.Errorf("the caller is told %d", status)
 				}
-				closeIdle()
+				passage.Close()
 				changes := h.received(t)
 				if len(changes) != 1 || changes[0].Get(header) != "one of the caller's" {
 					t.Errorf("%d changes came, with %v", len(changes), changes[:min(1, len(changes))])

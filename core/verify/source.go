@@ -46,7 +46,7 @@ type Source interface {
 	// their order; an item that fails, fails alone. An error is one for every item.
 	LookupMany(ctx context.Context, network core.NetworkID, credentials []string) ([]LookupResult, error)
 
-	// Claimed is what a credential says of itself. Credentials that could be mistaken for each other never share a call.
+	// Claimed is what a credential says of itself. What could be mistaken for each other never shares a call.
 	// It is called on misses only, without I/O.
 	Claimed(network core.NetworkID, credential string) Claim
 
