@@ -31,6 +31,10 @@ func TestIssueRefusesWhatItCannotMean(t *testing.T) {
 	for name, tc := range map[string]struct{ fields, field string }{
 		"a limit without a window":      {`,"rate_limit_policy":{"quota":"100"}`, "rate_limit_policy"},
 		"a limit with half a second":    {`,"rate_limit_policy":{"quota":"100","window":"0.5s"}`, "rate_limit_policy"},
+		"a limit without a quota":       {`,"rate_limit_policy":{"window":"60s"}`, "rate_limit_policy.quota"},
+		"a limit of nothing":            {`,"rate_limit_policy":{}`, "rate_limit_policy.quota"},
+		"a quota of zero":               {`,"rate_limit_policy":{"quota":0,"window":"60s"}`, "rate_limit_policy.quota"},
+		"a quota of zero, as text":      {`,"rate_limit_policy":{"quota":"0","window":"60s"}`, "rate_limit_policy.quota"},
 		"a negative quota":              {`,"rate_limit_policy":{"quota":-1,"window":"60s"}`, "rate_limit_policy"},
 		"a window that is no duration":  {`,"rate_limit_policy":{"quota":1,"window":"60"}`, "rate_limit_policy.window"},
 		"a quota that is no number":     {`,"rate_limit_policy":{"quota":"x"}`, "rate_limit_policy.quota"},

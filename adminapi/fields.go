@@ -31,7 +31,7 @@ func parseRestriction(in *client.IPRestriction) ([]netip.Prefix, error) {
 	return cidrs, nil
 }
 
-// parsePolicy reads a rate limit. None, and one with a quota of 0, is no limit.
+// parsePolicy reads a rate limit. None, and one with a quota of 0, is no limit: what changes a key clears it so.
 func parsePolicy(in *client.RateLimitPolicy) (p core.RateLimitPolicy, err error) {
 	if in == nil {
 		return p, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -75,6 +76,31 @@ func TestImportRefusesWhatCouldNeverBeVerifiedAsAnImportedKey(t *testing.T) {
 		if !strings.Contains(e.Message, "raw_key") || strings.Contains(e.Message, own) {
 			t.Errorf("%s: got %q", name, e.Message)
 		}
+	}
+}
+
+func TestAnImportRefusesAQuotaBelowOneOfThatKeyAlone(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	for _, quota := range []string{`0`, `"0"`, `-1`, `null`} {
+		item := func(raw string) string {
+			return `{"raw_key":"` + raw + `","name":"n","actor_id":"a","rate_limit_policy":{"quota":` + quota + `,"window":"60s"}}`
+		}
+		e := wantError(t, post(n.admin, importedPath, item("one")), http.StatusBadRequest, core.BadRequest)
+		if !strings.Contains(e.Message, "rate_limit_policy.quota") {
+			t.Errorf("quota %s: got %q", quota, e.Message)
+		}
+		w := post(n.admin, batchPath, `{"requests":[`+item("many")+`,{"raw_key":"fine `+strings.Trim(quota, `"`)+` of `+
+			strconv.Itoa(len(quota))+`","name":"n","actor_id":"a"}]}`)
+		out := unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
+		if w.Code != http.StatusOK || out.SuccessCount != 1 || out.FailureCount != 1 ||
+			out.Results[0].ErrorCode != client.BatchCreateErrorInvalidArgument ||
+			!strings.Contains(out.Results[0].ErrorMessage, "rate_limit_policy.quota") {
+			t.Errorf("quota %s, among others: got %d %s", quota, w.Code, w.Body)
+		}
+	}
+	if n.verify(t, "one").IsValid || n.verify(t, "many").IsValid {
+		t.Error("a key that was refused is valid")
 	}
 }
 

@@ -44,6 +44,10 @@ func issueRequest(in *client.IssueRequest) (core.IssueRequest, error) {
 	if out.RateLimit, err = parsePolicy(in.RateLimitPolicy); err != nil {
 		return out, err
 	}
+	if in.RateLimitPolicy != nil && out.RateLimit.Quota < 1 { // what was meant to be a limit must not become none
+		return out, core.NewError(core.BadRequest,
+			"rate_limit_policy.quota: must be 1 or more; leave rate_limit_policy out for a key without a limit")
+	}
 	out.AllowedCIDRs, err = parseRestriction(in.IPRestriction)
 	return out, err
 }

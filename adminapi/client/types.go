@@ -63,7 +63,7 @@ type IPRestriction struct {
 
 // RateLimitPolicy says how often a key may be used.
 type RateLimitPolicy struct {
-	Quota  Int64  `json:"quota,omitempty"`
+	Quota  Int64  `json:"quota,omitempty"` // 1 or more
 	Unit   string `json:"unit,omitempty"`
 	Window string `json:"window,omitempty"` // a duration in seconds, "60s"
 }

@@ -38,7 +38,7 @@ func (k *keyFlags) add(cmd *cobra.Command) {
 	flags.StringSliceVar(&k.scopes, flagScopes, nil, "what the key may do, separated by commas")
 	flags.StringVar(&k.metadata, flagMetadata, "", "a `JSON` object that the app behind the gate is shown")
 	flags.StringSliceVar(&k.cidrs, flagCIDRs, nil, "from where it may be used, separated by commas")
-	flags.Int64Var(&k.quota, flagQuota, 0, "how often it may be used in each window; 0: no limit")
+	flags.Int64Var(&k.quota, flagQuota, 0, "how often it may be used in each window, 1 or more; 0: without a limit")
 	flags.StringVar(&k.window, flagWindow, "", "the window of the limit, such as 60s, 1h or 1d (default "+
 		defaultWindow+")")
 }

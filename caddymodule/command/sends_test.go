@@ -95,7 +95,12 @@ func TestWhatEachCommandSends(t *testing.T) {
 			answer: importedJSON, method: "PATCH",
 			path: "/v2alpha1/admin/importedApiKeys/" + testImportedID +
 				"?update_mask=scopes%2Cmetadata%2Crate_limit_policy%2Cip_restriction",
-			body: `{"scopes":[],"metadata":{},"ip_restriction":{},"rate_limit_policy":{}}`,
+			body: `{"scopes":[],"metadata":{},"ip_restriction":{}}`,
+		},
+		"update that clears the limit": {
+			args:   []string{"keys", "issued", "update", testKeyID, "--rate-limit-quota", "0"},
+			answer: keyJSON, method: "PATCH",
+			path: "/v2alpha1/admin/issuedApiKeys/" + testKeyID + "?update_mask=rate_limit_policy", body: `{}`,
 		},
 		"update with a mask": {
 			args:   []string{"keys", "issued", "update", testKeyID, "--name", "n", "--update-mask", "name,scopes"},

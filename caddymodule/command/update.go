@@ -95,6 +95,9 @@ func (f *changeFlags) update(
 	if err != nil {
 		return err
 	}
+	if p := change.RateLimitPolicy; p != nil && p.Quota == 0 {
+		change.RateLimitPolicy = nil // in the mask, that clears it; a quota below 1 may be refused
+	}
 	key, answer, err := c.Update(cmd.Context(), kind, keyID, &client.UpdateRequest{
 		Mask: mask, Name: change.Name, Scopes: change.Scopes, Metadata: change.Metadata,
 		IPRestriction: change.IPRestriction, RateLimitPolicy: change.RateLimitPolicy,
