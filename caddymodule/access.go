@@ -95,7 +95,8 @@ func (a *access) check(r *http.Request) error {
 	return nil
 }
 
-// checkAddress judges the peer and, when a trusted proxy speaks for somebody else, that one too.
+// checkAddress judges the peer and, when that is a trusted proxy, everyone whom it speaks for: the client, and the
+// proxies on the way, each of which could name any client.
 func (a *access) checkAddress(r *http.Request) error {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if server == nil {
@@ -108,8 +109,7 @@ func (a *access) checkAddress(r *http.Request) error {
 	if inEarlyData(r) {
 		return errAddress // there it is only claimed (RFC 9000, section 8.1)
 	}
-	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	if !trusted {
+	if !fromTrustedProxy(r) {
 		// A proxy that lends its address to strangers gives itself away by these; so does one that speaks HTTP/1.0,
 		// which nginx does by default and no client of the API.
 		if forwarded(r.Header, server.ClientIPHeaders) || !r.ProtoAtLeast(1, 1) {
@@ -117,29 +117,17 @@ func (a *access) checkAddress(r *http.Request) error {
 		}
 		return nil
 	}
-	var named []string
-	for _, header := range server.ClientIPHeaders {
-		for _, value := range r.Header.Values(header) {
-			named = append(named, strings.Split(value, ",")...)
-		}
-	}
-	if len(named) == 0 {
-		if forwarded(r.Header, nil) {
-			return errForwarded // it does not say for whom it asks
-		}
-		return nil // the proxy itself
-	}
-	if server.TrustedProxiesStrict == 0 {
-		// Caddy then takes the leftmost address, which the client may have written itself: each of them has to do.
-		for _, text := range named {
-			addr, ok := parseAddr(strings.TrimSpace(text))
-			if !ok || !a.allowed(addr) {
-				return errAddress
-			}
-		}
-	}
-	if client := clientOf(r); !client.IsValid() || !a.allowed(client) {
+	hops, ok := hopsOf(r)
+	if !ok {
 		return errAddress
+	}
+	if len(hops) == 1 && forwarded(r.Header, nil) {
+		return errForwarded // it does not say for whom it asks
+	}
+	for _, hop := range hops[1:] {
+		if !a.allowed(hop) {
+			return errAddress
+		}
 	}
 	return nil
 }
@@ -163,35 +151,6 @@ func (a *access) answersTo(host string) bool {
 	}
 	host = strings.ToLower(host)
 	return host == "localhost" || slices.Contains(a.hosts, host)
-}
-
-// peerOf returns who is at the other end of the connection; the zero Addr for a unix socket.
-func peerOf(r *http.Request) (addr netip.Addr, ok bool) {
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		return parseAddr(host)
-	}
-	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if local == nil || !caddy.IsUnixNetwork(local.Network()) {
-		return netip.Addr{}, false
-	}
-	return netip.Addr{}, true
-}
-
-// clientOf returns the client's address as Caddy has resolved it from trusted proxies; the zero Addr when it is not
-// known, as behind a unix socket.
-func clientOf(r *http.Request) netip.Addr {
-	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	addr, _ := parseAddr(text)
-	return addr
-}
-
-// parseAddr reads an address; IPv4 in IPv6 form becomes IPv4, zones are dropped.
-func parseAddr(s string) (netip.Addr, bool) {
-	addr, err := netip.ParseAddr(s)
-	if err != nil {
-		return netip.Addr{}, false
-	}
-	return addr.Unmap().WithZone(""), true
 }
 
 // forwarded says whether a request tells of a proxy that it came through, in a header that proxies add or in one of

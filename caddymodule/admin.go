@@ -15,10 +15,10 @@ import (
 
 // Admin is the private surface: whoever it answers to may issue, show, revoke and verify keys. It ends the chain.
 //
-// It answers to callers on loopback and on unix sockets, and to the ranges in Allow. Both the peer and the client that
-// Caddy has resolved behind a trusted proxy have to be allowed; a request that tells of any other proxy is refused, for
-// such a proxy would lend its address to strangers. A listener that can be reached from beyond this machine is an error
-// unless Allow says who may.
+// It answers to callers on loopback and on unix sockets, and to the ranges in Allow. The peer has to be allowed and,
+// where that is a trusted proxy, so have the client and every proxy between the two; a request that tells of any other
+// proxy is refused, for such a proxy would lend its address to strangers. A listener that can be reached from beyond
+// this machine is an error unless Allow says who may.
 type Admin struct {
 	// Allow names further ranges of callers (CIDR, address, or `private_ranges`). Default: none.
 	Allow []string `json:"allow,omitempty"`
