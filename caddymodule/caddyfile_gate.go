@@ -37,22 +37,15 @@ func parseGate(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 // Each `from` adds a place; any other option stands at most once. Values without placeholders are checked here, so that
 // an error names its line.
 func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	err := directive(d, func(option string) error {
+	return directive(d, func(option string) error {
 		if err := g.unmarshalOption(d, option); err != nil {
 			return err
 		}
-		if err := g.checkLiteral(false); err != nil {
+		if err := g.checkLiteral(); err != nil {
 			return d.WrapErr(err)
 		}
 		return nil
 	}, "from")
-	if err != nil {
-		return err
-	}
-	if err := g.checkLiteral(true); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
 }
 
 func (g *Gate) unmarshalOption(d *caddyfile.Dispenser, option string) error {
@@ -101,9 +94,8 @@ func (g *Gate) unmarshalFrom(d *caddyfile.Dispenser) error {
 	return noBlock(d)
 }
 
-// checkLiteral checks what has been read so far, with everything that holds a placeholder left out. complete says that
-// nothing follows.
-func (g *Gate) checkLiteral(complete bool) error {
+// checkLiteral checks what has been read so far, with everything that holds a placeholder left out.
+func (g *Gate) checkLiteral() error {
 	literal := Gate{
 		Scopes:     literals(g.Scopes),
 		AnyScope:   literals(g.AnyScope),
@@ -118,9 +110,6 @@ func (g *Gate) checkLiteral(complete bool) error {
 	}
 	if len(g.From) > maxSources {
 		return errors.New("from: too many places")
-	}
-	if literal.Identity == "" && (!complete || g.Identity != "") {
-		literal.Identity = "Not-Known-Yet-"
 	}
 	return literal.resolve()
 }

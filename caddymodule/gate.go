@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/textproto"
 	"slices"
 	"strings"
 	"time"
@@ -25,9 +26,9 @@ import (
 //
 // What holds for a key holds for a token that was derived from it: a JWT or a macaroon.
 //
-// The headers that carry the identity are the gate's own word: whatever a client sends under their prefix, in any
-// spelling, is taken off every request that comes here, whether it passes or not. So is the credential, unless
-// KeepCredential says otherwise.
+// The headers that carry the identity are the gate's own word: whatever a client sends under their prefix or under the
+// default one, in any spelling, is stripped from every request that comes here, whether it passes or not. So is the
+// credential, unless KeepCredential says otherwise.
 //
 // Text values may hold placeholders, which are expanded once, when the configuration is loaded.
 type Gate struct {
@@ -51,7 +52,8 @@ type Gate struct {
 	KeepCredential bool `json:"keep_credential,omitempty"`
 
 	// Identity is the prefix of the headers that tell the app who calls: Key-Id, Actor, Scopes, Network and Metadata.
-	// It ends in a hyphen. `off` sets none; headers under the default prefix are still taken off. Default: `X-Talos-`.
+	// It ends in a hyphen. `off` sets none. Whatever it says, headers that a client sends under the default prefix are
+	// stripped too, so no credential may be read from one. Default: `X-Talos-`.
 	Identity string `json:"identity,omitempty"`
 
 	// Realm is named in the WWW-Authenticate header of refusals. Default: `api`.
@@ -61,6 +63,7 @@ type Gate struct {
 	limiter    ratelimit.Limiter // nil: no limit is enforced
 	rules      policy.Rules
 	hiding     *hiding
+	again      *hiding  // the same for a request that came through another gate, which may have set the default headers
 	names      []string // of the identity headers, in the order of identityNames; none if they are off
 	unshared   uint16   // the sources whose presence a shared cache does not understand
 	vary       string   // the headers that the answer depends on
@@ -211,17 +214,23 @@ func (g *Gate) resolveRules() error {
 }
 
 func (g *Gate) resolveIdentity() error {
-	prefix := g.Identity
-	if prefix == "" || prefix == identityOff {
-		prefix = defaultIdentity
+	prefix := defaultIdentity
+	if g.Identity != "" && g.Identity != identityOff {
+		prefix = textproto.CanonicalMIMEHeaderKey(g.Identity)
 	}
 	var err error
-	if g.hiding, err = newHiding(prefix, g.From); err != nil {
+	if g.again, err = newHiding(g.From, prefix); err != nil {
 		return err
+	}
+	g.hiding = g.again
+	if prefix != defaultIdentity {
+		if g.hiding, err = newHiding(g.From, prefix, defaultIdentity); err != nil {
+			return err
+		}
 	}
 	if g.Identity != identityOff {
 		for _, name := range identityNames {
-			g.names = append(g.names, g.hiding.prefix+name)
+			g.names = append(g.names, prefix+name)
 		}
 	}
 	return nil
@@ -230,15 +239,20 @@ func (g *Gate) resolveIdentity() error {
 // ServeHTTP decides about one request. What a client could forge is taken off before the decision.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	shown := extract(g.From, r)
-	g.hiding.strip(r)
+	vars, ok := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	earlier, again := vars[passageVar].(*passage)
+	if again {
+		g.again.strip(r)
+	} else {
+		g.hiding.strip(r)
+	}
 	if !g.KeepCredential {
 		takeOff(g.From, shown.where, r)
 	}
-	vars, ok := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
-	if !ok {
+	switch {
+	case !ok:
 		return caddyhttp.Error(http.StatusInternalServerError, errors.New("talos_gate: a request without variables"))
-	}
-	if earlier, ok := vars[passageVar].(*passage); ok {
+	case again:
 		return g.serveAgain(w, r, next, earlier, shown.where)
 	}
 	d := g.decide(r, &shown)

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// defaultIdentity is the prefix of the identity headers where none is configured.
+// defaultIdentity is the prefix of the identity headers where none is configured. What a client sends under it is
+// stripped in any case: an app, or a gate behind this one, may believe it.
 const defaultIdentity = "X-Talos-"
 
 // identityOff is the value of the option `identity` that sets no headers.
@@ -33,23 +34,26 @@ var mustStay = []string{
 	"X-Forwarded-Proto", "X-Real-Ip", "X-Request-Id", "X-Requested-With",
 }
 
-// hiding is what a gate removes from every request's headers: whatever lies under the prefix of the identity headers,
-// and every other spelling of the headers that hold credentials.
+// hiding is what a gate removes from every request's headers: whatever lies under a prefix of identity headers, and
+// every other spelling of the headers that hold credentials.
 type hiding struct {
-	prefix  string    // of the identity headers, canonical
-	headers []string  // of the credentials, canonical
-	aliased []string  // those of them that have another spelling
-	lead    [256]bool // the bytes that a name to remove can begin with; most names end here
+	prefixes []string  // of identity headers, canonical
+	headers  []string  // of the credentials, canonical
+	aliased  []string  // those of them that have another spelling
+	lead     [256]bool // the bytes that a name to remove can begin with; most names end here
 }
 
-func newHiding(prefix string, sources []Source) (*hiding, error) {
-	if !httpguts.ValidHeaderFieldName(prefix) || !strings.HasSuffix(prefix, "-") || strings.HasPrefix(prefix, "-") {
-		return nil, fmt.Errorf("%q is not the beginning of a header's name up to a hyphen", prefix)
-	}
-	h := &hiding{prefix: textproto.CanonicalMIMEHeaderKey(prefix)}
-	for _, name := range mustStay {
-		if foldedPrefix(name, h.prefix) {
-			return nil, fmt.Errorf("the prefix %q would take off the header %s of every request", prefix, name)
+// newHiding takes prefixes in canonical form, none of them twice.
+func newHiding(sources []Source, prefixes ...string) (*hiding, error) {
+	h := &hiding{prefixes: prefixes}
+	for _, prefix := range prefixes {
+		if !httpguts.ValidHeaderFieldName(prefix) || !strings.HasSuffix(prefix, "-") || strings.HasPrefix(prefix, "-") {
+			return nil, fmt.Errorf("%q is not the beginning of a header's name up to a hyphen", prefix)
+		}
+		for _, name := range mustStay {
+			if foldedPrefix(name, prefix) {
+				return nil, fmt.Errorf("the prefix %q would take off the header %s of every request", prefix, name)
+			}
 		}
 	}
 	for i := range sources {
@@ -57,15 +61,17 @@ func newHiding(prefix string, sources []Source) (*hiding, error) {
 		if name == "" {
 			continue
 		}
-		if foldedPrefix(name, h.prefix) {
-			return nil, fmt.Errorf("the prefix %q covers the header %s, which holds the credential", prefix, name)
+		for _, prefix := range prefixes {
+			if foldedPrefix(name, prefix) {
+				return nil, fmt.Errorf("the prefix %q covers the header %s, which holds the credential", prefix, name)
+			}
 		}
 		h.headers = append(h.headers, name)
 		if !isPlain(name) {
 			h.aliased = append(h.aliased, name)
 		}
 	}
-	for _, name := range append([]string{h.prefix}, h.aliased...) {
+	for _, name := range slices.Concat(prefixes, h.aliased) {
 		for c := range h.lead {
 			if foldedPrefix(string([]byte{byte(c)}), name[:1]) {
 				h.lead[c] = true
@@ -77,7 +83,12 @@ func newHiding(prefix string, sources []Source) (*hiding, error) {
 
 // isIdentity says whether a backend might read a header of this name as an identity header.
 func (h *hiding) isIdentity(name string) bool {
-	return foldedPrefix(name, h.prefix)
+	for _, prefix := range h.prefixes {
+		if foldedPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // isAlias says whether a header's name is another spelling of one that holds a credential.

@@ -4,6 +4,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/textproto"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +17,7 @@ func newTestHiding(t testing.TB, prefix string, sources ...Source) *hiding {
 			t.Fatal(err)
 		}
 	}
-	h, err := newHiding(prefix, sources)
+	h, err := newHiding(sources, textproto.CanonicalMIMEHeaderKey(prefix))
 	if err != nil {
 		t.Fatal(err)
 	}
