@@ -164,6 +164,13 @@ func (a *App) checkLiteral(d *caddyfile.Dispenser, complete bool) error {
 	if literal.PublicPrefix == "" {
 		literal.RetiredPublicPrefixes = nil
 	}
+	// Their defaults clash with nothing as long as another value may follow, or a placeholder holds it.
+	if literal.KeyPrefix == "" && (!complete || a.KeyPrefix != "") {
+		literal.KeyPrefix = "unchecked-key"
+	}
+	if literal.MacaroonPrefix == "" && (!complete || a.MacaroonPrefix != "") {
+		literal.MacaroonPrefix = "unchecked-mac"
+	}
 	if literal.MaxTTL == 0 && !complete && literal.Upstream == nil {
 		literal.MaxTTL = Duration(core.MaxTTL) // a lower one may follow
 	}

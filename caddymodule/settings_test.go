@@ -111,6 +111,8 @@ func TestUnsafeJSONIsRefused(t *testing.T) {
 		"redis":                    `{"rate_limit":"redis://aaaa@localhost"}`,
 		"a retired issuer is none": `{"retired_issuers":["here"]}`,
 		"much skew":                `{"clock_skew":"61m"}`,
+		"shadowed prefix":          `{"key_prefix":"mc_v1_acme"}`,
+		"shadowed by a retired":    `{"key_prefix":"m_v1_acme","retired_macaroon_prefixes":["m"]}`,
 		"cache of a few bytes":     `{"cache":{"max_size":100}}`,
 		"cache of a negative size": `{"cache":{"max_size":-1}}`,
 	} {

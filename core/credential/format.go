@@ -86,8 +86,8 @@ type Parsed struct {
 var prefixPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,15}$`)
 
 // NewFormat makes the format of a network. A prefix has 1 to 16 letters, digits, `_` and `-`, begins with a letter or
-// digit and stands for one thing only. Without a keyring (nil) nothing can be minted and no checksum is judged: parsed
-// issued keys are not Genuine.
+// digit and stands for one thing only; none begins with a macaroon's prefix and `_v1`. Without a keyring (nil) nothing
+// can be minted and no checksum is judged: parsed issued keys are not Genuine.
 func NewFormat(network uuid.UUID, keyring *Keyring, p Prefixes) (*Format, error) {
 	f := &Format{network: network, keyring: keyring, secret: p.Secret, public: p.Public}
 	if f.secret == "" {
@@ -107,6 +107,13 @@ func NewFormat(network uuid.UUID, keyring *Keyring, p Prefixes) (*Format, error)
 		}
 		if seen[prefix] {
 			return fmt.Errorf("prefix %q is configured twice", prefix)
+		}
+		// Whatever begins like a macaroon is one. Issued keys shadow nothing: all of a key is compared.
+		for _, macaroon := range f.macaroon {
+			if prefix != macaroon && strings.HasPrefix(prefix+version, macaroon+version) {
+				return fmt.Errorf("prefix %q is shadowed by the macaroon prefix %q: what is made under it would be "+
+					"taken for a macaroon; choose a prefix that does not begin with %[2]s_v1", prefix, macaroon)
+			}
 		}
 		seen[prefix] = true
 		return nil

@@ -85,11 +85,11 @@ func AppendCaveats(token string, caveats ...string) (string, error) {
 			}
 			return encodeMacaroon(prefix, m)
 		}
-		next := strings.Index(rest, version)
+		next := strings.Index(token[at+1:], version) // which may overlap: `a_v1_v1_…` has the prefix `a_v1`
 		if next < 0 {
 			break
 		}
-		at += len(version) + next
+		at += 1 + next
 	}
 	return "", ErrMacaroon
 }
