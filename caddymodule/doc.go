@@ -8,6 +8,7 @@
 //   - `talos_admin` ([Admin]) is the private surface, on which keys are managed.
 //   - `talos_public` ([Public]) is what anyone may call: a holder revokes a key by showing it.
 //   - The log format `talos_redact` ([RedactEncoder]) keeps out of logs what gates take credentials from.
+//   - `talos_plain_path` ([PlainPath]) matches paths that have one reading, for what is exempt from the gate.
 //
 // Each has a Caddyfile form (the caddyfile*.go files state the grammar) and the same in JSON. README.md is the manual.
 //

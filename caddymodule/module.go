@@ -13,6 +13,7 @@ func init() { //nolint:gochecknoinits // the way in which modules of Caddy make 
 	caddy.RegisterModule(new(Admin))
 	caddy.RegisterModule(new(Public))
 	caddy.RegisterModule(new(RedactEncoder))
+	caddy.RegisterModule(PlainPath{})
 
 	httpcaddyfile.RegisterGlobalOption("talos", parseApp)
 

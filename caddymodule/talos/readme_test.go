@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -253,6 +254,43 @@ func TestREADME_EachShellBlockRuns(t *testing.T) {
 	n.run(t, blocks)
 	if strings.Contains(n.log.String(), "acme_v1_") {
 		t.Errorf("a credential is in the log:\n%s", n.log)
+	}
+}
+
+// An app may fold what the example exempts into a path that it gates: no spelling of one passes without a key.
+func TestAttack13_CaddyfileExample_ExemptsOnlyPathsWithOneReading(t *testing.T) {
+	t.Parallel()
+	n := startExample(t)
+	status := func(target string) string {
+		t.Helper()
+		conn, err := net.Dial("tcp", "127.0.0.1:"+n.ports["8080"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		_, err = io.WriteString(conn, "GET "+target+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil {
+			t.Fatalf("%q: %v", target, err)
+		}
+		return strings.TrimSpace(line)
+	}
+	spellings := strings.Split(strings.TrimSpace(readFile(t, "caddymodule/testdata/path_spellings.txt")), "\n")
+	if len(spellings) < 100 {
+		t.Fatalf("%d spellings", len(spellings))
+	}
+	for _, target := range spellings {
+		if got := status(target); strings.Contains(got, " 200 ") {
+			t.Errorf("%q: %s", target, got)
+		}
+	}
+	for target, want := range map[string]string{"/public/x": " 200 ", "/public/": " 200 ", "/orders": " 401 "} {
+		if got := status(target); !strings.Contains(got, want) {
+			t.Errorf("%q: %s", target, got)
+		}
 	}
 }
 
