@@ -31,6 +31,7 @@ func parseGate(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		optional
 //		keep_credential
 //		identity        <prefix> | off
+//		recheck         <duration>
 //		realm           <text>
 //	}
 //
@@ -66,6 +67,8 @@ func (g *Gate) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return noValue(d)
 	case "identity":
 		return oneValue(d, &g.Identity)
+	case "recheck":
+		return durationValue(d, &g.Recheck)
 	case "realm":
 		return oneValue(d, &g.Realm)
 	default:
@@ -101,6 +104,7 @@ func (g *Gate) checkLiteral() error {
 		AnyScope:   literals(g.AnyScope),
 		Visibility: withoutPlaceholder(g.Visibility),
 		Identity:   withoutPlaceholder(g.Identity),
+		Recheck:    g.Recheck,
 		Realm:      withoutPlaceholder(g.Realm),
 	}
 	for _, s := range g.From {

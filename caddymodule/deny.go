@@ -86,15 +86,27 @@ func (g *Gate) deny(w http.ResponseWriter, r *http.Request, d *decided) error {
 		return caddyhttp.Error(statusClientGone, errClientGone)
 	}
 	takeOff(g.From, d.where, r) // error routes see no credential, whatever the gate keeps
-	answer := &g.denials[d.reason]
-	g.note(d, answer.status)
-
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	g.addVary(h, nil)
+	g.note("request denied", d)
+	g.setDenialHeaders(w.Header(), d)
 	if d.early {
 		return caddyhttp.Error(http.StatusTooEarly, errTooEarly)
 	}
+	answer := &g.denials[d.reason]
+	if hasErrorRoutes(r) {
+		return caddyhttp.Error(answer.status, answer.err)
+	}
+	adminapi.WriteStatus(w, answer.status, answer.reason, answer.message)
+	return nil
+}
+
+// setDenialHeaders sets the headers of the answer to a request that does not pass.
+func (g *Gate) setDenialHeaders(h http.Header, d *decided) {
+	h.Set("Cache-Control", "no-store")
+	g.addVary(h, nil)
+	if d.early {
+		return
+	}
+	answer := &g.denials[d.reason]
 	if answer.challenge != "" {
 		h.Set("Www-Authenticate", answer.challenge)
 	}
@@ -104,11 +116,6 @@ func (g *Gate) deny(w http.ResponseWriter, r *http.Request, d *decided) error {
 	case answer.status == http.StatusServiceUnavailable, answer.status == http.StatusTooManyRequests:
 		h.Set("Retry-After", retryAfter(d.err))
 	}
-	if hasErrorRoutes(r) {
-		return caddyhttp.Error(answer.status, answer.err)
-	}
-	adminapi.WriteStatus(w, answer.status, answer.reason, answer.message)
-	return nil
 }
 
 // retryAfter is when to try again, in seconds: what the error says, or else soon.
@@ -126,17 +133,17 @@ var (
 
 // note counts and logs a denial. Only the id of a key that exists is logged: that of any other credential is a hash of
 // whatever was sent.
-func (g *Gate) note(d *decided, status int) {
+func (g *Gate) note(message string, d *decided) {
 	decision, level, logger := decisionRefused, zapcore.DebugLevel, g.logger
 	if d.reason == reasonUnavailable {
 		decision, level, logger = decisionUnavailable, zapcore.ErrorLevel, g.rareLogger
 	}
 	g.app.countDecision(decision, d.reason)
-	entry := logger.Check(level, "request denied")
+	entry := logger.Check(level, message)
 	if entry == nil {
 		return
 	}
-	fields := []zap.Field{zap.String("reason", reasonNames[d.reason]), zap.Int("status", status)}
+	fields := []zap.Field{zap.String("reason", reasonNames[d.reason]), zap.Int("status", g.denials[d.reason].status)}
 	if d.verdict != nil && d.verdict.Status != core.StatusUnknown {
 		fields = append(fields, zap.String("key_id", d.verdict.KeyID))
 	}

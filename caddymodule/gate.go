@@ -56,6 +56,13 @@ type Gate struct {
 	// stripped too, so no credential may be read from one. Default: `X-Talos-`.
 	Identity string `json:"identity,omitempty"`
 
+	// Recheck is the interval at which a request that is still running, and a connection that was upgraded from one, is
+	// judged again, at least `1s`: by what is known of the key then, by the gate's rules, and for the address that it
+	// was admitted with; it does not count towards the key's rate limit. One that would not be admitted any more is
+	// closed. Each request costs a timer, and its response is copied without sendfile. Default: 0, a request is judged
+	// once.
+	Recheck Duration `json:"recheck,omitempty"`
+
 	// Realm is named in the WWW-Authenticate header of refusals. Default: `api`.
 	Realm string `json:"realm,omitempty"`
 
@@ -76,6 +83,12 @@ type Gate struct {
 type authority interface {
 	// verify says what is known about the key behind a credential. An error means that nothing can be said.
 	verify(r *http.Request, cred string) (verify.Result, error)
+
+	// recheck is verify for a request that was admitted some time ago, maybe under another configuration.
+	recheck(r *http.Request, cred string) (verify.Result, error)
+
+	// staleWindow is for how long a request may go on that nothing can be said about.
+	staleWindow() time.Duration
 
 	// limiter counts the uses of keys that have a limit. nil: no limit is enforced.
 	limiter() ratelimit.Limiter
@@ -123,6 +136,9 @@ func (g *Gate) resolve() error {
 	}
 	if err := g.resolveIdentity(); err != nil {
 		return fmt.Errorf("identity: %w", err)
+	}
+	if g.Recheck != 0 && time.Duration(g.Recheck) < minRecheck {
+		return fmt.Errorf("recheck: want at least %s, or 0 for never", core.FormatSeconds(minRecheck))
 	}
 	if g.Realm == "" {
 		g.Realm = "api"
@@ -259,7 +275,10 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	switch {
 	case d.reason == reasonOK:
 		g.app.countDecision(decisionAdmitted, reasonOK)
-		w = g.admit(w, r, vars, &d, shown.where&g.unshared != 0)
+		w = g.admit(w, r, vars, &d, &shown)
+		if g.Recheck > 0 {
+			return finish(w, g.serveRechecked(w, r, next, shown.credential))
+		}
 	case d.reason == reasonNoCredential && g.Optional:
 		g.app.countDecision(decisionPassed, reasonNoCredential)
 		g.addVary(w.Header(), nil)
@@ -281,6 +300,9 @@ func (g *Gate) serveAgain(
 		return g.deny(w, r, &d)
 	}
 	g.admitAgain(w, r, earlier)
+	if g.Recheck > 0 {
+		return g.serveRechecked(w, r, next, earlier.credential)
+	}
 	return next.ServeHTTP(w, r)
 }
 

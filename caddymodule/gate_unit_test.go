@@ -36,6 +36,12 @@ func (a *fakeAuthority) verify(*http.Request, string) (verify.Result, error) {
 	return verify.Result{Verdict: a.verdict, Now: time.Now()}, a.err
 }
 
+func (a *fakeAuthority) recheck(r *http.Request, cred string) (verify.Result, error) {
+	return a.verify(r, cred)
+}
+
+func (a *fakeAuthority) staleWindow() time.Duration { return 0 }
+
 func (a *fakeAuthority) limiter() ratelimit.Limiter { return a.limits }
 
 func (a *fakeAuthority) countDecision(d decision, r reason) {
@@ -260,6 +266,12 @@ type allocationFree struct{ verdict *core.Verdict }
 func (a *allocationFree) verify(*http.Request, string) (verify.Result, error) {
 	return verify.Result{Verdict: a.verdict}, nil
 }
+
+func (a *allocationFree) recheck(r *http.Request, cred string) (verify.Result, error) {
+	return a.verify(r, cred)
+}
+
+func (*allocationFree) staleWindow() time.Duration { return 0 }
 
 func (*allocationFree) countDecision(decision, reason) {}
 

@@ -25,16 +25,22 @@ type passage struct {
 	verdict *core.Verdict
 	now     time.Time
 
+	// credential is for the recheck of a gate further on, which finds none on the request.
+	credential string
+
 	// text is the one backing array of all header values that the gate sets on the request and the response. Each
 	// request has its own: a handler behind the gate may write to a header's values.
 	text [len(identityNames) + 1]string
 }
 
+// String tells nothing: variables of a request can be written to a log or a header, and this one holds the credential.
+func (*passage) String() string { return "admitted" }
+
 // admit puts the identity on an admitted request and returns the writer for its answer.
 func (g *Gate) admit(
-	w http.ResponseWriter, r *http.Request, vars map[string]any, d *decided, unshared bool,
+	w http.ResponseWriter, r *http.Request, vars map[string]any, d *decided, shown *presented,
 ) http.ResponseWriter {
-	p := &passage{verdict: d.verdict, now: d.now}
+	p := &passage{verdict: d.verdict, now: d.now, credential: shown.credential}
 	vars[passageVar] = p
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.DeleteByPrefix(userPrefix) // of another authentication: two callers must not become one
@@ -42,7 +48,7 @@ func (g *Gate) admit(
 	}
 	g.identify(r.Header, p)
 	g.addVary(w.Header(), p)
-	if unshared {
+	if shown.where&g.unshared != 0 {
 		w = newPrivateWriter(w)
 	}
 	return w
