@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
@@ -95,10 +96,11 @@ type App struct {
 	logger     *zap.Logger
 	rareLogger *zap.Logger // for what would otherwise be said once a request
 
-	mu      sync.Mutex // guards what follows, and settings.secrets while they are being resolved
-	ready   bool       // settings.secrets and settings.key are there
+	sealing sync.Mutex // guards sealed, and the settings until they are
+	sealed  bool       // the settings have their secrets and their key
+
+	mu      sync.Mutex // guards what follows
 	holding bool       // a use of the node in the pool is ours
-	ended   bool
 
 	node atomic.Pointer[node] // the node that is held
 }
@@ -130,7 +132,10 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "talos", New: func() caddy.Module { return new(App) }}
 }
 
-// Provision expands placeholders and checks the settings. It opens and creates nothing.
+// Provision expands placeholders and checks the settings. Unless the configuration is only checked, it then opens the
+// node, or joins the one that the configuration before this one opened under the same settings. Caddy starts no
+// listener before all is provisioned, so a configuration whose node cannot be opened, or whose secrets are not those
+// that its stored keys were made with, is refused before it takes a connection.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.rareLogger = seldom(a.logger)
@@ -145,23 +150,29 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := ctx.GetMetricsRegistry().Register(collector{a}); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	return nil
+	if onlyChecked() {
+		return nil
+	}
+	return a.take()
 }
 
-// Start opens the node, or joins the one that the configuration before this one opened under the same settings. A node
-// whose secrets are not those that its stored keys were made with does not start.
-//
-// Caddy starts apps in any order, so requests may come before; each then takes a use of the node by itself.
-func (a *App) Start() error {
+// Start opens the node when Provision has not: a program may provision a context by itself and start its apps.
+func (a *App) Start() error { return a.take() }
+
+// take takes the configuration's own use of the node, once.
+func (a *App) take() error {
+	a.mu.Lock()
+	holding := a.holding
+	a.mu.Unlock()
+	if holding {
+		return nil
+	}
 	n, err := a.acquire()
 	if err != nil {
 		return err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.holding || a.ended {
-		return errors.Join(a.release(), errors.New("the app has been started or ended before"))
-	}
 	a.holding = true
 	a.node.Store(n)
 	a.exposure.warn(a.logger)
@@ -171,12 +182,12 @@ func (a *App) Start() error {
 // Stop does nothing: requests may be on their way until Cleanup, and after it.
 func (*App) Stop() error { return nil }
 
-// Cleanup gives back the use of the node that Start took, if it did. The last one to do so waits for look-ups in
-// flight.
+// Cleanup gives back the use of the node, if there is one: it also runs when Provision failed. The last one to do so
+// waits for look-ups in flight.
 func (a *App) Cleanup() error {
 	a.mu.Lock()
 	held := a.holding
-	a.holding, a.ended = false, true
+	a.holding = false
 	a.node.Store(nil)
 	a.mu.Unlock()
 	if !held {
@@ -185,39 +196,86 @@ func (a *App) Cleanup() error {
 	return a.release()
 }
 
-// acquire takes a use of the node, which it opens if need be. The caller gives it back by release.
+// acquire takes a use of the node, which it opens if need be, within [openTimeout]. The caller gives it back by
+// release.
 func (a *App) acquire() (*node, error) {
-	s, err := a.complete()
+	type opening struct {
+		node *node
+		err  error
+	}
+	limit := openTimeout
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	notice := time.AfterFunc(limit/10, func() {
+		a.logger.Warn("still opening the node; is its database locked by another process, or being migrated?",
+			zap.Duration("gives_up_after", limit))
+	})
+	defer notice.Stop()
+	done := make(chan opening)
+	// Not all of it heeds the context: nothing interrupts a disk that hangs. What is opened too late is closed.
+	go func() {
+		n, err := a.acquireWithin(ctx)
+		select {
+		case done <- opening{n, err}:
+		case <-ctx.Done():
+			if err == nil {
+				a.logRelease()
+			}
+		}
+	}()
+	var o opening
+	select {
+	case o = <-done:
+	case <-ctx.Done():
+		o.err = ctx.Err()
+	}
+	if o.err != nil && ctx.Err() != nil {
+		return nil, core.WrapError(core.Unavailable, fmt.Sprintf("the node did not open within %s: its database is "+
+			"locked by another process, or slow; if it has to be migrated, run `talos migrate up` first",
+			limit), o.err)
+	}
+	return o.node, o.err
+}
+
+// acquireWithin is acquire without a bound of its own.
+func (a *App) acquireWithin(ctx context.Context) (*node, error) {
+	s, err := a.seal(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return acquireNode(s)
+	return acquireNode(ctx, s)
 }
 
 func (a *App) release() error { return releaseNode(a.settings.key) }
 
-// complete returns the settings with the secrets, which are generated or fetched if they were not given.
-func (a *App) complete() (*settings, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.ready {
-		if a.settings.upstream == nil {
-			if err := a.fetchKept(); err != nil {
-				return nil, err
-			}
-		}
-		if err := a.settings.seal(); err != nil {
+// logRelease is release where nobody is told of an error but the log.
+func (a *App) logRelease() {
+	if err := a.release(); err != nil {
+		a.logger.Error("closing the node", zap.Error(err))
+	}
+}
+
+// seal returns the settings with the secrets, which are generated or fetched if they were not given.
+func (a *App) seal(ctx context.Context) (*settings, error) {
+	a.sealing.Lock()
+	defer a.sealing.Unlock()
+	if a.sealed {
+		return &a.settings, nil
+	}
+	if a.settings.upstream == nil {
+		if err := a.fetchKept(ctx); err != nil {
 			return nil, err
 		}
-		a.ready = true
 	}
+	if err := a.settings.seal(); err != nil {
+		return nil, err
+	}
+	a.sealed = true
 	return &a.settings, nil
 }
 
 // fetchKept fills in the secrets that were not given with those that are kept in Caddy's storage.
-func (a *App) fetchKept() error {
-	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
-	defer cancel()
+func (a *App) fetchKept(ctx context.Context) error {
 	if len(a.settings.secrets) == 0 {
 		secret, err := kept(ctx, a.storage, hmacKeepsake(), a.logger)
 		if err != nil {
@@ -254,11 +312,7 @@ func with[T any](a *App, f func(*node) (T, error)) (result T, err error) {
 	if err != nil {
 		return result, core.WrapError(core.Unavailable, "the node is not open", err)
 	}
-	defer func() {
-		if err := a.release(); err != nil {
-			a.logger.Error("closing the node", zap.Error(err))
-		}
-	}()
+	defer a.logRelease()
 	return f(n)
 }
 

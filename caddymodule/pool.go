@@ -13,8 +13,9 @@ import (
 	"github.com/talos-edge/talos-edge/storage"
 )
 
-// openTimeout bounds the opening of a node: of its storage, with migrations, and of its secret.
-const openTimeout = time.Minute
+// openTimeout bounds the opening of a node: of its secrets, and of its storage, with migrations. A reload waits as long
+// while the configuration before it serves. It is a variable for tests.
+var openTimeout = 10 * time.Second
 
 // The pools outlive configurations. A piece closes when its last use is given back.
 var (
@@ -79,14 +80,15 @@ func (s *pooledStore) markClosed() {
 	close(s.closed)
 }
 
-// acquireNode takes a use of the node of the settings. The caller gives it back by releaseNode.
-func acquireNode(s *settings) (*node, error) {
+// acquireNode takes a use of the node of the settings. ctx bounds the opening only. The caller gives it back by
+// releaseNode.
+func acquireNode(ctx context.Context, s *settings) (*node, error) {
 	value, _, err := nodes.LoadOrNew(s.key, func() (caddy.Destructor, error) {
 		limiter, err := acquireLimiter(s.rateLimit)
 		if err != nil {
 			return nil, err
 		}
-		n, err := newNode(s)
+		n, err := newNode(ctx, s)
 		if err != nil {
 			return nil, errors.Join(err, releaseLimiter(s.rateLimit))
 		}
@@ -101,12 +103,10 @@ func acquireNode(s *settings) (*node, error) {
 }
 
 // newNode opens a node, and its store if it has one.
-func newNode(s *settings) (*node, error) {
+func newNode(ctx context.Context, s *settings) (*node, error) {
 	if s.upstream != nil {
 		return openSidecar(s)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
-	defer cancel()
 	store, err := acquireStore(ctx, s.dsn)
 	if err != nil {
 		return nil, err

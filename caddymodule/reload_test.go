@@ -293,7 +293,7 @@ func TestStoresOfOneDatabaseAreNeverOpenTwice(t *testing.T) {
 			mine := s
 			mine.key = fmt.Sprint(s.key, i%2) // two nodes on one store
 			for range 10 {
-				n, err := acquireNode(&mine)
+				n, err := acquireNode(t.Context(), &mine)
 				if err != nil {
 					t.Error(err)
 					return
