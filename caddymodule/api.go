@@ -42,12 +42,18 @@ func (a *App) apiOptions(logger *zap.Logger) adminapi.Options {
 	}
 }
 
-// adminHandler makes the private surface.
+// adminHandler makes the private surface. The node stays open for the whole of a request: while its body comes slowly,
+// between the calls that it takes, and while the upstream's answer is copied.
 func (a *App) adminHandler(logger *zap.Logger) http.Handler {
+	api := adminapi.Admin(a.apiOptions(logger))
 	if a.Upstream != nil {
-		return adminapi.SidecarAdmin(adminapi.SidecarOptions{Options: a.apiOptions(logger), Upstream: farKeys{a}})
+		api = adminapi.SidecarAdmin(adminapi.SidecarOptions{Options: a.apiOptions(logger), Upstream: farKeys{a}})
 	}
-	return adminapi.Admin(a.apiOptions(logger))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.enter()
+		defer a.leave()
+		api.ServeHTTP(w, r)
+	})
 }
 
 // publicHandler makes the public surface.
@@ -105,7 +111,6 @@ func (k keys) Applied() uint64 {
 func (v verifier) Verify(
 	ctx context.Context, network core.NetworkID, credential string, mode verify.Mode,
 ) (verify.Result, error) {
-	//nolint:contextcheck // to open a node has a deadline of its own
 	return with(v.app, func(n *node) (verify.Result, error) {
 		return n.verifier.Verify(ctx, network, credential, mode)
 	})

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -99,10 +98,13 @@ type App struct {
 	sealing sync.Mutex // guards sealed, and the settings until they are
 	sealed  bool       // the settings have their secrets and their key
 
-	mu      sync.Mutex // guards what follows
-	holding bool       // a use of the node in the pool is ours
+	taken bool // one of the uses is the configuration's own
 
-	node atomic.Pointer[node] // the node that is held
+	mu   sync.Mutex // held to set node
+	_    [64]byte   // uses changes with each request: it has a cache line of its own, with what is read beside it
+	uses atomic.Int64
+	node atomic.Pointer[node] // nil unless it is in use; while it is there, a use of it in the pool is the app's
+	_    [64]byte
 }
 
 // Cache is the configuration of the cache of verdicts.
@@ -156,48 +158,86 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return a.take()
 }
 
-// Start opens the node when Provision has not: a program may provision a context by itself and start its apps.
-func (a *App) Start() error { return a.take() }
+// Start opens the node when Provision has not: a program may provision a context by itself and start its apps. It warns
+// of logs that would show credentials, since all gates are known by then.
+func (a *App) Start() error {
+	if err := a.take(); err != nil {
+		return err
+	}
+	a.exposure.warn(a.logger)
+	return nil
+}
 
 // take takes the configuration's own use of the node, once.
 func (a *App) take() error {
-	a.mu.Lock()
-	holding := a.holding
-	a.mu.Unlock()
-	if holding {
+	if a.taken {
 		return nil
 	}
-	n, err := a.acquire()
-	if err != nil {
+	if _, err := a.hold(); err != nil {
 		return err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.holding = true
-	a.node.Store(n)
-	a.exposure.warn(a.logger)
+	a.taken = true
 	return nil
 }
 
 // Stop does nothing: requests may be on their way until Cleanup, and after it.
 func (*App) Stop() error { return nil }
 
-// Cleanup gives back the use of the node, if there is one: it also runs when Provision failed. The last one to do so
-// waits for look-ups in flight.
+// Cleanup gives back the configuration's own use of the node, if there is one: it also runs when Provision failed.
+// Caddy does not wait for requests before it; the last of those that have begun closes the node.
 func (a *App) Cleanup() error {
-	a.mu.Lock()
-	held := a.holding
-	a.holding = false
-	a.node.Store(nil)
-	a.mu.Unlock()
-	if !held {
-		return nil
+	if a.taken {
+		a.taken = false
+		a.leave()
 	}
-	return a.release()
+	return nil
+}
+
+// enter begins a use of the app by a request: the node, if it is open, stays so until leave.
+func (a *App) enter() { a.uses.Add(1) }
+
+// leave ends a use. The last one closes the node, unless another configuration has the same one.
+func (a *App) leave() {
+	if a.uses.Add(-1) > 0 {
+		return
+	}
+	a.mu.Lock()
+	n := a.node.Swap(nil)
+	if n != nil && a.uses.Load() > 0 { // who has entered meanwhile may have found the node
+		a.node.Store(n)
+		n = nil
+	}
+	a.mu.Unlock()
+	if n != nil {
+		a.release()
+	}
+}
+
+// hold enters and returns the node, which is opened if it is not open: a request of a configuration that is gone, which
+// had not entered before the last use ended, opens it again. Without an error, the caller ends the use by leave.
+func (a *App) hold() (*node, error) {
+	a.enter()
+	if n := a.node.Load(); n != nil {
+		return n, nil
+	}
+	n, err := a.acquire()
+	if err != nil {
+		a.leave()
+		return nil, err
+	}
+	a.mu.Lock()
+	first := a.node.CompareAndSwap(nil, n)
+	a.mu.Unlock()
+	if !first { // another request has opened it: the pool gave both the same
+		a.release()
+	}
+	return n, nil
 }
 
 // acquire takes a use of the node, which it opens if need be, within [openTimeout]. The caller gives it back by
-// release.
+// release. It has a deadline of its own, for others may wait for the same node.
+//
+//nolint:contextcheck,nolintlint // a caller's context must not end it; contextcheck heeds this here and does not say so
 func (a *App) acquire() (*node, error) {
 	type opening struct {
 		node *node
@@ -219,7 +259,7 @@ func (a *App) acquire() (*node, error) {
 		case done <- opening{n, err}:
 		case <-ctx.Done():
 			if err == nil {
-				a.logRelease()
+				a.release()
 			}
 		}
 	}()
@@ -246,11 +286,8 @@ func (a *App) acquireWithin(ctx context.Context) (*node, error) {
 	return acquireNode(ctx, s)
 }
 
-func (a *App) release() error { return releaseNode(a.settings.key) }
-
-// logRelease is release where nobody is told of an error but the log.
-func (a *App) logRelease() {
-	if err := a.release(); err != nil {
+func (a *App) release() {
+	if err := releaseNode(a.settings.key); err != nil {
 		a.logger.Error("closing the node", zap.Error(err))
 	}
 }
@@ -294,26 +331,28 @@ func (a *App) fetchKept(ctx context.Context) error {
 }
 
 // verify says what is known about the key behind a credential, in the network of the request. It may be called at any
-// time, also when the configuration has been replaced: a request that finds its node closed opens it again, or joins
-// the use that others have of it, for as long as the call takes.
+// time, also when the configuration has been replaced. A node that cannot be had is [core.Unavailable].
 func (a *App) verify(r *http.Request, cred string) (verify.Result, error) {
-	if n := a.node.Load(); n != nil {
-		result, err := n.verify(r, cred)
-		if err == nil || !errors.Is(err, verify.ErrClosed) {
-			return result, err
-		}
+	n, err := a.hold()
+	if err != nil {
+		return verify.Result{}, errNotOpen(err)
 	}
-	return with(a, func(n *node) (verify.Result, error) { return n.verify(r, cred) })
+	defer a.leave()
+	return n.verify(r, cred)
 }
 
 // with runs f with the node, which stays open until f returns. A node that cannot be had is [core.Unavailable].
 func with[T any](a *App, f func(*node) (T, error)) (result T, err error) {
-	n, err := a.acquire()
+	n, err := a.hold()
 	if err != nil {
-		return result, core.WrapError(core.Unavailable, "the node is not open", err)
+		return result, errNotOpen(err)
 	}
-	defer a.logRelease()
+	defer a.leave()
 	return f(n)
+}
+
+func errNotOpen(cause error) error {
+	return core.WrapError(core.Unavailable, "the node is not open", cause)
 }
 
 // Interface guards.

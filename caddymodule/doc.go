@@ -16,9 +16,10 @@
 //
 // Caddy runs an old and a new configuration side by side for a while, and cleans the old one up while its last requests
 // are still on their way. So nothing here belongs to a configuration: stores, limiters and nodes live in pools
-// ([caddy.UsagePool]) under the settings that make them what they are. A configuration holds a use of its node from
-// Start to Cleanup; a request that finds its node closed takes a use of its own for as long as it needs it. A reload
-// that does not change the settings of a node keeps the node, and with it the cache.
+// ([caddy.UsagePool]) under the settings that make them what they are. An app has a use of its node from Provision
+// until Cleanup and the last of its requests; a request that comes later opens the node again for as long as it needs
+// it. A reload that does not change the settings of a node keeps the node, and with it the cache.
 //
-// Provision and Validate only read: `caddy validate` opens and creates nothing.
+// Provision opens the node, so that a configuration whose node cannot be opened is refused before it listens; but not
+// when the configuration is only checked: `caddy validate` opens and creates nothing.
 package caddymodule

@@ -52,6 +52,7 @@ func benchGate(b *testing.B, keys int) (gate *Gate, secrets []string) {
 	}
 	app := &App{settings: settings{rateLimit: rateLimitMemory}}
 	app.node.Store(&node{engine: engine, verifier: verifier, limiter: limiter})
+	app.enter() // as a configuration does
 	gate = &Gate{Scopes: []string{"orders:read"}}
 	if err := gate.setUp(app, zap.NewNop()); err != nil {
 		b.Fatal(err)

@@ -17,6 +17,7 @@ type Public struct {
 	// Health adds `/health/alive` and `/health/ready`, without detail. Default: false, they go on too.
 	Health bool `json:"health,omitempty"`
 
+	app *App
 	api *adminapi.Public
 }
 
@@ -27,12 +28,12 @@ func (*Public) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the app.
 func (p *Public) Provision(ctx caddy.Context) error {
-	app, err := appOf(ctx)
-	if err != nil {
+	var err error
+	if p.app, err = appOf(ctx); err != nil {
 		return err
 	}
-	p.api = app.publicHandler(adminapi.PublicOptions{
-		Options: app.apiOptions(ctx.Logger()),
+	p.api = p.app.publicHandler(adminapi.PublicOptions{
+		Options: p.app.apiOptions(ctx.Logger()),
 		Health:  p.Health,
 		Limiter: failures(),
 	})
@@ -45,10 +46,18 @@ var failures = sync.OnceValue(adminapi.NewFailureLimiter)
 
 // ServeHTTP answers a request of the public surface, or passes it on.
 func (p *Public) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if p.api.Serve(w, r) {
+	if p.serve(w, r) {
 		return nil
 	}
 	return next.ServeHTTP(w, r)
+}
+
+// serve answers a request of the public surface. The node stays open while its body comes slowly, and no longer: the
+// next handler may take as long as a stream.
+func (p *Public) serve(w http.ResponseWriter, r *http.Request) bool {
+	p.app.enter()
+	defer p.app.leave()
+	return p.api.Serve(w, r)
 }
 
 // Interface guards.

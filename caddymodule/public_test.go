@@ -102,7 +102,7 @@ func TestAttack13_OtherPathsPassThePublicSurface(t *testing.T) {
 func TestAttack13_WhatThePublicSurfaceAnswersGoesNoFurther(t *testing.T) {
 	t.Parallel()
 	closed := &App{settings: settings{secrets: []string{"short"}, signing: signingKeys{source: "none"}}} // has no node
-	p := &Public{api: adminapi.NewPublic(adminapi.PublicOptions{Options: closed.apiOptions(nil)})}
+	p := &Public{app: closed, api: adminapi.NewPublic(adminapi.PublicOptions{Options: closed.apiOptions(nil)})}
 	for target, want := range map[string]int{"/v2alpha1/admin/x": 0, "/v2alpha1/derivedKeys/jwks.json": 0, "/x": 1} {
 		reached := 0
 		next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { reached++; return nil })

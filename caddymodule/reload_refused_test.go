@@ -128,6 +128,9 @@ func (s *solo) loadImpatiently(talos string) error {
 	return s.load(talos, onlyAdmin)
 }
 
+// newerSchema makes a database one of a build that is newer than this one.
+const newerSchema = "INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, 1)"
+
 // tooSlow is the error of a node that did not open in time.
 const tooSlow = "the node did not open within"
 
@@ -151,7 +154,7 @@ func (s *solo) prepareRefusals() (unlock func()) {
 	s.t.Helper()
 	newer := filepath.Join(s.folder, "newer.db")
 	makeDatabase(s.t, newer)
-	execute(s.t, newer, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, 1)")
+	execute(s.t, newer, newerSchema)
 	if err := os.Mkdir(filepath.Join(s.folder, "directory"), 0o700); err != nil {
 		s.t.Fatal(err)
 	}

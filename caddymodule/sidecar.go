@@ -168,7 +168,6 @@ func (f farKeys) VerifyFor(
 
 // SelfRevoke has a holder's key revoked.
 func (f farKeys) SelfRevoke(ctx context.Context, cred string, reason client.RevocationReason) (uint64, error) {
-	//nolint:contextcheck // to open a node has a deadline of its own
 	return with(f.app, func(n *node) (uint64, error) { return n.upstream.SelfRevoke(ctx, cred, reason) })
 }
 
