@@ -27,6 +27,18 @@ var (
 	closing sync.Map
 )
 
+// loadOrNew takes a use of a pooled value, which it constructs within ctx if need be. Whoever joins a construction that
+// another caller began does not fail with that caller's context: the value is constructed again.
+func loadOrNew(ctx context.Context, pool *caddy.UsagePool, key string, construct caddy.Constructor) (any, error) {
+	for {
+		value, joined, err := pool.LoadOrNew(key, construct)
+		ended := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+		if !joined || !ended || ctx.Err() != nil {
+			return value, err
+		}
+	}
+}
+
 // pooledStore is a store that several nodes share.
 type pooledStore struct {
 	core.Store
@@ -36,7 +48,7 @@ type pooledStore struct {
 
 // acquireStore takes a use of the store of a canonical DSN. The caller gives it back by releaseStore.
 func acquireStore(ctx context.Context, dsn string) (*pooledStore, error) {
-	value, _, err := stores.LoadOrNew(dsn, func() (caddy.Destructor, error) {
+	value, err := loadOrNew(ctx, stores, dsn, func() (caddy.Destructor, error) {
 		s := &pooledStore{dsn: dsn, closed: make(chan struct{})}
 		for {
 			before, loaded := closing.LoadOrStore(dsn, s)
@@ -83,7 +95,7 @@ func (s *pooledStore) markClosed() {
 // acquireNode takes a use of the node of the settings. ctx bounds the opening only. The caller gives it back by
 // releaseNode.
 func acquireNode(ctx context.Context, s *settings) (*node, error) {
-	value, _, err := nodes.LoadOrNew(s.key, func() (caddy.Destructor, error) {
+	value, err := loadOrNew(ctx, nodes, s.key, func() (caddy.Destructor, error) {
 		limiter, err := acquireLimiter(s.rateLimit)
 		if err != nil {
 			return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -384,5 +385,36 @@ func TestValidationOpensNothing(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(s.folder, "deep")); err == nil {
 		t.Error("validation created a database")
+	}
+}
+
+// TestAnOpeningThatOthersJoinedFailsForItsOwnCallerOnly opens a store twice at once, and the first caller gives up.
+func TestAnOpeningThatOthersJoinedFailsForItsOwnCallerOnly(t *testing.T) {
+	t.Parallel()
+	dsn := "sqlite://" + filepath.ToSlash(t.TempDir()) + "/talos.db"
+	before := &pooledStore{dsn: dsn, closed: make(chan struct{})}
+	closing.Store(dsn, before) // holds up whoever opens the store
+	opening := func(ctx context.Context, uses int) chan error {
+		opened := make(chan error, 1)
+		go func() {
+			_, err := acquireStore(ctx, dsn)
+			opened <- err
+		}()
+		until(t, "the store is being opened", func() bool { n, _ := stores.References(dsn); return n == uses })
+		return opened
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	first := opening(ctx, 1)
+	second := opening(t.Context(), 2)
+	cancel()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("the first caller: %v", err)
+	}
+	before.markClosed()
+	if err := <-second; err != nil {
+		t.Fatalf("the second caller: %v", err)
+	}
+	if err := releaseStore(dsn); err != nil {
+		t.Error(err)
 	}
 }
