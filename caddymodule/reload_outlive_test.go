@@ -86,7 +86,7 @@ func TestAttack24_ALookUpThatOutlivesItsConfigurationIsAnswered(t *testing.T) {
 	api := &plainAPI{}
 	far := newFarServer(t, api)
 	header := `header Authorization "` + sidecarToken + `"`
-	s := startSidecar(t, far.url(), header, "")
+	s := startSidecar(t, far.url(), header+"\ntimeout 30s", "")
 	for i, path := range []string{batchPath, verifyPath} {
 		cred := fmt.Sprint("key-", i)
 		id := api.add(cred, "203.0.113.0/24")
@@ -102,7 +102,7 @@ func TestAttack24_ALookUpThatOutlivesItsConfigurationIsAnswered(t *testing.T) {
 		go func() { answered <- s.gatedFrom("203.0.113.9", cred) }()
 		<-asked
 		far.answers(nil)
-		s.reload(far.url(), header+fmt.Sprintf("\ntimeout %ds", 3+i), "")
+		s.reload(far.url(), header+fmt.Sprintf("\ntimeout %ds", 31+i), "")
 		close(proceed)
 		if got := <-answered; got.status != http.StatusOK || got.body != id {
 			t.Errorf("%s: got %d %s", path, got.status, got.body)
