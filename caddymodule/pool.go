@@ -46,8 +46,9 @@ type pooledStore struct {
 	closed chan struct{}
 }
 
-// acquireStore takes a use of the store of a canonical DSN. The caller gives it back by releaseStore.
-func acquireStore(ctx context.Context, dsn string) (*pooledStore, error) {
+// acquireStore takes a use of the store of a canonical DSN, which it opens by the DSN that was given. The caller gives
+// it back by releaseStore.
+func acquireStore(ctx context.Context, dsn, given string) (*pooledStore, error) {
 	value, err := loadOrNew(ctx, stores, dsn, func() (caddy.Destructor, error) {
 		s := &pooledStore{dsn: dsn, closed: make(chan struct{})}
 		for {
@@ -62,7 +63,7 @@ func acquireStore(ctx context.Context, dsn string) (*pooledStore, error) {
 			}
 		}
 		var err error
-		if s.Store, err = storage.Open(ctx, dsn, storage.Options{Logger: currentLogger("talos.storage")}); err != nil {
+		if s.Store, err = storage.Open(ctx, given, storage.Options{Logger: currentLogger("talos.storage")}); err != nil {
 			s.markClosed()
 			return nil, err
 		}
@@ -119,7 +120,7 @@ func newNode(ctx context.Context, s *settings) (*node, error) {
 	if s.upstream != nil {
 		return openSidecar(s)
 	}
-	store, err := acquireStore(ctx, s.dsn)
+	store, err := acquireStore(ctx, s.dsn, s.storage)
 	if err != nil {
 		return nil, err
 	}

@@ -397,7 +397,7 @@ func TestAnOpeningThatOthersJoinedFailsForItsOwnCallerOnly(t *testing.T) {
 	opening := func(ctx context.Context, uses int) chan error {
 		opened := make(chan error, 1)
 		go func() {
-			_, err := acquireStore(ctx, dsn)
+			_, err := acquireStore(ctx, dsn, dsn)
 			opened <- err
 		}()
 		until(t, "the store is being opened", func() bool { n, _ := stores.References(dsn); return n == uses })

@@ -342,7 +342,7 @@ func (s slowClose) Close() error {
 func TestStoreIsOpenedAgainOnlyWhenTheOneOfBeforeHasClosed(t *testing.T) {
 	t.Parallel()
 	dsn := "sqlite://" + filepath.ToSlash(t.TempDir()) + "/talos.db"
-	first, err := acquireStore(t.Context(), dsn)
+	first, err := acquireStore(t.Context(), dsn, dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,7 +357,7 @@ func TestStoreIsOpenedAgainOnlyWhenTheOneOfBeforeHasClosed(t *testing.T) {
 	<-slow.begun
 	opened := make(chan error)
 	wg.Go(func() {
-		_, err := acquireStore(t.Context(), dsn)
+		_, err := acquireStore(t.Context(), dsn, dsn)
 		opened <- err
 	})
 	select {
@@ -382,11 +382,11 @@ func TestOpeningGivesUpWhenTheStoreOfBeforeDoesNotClose(t *testing.T) {
 	closing.Store(dsn, stuck)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := acquireStore(ctx, dsn); !errors.Is(err, context.Canceled) {
+	if _, err := acquireStore(ctx, dsn, dsn); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	stuck.markClosed()
-	if _, err := acquireStore(t.Context(), dsn); err != nil {
+	if _, err := acquireStore(t.Context(), dsn, dsn); err != nil {
 		t.Error(err)
 	}
 	if err := releaseStore(dsn); err != nil {

@@ -25,6 +25,7 @@ import (
 // settings are what a configuration comes down to: everything that makes a node the node it is.
 type settings struct {
 	dsn        string   // canonical
+	storage    string   // the same as it was given: a link on the way may later lead elsewhere, which the store notices
 	issuers    []string // the current one first
 	secrets    []string // the current one first; none: to be generated
 	signing    signingKeys
@@ -113,6 +114,7 @@ func (a *App) resolve() (settings, error) {
 	if dsn == "" {
 		dsn = "sqlite://" + filepath.ToSlash(filepath.Join(caddy.AppDataDir(), "talos.db"))
 	}
+	s.storage = dsn
 	if s.dsn, err = storage.Canonical(dsn); err != nil {
 		return s, err
 	}
