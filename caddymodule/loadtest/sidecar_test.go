@@ -311,9 +311,9 @@ func TestEachSectionPrintsATable(t *testing.T) {
 		{&crowdResult{Wanted: 10_000, Files: 1024, MaxWait: 20, Most: gauges{Queue: 20, Resident: 3 << 20}, crowd: crowd{Open: 17}},
 			[]string{"17 connections for", "10000 connections were wanted; a process here may open 1024 files",
 				"in the queue 0 20 0", "resident MiB n/a 3 n/a"}},
-		{&overloads{Rows: []overloadRow{{Far: 80, Case: overloadKnown, Capacity: 1250, Seconds: 2,
+		{&overloads{Rows: []overloadRow{{Far: 80, Case: overloadKnown, Capacity: 1250, Seconds: 2, Calls: 4, Asked: 390,
 			Unknown: flood{answers: answers{Refused: 20, Unavailable: 6}, Offered: 30, Unsent: 4}, Known: flood{answers: answers{Good: 9}}}}},
-			[]string{"80 ms known keys beside 1250 15 10 3 2 0 0 0 9 0 0.0 0"}},
+			[]string{"80 ms known keys beside 1250 97.5 15 10 3 2 0 0 0 9 0 0.0 0"}},
 	} {
 		var text strings.Builder
 		if err := writeSection(&text, tt.section); err != nil {
