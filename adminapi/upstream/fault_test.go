@@ -3,6 +3,7 @@ package upstream
 import (
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -61,6 +62,12 @@ func saying(status int, contentType, text string, header ...string) fault {
 
 type fault func(w http.ResponseWriter, r *http.Request, body []byte) bool
 
+// faultCase is a way to misbehave, and how a call that meets it ends.
+type faultCase struct {
+	fault  fault
+	result Result
+}
+
 const (
 	jsonType = "application/json"
 	envelope = `{"error":{"code":1,"message":"x","status":"X","details":[{"reason":"SOME_REASON"}]}}`
@@ -70,10 +77,7 @@ const (
 // remembered of it, and when it is over everything is as it should be.
 func TestAttack06And23_AFailingUpstreamSaysNothingAboutACredential(t *testing.T) {
 	t.Parallel()
-	for name, tc := range map[string]struct {
-		fault  fault
-		result Result
-	}{
+	cases := map[string]faultCase{
 		"it hangs": {func(_ http.ResponseWriter, r *http.Request, _ []byte) bool {
 			<-r.Context().Done()
 			return true
@@ -118,7 +122,12 @@ func TestAttack06And23_AFailingUpstreamSaysNothingAboutACredential(t *testing.T)
 		"INTERNAL":                      {each(`{"is_valid":false,"error_code":"VERIFICATION_ERROR_INTERNAL"}`), ResultOK},
 		"valid without a key":           {each(`{"is_valid":true,"status":"KEY_STATUS_ACTIVE"}`), ResultOK},
 		"valid with another key":        {each(`{"is_valid":true,"status":"KEY_STATUS_ACTIVE","key_id":"cfe0b8a0-0000-4000-8000-000000000000"}`), ResultOK},
-	} {
+	}
+	maps.Copy(cases, moreFaults())
+	if len(cases) < 67 {
+		t.Errorf("%d ways to misbehave are too few", len(cases))
+	}
+	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStandIn()
