@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"strconv"
@@ -20,13 +21,16 @@ import (
 // killWriterEnv makes the test binary a process that writes to the named file until it is killed.
 const killWriterEnv = "TALOS_TEST_KILL_WRITER"
 
-var kills = flag.Int("kills", 3, "how often TestAttack21 kills a process that writes; TALOS_KILLS sets it too")
+var kills = flag.Int("kills", 0, "how often TestAttack21 kills a process that writes; TALOS_KILLS sets it too")
 
-// TestAttack21_KilledWhileWriting kills a process while it creates and revokes keys, and looks at what it left. What it
-// had acknowledged on its standard output must be there; the file must be sound, and its tables must agree.
-func TestAttack21_KilledWhileWriting(t *testing.T) {
-	t.Parallel()
-	rounds := *kills
+// killCampaign is how often a process is killed, and how many times the fewest lines it writes before: three times, or,
+// in the long variant, 260 times with more than 139,000 lines in all.
+func killCampaign(t *testing.T) (rounds, lines int) {
+	t.Helper()
+	rounds, lines = 3, 1
+	if os.Getenv("TALOS_LONG") != "" {
+		rounds, lines = 260, 4
+	}
 	if s := os.Getenv("TALOS_KILLS"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil {
@@ -34,23 +38,43 @@ func TestAttack21_KilledWhileWriting(t *testing.T) {
 		}
 		rounds = n
 	}
+	if *kills > 0 {
+		rounds = *kills
+	}
+	return rounds, lines
+}
+
+// TestAttack21_KilledWhileWriting kills a process while it creates and revokes keys, and looks at what it left. What it
+// had acknowledged on its standard output must be there; the file must be sound, and its tables must agree.
+func TestAttack21_KilledWhileWriting(t *testing.T) {
+	t.Parallel()
+	rounds, factor := killCampaign(t)
 	d := newDatabase(t)
-	acknowledged := make(map[string]core.Status)
+	acknowledged, lines := make(map[string]core.Status), 0
 	for round := range rounds {
-		for _, line := range killedWriter(t, d.path, 50+37*(round%7)) {
+		written := make(map[string]core.Status)
+		for _, line := range killedWriter(t, d.path, factor*(50+37*(round%7))) {
 			verb, id, _ := strings.Cut(line, " ")
 			switch verb {
 			case "created":
-				acknowledged[id] = max(acknowledged[id], core.StatusActive)
+				written[id] = max(written[id], core.StatusActive)
 			case "revoked":
-				acknowledged[id] = core.StatusRevoked
+				written[id] = core.StatusRevoked
 			default:
 				t.Fatalf("the writer says %q", line)
 			}
+			lines++
 		}
-		checkFile(t, d, acknowledged)
+		maps.Copy(acknowledged, written)
+		if round%20 == 0 || round == rounds-1 {
+			written = acknowledged // what earlier writers left, too
+		}
+		checkFile(t, d, written)
+		if t.Failed() {
+			t.Fatalf("after kill %d of %d", round+1, rounds)
+		}
 	}
-	t.Logf("%d kills, %d keys acknowledged", rounds, len(acknowledged))
+	t.Logf("%d kills, %d acknowledged writes of %d keys", rounds, lines, len(acknowledged))
 }
 
 // killedWriter runs a writer, kills it after it has written some lines, and returns all lines that it wrote.
