@@ -75,9 +75,8 @@ func spell(random *rand.Rand) string {
 			}
 		}
 	}
-	encoded, depth := path, choice(random, 0, 1, 1, 1, 2, 3)
-	for n := range depth {
-		encoded = nil
+	for n := range choice(random, 0, 1, 1, 1, 2, 3) {
+		var encoded []byte
 		for i, c := range path {
 			if i > 0 && (random.IntN(8) == 0 || n > 0 && c == '%') {
 				encoded = fmt.Appendf(encoded, choice(random, "%%%02x", "%%%02X"), c)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,7 +22,9 @@ func TestAttack05_Campaign_NoRequestBegunAfterTheEndOfAKeyIsAdmitted(t *testing.
 		c.raceRevocations(t, e.addr, "/", e.admin)
 	})
 	t.Run("sidecar", func(t *testing.T) {
-		s := startSidecar(t, newFarNode(t).url(), "", "")
+		far := httptest.NewServer(newFarNode(t).handler)
+		defer far.Close()
+		s := startSidecar(t, far.URL, "", "")
 		c.raceRevocations(t, s.addr, "/gated", s.addr)
 	})
 }
