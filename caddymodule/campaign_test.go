@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// campaign is an attack with generated requests: a few in the normal run, and as many as it takes with TALOS_LONG=1. The
-// requests follow from a seed, which TALOS_SEED sets and a failure prints.
+// campaign is an attack with generated requests: a few in the normal run, and as many as it takes with TALOS_LONG=1.
+// The requests follow from a seed, which TALOS_SEED sets and a failure prints.
 type campaign struct {
 	seed uint64
 }

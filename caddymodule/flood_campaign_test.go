@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Strangers ask with credentials that nobody has seen, as fast as they can: none is admitted, each is refused or told to
-// come again, and keys that were good before are answered all the time, although their lifetime ends again and again.
+// Strangers ask with credentials that nobody has seen, as fast as they can: none is admitted, each is refused or told
+// to come again, and keys that were good before are answered all the time, although their lifetime ends repeatedly.
 func TestAttack08_Campaign_AFloodOfUnknownCredentialsTakesNothingFromKnownKeys(t *testing.T) {
 	c := newCampaign(t)
 	const short = "ttl 1s\nnegative_ttl 1s\nstale_if_error 0"
@@ -64,8 +64,9 @@ func (c campaign) flood(t *testing.T, s *solo, total int64) {
 		flooding.Go(func() {
 			a, random := newAttacker(t, s.addr), c.random(uint64(n))
 			for sent.Add(1) <= total {
-				credential := fmt.Sprintf(choice(random, "%016x%016x", "sk_live_%016x%016x", "ory_ak_v1_%x_%x", "mc_v1_%x%x", "eyJhbGciOiJFZERTQSJ9.%x.%x"),
-					random.Uint64(), random.Uint64())
+				shape := choice(random, "%016x%016x", "sk_live_%016x%016x", "ory_ak_v1_%x_%x", "mc_v1_%x%x",
+					"eyJhbGciOiJFZERTQSJ9.%x.%x")
+				credential := fmt.Sprintf(shape, random.Uint64(), random.Uint64())
 				switch status, body, err := a.ask(getting("/gated", credential)); {
 				case err != nil:
 					t.Errorf("%s: %v", credential, err)
@@ -81,7 +82,8 @@ func (c campaign) flood(t *testing.T, s *solo, total int64) {
 	flooding.Wait()
 	close(stop)
 	all.Wait()
-	t.Logf("%d unknown credentials, %d of them unavailable; %d requests with known keys", total, unavailable.Load(), served.Load())
+	t.Logf("%d unknown credentials, %d of them unavailable; %d requests with known keys",
+		total, unavailable.Load(), served.Load())
 	if served.Load() == 0 {
 		t.Error("nobody asked with a known key")
 	}

@@ -23,7 +23,8 @@ func TestAttack17_Campaign_NoChangedCredentialIsAdmitted(t *testing.T) {
 	_, other := e.issue(core.IssueRequest{ActorID: "another"})
 	_, public := e.issue(core.IssueRequest{Visibility: core.VisibilityPublic})
 	imported := "an-imported-key-with-enough-randomness-0123456789"
-	if got := e.call(e.admin, "admin/importedApiKeys", `{"name":"n","actor_id":"someone","raw_key":"`+imported+`"}`); got.status/100 != 2 {
+	body := `{"name":"n","actor_id":"someone","raw_key":"` + imported + `"}`
+	if got := e.call(e.admin, "admin/importedApiKeys", body); got.status/100 != 2 {
 		t.Fatalf("importing: %d %s", got.status, got.body)
 	}
 	genuine := map[string][2]string{ // and another of the kind, to put together

@@ -45,10 +45,11 @@ func TestAttack13_Campaign_NoGeneratedSpellingOfAnAdminPathPassesThePublicSurfac
 func choice[T any](random *rand.Rand, list ...T) T { return list[random.IntN(len(list))] }
 
 // spell writes a path of the private surface in a way that some reader undoes: by decoding it one time or more, by
-// passing over control characters, parameters, empty and dot segments and dots at a segment's end, by taking a backslash
-// for a slash, or by paying no regard to case.
+// passing over control characters, parameters, empty and dot segments and dots at a segment's end, by taking a
+// backslash for a slash, or by ignoring case.
 func spell(random *rand.Rand) string {
-	operation := choice(random, "", "/", "/x", "/apiKeys:verify", "/issuedApiKeys", "/issuedApiKeys/x:revoke", "/apiKeys:derive")
+	operation := choice(random, "", "/", "/x", "/apiKeys:verify", "/issuedApiKeys", "/issuedApiKeys/x:revoke",
+		"/apiKeys:derive")
 	var b strings.Builder
 	for segment := range strings.SplitSeq("v2alpha1/admin"+operation, "/") {
 		for random.IntN(4) == 0 { // what is undone before the segment

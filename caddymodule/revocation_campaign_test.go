@@ -117,7 +117,8 @@ func (c campaign) raceRevocations(t *testing.T, gate, path, admin string) {
 		}
 	}
 	all.Wait()
-	t.Logf("%d requests, %d keys ended, %d admitted, %d refused", sent.Load(), len(ended), admitted.Load(), refused.Load())
+	t.Logf("%d requests, %d keys ended, %d admitted, %d refused",
+		sent.Load(), len(ended), admitted.Load(), refused.Load())
 	a := newAttacker(t, gate)
 	for _, v := range ended {
 		if status, _, err := a.ask(v.request); err != nil || status != http.StatusUnauthorized {
@@ -170,7 +171,8 @@ func newVictim(t *testing.T, api *client.Client, i int, path string) *victim {
 	}
 	switch i % 5 {
 	case 1:
-		return &victim{what: "a JWT whose key is revoked", request: getting(path, derive(client.TokenAlgorithmJWT)), end: revoke}
+		token := derive(client.TokenAlgorithmJWT)
+		return &victim{what: "a JWT whose key is revoked", request: getting(path, token), end: revoke}
 	case 2:
 		token := derive(client.TokenAlgorithmMacaroon)
 		return &victim{what: "a macaroon whose holder revokes the key", request: getting(path, token), end: func() error {
