@@ -1,0 +1,74 @@
+package adminapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+// heldSource makes look-ups wait until they are released.
+type heldSource struct {
+	*core.Engine
+	release chan struct{}
+}
+
+func (s heldSource) Lookup(ctx context.Context, n core.NetworkID, credential string) (*core.Verdict, error) {
+	<-s.release
+	return s.Engine.Lookup(ctx, n, credential)
+}
+
+// A client that has verified more than there is room for takes no place from another address: not with single
+// verifications, and not with batches.
+func TestAttack08_AFloodOfVerificationsLeavesRoomForOtherAddresses(t *testing.T) {
+	t.Parallel()
+	stranger, other := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2")
+	for path, body := range map[string]string{
+		"/v2alpha1/admin/apiKeys:verify":      `{"credential":"%s"}`,
+		"/v2alpha1/admin/apiKeys:batchVerify": `{"requests":[{"credential":"%s"}]}`,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newNode(t)
+			source := heldSource{n.engine, make(chan struct{})}
+			v, err := verify.New(verify.Config{MaxLookups: 1, MaxBatch: 1, MaxWaiting: 3}, source)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer v.Close()
+			n.verifier.Close()
+			n.verifier = v
+			ask := func(from netip.Addr, credential string) <-chan int {
+				status := make(chan int, 1)
+				n.from(from)
+				go func() { status <- post(n.admin, path, fmt.Sprintf(body, credential)).Code }()
+				synctest.Wait()
+				return status
+			}
+			var flood []<-chan int
+			for i := range 4 { // one is out, and three wait
+				flood = append(flood, ask(stranger, fmt.Sprint("flood-", i)))
+			}
+			if got := <-ask(stranger, "one-too-many"); got != http.StatusServiceUnavailable {
+				t.Errorf("%s: beyond what may wait: %d", path, got)
+			}
+			answer := ask(other, "another")
+			if got := <-flood[3]; got != http.StatusServiceUnavailable {
+				t.Errorf("%s: the one that makes room: %d", path, got)
+			}
+			close(source.release)
+			if got := <-answer; got != http.StatusOK {
+				t.Errorf("%s: another address: %d", path, got)
+			}
+			for _, status := range flood[:3] {
+				if got := <-status; got != http.StatusOK {
+					t.Errorf("%s: one that waited: %d", path, got)
+				}
+			}
+		})
+	}
+}
