@@ -23,7 +23,7 @@ func TestAttack08_Campaign_AFloodOfUnknownCredentialsTakesNothingFromKnownKeys(t
 	t.Run("sidecar", func(t *testing.T) {
 		node := newFarNode(t).handler
 		far := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			<-time.After(20 * time.Millisecond) // the way there
+			<-time.After(5 * time.Millisecond) // the way there
 			node.ServeHTTP(w, r)
 		}))
 		defer far.Close()
@@ -64,8 +64,10 @@ func (c campaign) flood(t *testing.T, s *solo, total int64) {
 		flooding.Go(func() {
 			a, random := newAttacker(t, s.addr), c.random(uint64(n))
 			for sent.Add(1) <= total {
-				shape := choice(random, "%016x%016x", "sk_live_%016x%016x", "ory_ak_v1_%x_%x", "mc_v1_%x%x",
-					"eyJhbGciOiJFZERTQSJ9.%x.%x")
+				shape := choice(random, "%016x%016x", "sk_live_%016x%016x", "ory_ak_v1_%x_%x")
+				if random.IntN(32) == 0 { // few: a token that nobody can read takes a call of its own
+					shape = choice(random, "mc_v1_%x%x", "eyJhbGciOiJFZERTQSJ9.%x.%x")
+				}
 				credential := fmt.Sprintf(shape, random.Uint64(), random.Uint64())
 				switch status, body, err := a.ask(getting("/gated", credential)); {
 				case err != nil:
