@@ -275,9 +275,10 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	switch {
 	case d.reason == reasonOK:
 		g.app.countDecision(decisionAdmitted, reasonOK)
-		w = g.admit(w, r, vars, &d, &shown)
+		p := &passage{verdict: d.verdict, now: d.now, credential: shown.credential, stale: d.stale}
+		w = g.admit(w, r, vars, p, shown.where)
 		if g.Recheck > 0 {
-			return finish(w, g.serveRechecked(w, r, next, shown.credential))
+			return finish(w, g.serveRechecked(w, r, next, p))
 		}
 	case d.reason == reasonNoCredential && g.Optional:
 		g.app.countDecision(decisionPassed, reasonNoCredential)
@@ -301,7 +302,7 @@ func (g *Gate) serveAgain(
 	}
 	g.admitAgain(w, r, earlier)
 	if g.Recheck > 0 {
-		return g.serveRechecked(w, r, next, earlier.credential)
+		return g.serveRechecked(w, r, next, earlier)
 	}
 	return next.ServeHTTP(w, r)
 }
@@ -310,6 +311,7 @@ func (g *Gate) serveAgain(
 type decided struct {
 	verdict *core.Verdict // nil if it did not come to one
 	now     time.Time
+	stale   bool // the verdict is past its lifetime
 	reason  reason
 	where   uint16 // the sources that have a credential
 	early   bool   // the client's address cannot be believed yet
@@ -324,10 +326,17 @@ func (g *Gate) decide(r *http.Request, shown *presented) decided {
 		return decided{reason: why}
 	}
 	result, err := g.app.verify(r, shown.credential)
+	return g.judgeResult(&result, err, r, g.limiter)
+}
+
+// judgeResult applies the gate's rules to what a look-up has found.
+func (g *Gate) judgeResult(result *verify.Result, err error, r *http.Request, limiter ratelimit.Limiter) decided {
 	if err != nil {
 		return decided{reason: reasonUnavailable, err: err}
 	}
-	return g.judge(result.Verdict, result.Now, r, g.limiter)
+	d := g.judge(result.Verdict, result.Now, r, limiter)
+	d.stale = result.Cache == verify.Stale
+	return d
 }
 
 // judge applies the gate's rules to a verdict, and last the key's rate limit: nothing but what would pass is counted.

@@ -25,8 +25,10 @@ type passage struct {
 	verdict *core.Verdict
 	now     time.Time
 
-	// credential is for the recheck of a gate further on, which finds none on the request.
+	// credential and stale, whether the verdict is past its lifetime, are for a recheck. A gate further on finds no
+	// credential on the request.
 	credential string
+	stale      bool
 
 	// text is the one backing array of all header values that the gate sets on the request and the response. Each
 	// request has its own: a handler behind the gate may write to a header's values.
@@ -38,9 +40,8 @@ func (*passage) String() string { return "admitted" }
 
 // admit puts the identity on an admitted request and returns the writer for its answer.
 func (g *Gate) admit(
-	w http.ResponseWriter, r *http.Request, vars map[string]any, d *decided, shown *presented,
+	w http.ResponseWriter, r *http.Request, vars map[string]any, p *passage, where uint16,
 ) http.ResponseWriter {
-	p := &passage{verdict: d.verdict, now: d.now, credential: shown.credential}
 	vars[passageVar] = p
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.DeleteByPrefix(userPrefix) // of another authentication: two callers must not become one
@@ -48,7 +49,7 @@ func (g *Gate) admit(
 	}
 	g.identify(r.Header, p)
 	g.addVary(w.Header(), p)
-	if shown.where&g.unshared != 0 {
+	if where&g.unshared != 0 {
 		w = newPrivateWriter(w)
 	}
 	return w

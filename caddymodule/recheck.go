@@ -45,7 +45,7 @@ type stream struct {
 
 	judging sync.Mutex // held while the stream is judged; guards timer and sure
 	timer   *time.Timer
-	sure    time.Time // when it was last judged good, by a verdict that was not stale
+	sure    time.Time // when it was last judged good, by a verdict that was not stale; zero: never
 
 	stopped atomic.Bool // it is not judged any more
 	closed  atomic.Bool // nothing passes any more
@@ -62,10 +62,10 @@ var errStreamClosed = errors.New("talos_gate: the API key is no longer good for 
 // response has not begun when it is closed is refused, without error routes, which know it as admitted; the response of
 // any other is cut off.
 func (g *Gate) serveRechecked(
-	w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, credential string,
+	w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, admitted *passage,
 ) error {
 	before := maps.Clone(w.Header())
-	s, behind := g.newStream(w, r, credential)
+	s, behind := g.newStream(w, r, admitted)
 	err := s.serve(next, behind)
 	switch {
 	case !s.closed.Load(), s.upgraded():
@@ -82,7 +82,7 @@ func (g *Gate) serveRechecked(
 }
 
 // newStream makes a stream and the request for the handlers behind the gate, and sets the timer.
-func (g *Gate) newStream(w http.ResponseWriter, r *http.Request, credential string) (*stream, *http.Request) {
+func (g *Gate) newStream(w http.ResponseWriter, r *http.Request, admitted *passage) (*stream, *http.Request) {
 	ctx, leave := context.WithCancel(r.Context())
 	// Handlers may write to the headers and the variables of their request at any time. The address is the one that
 	// the request was admitted with, and it has been proved since.
@@ -96,10 +96,12 @@ func (g *Gate) newStream(w http.ResponseWriter, r *http.Request, credential stri
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
 		gate:                  g,
 		asked:                 asked,
-		credential:            credential,
+		credential:            admitted.credential,
 		leave:                 leave,
 		forget:                forget,
-		sure:                  time.Now(),
+	}
+	if !admitted.stale {
+		s.sure = time.Now()
 	}
 	s.judging.Lock()
 	s.timer = time.AfterFunc(time.Duration(g.Recheck), s.recheck)
@@ -128,12 +130,12 @@ func (s *stream) recheck() {
 	if s.stopped.Load() {
 		return
 	}
-	d, stale := s.judge()
+	d := s.judge()
 	interval := time.Duration(s.gate.Recheck)
 	switch {
 	case s.stopped.Load():
 		return
-	case d.reason == reasonOK && !stale:
+	case d.reason == reasonOK && !d.stale:
 		s.sure = time.Now()
 	case d.reason == reasonOK:
 	case d.reason == reasonUnavailable && time.Since(s.sure) < interval+s.gate.app.staleWindow():
@@ -145,12 +147,9 @@ func (s *stream) recheck() {
 }
 
 // judge applies the gate's rules to what is known of the key now. Nothing is counted towards the key's rate limit.
-func (s *stream) judge() (d decided, stale bool) {
+func (s *stream) judge() decided {
 	result, err := s.gate.app.recheck(s.asked, s.credential)
-	if err != nil {
-		return decided{reason: reasonUnavailable, err: err}, false
-	}
-	return s.gate.judge(result.Verdict, result.Now, s.asked, nil), result.Cache == verify.Stale
+	return s.gate.judgeResult(&result, err, s.asked, nil)
 }
 
 // close ends the stream for a reason.

@@ -281,6 +281,19 @@ func TestRecheck_AStreamThatNothingCanSayAboutGoesOnForTheStaleWindow(t *testing
 			t.Error("still open")
 		}
 	})
+	synctest.Test(t, func(t *testing.T) { // admitted by a stale verdict: the window has begun before the stream
+		s := &script{verdict: goodVerdict(), stale: true, window: 30 * time.Second}
+		stream := run(t, rechecking(t, s), nil)
+		wait(25 * time.Second) // stale at 10 and 20
+		if stream.done.Load() {
+			t.Fatal("closed while a stale verdict serves")
+		}
+		s.say(nil, down)
+		wait(10 * time.Second)
+		if !stream.done.Load() {
+			t.Error("still open")
+		}
+	})
 	synctest.Test(t, func(t *testing.T) { // without a stale window
 		s := &script{verdict: goodVerdict()}
 		stream := run(t, rechecking(t, s), nil)
