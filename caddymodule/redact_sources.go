@@ -30,6 +30,7 @@ func (s *sourceSet) add(sources []Source) {
 		addName(&r.headers, sources[i].Header)
 		addName(&r.queries, decoded(sources[i].Query))
 		addName(&r.cookies, sources[i].Cookie)
+		addName(&r.cookies, decoded(sources[i].Query))
 	}
 	s.current.Store(r)
 }

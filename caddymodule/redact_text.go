@@ -12,7 +12,7 @@ const redactedText = "REDACTED"
 type redactor struct {
 	headers []string // canonical
 	queries []string // decoded
-	cookies []string
+	cookies []string // and those of the parameters, for a cookie may hold a URL
 }
 
 // isHeader says whether a field has the name of a header that is a source, in any spelling that a backend might fold to

@@ -87,6 +87,23 @@ func TestCookiesAreRedactedInTheirHeaders(t *testing.T) {
 	}
 }
 
+// TestParametersAreRedactedInCookies is about cookies that hold a URL, beside one that is a source.
+func TestParametersAreRedactedInCookies(t *testing.T) {
+	t.Parallel()
+	var sources sourceSet
+	sources.add([]Source{{Query: "api_key"}, {Cookie: "key"}})
+	r := sources.redactor()
+	for text, want := range map[string]string{
+		"last=/a?api_key=KEY&b; key=KEY; c=d":     "last=/a?api_key=REDACTED; key=REDACTED; c=d",
+		"last=%2Fa%3Fapi_key%3DKEY%26b=1; c=d":    "last=%2Fa%3Fapi_key%3DREDACTED; c=d",
+		"last=%2Fa%3Fapi_key%3DK%253BEY; key=KEY": "last=%2Fa%3Fapi_key%3DREDACTED; key=REDACTED",
+	} {
+		if got := r.text("Cookie", text); got != want {
+			t.Errorf("%s\n got %s\nwant %s", text, got, want)
+		}
+	}
+}
+
 func TestHeadersAreRedactedInEverySpelling(t *testing.T) {
 	t.Parallel()
 	r := &redactor{headers: []string{"X-Api-Key", "Authorization"}}
