@@ -14,6 +14,10 @@ import (
 // maxHops bounds the proxies between a client and this server.
 const maxHops = 32
 
+// nameless is the other end of a unix socket that its process has given no name. Only such a one is a trusted proxy
+// (trusted_proxies_unix).
+const nameless = "@"
+
 // clientOf returns the client's address: the peer's or, when that is a trusted proxy, the rightmost address in the
 // client_ip_headers that is no trusted proxy's, with or without trusted_proxies_strict. Anything left of it may be the
 // client's own invention. Where all of them are trusted proxies' it is the last one that they vouch for.
@@ -21,6 +25,9 @@ const maxHops = 32
 // It is the zero Addr, which no list has, when the client is not known: behind a unix socket, and when what a trusted
 // proxy says cannot be read. It is the one place where a request becomes a client address.
 func clientOf(r *http.Request) netip.Addr {
+	if overUnixSocket(r) && r.RemoteAddr != nameless {
+		return netip.Addr{} // the process at the other end has chosen the name, which may read like an address
+	}
 	if !fromTrustedProxy(r) {
 		return resolvedClient(r)
 	}
@@ -85,14 +92,20 @@ func resolvedClient(r *http.Request) netip.Addr {
 
 // peerOf returns who is at the other end of the connection; the zero Addr for a unix socket.
 func peerOf(r *http.Request) (addr netip.Addr, ok bool) {
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		return parseAddr(host)
+	if overUnixSocket(r) {
+		return netip.Addr{}, true
 	}
-	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if local == nil || !caddy.IsUnixNetwork(local.Network()) {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
 		return netip.Addr{}, false
 	}
-	return netip.Addr{}, true
+	return parseAddr(host)
+}
+
+// overUnixSocket says whether a request came over a unix socket.
+func overUnixSocket(r *http.Request) bool {
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return local != nil && caddy.IsUnixNetwork(local.Network())
 }
 
 // parseForwarded reads one element of a header that names addresses. Some proxies add a port.

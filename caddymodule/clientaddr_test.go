@@ -1,7 +1,9 @@
 package caddymodule
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -103,6 +105,46 @@ func TestAttack14_AForwardingHeaderThatWasRemovedDoesNotMakeTheClientTheProxy(t 
 		got := e.get(path, "Authorization", "Bearer "+key, "X-Forwarded-For", "198.51.100.1")
 		if got.status != want {
 			t.Errorf("%s for a stranger: %d, want %d", path, got.status, want)
+		}
+	}
+}
+
+// A process chooses the name of its end of a unix socket, and may choose one that reads like an address.
+func TestAttack14_TheNameOfASocketIsNoAddress(t *testing.T) {
+	e := startEdge(t, edgeConfig{
+		Global: trusting(),
+		Sites:  "http://:80 {\nbind unix/FOLDER/gate.sock\ntalos_gate\nrespond hello\n}",
+	})
+	_, limited := e.issue(core.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
+	_, anywhere := e.issue(core.IssueRequest{})
+	t.Chdir(e.folder)
+	for _, tc := range []struct {
+		name, key string
+		want      int
+	}{
+		{"203.0.113.7:80", limited, 403},
+		{"10.0.0.1:80", limited, 403}, // a trusted proxy's
+		{"203.0.113.7:81", anywhere, 200},
+	} {
+		dialer := net.Dialer{LocalAddr: &net.UnixAddr{Net: "unix", Name: tc.name}}
+		client := &http.Client{Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return dialer.DialContext(ctx, "unix", "gate.sock")
+			},
+		}}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://x/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+tc.key)
+		req.Header.Set("X-Forwarded-For", "203.0.113.7")
+		res, err := client.Do(req) //nolint:bodyclose // readAnswer closes it
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := readAnswer(t, res); got.status != tc.want {
+			t.Errorf("a socket named %s: %d, want %d", tc.name, got.status, tc.want)
 		}
 	}
 }
