@@ -132,8 +132,12 @@ type identified struct {
 	identity *identity
 }
 
-// Connect opens a connection, and closes it if the path led elsewhere.
+// Connect opens a connection, and closes it if the path led elsewhere meanwhile. It opens none when a file is missing:
+// SQLite would put a new, empty one in the place of the write-ahead log.
 func (c identified) Connect(ctx context.Context) (driver.Conn, error) {
+	if err := c.identity.check(); err != nil {
+		return nil, err
+	}
 	conn, err := c.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err

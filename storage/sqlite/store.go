@@ -136,6 +136,9 @@ func (s *Store) connect(ctx context.Context, path string, opts Options) error {
 	if s.readers, err = s.pool(uri(path, wait, "query_only(1)", "cache_size(-8192)"), size); err != nil {
 		return err
 	}
+	if err := fill(ctx, s.readers, size); err != nil {
+		return err
+	}
 	if s.reader, err = sqlstore.NewReader(ctx, s.readers); err != nil {
 		return err
 	}
@@ -153,6 +156,18 @@ func (s *Store) pool(name string, size int) (*sql.DB, error) {
 	db.SetMaxOpenConns(size)
 	db.SetMaxIdleConns(size)
 	return db, nil
+}
+
+// fill opens all connections of a pool: none can be opened any more once a file of the database is gone.
+func fill(ctx context.Context, db *sql.DB, size int) error {
+	for range size {
+		conn, err := db.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }() // it goes back to the pool
+	}
+	return nil
 }
 
 // disconnect closes all connections that connect opened, the one that writes last: whoever closes the file's last
