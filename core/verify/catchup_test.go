@@ -120,3 +120,23 @@ func TestARequestWaitsForAPollForALimitedTimeAndThenNobodyCanSay(t *testing.T) {
 		}
 	})
 }
+
+// TestAPollThatTakesLongerThanItsLeaseTurnsNoHitIntoALookUp has a poll end after the lease that it gives, as on a machine
+// that is overloaded. Whoever began before its lease ends may rely on it.
+func TestAPollThatTakesLongerThanItsLeaseTurnsNoHitIntoALookUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		source := newFakeSource("a")
+		v := newVerifier(t, Config{}, source)
+		source.positions.Renew(time.Now().Add(bound))
+		want(t, v, "key:a", core.CodeValid, Miss)
+		time.Sleep(bound)
+		began := time.Now()
+		time.AfterFunc(2*bound, func() { source.positions.Renew(began.Add(bound)) })
+		want(t, v, "key:a", core.CodeValid, Hit)
+		time.AfterFunc(2*bound, func() { source.positions.Renew(time.Now().Add(-bound)) })
+		if r := v.VerifyMany(t.Context(), networkA, []string{"key:a"}, Use)[0]; r.Err != nil || r.Cache != Hit {
+			t.Errorf("in a batch: %+v", r)
+		}
+	})
+}

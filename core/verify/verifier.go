@@ -119,6 +119,7 @@ func (v *Verifier) Cached(network core.NetworkID, credential string) (Result, bo
 func (v *Verifier) Verify(
 	ctx context.Context, network core.NetworkID, credential string, mode Mode,
 ) (Result, error) {
+	d := v.hash.of(network, credential)
 	if mode == Use && !v.closed.Load() && v.cache != nil {
 		c := v.clock()
 		if !v.positions.Current(c.steady, c.wall) {
@@ -126,11 +127,12 @@ func (v *Verifier) Verify(
 				return v.failed(err)
 			}
 		}
-		if r, ok := v.Cached(network, credential); ok {
+		// What was caught up with is enough for this request, also when the lease has ended again meanwhile.
+		if r := v.remembered(&d, network, credential, &c); r.Verdict != nil {
 			return r, nil
 		}
 	}
-	return v.verifyOne(ctx, v.hash.of(network, credential), network, credential, mode)
+	return v.verifyOne(ctx, d, network, credential, mode)
 }
 
 // remembered answers from the cache. The result is empty when a look-up is needed.
