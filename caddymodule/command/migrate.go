@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -40,7 +41,7 @@ an older build, which refuses a database of a newer one. The database is the one
 		Long: `Brings the schema to the newest version that this build knows, or with --steps by
 that many versions. A database that is missing is created.`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return m.up(cmd) },
+		RunE: patiently(m.up),
 	}
 	up.Flags().IntVar(&m.steps, "steps", 0, "how many versions; 0: all")
 	down := &cobra.Command{
@@ -50,7 +51,7 @@ that many versions. A database that is missing is created.`,
 cannot hold: back at version 0, all keys are gone. Stop the servers that use the
 database before, and keep a copy of it.`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return m.down(cmd) },
+		RunE: patiently(m.down),
 	}
 	down.Flags().IntVar(&m.steps, "steps", 0, "how many versions (required)")
 	state := &cobra.Command{
@@ -59,9 +60,20 @@ database before, and keep a copy of it.`,
 		Long: `Prints the version of the schema and the versions that this build knows. The database
 is not changed.`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return m.status(cmd) },
+		RunE: patiently(m.status),
 	}
 	cmd.AddCommand(up, down, state)
+}
+
+// patiently makes a command say what it may be waiting for when it takes longer than a second.
+func patiently(run func(*cobra.Command) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		notice := time.AfterFunc(time.Second, func() {
+			cmd.PrintErrln("Still at work. A database that another process has locked is waited for, up to a minute.")
+		})
+		defer notice.Stop()
+		return run(cmd)
+	}
 }
 
 // dsn is the database that the flag or the environment names, or else the one of serve.

@@ -1,9 +1,13 @@
 package command
 
 import (
+	"database/sql"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/talos-edge/talos-edge/storage"
 )
@@ -91,4 +95,27 @@ func TestMigrateTakesTheDatabaseOfTheEnvironmentOrOfServe(t *testing.T) {
 	if _, err := os.Stat(file); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestMigrateSaysThatItWaitsForALockedDatabase(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "talos.db")
+		if _, err := migrateIn(t, file, "up"); err != nil {
+			t.Fatal(err)
+		}
+		db, err := sql.Open("sqlite", file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db.SetMaxOpenConns(1)
+		if _, err := db.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(3*time.Second, func() { _ = db.Close() }) // rolls back
+		_, stderr, err := runTree(t.Context(), "", "migrate", "--database", "sqlite://"+file, "status")
+		if err != nil || !strings.Contains(stderr, "locked") {
+			t.Errorf("%v: it says %q", err, stderr)
+		}
+	})
 }
