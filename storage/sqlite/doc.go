@@ -32,5 +32,6 @@
 // they need to.
 //
 // The path must go on leading to the files that are open. Else changes are [core.Unavailable]; look-ups go on while the
-// files are only gone, and are [core.Unavailable] too while others are in their places.
+// files are only gone, and are [core.Unavailable] too while others are in their places, and from when the feed of
+// changes was found to end before what was read of it: the database was restored while it was open.
 package sqlite

@@ -22,8 +22,11 @@ const (
 		"is at the path now"
 	replaced = "a file of the database was replaced while in use: put the one of before back, or restart the node to " +
 		"use the new one"
-	unseen = "the path of the database cannot be followed: mend its permissions or mounts"
+	unseen  = "the path of the database cannot be followed: mend its permissions or mounts"
+	rewound = "the database was restored to an earlier state while in use: restart the node to use what it holds now"
 )
+
+var errRewound = errors.New("the feed of changes ends before what was read of it")
 
 // identity tells whether the path of a database leads to the files that the store has open. A change that is committed
 // into other files would be lost with the process. It may be used from several goroutines.
@@ -31,11 +34,14 @@ type identity struct {
 	logger *zap.Logger
 	files  []openFile // the database first
 
+	rewound atomic.Bool // see [identity.rewind]
+
 	mu    sync.Mutex
 	wrong string // what is wrong; empty: nothing
 
 	// Why nothing can be read, or nil. While the files are only gone, nobody acknowledges a change, and what the open
-	// ones hold is true. Once others are in their place, another process may have changed those.
+	// ones hold is true. Once others are in their place, another process may have changed those; and in a database that
+	// was restored, changes get positions that verdicts in memory are believed beyond.
 	unreadable atomic.Pointer[core.Error]
 }
 
@@ -84,6 +90,9 @@ func (i *identity) check() error {
 			wrong, cause = unseen, err
 		}
 	}
+	if i.rewound.Load() {
+		wrong, cause = rewound, errRewound
+	}
 	if wrong == "" {
 		i.note(wrong, nil)
 		return nil
@@ -93,7 +102,14 @@ func (i *identity) check() error {
 	return e
 }
 
-// look checks the files, and returns nil unless others are in their places.
+// rewind notes that the content of the files is older than what was read of it, which a restart alone can mend. It
+// returns the error that says so.
+func (i *identity) rewind() error {
+	i.rewound.Store(true)
+	return i.check()
+}
+
+// look checks the files, and returns nil unless their content cannot be used.
 func (i *identity) look() error {
 	_ = i.check() // it is in the log
 	return i.readable()
@@ -112,13 +128,13 @@ func (i *identity) note(wrong string, e *core.Error) {
 	case "":
 		i.logger.Info("the database file is back", zap.String("path", i.files[0].path))
 		return
-	case replaced:
+	case replaced, rewound:
 		i.unreadable.Store(e)
 	}
 	i.logger.Error(wrong, zap.String("path", i.files[0].path), zap.Error(e.Err))
 }
 
-// readable returns nil unless another file was in the database's place at the last check.
+// readable returns nil unless the content of the files could not be used at the last check.
 func (i *identity) readable() error {
 	if e := i.unreadable.Load(); e != nil {
 		return e

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+	"modernc.org/sqlite"
 
 	"github.com/talos-edge/talos-edge/core"
 )
@@ -203,4 +204,60 @@ func openAtOnce(t *testing.T, path string) error {
 	s, err := Open(t.Context(), path, Options{})
 	must(t, err)
 	return s.Close()
+}
+
+// TestAttack21_ADatabaseThatIsRestoredInPlaceIsNotUsed restores a backup into the open file, as sqlite3's .restore does.
+// Its feed ends before what the store has read of it, so a revocation there gets a position that verdicts in memory are
+// believed beyond.
+func TestAttack21_ADatabaseThatIsRestoredInPlaceIsNotUsed(t *testing.T) {
+	t.Parallel()
+	for name, rest := range map[string]time.Duration{"the watcher notices": 0, "the writer notices": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path, backup := newDatabase(t).path, filepath.Join(t.TempDir(), "backup.db")
+			s := openAt(t, path, Options{rest: rest})
+			create(t, s, "k")
+			outside(t, path, "VACUUM INTO '"+backup+"'")
+			create(t, s, "l")
+			restore(t, path, backup)
+			if rest == 0 {
+				eventually(t, "cached verdicts are not used", func() bool { return !current(s) })
+			}
+			err := revokeK(s)
+			wantReason(t, err, core.Unavailable)
+			if err != nil && !strings.Contains(err.Error(), "restart the node") {
+				t.Errorf("the error does not say what to do: %v", err)
+			}
+			_, err = s.Get(t.Context(), core.NetworkID{}, "k")
+			wantReason(t, err, core.Unavailable)
+			wantReason(t, s.Ping(t.Context()), core.Unavailable)
+			if rest == 0 {
+				wantReason(t, s.positions.Await(t.Context(), math.MaxInt64, math.MaxInt64), core.Unavailable)
+			}
+			must(t, s.Close())
+			must(t, revokeK(openAt(t, path, Options{})))
+		})
+	}
+}
+
+// restore writes a backup into a database that is open.
+func restore(t *testing.T, path, backup string) {
+	t.Helper()
+	conn, err := outsider(t, path).Conn(t.Context())
+	must(t, err)
+	must(t, conn.Raw(func(c any) error {
+		source, ok := c.(interface {
+			NewRestore(uri string) (*sqlite.Backup, error)
+		})
+		if !ok {
+			return errors.New("the driver restores nothing")
+		}
+		b, err := source.NewRestore(backup)
+		if err != nil {
+			return err
+		}
+		_, err = b.Step(-1)
+		return errors.Join(err, b.Finish())
+	}))
+	must(t, conn.Close())
 }

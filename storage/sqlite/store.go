@@ -160,12 +160,18 @@ func (s *Store) pool(name string, size int) (*sql.DB, error) {
 
 // fill opens all connections of a pool: none can be opened any more once a file of the database is gone.
 func fill(ctx context.Context, db *sql.DB, size int) error {
+	var conns []*sql.Conn
+	defer func() {
+		for _, conn := range conns {
+			_ = conn.Close() // it goes back to the pool
+		}
+	}()
 	for range size {
 		conn, err := db.Conn(ctx)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = conn.Close() }() // it goes back to the pool
+		conns = append(conns, conn)
 	}
 	return nil
 }

@@ -84,6 +84,10 @@ func (w *watcher) run(ctx context.Context, stop <-chan struct{}) {
 		}
 		began := time.Now()
 		found, err := w.poll(ctx)
+		if err := w.identity.readable(); err != nil {
+			w.positions.Withdraw(err)
+			continue
+		}
 		next := w.rest
 		switch {
 		case err != nil:
@@ -122,6 +126,14 @@ func (w *watcher) poll(ctx context.Context) (found int, err error) {
 	}
 	if w.known && version == w.seen {
 		return 0, nil
+	}
+	applied := w.positions.Applied()
+	last, err := w.feed.Last(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("read the feed's position: %w", err)
+	}
+	if last < applied {
+		return 0, w.identity.rewind()
 	}
 	for {
 		events, err := w.feed.After(ctx, w.positions.Applied(), gapChunk)

@@ -224,6 +224,9 @@ func (w *writer) apply(
 	if len(events) == 0 {
 		return nil, nil
 	}
+	if w.positions.Applied() >= events[0].Position {
+		return nil, w.identity.rewind()
+	}
 	return events, catchUp(ctx, s.feed, w.positions, events[0].Position)
 }
 
