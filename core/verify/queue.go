@@ -138,7 +138,7 @@ func (q *queue) next(now time.Time) []*flight {
 
 // take removes what one call can hold from a lane.
 func (q *queue) take(l *lane, now time.Time) []*flight {
-	t := taking{queue: q, items: q.items, skips: 10 * q.items}
+	t := taking{queue: q, items: q.items}
 	if l.key.opaque {
 		t.items = 1
 	}
@@ -199,7 +199,6 @@ type taking struct {
 	items int
 	bytes int
 	apart Apart
-	skips int  // look-ups that may still be passed over because they must not share the call
 	full  bool // the next one has no room
 	batch []*flight
 
@@ -208,43 +207,51 @@ type taking struct {
 
 // oldest takes the oldest look-ups of a list until the call holds a number of them.
 func (t *taking) oldest(from *list.List, items int) {
-	for e := from.Front(); e != nil && len(t.batch) < items && !t.full && t.skips > 0; {
+	for e := from.Front(); e != nil && len(t.batch) < items && !t.full; {
 		next := e.Next()
 		t.add(e)
 		e = next
 	}
 }
 
-// fairly takes a look-up of each client in turn until the call is full.
+// fairly takes a look-up of each client in turn until the call is full. A client that has had its turn is the last one
+// next time. One whose look-ups must not share this call keeps its place, so that those who claim the same key take
+// turns, too.
 func (t *taking) fairly(l *lane) {
 	for before := -1; len(t.batch) > before; {
 		before = len(t.batch)
+		next := l.clients.Front()
 		for range l.clients.Len() {
-			if len(t.batch) == t.items || t.full || l.clients.Len() == 0 {
+			if len(t.batch) == t.items || t.full {
 				return
 			}
-			c := l.clients.Front().Value.(*client) //nolint:errcheck,forcetypeassert // the list holds nothing else
-			l.clients.MoveToBack(c.turn)
-			t.one(c)
+			c := next.Value.(*client) //nolint:errcheck,forcetypeassert // the list holds nothing else
+			next = next.Next()
+			if t.one(c) {
+				l.clients.MoveToBack(c.turn)
+			}
 		}
 	}
 }
 
-// one takes the oldest look-up of a client that may share the call.
-func (t *taking) one(c *client) {
+// one takes the oldest look-up of a client that may share the call. It returns false when there is none among as many
+// as a call holds, and looks no further in this call then.
+func (t *taking) one(c *client) (added bool) {
 	e, passed := t.from[c]
 	if !passed {
 		e = c.waiting.Front()
 	}
-	for e != nil && !t.full && t.skips > 0 {
-		next := e.Next()
-		added := t.add(e)
-		if !added {
-			passed = true
-		}
-		if e = next; added {
+	for range t.queue.items {
+		if e == nil || t.full || added {
 			break
 		}
+		next := e.Next()
+		added = t.add(e)
+		passed = passed || !added
+		e = next
+	}
+	if !added {
+		e = nil
 	}
 	if passed {
 		if t.from == nil {
@@ -252,6 +259,7 @@ func (t *taking) one(c *client) {
 		}
 		t.from[c] = e
 	}
+	return added
 }
 
 // add moves a look-up from the queue into the call, if there is room for it and it may share the call.
@@ -263,7 +271,6 @@ func (t *taking) add(e *list.Element) bool {
 		return false
 	}
 	if !t.apart.Add(f.claim) {
-		t.skips--
 		return false
 	}
 	t.bytes += size
