@@ -44,3 +44,28 @@ func TestAttack08_TokensThatMustNotShareACallKeepNobodyElseOutOfIt(t *testing.T)
 		}
 	})
 }
+
+func TestAttack08_CredentialsThatHaveACallOfTheirOwnTakeOneCallInEight(t *testing.T) {
+	config := Config{MaxLookups: 1, MaxBatch: 10, LookupTimeout: time.Minute}
+	atRoundTrip(t, config, func(t bubble, v *Verifier, s *fakeSource) {
+		for i := range 200 {
+			_ = asking(t, v, fmt.Sprint("key:opaque-", i), someone)
+		}
+		var last <-chan asked
+		for i := range 300 {
+			last = asking(t, v, unknownKey(i), another)
+		}
+		if a := <-last; a.err != nil {
+			t.Error(a.err)
+		}
+		alone := 0
+		for _, size := range s.sizes() {
+			if size == 1 {
+				alone++
+			}
+		}
+		if all := len(s.sizes()); alone < 4 || alone > 6 {
+			t.Errorf("of %d calls %d held one credential, want the first and every eighth of the others", all, alone)
+		}
+	})
+}

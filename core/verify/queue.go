@@ -17,7 +17,8 @@ import (
 //
 // In a call, keys that were good before come first. Strangers cannot make such a key, so they cannot delay one; an
 // eighth of each call is kept for the rest, so that a new key gets in. The rest is shared equally between client
-// addresses. Of one address, and of known keys, the oldest look-up goes first.
+// addresses. Of one address, and of known keys, the oldest look-up goes first. While others wait, one call in eight is
+// for a credential that strangers have made so that it has a call of its own.
 type queue struct {
 	calls int // in flight, at most
 	items int // look-ups of one call, at most
@@ -30,9 +31,14 @@ type queue struct {
 	largest  byWaiting // the clients, the one with the most look-ups first
 	waiting  int
 	inFlight int
+	sparing  int // calls that go before the next one for a stranger's look-up alone, if there are any
 
 	known, unknown Pace
 }
+
+// unknownShare is the part of a call that is kept for keys that were not good before, and of the calls that may hold
+// one of them alone: one in so many.
+const unknownShare = 8
 
 // laneKey names look-ups that may share a call.
 type laneKey struct {
@@ -126,11 +132,20 @@ func (q *queue) next(now time.Time) []*flight {
 	if q.inFlight >= q.calls {
 		return nil
 	}
-	for range len(q.turns) {
-		l := q.turns[0]
-		q.turns = append(q.turns[1:], l)
-		if batch := q.take(l, now); len(batch) > 0 {
-			return batch
+	for _, all := range []bool{q.sparing == 0, true} {
+		for range len(q.turns) {
+			l := q.turns[0]
+			q.turns = append(q.turns[1:], l)
+			alone := l.key.opaque && l.known.Len() == 0
+			if alone && !all {
+				continue
+			}
+			if batch := q.take(l, now); len(batch) > 0 {
+				if q.sparing = max(q.sparing-1, 0); alone {
+					q.sparing = unknownShare - 1
+				}
+				return batch
+			}
 		}
 	}
 	return nil
@@ -145,7 +160,7 @@ func (q *queue) take(l *lane, now time.Time) []*flight {
 	knownMay, unknownMay := q.known.Open(now), l.clients.Len() > 0 && q.unknown.Open(now)
 	reserved := 0
 	if unknownMay {
-		reserved = t.items / 8
+		reserved = t.items / unknownShare
 	}
 	if knownMay {
 		t.oldest(&l.known, t.items-reserved)
