@@ -59,13 +59,15 @@ func (v *Verifier) prepare(q *query) bool {
 func (v *Verifier) knownFailing(q *query) bool {
 	c := v.clock()
 	since, failed := sinceTick(q.old.failed.Load(), &c)
-	if !failed { // a source that hangs is not found out by each key for itself
+	trusted, due := since <= staleTrust || q.old.state.Load()&stateRefreshing != 0, since >= staleRetry
+	if !failed { // a source that hangs is not found out by each key for itself, but that it answers again is
 		since, failed = sinceTick(v.lateAt.Load(), &c)
+		trusted, due = since <= staleTrust, true
 	}
-	if !failed || since > staleTrust && q.old.state.Load()&stateRefreshing == 0 || !v.mayServeStale(q, &c) {
+	if !failed || !trusted || !v.mayServeStale(q, &c) {
 		return false
 	}
-	if since >= staleRetry {
+	if due {
 		v.refresh(q.old, q.network, q.credential)
 	}
 	q.result = Result{Verdict: q.old.verdict, Position: q.old.position, Now: c.now, Cache: Stale}

@@ -1,0 +1,49 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+func TestAttack08_CallsThatStrangersMakeLateDoNotKeepARevokedKeyAlive(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := farSource(roundTrip, keyOf(0))
+		s.enter = func(ctx context.Context, credential string) error { // it hangs on what strangers send, and on nothing else
+			if strings.Contains(credential, "stranger") {
+				return waitFor(nil)(ctx, credential)
+			}
+			return nil
+		}
+		v := newVerifier(t, Config{MaxLookups: 4, MaxBatch: 1, TTL: 10 * time.Second, LookupTimeout: 2 * time.Second}, s)
+		known := keepKnown(t, v, 1)[0]
+		s.revokeUnseen(networkA, keyOf(0))
+		var strangers sync.WaitGroup
+		defer strangers.Wait()
+		for w := range 3 { // a call is late every two thirds of a second
+			strangers.Go(func() {
+				time.Sleep(time.Duration(w) * 2 * time.Second / 3)
+				for i := range 20 {
+					_, _ = v.Verify(t.Context(), networkA, fmt.Sprintf("key:stranger-%d-%d", w, i), Use)
+				}
+			})
+		}
+		time.Sleep(12 * time.Second) // past the key's lifetime
+		for range 10 {
+			if _, err := v.Verify(t.Context(), networkA, known, Use); err != nil {
+				t.Errorf("got %v", err)
+			}
+			time.Sleep(roundTrip)
+		}
+		if r, err := v.Verify(t.Context(), networkA, known, Use); err != nil || r.Verdict.Code != core.CodeRevoked {
+			t.Errorf("got %+v from %s, %v, want revoked", r.Verdict, r.Cache, err)
+		}
+	})
+}
