@@ -96,15 +96,16 @@ func (v *Verifier) submit(flights []*flight) {
 		v.queue.push(f)
 	}
 	v.send()
-	for _, f := range slices.Backward(flights) {
-		if v.queue.waiting <= v.queue.room {
-			break
+	newest := len(flights)
+	for v.queue.waiting > v.queue.room {
+		f := v.queue.surplus()
+		for f == nil && newest > 0 {
+			if newest--; flights[newest].place != nil {
+				f = flights[newest]
+			}
 		}
-		if f.place == nil {
-			continue
-		}
-		if other := v.queue.surplus(); other != nil {
-			f = other
+		if f == nil {
+			break // what is to be looked up again has a place in any case
 		}
 		v.queue.drop(f)
 		v.settle(f, landing{err: errFull})

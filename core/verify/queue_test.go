@@ -338,3 +338,31 @@ func TestAttack08_A429HoldsStrangersBackAndKnownKeysGoOn(t *testing.T) {
 		}
 	})
 }
+
+func TestAttack08_ABatchOfKnownAndUnknownKeysDoesNotOverfillTheQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const room = 10
+		s := farSource(roundTrip)
+		for i := range 50 {
+			s.create(networkA, keyOf(i))
+		}
+		v := newVerifier(t, Config{MaxLookups: 1, MaxWaiting: room, TTL: time.Second, LookupTimeout: time.Minute}, s)
+		known := keepKnown(t, v, 50)
+		time.Sleep(2 * time.Second) // past their lifetime
+		var all sync.WaitGroup
+		defer all.Wait()
+		_ = asking(t, v, "key:first", someone) // the call that is out
+		for batch := range 5 {
+			var credentials []string
+			for i := range 10 {
+				credentials = append(credentials, unknownKey(10*batch+i), known[10*batch+i])
+			}
+			all.Go(func() { v.VerifyMany(t.Context(), networkA, credentials, Use) })
+			synctest.Wait()
+			if n := v.Stats().Waiting; n > room {
+				t.Errorf("after %d batches %d look-ups wait, there is room for %d", batch+1, n, room)
+			}
+		}
+	})
+}
