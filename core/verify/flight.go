@@ -107,14 +107,12 @@ func (v *Verifier) submit(flights []*flight) {
 		if f == nil {
 			break // what is to be looked up again has a place in any case
 		}
-		v.queue.drop(f)
 		v.settle(f, landing{err: errFull})
 	}
 	now := time.Now()
 	for _, f := range flights {
 		patience := v.patience(f)
 		if pause := v.queue.paceOf(f).Left(now); pause > patience && f.place != nil {
-			v.queue.drop(f)
 			v.settle(f, landing{err: errPaused(pause)})
 			continue
 		}
@@ -171,9 +169,6 @@ func (v *Verifier) noteLoad() {
 func (v *Verifier) expire(f *flight) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if f.place != nil {
-		v.queue.drop(f)
-	}
 	v.settle(f, landing{err: errLate})
 }
 
@@ -452,6 +447,9 @@ func (v *Verifier) settle(f *flight, l landing) {
 		return
 	}
 	f.ended = true
+	if f.place != nil {
+		v.queue.drop(f)
+	}
 	if v.flights[f.digest] == f {
 		delete(v.flights, f.digest)
 	}

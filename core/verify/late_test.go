@@ -47,3 +47,33 @@ func TestAttack08_CallsThatStrangersMakeLateDoNotKeepARevokedKeyAlive(t *testing
 		}
 	})
 }
+
+func TestALookUpThatIsToBeRepeatedAndWhoseTimeEndsMeanwhileLeavesTheQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := farSource(roundTrip, keyOf(0))
+		v := newVerifier(t, Config{MaxLookups: 1, TTL: time.Second, LookupTimeout: time.Second, StaleIfError: -1}, s)
+		known := keepKnown(t, v, 1)[0]
+		time.Sleep(2 * time.Second) // past its lifetime
+		var batch []*flight
+		first := asking(t, v, "key:first", someone)
+		v.call = func(b []*flight) { batch = b } // the next call has not ended yet
+		answers := []<-chan asked{asking(t, v, known, someone), asking(t, v, unknownKey(0), someone)}
+		<-first
+		synctest.Wait()
+		throttled := LookupResult{Err: errModelThrottled}
+		v.mu.Lock()
+		v.queue.known.Slower(time.Now(), nil)
+		v.mu.Unlock()
+		v.returned(&call{batch: batch, results: []LookupResult{throttled, throttled}, throttled: throttled.Err})
+		v.fail(batch, context.DeadlineExceeded) // the deadline of that call, at the same time
+		for _, answer := range answers {
+			if a := <-answer; a.err == nil {
+				t.Error("a look-up was answered")
+			}
+		}
+		if n := v.Stats().Waiting; n != 0 {
+			t.Errorf("%d look-ups wait whose callers have been answered", n)
+		}
+	})
+}

@@ -83,7 +83,6 @@ func (v *Verifier) Close() {
 		v.stopping = true
 		for _, f := range v.flights {
 			if f.background && f.place != nil {
-				v.queue.drop(f)
 				v.settle(f, landing{err: ErrClosed})
 			}
 		}
