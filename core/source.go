@@ -5,6 +5,7 @@ package core
 type Claim struct {
 	KeyID string // of the key that the credential belongs to; empty: it does not say
 	End   int64  // when a token ends, in seconds since 1970; 0: it does not say, or it is no token
+	Size  int    // what it takes in a call, in bytes; 0: as many as it has
 
 	// Sure says that the source cannot mistake one credential of a call for another, whatever they claim.
 	Sure bool

@@ -52,8 +52,15 @@ func (n *network) ask(cred string) (question, *core.Verdict, error) {
 	return question{credential: cred, parsed: parsed, item: item, claim: n.claimOf(parsed, cred)}, nil, nil
 }
 
-// claim is what a credential says of itself.
-func (n *network) claim(cred string) verify.Claim { return n.claimOf(n.format.Parse(cred), cred) }
+// claim is what a credential says of itself, and what it takes in a batch.
+func (n *network) claim(cred string) verify.Claim {
+	q, _, err := n.ask(cred)
+	if err != nil {
+		return verify.Claim{}
+	}
+	q.claim.Size = q.size()
+	return q.claim
+}
 
 func (n *network) claimOf(parsed credential.Parsed, cred string) verify.Claim {
 	if parsed.KeyID != "" {

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"container/list"
 	"math"
 	"slices"
@@ -279,9 +280,8 @@ func (t *taking) one(c *client) (added bool) {
 
 // add moves a look-up from the queue into the call, if there is room for it and it may share the call.
 func (t *taking) add(e *list.Element) bool {
-	const frame = 24       // what a credential is sent in
 	f := e.Value.(*flight) //nolint:errcheck,forcetypeassert // see push
-	size := len(f.credential) + frame
+	size := cmp.Or(f.claim.Size, len(f.credential))
 	if t.full = len(t.batch) > 0 && t.bytes+size > t.queue.bytes; t.full {
 		return false
 	}

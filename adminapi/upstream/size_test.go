@@ -1,0 +1,81 @@
+package upstream
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+// What is sent for "<" is six times as long as it. A call of the verifier is one call of the upstream nevertheless, so
+// that whoever is in it waits for one.
+func TestAttack08_CredentialsThatGrowOnTheWayDoNotMakeSeveralCallsOfOne(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	gate, entered := make(chan struct{}), make(chan struct{}, 1000)
+	s.fault = func(http.ResponseWriter, *http.Request, []byte) bool {
+		entered <- struct{}{}
+		<-gate
+		return false
+	}
+	u, _ := open(t, func(c *Config) { c.MaxInFlight = 1; c.NoIPLists = true }, serve(t, s, "").URL)
+	source := &countingSource{Upstream: u}
+	v, err := verify.New(u.Fit(verify.Config{}), source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(v.Close)
+	var all sync.WaitGroup
+	for i := range 100 {
+		all.Go(func() {
+			cred := strings.Repeat("<", 4000) + fmt.Sprint(i)
+			if _, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	<-entered
+	eventually(t, "the others wait", func() bool { return v.Stats().Waiting == 99 })
+	close(gate)
+	all.Wait()
+	if asked, made := source.calls(), len(s.calls(":batchVerify")); asked != made {
+		t.Errorf("%d calls of the upstream were made for %d", made, asked)
+	}
+}
+
+// countingSource counts how often an upstream is asked.
+type countingSource struct {
+	*Upstream
+
+	mu    sync.Mutex
+	asked int
+}
+
+func (c *countingSource) calls() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asked
+}
+
+func (c *countingSource) count() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked++
+}
+
+// Lookup counts.
+func (c *countingSource) Lookup(ctx context.Context, n core.NetworkID, cred string) (*core.Verdict, error) {
+	c.count()
+	return c.Upstream.Lookup(ctx, n, cred)
+}
+
+// LookupMany counts.
+func (c *countingSource) LookupMany(ctx context.Context, n core.NetworkID, creds []string) ([]verify.LookupResult, error) {
+	c.count()
+	return c.Upstream.LookupMany(ctx, n, creds)
+}
