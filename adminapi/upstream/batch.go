@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core/verify"
@@ -58,10 +59,11 @@ func together(questions []question, places []int) (batch, rest []int) {
 	return batch, rest
 }
 
-// askBatch fills in outcomes by a call, or by calls for parts of it when one item spoils it for the others.
+// askBatch fills in outcomes by a call, or by calls for parts of it when one item spoils it for the others. A part that
+// would have less than a quarter of the timeout is not asked about: the answers to the others would come too late.
 func (u *Upstream) askBatch(ctx context.Context, n *network, questions []question, outcomes []outcome) {
 	answers, err := u.batch(ctx, n, questions)
-	if half := len(questions) / 2; half > 0 && errors.Is(err, errDivide) {
+	if half := len(questions) / 2; half > 0 && errors.Is(err, errDivide) && u.timeForMore(ctx) {
 		u.askBatch(ctx, n, questions[:half], outcomes[:half])
 		u.askBatch(ctx, n, questions[half:], outcomes[half:])
 		return
@@ -71,4 +73,10 @@ func (u *Upstream) askBatch(ctx context.Context, n *network, questions []questio
 			outcomes[i].answer = answers[i]
 		}
 	}
+}
+
+// timeForMore tells whether a further call within a look-up would have a quarter of the timeout or more.
+func (u *Upstream) timeForMore(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return !ok || time.Until(deadline) >= u.config.Timeout/4
 }

@@ -16,7 +16,8 @@
 // are "cannot say" ([core.Unavailable]), are never remembered, and hold nothing of what was sent or answered but
 // names. A batch that the upstream refuses (400, 413, 422), or that comes back with results in the wrong place, is
 // asked again in halves, so that one odd credential costs the others time and nothing else; alone, it is an error too:
-// that an upstream does not take a credential does not say that it is invalid.
+// that an upstream does not take a credential does not say that it is invalid. Where there are many odd ones, what has
+// not been answered when a quarter of the timeout is left is an error, and the first of the batch have their answers.
 //
 // A result in the wrong place must not lend one holder the identity of another, so results are compared with what the
 // credentials say of themselves: the key's id, the `sub` of a JWT, the subject in the first claims caveat of a
