@@ -50,7 +50,7 @@ type landing struct {
 // looked up together. A query that there is no room for gets an error.
 func (v *Verifier) launch(network core.NetworkID, share netip.Prefix, queries []*query) {
 	position := v.positions.Applied()
-	refused := v.source.Admit()
+	refused := v.refused(queries)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var added []*flight
@@ -62,6 +62,7 @@ func (v *Verifier) launch(network core.NetworkID, share netip.Prefix, queries []
 		case v.stopping:
 			q.result = Result{Err: ErrClosed}
 		case refused != nil:
+			v.noteAttempt(q.old, refused)
 			q.result = Result{Err: unavailable(refused)}
 		default:
 			q.flight, q.joined = v.enlist(q, network, share, position), false
@@ -71,11 +72,23 @@ func (v *Verifier) launch(network core.NetworkID, share netip.Prefix, queries []
 	v.submit(added)
 }
 
+// refused is why the source takes no call for queries, or nil. Where each query has a flight no call is needed.
+func (v *Verifier) refused(queries []*query) error {
+	v.mu.Lock()
+	needed := slices.ContainsFunc(queries, func(q *query) bool { return v.underWay(q) == nil })
+	v.mu.Unlock()
+	if !needed {
+		return nil
+	}
+	return v.source.Admit()
+}
+
 // launchBackground is launch for one query that nobody waits for. It returns false when there is a flight already or
 // none may begin.
 func (v *Verifier) launchBackground(q *query) bool {
 	position := v.positions.Applied()
-	if v.source.Admit() != nil {
+	if err := v.source.Admit(); err != nil {
+		v.noteAttempt(q.old, err)
 		return false
 	}
 	v.mu.Lock()
@@ -456,17 +469,16 @@ func (v *Verifier) settle(f *flight, l landing) {
 	if f.timer != nil {
 		f.timer.Stop()
 	}
-	if f.old != nil {
-		v.noteAttempt(f.old, l.err)
-	}
+	v.noteAttempt(f.old, l.err)
 	f.landing = l
 	close(f.done)
 	v.running.Done()
 }
 
-// noteAttempt writes down how the attempt to replace an entry ended.
+// noteAttempt writes down how the attempt to replace an entry ended, if there is one.
 func (v *Verifier) noteAttempt(old *entry, err error) {
 	switch {
+	case old == nil:
 	case err == nil, denies(err): // the entry is on its own
 		old.failed.Store(0)
 	default:

@@ -46,6 +46,9 @@ type fakeSource struct {
 	trip  time.Duration                       // that each call takes
 	whole bool                                // an error of one credential is one of the call
 	calls []sourceCall
+
+	closed error // of Admit
+	admits int   // calls of Admit
 }
 
 func newFakeSource(ids ...string) *fakeSource {
@@ -78,7 +81,12 @@ func (s *fakeSource) Claimed(n core.NetworkID, credential string) Claim {
 	return Claim{KeyID: id}
 }
 
-func (s *fakeSource) Admit() error { return nil }
+func (s *fakeSource) Admit() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.admits++
+	return s.closed
+}
 
 func (s *fakeSource) Lookup(ctx context.Context, n core.NetworkID, credential string) (*core.Verdict, error) {
 	s.lookups.Add(1)
