@@ -2,8 +2,8 @@ package upstream
 
 import (
 	"context"
-	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -33,7 +33,7 @@ func TestAttack08_CredentialsThatGrowOnTheWayDoNotMakeSeveralCallsOfOne(t *testi
 	var all sync.WaitGroup
 	for i := range 100 {
 		all.Go(func() {
-			cred := strings.Repeat("<", 4000) + fmt.Sprint(i)
+			cred := strings.Repeat("<", 4000) + strconv.Itoa(i)
 			if _, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil {
 				t.Error(err)
 			}

@@ -39,8 +39,8 @@ type Config struct {
 	// 32,768 verdicts may be on their way into the cache for a moment. Default 100 MiB.
 	MaxBytes int64
 
-	// LookupTimeout bounds a look-up, the wait for a call of the source and the call together. At most half of it is for
-	// the wait, but for a known key whose first call the source refused with [ErrThrottled]. Default 5 s.
+	// LookupTimeout bounds a look-up, the wait for a call of the source and the call together. At most half of it is
+	// for the wait, but for a known key whose first call the source refused with [ErrThrottled]. Default 5 s.
 	LookupTimeout time.Duration
 
 	// MaxLookups is how many calls of the source are out at once. Default twice the number of processors, 4 to 32.

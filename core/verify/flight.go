@@ -113,7 +113,8 @@ func (v *Verifier) submit(flights []*flight) {
 	for v.queue.waiting > v.queue.room {
 		f := v.queue.surplus()
 		for f == nil && newest > 0 {
-			if newest--; flights[newest].place != nil {
+			newest--
+			if flights[newest].place != nil {
 				f = flights[newest]
 			}
 		}
