@@ -207,6 +207,9 @@ func (b *behalf) inTurn(
 		return nil, b.late(waiting)
 	}
 	defer func() { <-b.out }()
+	if b.detached.Err() != nil { // of which the end of waiting follows in a moment
+		return nil, errClosed
+	}
 	if !b.starts() {
 		return nil, errTooOften
 	}
