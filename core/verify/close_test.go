@@ -146,3 +146,32 @@ func TestCloseMayMeetAnyRequest(t *testing.T) {
 		all.Wait()
 	}
 }
+
+func TestCloseCutsShortARefreshThatIsToBeRepeated(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := farSource(roundTrip, keyOf(0))
+		v := newVerifier(t, Config{MaxLookups: 1, TTL: 10 * time.Second, LookupTimeout: time.Minute}, s)
+		known := keepKnown(t, v, 1)[0]
+		time.Sleep(8900 * time.Millisecond) // into the last fifth of its lifetime, whatever it is exactly
+		first := asking(t, v, "key:first", someone)
+		want(t, v, known, core.CodeValid, Hit)
+		stranger := asking(t, v, unknownKey(1), someone)
+		<-first
+		synctest.Wait()
+		s.setFailure(errModelThrottled) // for the call that holds both
+		v.mu.Lock()
+		for range 9 {
+			v.queue.known.Slower(time.Now(), nil)
+		}
+		v.mu.Unlock()
+		start := time.Now()
+		v.Close()
+		if took := time.Since(start); took > roundTrip {
+			t.Errorf("close took %s", took)
+		}
+		if a := <-stranger; a.err == nil {
+			t.Error("the stranger was answered")
+		}
+	})
+}

@@ -347,7 +347,11 @@ func (v *Verifier) returned(c *call) {
 		pace.Faster()
 	}
 	for i, f := range c.batch {
-		if c.results != nil && !f.ended && c.again(f, c.results[i].Err) {
+		switch {
+		case c.results == nil || f.ended || !c.again(f, c.results[i].Err):
+		case v.stopping && f.background:
+			v.settle(f, landing{err: ErrClosed})
+		default:
 			v.queue.push(f)
 			if f.timer == nil {
 				v.endIn(f, time.Until(f.deadline))
