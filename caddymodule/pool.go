@@ -62,8 +62,9 @@ func acquireStore(ctx context.Context, dsn, given string) (*pooledStore, error) 
 				return nil, fmt.Errorf("waiting for the last use of the storage to end: %w", ctx.Err())
 			}
 		}
+		options := storage.Options{Logger: currentLogger("talos.storage")}
 		var err error
-		if s.Store, err = storage.Open(ctx, given, storage.Options{Logger: currentLogger("talos.storage")}); err != nil {
+		if s.Store, err = storage.Open(ctx, given, options); err != nil {
 			s.markClosed()
 			return nil, err
 		}

@@ -24,17 +24,18 @@ type overloads struct {
 }
 
 func (*overloads) title() string {
-	return "more unknown keys than the upstream can answer; ttl 5 s, stale_if_error 1 s, and 5 m where the upstream hangs"
+	return "more unknown keys than the upstream can answer; ttl 5 s, stale_if_error 1 s (5 m where the upstream hangs)"
 }
 
 func (o *overloads) table(line func(string, ...any)) {
-	line("away\tcase\tcan answer/s\tkeys a call\toffered/s\tanswered/s\t503/s\tnot sent/s\tp50 ms\tp99 ms\t503 after ms (p99)\t" +
-		"known: 200\t503\tp50 ms\tp99 ms\t")
+	line("away\tcase\tcan answer/s\tkeys a call\toffered/s\tanswered/s\t503/s\tnot sent/s\tp50 ms\tp99 ms\t" +
+		"503 after ms (p99)\tknown: 200\t503\tp50 ms\tp99 ms\t")
 	for _, r := range o.Rows {
 		each := func(n uint64) string { return fmt.Sprintf("%.0f", float64(n)/r.Seconds) }
 		u, k := &r.Unknown, &r.Known
-		line("%.0f ms\t%s\t%.0f\t%.1f\t%s\t%s\t%s\t%s\t%.0f\t%.0f\t%.0f\t%d\t%d\t%.1f\t%.0f\t", r.Far, r.Case, r.Capacity,
-			r.Asked/max(r.Calls, 1), each(u.Offered), each(u.Refused), each(u.Unavailable+u.Other), each(u.Unsent),
+		line("%.0f ms\t%s\t%.0f\t%.1f\t%s\t%s\t%s\t%s\t%.0f\t%.0f\t%.0f\t%d\t%d\t%.1f\t%.0f\t",
+			r.Far, r.Case, r.Capacity, r.Asked/max(r.Calls, 1),
+			each(u.Offered), each(u.Refused), each(u.Unavailable+u.Other), each(u.Unsent),
 			milliseconds(u.P50), milliseconds(u.P99), milliseconds(u.Waited),
 			k.Good, k.Unavailable+k.Other, milliseconds(k.P50), milliseconds(k.P99))
 	}
