@@ -83,6 +83,7 @@ func BenchmarkHit(b *testing.B) {
 		b.Run(fmt.Sprintf("parallel/keys=%d", keys), func(b *testing.B) {
 			v, credentials := warm(b, keys)
 			b.ReportAllocs()
+			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				for i := 0; pb.Next(); i++ {
 					r, err := v.Verify(context.Background(), networkA, credentials[i%keys], Use)
