@@ -17,7 +17,7 @@ import (
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
 		d.Next()
-		return nil, d.Err("the talos option stands twice; put everything into one block")
+		return nil, d.Err("the talos option is given twice; put everything into one block")
 	}
 	a := new(App)
 	if err := a.UnmarshalCaddyfile(d); err != nil {
@@ -269,12 +269,12 @@ func block(d *caddyfile.Dispenser, seen once, read func(option string) error, re
 	return nil
 }
 
-// once refuses options that stand twice.
+// once refuses duplicate options.
 type once map[string]bool
 
 func (o once) add(d *caddyfile.Dispenser, option string) error {
 	if o[option] {
-		return d.Errf("option %s stands twice", option)
+		return d.Errf("option %s is given twice", option)
 	}
 	o[option] = true
 	return nil

@@ -74,7 +74,7 @@ func (u *Upstream) unmarshalHeader(d *caddyfile.Dispenser) error {
 	}
 	name = textproto.CanonicalMIMEHeaderKey(name)
 	if u.Header[name] != nil {
-		return d.Errf("header %s stands twice", name)
+		return d.Errf("header %s is given twice", name)
 	}
 	if u.Header == nil {
 		u.Header = http.Header{}

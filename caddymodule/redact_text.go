@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -136,27 +137,13 @@ func valueEnd(text string, start int, separator byte, depth int) int {
 func decodeByte(text string) (c byte, size, depth int) {
 	c, size = text[0], 1
 	for c == '%' && len(text) >= size+2 {
-		high, ok := hexDigit(text[size])
-		low, ok2 := hexDigit(text[size+1])
-		if !ok || !ok2 {
+		value, err := strconv.ParseUint(text[size:size+2], 16, 8)
+		if err != nil {
 			break
 		}
-		c, size, depth = high<<4|low, size+2, depth+1
+		c, size, depth = byte(value), size+2, depth+1
 	}
 	return c, size, depth
-}
-
-func hexDigit(c byte) (value byte, ok bool) {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0', true
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10, true
-	case 'A' <= c && c <= 'F':
-		return c - 'A' + 10, true
-	default:
-		return 0, false
-	}
 }
 
 // decoded is a text of which no byte is percent-encoded. Names are compared in this form.

@@ -153,7 +153,7 @@ func (a *App) issuers() ([]string, error) {
 			return nil, err
 		}
 		if slices.Contains(list[:i], issuer) {
-			return nil, fmt.Errorf("%q stands twice", issuer)
+			return nil, fmt.Errorf("%q is given twice", issuer)
 		}
 	}
 	return list, nil
