@@ -39,8 +39,7 @@ type solo struct {
 
 func newSolo(t *testing.T) *solo {
 	t.Helper()
-	oneCaddy.Lock()
-	t.Cleanup(oneCaddy.Unlock)
+	aloneWithCaddy(t)
 	folder, err := os.MkdirTemp("", "talos") //nolint:usetesting // Caddy may write into its storage after it has stopped
 	if err != nil {
 		t.Fatal(err)

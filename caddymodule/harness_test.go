@@ -22,6 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/google/uuid"
 
+	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 )
@@ -31,6 +32,19 @@ const testSecret = "an HMAC secret for tests, long enough"
 
 // oneCaddy is held while a test runs Caddy, whose configuration is global to the process.
 var oneCaddy sync.Mutex
+
+// aloneWithCaddy makes a test the one that runs Caddy, with no failed self-revocations from before: all tests have one
+// address.
+func aloneWithCaddy(t testing.TB) {
+	t.Helper()
+	oneCaddy.Lock()
+	before := failures
+	failures = sync.OnceValue(adminapi.NewFailureLimiter)
+	t.Cleanup(func() {
+		failures = before
+		oneCaddy.Unlock()
+	})
+}
 
 // edge is a real Caddy in this process: a gated site on a free port, its private surface on another, and an app behind
 // it that answers with what it was sent.
@@ -55,8 +69,7 @@ type edgeConfig struct {
 // startEdge runs Caddy until the test ends.
 func startEdge(t testing.TB, conf edgeConfig) *edge {
 	t.Helper()
-	oneCaddy.Lock()
-	t.Cleanup(oneCaddy.Unlock)
+	aloneWithCaddy(t)
 	folder, err := os.MkdirTemp("", "talos") //nolint:usetesting // Caddy may write into its storage after it has stopped
 	if err != nil {
 		t.Fatal(err)

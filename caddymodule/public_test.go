@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -141,9 +140,6 @@ func TestAttack13_TLSConnectionsAreNoWayAround(t *testing.T) {
 
 func TestPublicSurfaceRevokesAndTheGateBelievesItAtOnce(t *testing.T) {
 	s := newSolo(t)
-	before := failures
-	failures = sync.OnceValue(adminapi.NewFailureLimiter) // all tests have one address
-	t.Cleanup(func() { failures = before })
 	public := freeAddr(t)
 	s.mustLoad("talos {\nstorage sqlite://FOLDER/talos.db\n}", onlyAdmin+`
 		http://:`+portOf(public)+` {

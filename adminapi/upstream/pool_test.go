@@ -175,7 +175,7 @@ func TestAnAddressThatHangsIsLeftAfterOneCall(t *testing.T) {
 	b.edge = true
 	a.fault = func(_ http.ResponseWriter, r *http.Request, _ []byte) bool { <-r.Context().Done(); return true }
 	cred, _ := b.add(t, nil)
-	u, _ := open(t, func(c *Config) { c.Timeout = 200 * time.Millisecond }, serve(t, a, "").URL, serve(t, b, "").URL)
+	u, _ := open(t, func(c *Config) { c.Timeout = time.Second }, serve(t, a, "").URL, serve(t, b, "").URL)
 	if v, err := u.Lookup(t.Context(), core.NetworkID{}, cred); core.ReasonOf(err) != core.Unavailable || err == nil {
 		t.Errorf("got %+v, %v", v, err)
 	}
