@@ -30,7 +30,7 @@ func parseGate(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		visibility      secret | public | any
 //		optional
 //		keep_credential
-//		identity        <prefix> | off
+//		identity        <prefix> [<field...>] | off
 //		recheck         <duration>
 //		realm           <text>
 //	}
@@ -66,7 +66,12 @@ func (g *Gate) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		g.KeepCredential = true
 		return noValue(d)
 	case "identity":
-		return oneValue(d, &g.Identity)
+		var values []string
+		if err := oneOrMore(d, &values); err != nil {
+			return err
+		}
+		g.Identity, g.IdentityFields = values[0], values[1:]
+		return nil
 	case "recheck":
 		return durationValue(d, &g.Recheck)
 	case "realm":
@@ -104,8 +109,10 @@ func (g *Gate) checkLiteral() error {
 		AnyScope:   literals(g.AnyScope),
 		Visibility: withoutPlaceholder(g.Visibility),
 		Identity:   withoutPlaceholder(g.Identity),
-		Recheck:    g.Recheck,
-		Realm:      withoutPlaceholder(g.Realm),
+
+		IdentityFields: literals(g.IdentityFields),
+		Recheck:        g.Recheck,
+		Realm:          withoutPlaceholder(g.Realm),
 	}
 	for _, s := range g.From {
 		if !strings.Contains(s.Header+s.Scheme+s.Query+s.Cookie, "{") {

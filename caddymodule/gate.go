@@ -56,6 +56,10 @@ type Gate struct {
 	// stripped too, so no credential may be read from one. Default: `X-Talos-`.
 	Identity string `json:"identity,omitempty"`
 
+	// IdentityFields are what these headers tell: `key_id`, `actor`, `scopes`, `metadata` and `network`. Default: the
+	// first four.
+	IdentityFields []string `json:"identity_fields,omitempty"`
+
 	// Recheck is the interval at which a request that is still running, and a connection that was upgraded from one, is
 	// judged again, at least `1s`: by what is known of the key then, by the gate's rules, and for the address that it
 	// was admitted with; it does not count towards the key's rate limit. One that would not be admitted any more is
@@ -70,10 +74,10 @@ type Gate struct {
 	limiter    ratelimit.Limiter // nil: no limit is enforced
 	rules      policy.Rules
 	hiding     *hiding
-	again      *hiding  // the same for a request that came through another gate, which may have set the default headers
-	names      []string // of the identity headers, in the order of identityNames; none if they are off
-	unshared   uint16   // the sources whose presence a shared cache does not understand
-	vary       string   // the headers that the answer depends on
+	again      *hiding                      // the same for a request that came through another gate, which may have set the default headers
+	names      [len(identityHeaders)]string // of the identity headers that are set; the others are empty
+	unshared   uint16                       // the sources whose presence a shared cache does not understand
+	vary       string                       // the headers that the answer depends on
 	denials    [reasons]denial
 	logger     *zap.Logger
 	rareLogger *zap.Logger // for what would otherwise be said once a request
@@ -158,7 +162,7 @@ func (g *Gate) expand() error {
 	for i := range g.From {
 		fields = append(fields, &g.From[i].Header, &g.From[i].Scheme, &g.From[i].Query, &g.From[i].Cookie)
 	}
-	for _, list := range [][]string{g.Scopes, g.AnyScope} {
+	for _, list := range [][]string{g.Scopes, g.AnyScope, g.IdentityFields} {
 		for i := range list {
 			fields = append(fields, &list[i])
 		}
@@ -244,10 +248,26 @@ func (g *Gate) resolveIdentity() error {
 			return err
 		}
 	}
-	if g.Identity != identityOff {
-		for _, name := range identityNames {
-			g.names = append(g.names, prefix+name)
+	return g.resolveIdentityFields(prefix)
+}
+
+// resolveIdentityFields finds the names of the headers to set.
+func (g *Gate) resolveIdentityFields(prefix string) error {
+	fields := g.IdentityFields
+	if len(fields) == 0 {
+		fields = defaultIdentityFields
+	} else if g.Identity == identityOff {
+		return errors.New("`off` takes no fields")
+	}
+	for i, field := range fields {
+		at := slices.IndexFunc(identityHeaders[:], func(h struct{ field, name string }) bool { return h.field == field })
+		switch {
+		case at < 0:
+			return fmt.Errorf("%q is none of key_id, actor, scopes, metadata and network", field)
+		case slices.Contains(fields[:i], field):
+			return fmt.Errorf("field %s is given twice", field)
 		}
+		g.names[at] = prefix + identityHeaders[at].name
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/base64"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -31,7 +32,6 @@ func TestGate_AdmitsAGoodKeyAndTellsTheAppWhose(t *testing.T) {
 			"X-Talos-Key-Id":   id,
 			"X-Talos-Actor":    "zo%C3%AB%2C %0A%25",
 			"X-Talos-Scopes":   "orders:read b",
-			"X-Talos-Network":  "00000000-0000-0000-0000-000000000000",
 			"X-Talos-Metadata": base64.RawURLEncoding.EncodeToString([]byte(`{"plan":"pro"}`)),
 		} {
 			if !slices.Equal(s.Header[name], []string{want}) {
@@ -46,6 +46,50 @@ func TestGate_AdmitsAGoodKeyAndTellsTheAppWhose(t *testing.T) {
 		}
 		if got.header.Get("Vary") != "Authorization" || got.header.Get("Cache-Control") != "" {
 			t.Errorf("headers %v", got.header)
+		}
+	}
+}
+
+func TestGate_SendsTheFieldsThatIdentityNames(t *testing.T) {
+	e := startEdge(t, edgeConfig{Site: `
+		route /default/* {
+			talos_gate
+			reverse_proxy BACKEND
+		}
+		route /two/* {
+			talos_gate {
+				identity X-Who- network key_id
+			}
+			reverse_proxy BACKEND
+		}
+		route /again/* {
+			talos_gate
+			talos_gate {
+				identity X-Talos- network
+			}
+			reverse_proxy BACKEND
+		}`,
+	})
+	id, secret := e.issue(core.IssueRequest{
+		ActorID: "someone", Scopes: []string{"orders:read"}, Metadata: []byte(`{"plan":"pro"}`),
+	})
+	const network = "00000000-0000-0000-0000-000000000000"
+	metadata := base64.RawURLEncoding.EncodeToString([]byte(`{"plan":"pro"}`))
+	for path, want := range map[string]map[string]string{
+		"/default/": {
+			"X-Talos-Key-Id": id, "X-Talos-Actor": "someone", "X-Talos-Scopes": "orders:read", "X-Talos-Metadata": metadata,
+		},
+		"/two/":   {"X-Who-Key-Id": id, "X-Who-Network": network},
+		"/again/": {"X-Talos-Network": network},
+	} {
+		got := map[string]string{}
+		for name, values := range e.get(path, "Authorization", "Bearer "+secret).seen(t).Header {
+			if strings.HasPrefix(name, "X-Talos-") || strings.HasPrefix(name, "X-Who-") {
+				got[name] = strings.Join(values, "|")
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: the app got %v, want %v", path, got, want)
 		}
 	}
 }

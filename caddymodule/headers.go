@@ -18,8 +18,14 @@ const defaultIdentity = "X-Talos-"
 // identityOff is the value of the option `identity` that sets no headers.
 const identityOff = "off"
 
-// identityNames are the identity headers without their prefix, in the order of passage.text.
-var identityNames = [...]string{"Key-Id", "Actor", "Scopes", "Network", "Metadata"}
+// identityHeaders are the identity headers without their prefix, by their fields in the option `identity`, in the order
+// of passage.text.
+var identityHeaders = [...]struct{ field, name string }{
+	{"key_id", "Key-Id"}, {"actor", "Actor"}, {"scopes", "Scopes"}, {"network", "Network"}, {"metadata", "Metadata"},
+}
+
+// defaultIdentityFields are sent where no fields are configured. A node has one network, which the app need not be told.
+var defaultIdentityFields = []string{"key_id", "actor", "scopes", "metadata"}
 
 // mustStay are headers of requests that a prefix of identity headers must not cover: they would be taken off.
 var mustStay = []string{

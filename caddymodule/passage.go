@@ -32,7 +32,7 @@ type passage struct {
 
 	// text is the one backing array of all header values that the gate sets on the request and the response. Each
 	// request has its own: a handler behind the gate may write to a header's values.
-	text [len(identityNames) + 1]string
+	text [len(identityHeaders) + 1]string
 }
 
 // String tells nothing: variables of a request can be written to a log or a header, and this one holds the credential.
@@ -62,15 +62,16 @@ func (g *Gate) admitAgain(w http.ResponseWriter, r *http.Request, earlier *passa
 	g.addVary(w.Header(), p)
 }
 
-// identify sets the identity headers. Their text was made header-safe with the verdict. Empty ones are left out.
+// identify sets the identity headers of the gate's fields. Their text was made header-safe with the verdict. Empty ones
+// are left out.
 func (g *Gate) identify(h http.Header, p *passage) {
-	if len(g.names) == 0 {
+	if g.Identity == identityOff {
 		return
 	}
 	v := p.verdict
 	p.text = [...]string{v.KeyID, v.Identity.Actor, v.Identity.Scopes, v.Identity.Network, v.Identity.Metadata, ""}
 	for i, name := range g.names {
-		if p.text[i] != "" {
+		if name != "" && p.text[i] != "" {
 			h[name] = p.text[i : i+1 : i+1]
 		}
 	}
