@@ -74,7 +74,7 @@ type Gate struct {
 	limiter    ratelimit.Limiter // nil: no limit is enforced
 	rules      policy.Rules
 	hiding     *hiding
-	again      *hiding                      // the same for a request that came through another gate, which may have set the default headers
+	again      *hiding                      // the same behind another gate, which may have set the default headers
 	names      [len(identityHeaders)]string // of the identity headers that are set; the others are empty
 	unshared   uint16                       // the sources whose presence a shared cache does not understand
 	vary       string                       // the headers that the answer depends on
@@ -260,7 +260,7 @@ func (g *Gate) resolveIdentityFields(prefix string) error {
 		return errors.New("`off` takes no fields")
 	}
 	for i, field := range fields {
-		at := slices.IndexFunc(identityHeaders[:], func(h struct{ field, name string }) bool { return h.field == field })
+		at := slices.IndexFunc(identityHeaders[:], func(h identityHeader) bool { return h.field == field })
 		switch {
 		case at < 0:
 			return fmt.Errorf("%q is none of key_id, actor, scopes, metadata and network", field)

@@ -18,13 +18,15 @@ const defaultIdentity = "X-Talos-"
 // identityOff is the value of the option `identity` that sets no headers.
 const identityOff = "off"
 
-// identityHeaders are the identity headers without their prefix, by their fields in the option `identity`, in the order
-// of passage.text.
-var identityHeaders = [...]struct{ field, name string }{
+// identityHeader is an identity header without its prefix, and its field in the option `identity`.
+type identityHeader struct{ field, name string }
+
+// identityHeaders are in the order of passage.text.
+var identityHeaders = [...]identityHeader{
 	{"key_id", "Key-Id"}, {"actor", "Actor"}, {"scopes", "Scopes"}, {"network", "Network"}, {"metadata", "Metadata"},
 }
 
-// defaultIdentityFields are sent where no fields are configured. A node has one network, which the app need not be told.
+// defaultIdentityFields are sent where no fields are configured. There is one network, which the app need not be told.
 var defaultIdentityFields = []string{"key_id", "actor", "scopes", "metadata"}
 
 // mustStay are headers of requests that a prefix of identity headers must not cover: they would be taken off.
