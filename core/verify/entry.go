@@ -119,7 +119,7 @@ func (v *Verifier) lives(verdict *core.Verdict, c *clock) (ttl, connected time.D
 
 // remember puts a verdict that was looked up at c into the cache, if it is one to be kept. One that is not, and says
 // no, still ends the good one that was known: a source that fails a moment later does not bring it back.
-func (v *Verifier) remember(d digest, l *landing, c *clock) {
+func (v *Verifier) remember(d digest, l *outcome, c *clock) {
 	switch l.verdict.Code {
 	case core.CodeValid, core.CodeNotFound, core.CodeRevoked, core.CodeExpired, core.CodeInvalidFormat,
 		core.CodeSignatureInvalid:
@@ -147,7 +147,7 @@ func (v *Verifier) remember(d digest, l *landing, c *clock) {
 
 // deny notes that the source said no at c with nothing that could be kept: what was known before is over, and so is a
 // good verdict from before that is still on its way into the cache.
-func (v *Verifier) deny(d digest, l *landing, c *clock) {
+func (v *Verifier) deny(d digest, l *outcome, c *clock) {
 	e := newEntry(denied)
 	e.digest, e.position, e.slot, e.steady, e.wall = d, l.position, l.slot, c.steady, c.wall
 	e.ttl, e.connected = math.MinInt64, math.MinInt64

@@ -55,9 +55,9 @@ func TestALookUpThatIsToBeRepeatedAndWhoseTimeEndsMeanwhileLeavesTheQueue(t *tes
 		v := newVerifier(t, Config{MaxLookups: 1, TTL: time.Second, LookupTimeout: time.Second, StaleIfError: -1}, s)
 		known := keepKnown(t, v, 1)[0]
 		time.Sleep(2 * time.Second) // past its lifetime
-		var batch []*flight
+		var batch []*lookup
 		first := asking(t, v, "key:first", someone)
-		v.call = func(b []*flight) { batch = b } // the next call has not ended yet
+		v.call = func(b []*lookup) { batch = b } // the next call has not ended yet
 		answers := []<-chan asked{asking(t, v, known, someone), asking(t, v, unknownKey(0), someone)}
 		<-first
 		synctest.Wait()

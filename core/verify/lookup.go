@@ -1,162 +1,465 @@
 package verify
 
 import (
+	"container/list"
 	"context"
 	"errors"
+	"fmt"
+	"net/netip"
+	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// attempts is how often a request has its credential looked up because the answer was older than a change of the key.
-const attempts = 3
-
-// staleRetry and staleTrust are the pace of an outage: while the last attempt to replace an entry failed no longer than
-// staleTrust ago, the entry is served at once and replaced in the background, at most once in staleRetry. So only the
-// first requests wait for a source that hangs.
-const (
-	staleRetry = 1 * minLife
-	staleTrust = 5 * minLife
-)
-
-// query is one credential on its way through a miss.
-type query struct {
+// lookup is one credential being looked up, for all who wait for it.
+type lookup struct {
 	digest     digest
 	network    core.NetworkID
 	credential string
 	keyID      string // what the source says it would be; empty: not known
 	claim      Claim
-	mode       Mode   // effective
-	old        *entry // a good verdict that a new one would replace, or nil
+	mode       Mode   // Use: it is shared
+	old        *entry // what a good verdict would replace, or nil
+	began      uint64 // the position before the look-up
+	slot       core.Slot
+	deadline   time.Time // of the wait and the call together
 
-	flight *flight // nil: refused
-	joined bool    // the flight is another request's
+	// What follows is guarded by Verifier.mu.
+	lane       laneKey
+	client     clientKey
+	place      *list.Element // in the queue; nil: it does not wait
+	timer      *time.Timer   // ends it; nil: the call's own deadline does
+	background bool          // nobody waits for it
+	ended      bool
 
-	result Result
+	done    chan struct{} // closed when outcome is set
+	outcome outcome
 }
 
-// prepare finds out what is known without a look-up. It returns false when that settles the matter.
-func (v *Verifier) prepare(q *query) bool {
-	if v.closed.Load() {
-		q.result = Result{Err: ErrClosed}
-		return false
-	}
-	keyID, final := v.source.Identify(q.network, q.credential)
-	if final != nil {
-		q.result = Result{Verdict: final, Position: v.positions.Applied(), Now: time.Now(), Cache: Local}
-		return false
-	}
-	q.keyID, q.claim = keyID, v.source.Claimed(q.network, q.credential)
-	if q.mode != Use {
-		return true
-	}
-	mine := v.cells.mine()
-	q.old = v.cache.lookUp(v.cache.good, &q.digest, mine)
-	return q.old == nil || !v.knownFailing(q)
+// outcome is how a look-up ended: with a verdict or an error.
+type outcome struct {
+	verdict  *core.Verdict
+	position uint64    // of the verdict
+	slot     core.Slot // of the key that the verdict names
+	err      error
 }
 
-// knownFailing answers with the old verdict when the source has just failed to give a new one.
-func (v *Verifier) knownFailing(q *query) bool {
-	c := v.clock()
-	since, failed := sinceTick(q.old.failed.Load(), &c)
-	trusted, due := since <= staleTrust || q.old.state.Load()&stateRefreshing != 0, since >= staleRetry
-	if !failed { // a source that hangs is not found out by each key for itself, but that it answers again is
-		since, failed = sinceTick(v.lateAt.Load(), &c)
-		trusted, due = since <= staleTrust, true
+// start sees that each query has a look-up: one that is under way and not too old, or a new one. The new ones are
+// looked up together. A query that there is no room for gets an error.
+func (v *Verifier) start(network core.NetworkID, share netip.Prefix, queries []*query) {
+	position := v.positions.Applied()
+	refused := v.refused(queries)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var added []*lookup
+	for _, q := range queries {
+		q.lookup, q.joined = v.underWay(q), true
+		switch {
+		case q.lookup != nil:
+			q.lookup.background = false
+		case v.stopping:
+			q.result = Result{Err: ErrClosed}
+		case refused != nil:
+			v.noteAttempt(q.old, refused)
+			q.result = Result{Err: unavailable(refused)}
+		default:
+			q.lookup, q.joined = v.newLookup(q, network, share, position), false
+			added = append(added, q.lookup)
+		}
 	}
-	if !failed || !trusted || !v.mayServeStale(q, &c) {
+	v.submit(added)
+}
+
+// refused is why the source takes no call for queries, or nil. Where each query has a look-up no call is needed.
+func (v *Verifier) refused(queries []*query) error {
+	v.mu.Lock()
+	needed := slices.ContainsFunc(queries, func(q *query) bool { return v.underWay(q) == nil })
+	v.mu.Unlock()
+	if !needed {
+		return nil
+	}
+	return v.source.Admit()
+}
+
+// startBackground is start for one query that nobody waits for. It returns false when there is a look-up already or
+// none may begin.
+func (v *Verifier) startBackground(q *query) bool {
+	position := v.positions.Applied()
+	if err := v.source.Admit(); err != nil {
+		v.noteAttempt(q.old, err)
 		return false
 	}
-	if due {
-		v.refresh(q.old, q.network, q.credential)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.underWay(q) != nil || v.stopping || v.queue.waiting >= v.queue.room {
+		return false
 	}
-	q.result = Result{Verdict: q.old.verdict, Position: q.old.position, Now: c.now, Cache: Stale}
+	l := v.newLookup(q, q.network, netip.Prefix{}, position)
+	l.background = true
+	v.submit([]*lookup{l})
 	return true
 }
 
-// mayServeStale tells whether the old verdict is within its stale window, and nothing newer is known.
-func (v *Verifier) mayServeStale(q *query, c *clock) bool {
-	if q.old == nil || v.config.StaleIfError <= 0 || q.old.state.Load()&stateRetracted != 0 || !v.believed(q.old) ||
-		q.old.left(c, v.positions.CompleteAt()) <= -v.config.StaleIfError {
-		return false
+// submit queues look-ups and makes the calls that may go. What there is no room for ends. mu is held.
+func (v *Verifier) submit(lookups []*lookup) {
+	v.noteLoad()
+	for _, l := range lookups {
+		v.queue.push(l)
 	}
-	bad := v.cache.lookUp(v.cache.bad, &q.digest, v.cells.mine())
-	return bad == nil || !bad.newer(q.old)
-}
-
-// lookUp answers queries of one network by look-ups. An answer that is older than the last change of its key is looked
-// up again.
-func (v *Verifier) lookUp(ctx context.Context, network core.NetworkID, open []*query) {
-	share := shareOf(ctx)
-	for range attempts {
-		if len(open) == 0 {
-			return
-		}
-		v.launch(network, share, open)
-		var again []*query
-		for _, q := range open {
-			if !v.await(ctx, q) {
-				again = append(again, q)
+	v.send()
+	newest := len(lookups)
+	for v.queue.waiting > v.queue.room {
+		l := v.queue.surplus()
+		for l == nil && newest > 0 {
+			newest--
+			if lookups[newest].place != nil {
+				l = lookups[newest]
 			}
 		}
-		open = again
+		if l == nil {
+			break // what is to be looked up again has a place in any case
+		}
+		v.finish(l, outcome{err: errFull})
 	}
-	for _, q := range open {
-		q.result = Result{Err: core.NewError(core.Unavailable, "the key changed while it was looked up")}
+	now := time.Now()
+	for _, l := range lookups {
+		patience := v.patience(l)
+		if pause := v.queue.paceOf(l).Left(now); pause > patience && l.place != nil {
+			v.finish(l, outcome{err: errPaused(pause)})
+			continue
+		}
+		v.endIn(l, patience)
 	}
 }
 
-// await waits for the query's flight and fills in its result. It returns false when the answer is too old.
-func (v *Verifier) await(ctx context.Context, q *query) bool {
-	if q.flight == nil {
-		v.orStale(q)
-		return true
+// endIn ends a look-up that waits unless its call has begun by then. mu is held.
+func (v *Verifier) endIn(l *lookup, d time.Duration) {
+	if l.place != nil {
+		l.timer = time.AfterFunc(d, func() { v.expire(l) })
 	}
-	select {
-	case <-q.flight.done:
-	case <-ctx.Done():
-		q.result = Result{Err: core.WrapError(core.DeadlineExceeded, "the caller did not wait", ctx.Err())}
-		return true
-	}
-	l := &q.flight.landing
-	if l.err != nil {
-		q.result = Result{Err: l.err}
-		v.orStale(q)
-		return true
-	}
-	if l.position < v.positions.At(l.slot) {
-		return false
-	}
-	q.result = Result{Verdict: l.verdict, Position: l.position, Now: time.Now()}
-	if q.joined {
-		q.result.Cache = Coalesced
-	}
-	return true
 }
 
-// orStale puts the old verdict in place of an error where it may serve.
-func (v *Verifier) orStale(q *query) {
+// expire ends a look-up whose time to wait, or whose time, is over.
+func (v *Verifier) expire(l *lookup) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.finish(l, outcome{err: errLate})
+}
+
+// send makes the calls that may be made. mu is held.
+func (v *Verifier) send() {
+	now := time.Now()
+	for batch := v.queue.next(now); len(batch) > 0; batch = v.queue.next(now) {
+		for _, l := range batch {
+			if l.timer != nil {
+				l.timer.Reset(l.deadline.Sub(now))
+			}
+		}
+		v.queue.inFlight++
+		v.call(batch)
+	}
+	if pause := v.queue.paused(now); pause > 0 {
+		v.resume.Reset(pause)
+	}
+}
+
+// resumed sends what the pace of calls has kept back.
+func (v *Verifier) resumed() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.send()
+}
+
+// underWay returns a look-up that a query may share: one that began after the last change of the key. mu is held.
+func (v *Verifier) underWay(q *query) *lookup {
+	if q.mode != Use {
+		return nil
+	}
+	l := v.lookups[q.digest]
+	if l == nil || l.began < v.positions.At(l.slot) {
+		return nil
+	}
+	return l
+}
+
+// newLookup makes a look-up for a query. mu is held.
+func (v *Verifier) newLookup(q *query, network core.NetworkID, share netip.Prefix, position uint64) *lookup {
+	lane := laneKey{network: network, opaque: q.claim.KeyID == "" && !q.claim.Sure}
+	l := &lookup{
+		digest:     q.digest,
+		network:    network,
+		credential: q.credential,
+		keyID:      q.keyID,
+		claim:      q.claim,
+		mode:       q.mode,
+		old:        q.old,
+		began:      position,
+		slot:       core.SlotOf(network, q.keyID),
+		deadline:   time.Now().Add(v.config.LookupTimeout),
+		lane:       lane,
+		client:     clientKey{lane: lane, addr: share},
+		done:       make(chan struct{}),
+	}
+	if l.mode == Use {
+		v.lookups[l.digest] = l
+	}
+	v.running.Add(1)
+	return l
+}
+
+// startCall makes a call of the source. It belongs to no caller; one that nobody waits for ends with the verifier. mu
+// is held.
+func (v *Verifier) startCall(batch []*lookup) {
+	v.running.Add(1)
+	if slices.ContainsFunc(batch, func(l *lookup) bool { return !l.background }) {
+		go v.run(context.Background(), batch)
+	} else {
+		go v.run(v.background, batch)
+	}
+}
+
+// run makes one call of the source. Whatever becomes of it, every look-up ends at its deadline.
+func (v *Verifier) run(parent context.Context, batch []*lookup) {
+	defer v.running.Done()
+	deadline := batch[0].deadline
+	for _, l := range batch {
+		if l.deadline.After(deadline) {
+			deadline = l.deadline
+		}
+	}
+	ctx, cancel := context.WithDeadline(parent, deadline)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { v.fail(batch, ctx.Err()) })
+	defer stop()
 	c := v.clock()
-	if denies(q.result.Err) || errors.Is(q.result.Err, ErrClosed) || !v.mayServeStale(q, &c) {
-		return
+	call := call{batch: batch}
+	defer func() { // also when the source ends the goroutine
+		call.took, call.late = v.clock().steady-c.steady, errors.Is(ctx.Err(), context.DeadlineExceeded)
+		v.returned(&call)
+	}()
+	call.results = v.ask(ctx, batch)
+	call.read()
+	for i, l := range batch {
+		switch r := call.results[i]; {
+		case r.Err == nil:
+			v.complete(l, r.Verdict, &c)
+		case !call.again(l, r.Err):
+			v.reject(l, r.Err, &c)
+		}
 	}
-	q.result = Result{Verdict: q.old.verdict, Position: q.old.position, Now: c.now, Cache: Stale}
 }
 
-// refresh replaces an entry in the background, unless that is under way already or there is too much to do.
-func (v *Verifier) refresh(e *entry, network core.NetworkID, credential string) {
-	if e.state.Or(stateRefreshing)&stateRefreshing != 0 {
+// call is a call of the source that has returned.
+type call struct {
+	batch   []*lookup
+	results []LookupResult // nil: the source ended the goroutine
+	took    time.Duration
+	late    bool // its time was over
+
+	answers   int   // that are no errors
+	throttled error // by which the source asks for fewer calls, or nil
+}
+
+// read finds out what the results say of the source.
+func (c *call) read() {
+	for i, l := range c.batch {
+		r := &c.results[i]
+		r.Err = l.check(*r)
+		switch {
+		case r.Err == nil:
+			c.answers++
+		case errors.Is(r.Err, ErrThrottled):
+			c.throttled = r.Err
+		}
+	}
+}
+
+// again tells whether a look-up is to be looked up again: the source refused a call that holds credentials which are
+// not known to be good, and known keys do not wait for those.
+func (c *call) again(l *lookup, err error) bool {
+	return l.known() && errors.Is(err, ErrThrottled) && hasUnknown(c.batch)
+}
+
+// returned notes what a call says of the source, and sends the next ones.
+func (v *Verifier) returned(c *call) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.queue.inFlight--
+	v.noteLoad()
+	switch {
+	case c.late:
+		v.lateAt.Store(v.tick())
+	case c.answers > 0:
+		v.lateAt.Store(0)
+		if v.took == 0 {
+			v.took = c.took
+		}
+		v.took += (c.took - v.took) / 8
+	}
+	pace := &v.queue.known
+	if hasUnknown(c.batch) {
+		pace = &v.queue.unknown
+	}
+	switch {
+	case c.throttled != nil:
+		pace.Slower(time.Now(), c.throttled)
+	case c.answers > 0:
+		pace.Faster()
+	}
+	for i, l := range c.batch {
+		switch {
+		case c.results == nil || l.ended || !c.again(l, c.results[i].Err):
+		case v.stopping && l.background:
+			v.finish(l, outcome{err: ErrClosed})
+		default:
+			v.queue.push(l)
+			if l.timer == nil {
+				v.endIn(l, time.Until(l.deadline))
+			}
+		}
+	}
+	v.send()
+}
+
+// ask calls the source. There is a result for each look-up. A panic in the source, also one that only ends the
+// goroutine, becomes an error for all of them.
+func (v *Verifier) ask(ctx context.Context, batch []*lookup) []LookupResult {
+	results, err := v.guarded(ctx, batch)
+	if err == nil && len(results) != len(batch) {
+		err = fmt.Errorf("the source gave %d answers to %d credentials", len(results), len(batch))
+	}
+	if err != nil {
+		results = make([]LookupResult, len(batch))
+		for i := range results {
+			results[i].Err = err
+		}
+	}
+	return results
+}
+
+func (v *Verifier) guarded(ctx context.Context, batch []*lookup) (results []LookupResult, err error) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		// The value may hold anything, a credential too; the trace holds code only.
+		err = fmt.Errorf("the look-up panicked with a %T\n%s", recover(), debug.Stack())
+		v.fail(batch, err)
+	}()
+	network := batch[0].network
+	if len(batch) == 1 {
+		var r LookupResult
+		r.Verdict, r.Err = v.source.Lookup(ctx, network, batch[0].credential)
+		results = []LookupResult{r}
+	} else {
+		credentials := make([]string, len(batch))
+		for i, l := range batch {
+			credentials[i] = l.credential
+		}
+		results, err = v.source.LookupMany(ctx, network, credentials)
+	}
+	returned = true
+	return results, err
+}
+
+// check tells whether an answer can be the answer to a look-up.
+func (l *lookup) check(r LookupResult) error {
+	switch {
+	case r.Err != nil:
+		return r.Err
+	case r.Verdict == nil:
+		return errors.New("the source gave neither verdict nor error")
+	case r.Verdict.Network != l.network:
+		return errors.New("the source gave a verdict of another network")
+	case r.Verdict.Code == core.CodeValid && r.Verdict.KeyID == "":
+		return errors.New("the source gave a valid verdict without a key")
+	case l.keyID != "" && r.Verdict.KeyID != "" && r.Verdict.KeyID != l.keyID:
+		return errors.New("the source gave a verdict of another key")
+	default:
+		return nil
+	}
+}
+
+// complete ends a look-up with a verdict that was looked up at c, and remembers it.
+func (v *Verifier) complete(l *lookup, verdict *core.Verdict, c *clock) {
+	o := outcome{verdict: verdict, position: l.began, slot: l.slot}
+	if verdict.Position != 0 {
+		o.position = min(o.position, verdict.Position)
+	}
+	if verdict.KeyID != "" && verdict.KeyID != l.keyID {
+		o.slot = core.SlotOf(l.network, verdict.KeyID)
+	}
+	if l.mode != NoStore {
+		v.remember(l.digest, &o, c)
+	}
+	v.end(l, o)
+}
+
+// reject ends a look-up with an error of a look-up that began at c. One that denies ends what was known before, too.
+func (v *Verifier) reject(l *lookup, err error, c *clock) {
+	if denies(err) && l.mode != NoStore {
+		v.deny(l.digest, &outcome{position: l.began, slot: l.slot}, c)
+	}
+	v.end(l, outcome{err: unavailable(err)})
+}
+
+// fail ends look-ups with a failure of the source.
+func (v *Verifier) fail(lookups []*lookup, err error) {
+	err = unavailable(err)
+	for _, l := range lookups {
+		v.end(l, outcome{err: err})
+	}
+}
+
+// end gives those who wait for a look-up their answer. Only the first end of a look-up counts.
+func (v *Verifier) end(l *lookup, o outcome) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.finish(l, o)
+}
+
+// finish is end while mu is held.
+func (v *Verifier) finish(l *lookup, o outcome) {
+	if l.ended {
 		return
 	}
-	keyID, final := v.source.Identify(network, credential)
-	if final != nil {
-		return // the entry will not be replaced
+	l.ended = true
+	if l.place != nil {
+		v.queue.drop(l)
 	}
-	q := &query{
-		digest: e.digest, network: network, credential: credential, keyID: keyID,
-		claim: v.source.Claimed(network, credential), mode: Use, old: e,
+	if v.lookups[l.digest] == l {
+		delete(v.lookups, l.digest)
 	}
-	if !v.launchBackground(q) {
-		e.state.And(^uint32(stateRefreshing))
+	if l.timer != nil {
+		l.timer.Stop()
 	}
+	v.noteAttempt(l.old, o.err)
+	l.outcome = o
+	close(l.done)
+	v.running.Done()
+}
+
+// noteAttempt writes down how the attempt to replace an entry ended, if there is one.
+func (v *Verifier) noteAttempt(old *entry, err error) {
+	switch {
+	case old == nil:
+	case err == nil, denies(err): // the entry is on its own
+		old.failed.Store(0)
+	default:
+		c := v.clock()
+		old.failed.Store(c.tick())
+		old.state.And(^uint32(stateRefreshing))
+	}
+}
+
+// unavailable makes a source's failure an error that says nothing about the credential.
+func unavailable(err error) error {
+	if e, ok := errors.AsType[*core.Error](err); ok &&
+		(e.Reason == core.Unavailable || e.Reason == core.DeadlineExceeded) {
+		return err
+	}
+	return core.WrapError(core.Unavailable, "the credential cannot be verified at the moment", err)
 }

@@ -283,7 +283,7 @@ func (m *model) checkQueue(v *Verifier) {
 	defer v.mu.Unlock()
 	q, now := &v.queue, time.Now()
 	waiting := 0
-	each := func(f *flight) {
+	each := func(f *lookup) {
 		waiting++
 		if f.ended {
 			m.complain("%q waits and has ended", f.credential)
@@ -297,12 +297,12 @@ func (m *model) checkQueue(v *Verifier) {
 	}
 	for _, l := range q.lanes {
 		for e := l.known.Front(); e != nil; e = e.Next() {
-			each(e.Value.(*flight)) //nolint:errcheck,forcetypeassert // see push
+			each(e.Value.(*lookup)) //nolint:errcheck,forcetypeassert // see push
 		}
 	}
 	for _, c := range q.clients {
 		for e := c.waiting.Front(); e != nil; e = e.Next() {
-			each(e.Value.(*flight)) //nolint:errcheck,forcetypeassert // see push
+			each(e.Value.(*lookup)) //nolint:errcheck,forcetypeassert // see push
 		}
 	}
 	if waiting != q.waiting || waiting > q.room+q.items*q.calls {
@@ -320,7 +320,7 @@ func (m *model) checkEmpty(v *Verifier) {
 	if left := q.waiting + q.inFlight + len(q.lanes) + len(q.turns) + len(q.clients) + len(q.largest); left > 0 {
 		m.complain("in the end the queue is %+v", *q)
 	}
-	if len(v.flights) > 0 {
-		m.complain("in the end %d look-ups can be joined", len(v.flights))
+	if len(v.lookups) > 0 {
+		m.complain("in the end %d look-ups can be joined", len(v.lookups))
 	}
 }

@@ -23,10 +23,10 @@ var (
 // A burst may wait for half of the timeout. When more has been waiting than the next calls take for as long as that,
 // it is no burst, and the wait only delays those who are answered: it is shortened to two calls, but never under an
 // eighth of the timeout. mu is held.
-func (v *Verifier) patience(f *flight) time.Duration {
+func (v *Verifier) patience(l *lookup) time.Duration {
 	t := v.config.LookupTimeout
 	patience := min(t/2, t-v.took-v.took/8)
-	if !f.known() && time.Since(v.calm) > t/2 {
+	if !l.known() && time.Since(v.calm) > t/2 {
 		patience = min(patience, 2*v.took)
 	}
 	return max(patience, t/8)

@@ -71,7 +71,7 @@ func TestAttack05_AnOlderAnswerNeverReplacesANewer(t *testing.T) {
 	put := func(code core.Code, position uint64, actor string) {
 		c := v.clock()
 		verdict := &core.Verdict{Network: networkA, KeyID: "a", Code: code, ActorID: actor, Status: core.StatusActive}
-		v.remember(d, &landing{verdict: verdict, position: position, slot: slot}, &c)
+		v.remember(d, &outcome{verdict: verdict, position: position, slot: slot}, &c)
 		v.written()
 	}
 	put(core.CodeValid, 7, "new")

@@ -50,14 +50,14 @@ type laneKey struct {
 // lane is what waits under one laneKey.
 type lane struct {
 	key     laneKey
-	known   list.List // of *flight: keys that were good before
+	known   list.List // of *lookup: keys that were good before
 	clients list.List // of *client: those with look-ups of other credentials, the next one first
 }
 
 // client is what waits for the credentials that one client address has sent.
 type client struct {
 	key     clientKey
-	waiting list.List     // of *flight
+	waiting list.List     // of *lookup
 	turn    *list.Element // in lane.clients
 	rank    int           // in queue.largest
 }
@@ -70,78 +70,78 @@ func newQueue(c *Config) queue {
 }
 
 // known tells whether a look-up is of a key that was good before.
-func (f *flight) known() bool { return f.old != nil }
+func (l *lookup) known() bool { return l.old != nil }
 
 // push adds a look-up.
-func (q *queue) push(f *flight) {
-	l := q.lanes[f.lane]
-	if l == nil {
-		l = &lane{key: f.lane}
-		q.lanes[f.lane], q.turns = l, append(q.turns, l)
+func (q *queue) push(l *lookup) {
+	at := q.lanes[l.lane]
+	if at == nil {
+		at = &lane{key: l.lane}
+		q.lanes[l.lane], q.turns = at, append(q.turns, at)
 	}
 	q.waiting++
-	if f.known() {
-		f.place = l.known.PushBack(f)
+	if l.known() {
+		l.place = at.known.PushBack(l)
 		return
 	}
-	c := q.clients[f.client]
+	c := q.clients[l.client]
 	if c == nil {
-		c = &client{key: f.client}
-		c.turn = l.clients.PushBack(c)
-		q.clients[f.client] = c
+		c = &client{key: l.client}
+		c.turn = at.clients.PushBack(c)
+		q.clients[l.client] = c
 		q.largest.add(c)
 	}
-	f.place = c.waiting.PushBack(f)
+	l.place = c.waiting.PushBack(l)
 	q.largest.grown(c)
 }
 
 // drop removes a look-up that waits.
-func (q *queue) drop(f *flight) {
-	l := q.lanes[f.lane]
-	if f.known() {
-		l.known.Remove(f.place)
+func (q *queue) drop(l *lookup) {
+	at := q.lanes[l.lane]
+	if l.known() {
+		at.known.Remove(l.place)
 	} else {
-		c := q.clients[f.client]
-		c.waiting.Remove(f.place)
+		c := q.clients[l.client]
+		c.waiting.Remove(l.place)
 		q.largest.shrunk(c)
 		if c.waiting.Len() == 0 {
 			q.largest.remove(c)
-			l.clients.Remove(c.turn)
-			delete(q.clients, f.client)
+			at.clients.Remove(c.turn)
+			delete(q.clients, l.client)
 		}
 	}
-	f.place = nil
+	l.place = nil
 	q.waiting--
-	if l.known.Len() > 0 || l.clients.Len() > 0 {
+	if at.known.Len() > 0 || at.clients.Len() > 0 {
 		return
 	}
-	delete(q.lanes, l.key)
-	q.turns = slices.DeleteFunc(q.turns, func(other *lane) bool { return other == l })
+	delete(q.lanes, at.key)
+	q.turns = slices.DeleteFunc(q.turns, func(other *lane) bool { return other == at })
 }
 
 // surplus is the look-up to refuse when more wait than may: the last one of the client that has the most. It is nil
 // when only known keys wait.
-func (q *queue) surplus() *flight {
+func (q *queue) surplus() *lookup {
 	if len(q.largest) == 0 {
 		return nil
 	}
-	return q.largest[0].waiting.Back().Value.(*flight) //nolint:errcheck,forcetypeassert // the list holds nothing else
+	return q.largest[0].waiting.Back().Value.(*lookup) //nolint:errcheck,forcetypeassert // the list holds nothing else
 }
 
 // next removes the look-ups of the next call from the queue. It returns none when nothing may go now.
-func (q *queue) next(now time.Time) []*flight {
+func (q *queue) next(now time.Time) []*lookup {
 	if q.inFlight >= q.calls {
 		return nil
 	}
 	for _, all := range []bool{q.sparing == 0, true} {
 		for range len(q.turns) {
-			l := q.turns[0]
-			q.turns = append(q.turns[1:], l)
-			alone := l.key.opaque && l.known.Len() == 0
+			at := q.turns[0]
+			q.turns = append(q.turns[1:], at)
+			alone := at.key.opaque && at.known.Len() == 0
 			if alone && !all {
 				continue
 			}
-			if batch := q.take(l, now); len(batch) > 0 {
+			if batch := q.take(at, now); len(batch) > 0 {
 				if q.sparing = max(q.sparing-1, 0); alone {
 					q.sparing = unknownShare - 1
 				}
@@ -153,24 +153,24 @@ func (q *queue) next(now time.Time) []*flight {
 }
 
 // take removes what one call can hold from a lane.
-func (q *queue) take(l *lane, now time.Time) []*flight {
+func (q *queue) take(at *lane, now time.Time) []*lookup {
 	t := taking{queue: q, items: q.items}
-	if l.key.opaque {
+	if at.key.opaque {
 		t.items = 1
 	}
-	knownMay, unknownMay := q.known.Open(now), l.clients.Len() > 0 && q.unknown.Open(now)
+	knownMay, unknownMay := q.known.Open(now), at.clients.Len() > 0 && q.unknown.Open(now)
 	reserved := 0
 	if unknownMay {
 		reserved = t.items / unknownShare
 	}
 	if knownMay {
-		t.oldest(&l.known, t.items-reserved)
+		t.oldest(&at.known, t.items-reserved)
 	}
 	if unknownMay {
-		t.fairly(l)
+		t.fairly(at)
 	}
 	if knownMay {
-		t.oldest(&l.known, t.items)
+		t.oldest(&at.known, t.items)
 	}
 	switch {
 	case len(t.batch) == 0:
@@ -183,13 +183,13 @@ func (q *queue) take(l *lane, now time.Time) []*flight {
 }
 
 // hasUnknown tells whether a call holds look-ups of keys that are not known to be good.
-func hasUnknown(batch []*flight) bool {
-	return slices.ContainsFunc(batch, func(f *flight) bool { return !f.known() })
+func hasUnknown(batch []*lookup) bool {
+	return slices.ContainsFunc(batch, func(l *lookup) bool { return !l.known() })
 }
 
 // paceOf is the pace of calls that can hold a look-up.
-func (q *queue) paceOf(f *flight) *Pace {
-	if f.known() {
+func (q *queue) paceOf(l *lookup) *Pace {
+	if l.known() {
 		return &q.known
 	}
 	return &q.unknown
@@ -216,7 +216,7 @@ type taking struct {
 	bytes int
 	apart Apart
 	full  bool // the next one has no room
-	batch []*flight
+	batch []*lookup
 
 	from map[*client]*list.Element // where the look-ups begin that were not passed over; nil: none are left
 }
@@ -233,18 +233,18 @@ func (t *taking) oldest(from *list.List, items int) {
 // fairly takes a look-up of each client in turn until the call is full. A client that has had its turn is the last one
 // next time. One whose look-ups must not share this call keeps its place, so that those who claim the same key take
 // turns, too.
-func (t *taking) fairly(l *lane) {
+func (t *taking) fairly(at *lane) {
 	for before := -1; len(t.batch) > before; {
 		before = len(t.batch)
-		next := l.clients.Front()
-		for range l.clients.Len() {
+		next := at.clients.Front()
+		for range at.clients.Len() {
 			if len(t.batch) == t.items || t.full {
 				return
 			}
 			c := next.Value.(*client) //nolint:errcheck,forcetypeassert // the list holds nothing else
 			next = next.Next()
 			if t.one(c) {
-				l.clients.MoveToBack(c.turn)
+				at.clients.MoveToBack(c.turn)
 			}
 		}
 	}
@@ -280,16 +280,16 @@ func (t *taking) one(c *client) (added bool) {
 
 // add moves a look-up from the queue into the call, if there is room for it and it may share the call.
 func (t *taking) add(e *list.Element) bool {
-	f := e.Value.(*flight) //nolint:errcheck,forcetypeassert // see push
-	size := cmp.Or(f.claim.Size, len(f.credential))
+	l := e.Value.(*lookup) //nolint:errcheck,forcetypeassert // see push
+	size := cmp.Or(l.claim.Size, len(l.credential))
 	if t.full = len(t.batch) > 0 && t.bytes+size > t.queue.bytes; t.full {
 		return false
 	}
-	if !t.apart.Add(f.claim) {
+	if !t.apart.Add(l.claim) {
 		return false
 	}
 	t.bytes += size
-	t.queue.drop(f)
-	t.batch = append(t.batch, f)
+	t.queue.drop(l)
+	t.batch = append(t.batch, l)
 	return true
 }

@@ -26,16 +26,16 @@ type Verifier struct {
 	closed    atomic.Bool
 
 	// What follows is used on misses.
-	running sync.WaitGroup // flights, and calls of the source
+	running sync.WaitGroup // look-ups, and calls of the source
 	lateAt  atomic.Uint32  // when the last call ended that ran out of time, as entry.failed; 0: a later one did not
 
-	call       func(batch []*flight) // of the source, in a goroutine of its own
+	call       func(batch []*lookup) // of the source, in a goroutine of its own
 	background context.Context       //nolint:containedctx // of calls that nobody waits for; ends at Close
 	stop       context.CancelFunc
 	closing    sync.Once
 
 	mu       sync.Mutex
-	flights  map[digest]*flight // look-ups that may be shared
+	lookups  map[digest]*lookup // look-ups that may be shared
 	queue    queue
 	took     time.Duration // by a call of the source, on average
 	calm     time.Time     // when no more waited than the next calls take
@@ -59,7 +59,7 @@ func New(config Config, source Source) (*Verifier, error) {
 		hash:      newHasher(),
 		base:      core.Epoch,
 		cells:     newCells(),
-		flights:   make(map[digest]*flight),
+		lookups:   make(map[digest]*lookup),
 		queue:     newQueue(&config),
 	}
 	v.resume = time.AfterFunc(config.LookupTimeout, v.resumed)
@@ -81,9 +81,9 @@ func (v *Verifier) Close() {
 	v.closing.Do(func() {
 		v.mu.Lock()
 		v.stopping = true
-		for _, f := range v.flights {
-			if f.background && f.place != nil {
-				v.settle(f, landing{err: ErrClosed})
+		for _, l := range v.lookups {
+			if l.background && l.place != nil {
+				v.finish(l, outcome{err: ErrClosed})
 			}
 		}
 		v.mu.Unlock()
