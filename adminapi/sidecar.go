@@ -71,8 +71,8 @@ func newSidecarSurface(o SidecarOptions) surface {
 	s.sidecar = &sidecar{
 		upstream: o.Upstream,
 		mark:     rand.Text(),
-		keys:     kept[*client.JWKS]{life: keySetLife, fetch: o.Upstream.JWKS},
-		ready: kept[struct{}]{life: readyLife, fetch: func(ctx context.Context) (struct{}, error) {
+		keys:     cached[*client.JWKS]{life: keySetLife, fetch: o.Upstream.JWKS},
+		ready: cached[struct{}]{life: readyLife, fetch: func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, o.Ready(ctx)
 		}},
 	}
@@ -99,8 +99,8 @@ const (
 type sidecar struct {
 	upstream Upstream
 	mark     string // tells this sidecar's passed requests
-	keys     kept[*client.JWKS]
-	ready    kept[struct{}]
+	keys     cached[*client.JWKS]
+	ready    cached[struct{}]
 }
 
 func (s *sidecar) keySet(ctx context.Context) (*client.JWKS, error) {

@@ -351,7 +351,7 @@ func TestThePublicSurfaceOfASidecarAsksForEverybodyOnceInAWhile(t *testing.T) {
 		asked := 0
 		var trouble error
 		release := make(chan struct{})
-		k := kept[int]{life: time.Second, fetch: func(ctx context.Context) (int, error) {
+		k := cached[int]{life: time.Second, fetch: func(ctx context.Context) (int, error) {
 			asked++
 			<-release
 			return asked, errors.Join(trouble, ctx.Err())

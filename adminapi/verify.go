@@ -28,30 +28,30 @@ func (s *surface) verify(w http.ResponseWriter, r *http.Request, n Network) erro
 	if in.Credential == "" {
 		return core.NewError(core.CredentialRequired, "credential: is required")
 	}
-	asker := s.asker(r, n)
+	caller := s.callerOf(r, n)
 	if !presentable(in.Credential) {
-		asker.mark(w)
+		caller.mark(w)
 		writeJSON(w, http.StatusOK, refusal(core.CodeInvalidFormat))
 		return nil
 	}
-	result, err := n.Verifier.Verify(verify.WithClient(r.Context(), asker.addr), n.ID, in.Credential, cacheMode(r))
+	result, err := n.Verifier.Verify(verify.WithClient(r.Context(), caller.addr), n.ID, in.Credential, cacheMode(r))
 	if err != nil {
 		return err
 	}
 	results := []verify.Result{result}
-	asker.settle(r.Context(), n, []string{in.Credential}, results)
+	caller.settle(r.Context(), n, []string{in.Credential}, results)
 	result = results[0]
 	if result.Err != nil {
 		return result.Err
 	}
-	asker.mark(w)
+	caller.mark(w)
 	switch {
 	case result.Cache.FromCache():
 		w.Header().Set(cacheHeader, "HIT")
 	case result.Cache != verify.Local:
 		w.Header().Set(cacheHeader, "MISS")
 	}
-	out, decision := asker.judge(r.Context(), &result)
+	out, decision := caller.judge(r.Context(), &result)
 	if out.RateLimitPolicy != nil {
 		var limit *ratelimit.Result
 		if decision.Counted {
@@ -81,21 +81,21 @@ func (s *surface) batchVerify(w http.ResponseWriter, r *http.Request, n Network)
 		}
 		credentials, places = append(credentials, item.Credential), append(places, i)
 	}
-	asker := s.asker(r, n)
+	caller := s.callerOf(r, n)
 	if len(credentials) > 0 {
-		ctx := verify.WithClient(r.Context(), asker.addr)
+		ctx := verify.WithClient(r.Context(), caller.addr)
 		results := n.Verifier.VerifyMany(ctx, n.ID, credentials, cacheMode(r))
 		if len(results) == len(credentials) {
-			asker.settle(r.Context(), n, credentials, results)
+			caller.settle(r.Context(), n, credentials, results)
 		}
 		if err := allFailed(results, len(credentials)); err != nil {
 			return err
 		}
 		for i := range results {
-			out.Results[places[i]], _ = asker.judge(r.Context(), &results[i])
+			out.Results[places[i]], _ = caller.judge(r.Context(), &results[i])
 		}
 	}
-	asker.mark(w)
+	caller.mark(w)
 	writeJSON(w, http.StatusOK, &out)
 	return nil
 }
@@ -119,7 +119,7 @@ func allFailed(results []verify.Result, want int) error {
 }
 
 // judge turns what is known of a key into the answer for one caller.
-func (a *asker) judge(ctx context.Context, result *verify.Result) (out client.VerifyResponse, d policy.Decision) {
+func (a *caller) judge(ctx context.Context, result *verify.Result) (out client.VerifyResponse, d policy.Decision) {
 	if result.Err != nil || result.Verdict == nil {
 		return refusal(core.CodeInternal), d
 	}

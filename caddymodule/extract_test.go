@@ -103,7 +103,7 @@ func TestTakeOff_LeavesNothingOfACredentialAndEverythingElse(t *testing.T) {
 	r := requestWith(t, "/x?a=%20&api_key=SECRET&&b;c&%61pi_key=SECRET&d=e",
 		"Authorization: Bearer SECRET", "X-Api-Key: SECRET", "Cookie: a=b; key=SECRET", "Cookie: key=SECRET", "Cookie: c", "Accept: x")
 	shared := r.Header["Cookie"]
-	takeOff(sources, extract(sources, r).where, r)
+	stripCredential(sources, extract(sources, r).where, r)
 	if r.URL.RawQuery != "a=%20&&b;c&d=e" || r.RequestURI != "/x?a=%20&&b;c&d=e" {
 		t.Errorf("query %q, request URI %q", r.URL.RawQuery, r.RequestURI)
 	}
@@ -125,7 +125,7 @@ func TestTakeOff_DropsTheQuestionMarkWithTheLastParameter(t *testing.T) {
 		"/x?api_key=SECRET&u=http://h/?a=b&c": "/x?u=http://h/?a=b&c",
 	} {
 		r := requestWith(t, target)
-		takeOff(sources, extract(sources, r).where, r)
+		stripCredential(sources, extract(sources, r).where, r)
 		if r.RequestURI != want {
 			t.Errorf("%s became %s, want %s", target, r.RequestURI, want)
 		}
@@ -150,7 +150,7 @@ func FuzzExtractQuery(f *testing.F) {
 		if p.reason() == reasonOK && len(want) == 1 && p.credential != want[0] {
 			t.Fatalf("%q: credential %q, want %q", query, p.credential, want[0])
 		}
-		takeOff(sources, p.where, r)
+		stripCredential(sources, p.where, r)
 		if left, _ := url.ParseQuery(r.URL.RawQuery); left.Has("api_key") {
 			t.Fatalf("%q: %q is left", query, r.URL.RawQuery)
 		}
@@ -176,7 +176,7 @@ func FuzzExtractCookie(f *testing.F) {
 		if p.reason() == reasonOK && len(want) == 1 && p.credential != want[0].Value {
 			t.Fatalf("%q: credential %q, want %q", line, p.credential, want[0].Value)
 		}
-		takeOff(sources, p.where, r)
+		stripCredential(sources, p.where, r)
 		if left := r.CookiesNamed("key"); len(left) != 0 {
 			t.Fatalf("%q: %q is left", line, r.Header["Cookie"])
 		}

@@ -73,8 +73,8 @@ type Gate struct {
 	app        authority
 	limiter    ratelimit.Limiter // nil: no limit is enforced
 	rules      policy.Rules
-	hiding     *hiding
-	again      *hiding                      // the same behind another gate, which may have set the default headers
+	filter     *headerFilter
+	again      *headerFilter                // the same behind another gate, which may have set the default headers
 	names      [len(identityHeaders)]string // of the identity headers that are set; the others are empty
 	unshared   uint16                       // the sources whose presence a shared cache does not understand
 	vary       string                       // the headers that the answer depends on
@@ -239,12 +239,12 @@ func (g *Gate) resolveIdentity() error {
 		prefix = textproto.CanonicalMIMEHeaderKey(g.Identity)
 	}
 	var err error
-	if g.again, err = newHiding(g.From, prefix); err != nil {
+	if g.again, err = newHeaderFilter(g.From, prefix); err != nil {
 		return err
 	}
-	g.hiding = g.again
+	g.filter = g.again
 	if prefix != defaultIdentity {
-		if g.hiding, err = newHiding(g.From, prefix, defaultIdentity); err != nil {
+		if g.filter, err = newHeaderFilter(g.From, prefix, defaultIdentity); err != nil {
 			return err
 		}
 	}
@@ -272,7 +272,7 @@ func (g *Gate) resolveIdentityFields(prefix string) error {
 	return nil
 }
 
-// ServeHTTP decides about one request. What a client could forge is taken off before the decision.
+// ServeHTTP decides about one request. What a client could forge is stripped before the decision.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	shown := extract(g.From, r)
 	vars, ok := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
@@ -280,10 +280,10 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	if again {
 		g.again.strip(r)
 	} else {
-		g.hiding.strip(r)
+		g.filter.strip(r)
 	}
 	if !g.KeepCredential {
-		takeOff(g.From, shown.where, r)
+		stripCredential(g.From, shown.where, r)
 	}
 	switch {
 	case !ok:

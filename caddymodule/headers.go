@@ -29,7 +29,7 @@ var identityHeaders = [...]identityHeader{
 // defaultIdentityFields are sent where no fields are configured. There is one network, which the app need not be told.
 var defaultIdentityFields = []string{"key_id", "actor", "scopes", "metadata"}
 
-// mustStay are headers of requests that a prefix of identity headers must not cover: they would be taken off.
+// mustStay are headers of requests that a prefix of identity headers must not cover: they would be stripped.
 var mustStay = []string{
 	"Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Access-Control-Request-Headers",
 	"Access-Control-Request-Method", "Authorization", "Cache-Control", "Connection", "Content-Disposition",
@@ -42,25 +42,25 @@ var mustStay = []string{
 	"X-Forwarded-Proto", "X-Real-Ip", "X-Request-Id", "X-Requested-With",
 }
 
-// hiding is what a gate removes from every request's headers: whatever lies under a prefix of identity headers, and
-// every other spelling of the headers that hold credentials.
-type hiding struct {
+// headerFilter is what a gate removes from every request's headers: whatever lies under a prefix of identity headers,
+// and every other spelling of the headers that hold credentials.
+type headerFilter struct {
 	prefixes []string  // of identity headers, canonical
 	headers  []string  // of the credentials, canonical
 	aliased  []string  // those of them that have another spelling
 	lead     [256]bool // the bytes that a name to remove can begin with; most names end here
 }
 
-// newHiding takes prefixes in canonical form, none of them twice.
-func newHiding(sources []Source, prefixes ...string) (*hiding, error) {
-	h := &hiding{prefixes: prefixes}
+// newHeaderFilter takes prefixes in canonical form, none of them twice.
+func newHeaderFilter(sources []Source, prefixes ...string) (*headerFilter, error) {
+	h := &headerFilter{prefixes: prefixes}
 	for _, prefix := range prefixes {
 		if !httpguts.ValidHeaderFieldName(prefix) || !strings.HasSuffix(prefix, "-") || strings.HasPrefix(prefix, "-") {
 			return nil, fmt.Errorf("%q is not the beginning of a header's name up to a hyphen", prefix)
 		}
 		for _, name := range mustStay {
 			if foldedPrefix(name, prefix) {
-				return nil, fmt.Errorf("the prefix %q would take off the header %s of every request", prefix, name)
+				return nil, fmt.Errorf("the prefix %q would strip the header %s of every request", prefix, name)
 			}
 		}
 	}
@@ -90,7 +90,7 @@ func newHiding(sources []Source, prefixes ...string) (*hiding, error) {
 }
 
 // isIdentity says whether a backend might read a header of this name as an identity header.
-func (h *hiding) isIdentity(name string) bool {
+func (h *headerFilter) isIdentity(name string) bool {
 	for _, prefix := range h.prefixes {
 		if foldedPrefix(name, prefix) {
 			return true
@@ -100,7 +100,7 @@ func (h *hiding) isIdentity(name string) bool {
 }
 
 // isAlias says whether a header's name is another spelling of one that holds a credential.
-func (h *hiding) isAlias(name string) bool {
+func (h *headerFilter) isAlias(name string) bool {
 	for _, header := range h.aliased {
 		if len(name) == len(header) && name != header && foldedPrefix(name, header) {
 			return true
@@ -110,12 +110,12 @@ func (h *hiding) isAlias(name string) bool {
 }
 
 // hides says whether a header of this name must not pass.
-func (h *hiding) hides(name string) bool {
+func (h *headerFilter) hides(name string) bool {
 	return h.isIdentity(name) || h.isAlias(name)
 }
 
 // strip removes from a request all that a client could pass off as the gate's own word.
-func (h *hiding) strip(r *http.Request) {
+func (h *headerFilter) strip(r *http.Request) {
 	for name := range r.Header {
 		if name != "" && h.lead[name[0]] && h.hides(name) {
 			delete(r.Header, name)
@@ -131,7 +131,7 @@ func (h *hiding) strip(r *http.Request) {
 }
 
 // stripConnection takes names that must not pass out of the Connection header. Most requests have none there.
-func (h *hiding) stripConnection(header http.Header, lines []string) {
+func (h *headerFilter) stripConnection(header http.Header, lines []string) {
 	found := false
 	for _, line := range lines {
 		for token := range strings.SplitSeq(line, ",") {
@@ -159,18 +159,18 @@ func (h *hiding) stripConnection(header http.Header, lines []string) {
 // stripTrailer keeps trailers from bringing what headers may not: a backend may fold the two together. A request's
 // trailers come after its body, announced or not, into the map that it has from the beginning; one without a map gets
 // none.
-func (h *hiding) stripTrailer(r *http.Request) {
+func (h *headerFilter) stripTrailer(r *http.Request) {
 	h.filterTrailer(r.Trailer)
 	if len(r.Trailer) == 0 {
 		r.Trailer = nil
 		return
 	}
 	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = &trailerFilter{ReadCloser: r.Body, trailer: r.Trailer, hiding: h}
+		r.Body = &trailerFilter{ReadCloser: r.Body, trailer: r.Trailer, filter: h}
 	}
 }
 
-func (h *hiding) filterTrailer(trailer http.Header) {
+func (h *headerFilter) filterTrailer(trailer http.Header) {
 	for name := range trailer {
 		// A credential has no business in a trailer, in any spelling.
 		if h.isIdentity(name) || h.isAlias(name) || slices.Contains(h.headers, name) {
@@ -184,13 +184,13 @@ func (h *hiding) filterTrailer(trailer http.Header) {
 type trailerFilter struct {
 	io.ReadCloser
 	trailer http.Header
-	hiding  *hiding
+	filter  *headerFilter
 }
 
 func (b *trailerFilter) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil {
-		b.hiding.filterTrailer(b.trailer)
+		b.filter.filterTrailer(b.trailer)
 	}
 	return n, err //nolint:wrapcheck // a reader's error is compared with io.EOF
 }

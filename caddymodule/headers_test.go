@@ -10,14 +10,14 @@ import (
 	"testing"
 )
 
-func newTestHiding(t testing.TB, prefix string, sources ...Source) *hiding {
+func newTestHiding(t testing.TB, prefix string, sources ...Source) *headerFilter {
 	t.Helper()
 	for i := range sources {
 		if err := sources[i].normalize(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	h, err := newHiding(sources, textproto.CanonicalMIMEHeaderKey(prefix))
+	h, err := newHeaderFilter(sources, textproto.CanonicalMIMEHeaderKey(prefix))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestHiding_HidesEverySpellingThatABackendMightFold(t *testing.T) {
 		"Talos-Actor":         false,
 		"X_Api_Key":           true,
 		"X-Api_Key":           true,
-		"X-Api-Key":           false, // the credential itself is taken off, or kept, elsewhere
+		"X-Api-Key":           false, // the credential itself is stripped, or kept, elsewhere
 		"X-Api-Key2":          false,
 		"Authorization":       false,
 		"Accept":              false,

@@ -107,35 +107,35 @@ func (c *counts) addStore(s *pooledStore) {
 }
 
 // live are the nodes and stores that are open, and what the ones that were closed had counted.
-var live = ledger{nodes: map[*node]struct{}{}, stores: map[*pooledStore]struct{}{}}
+var live = registry{nodes: map[*node]struct{}{}, stores: map[*pooledStore]struct{}{}}
 
-type ledger struct {
+type registry struct {
 	mu     sync.Mutex
 	nodes  map[*node]struct{}
 	stores map[*pooledStore]struct{}
 	past   counts
 }
 
-func (l *ledger) addNode(n *node) {
+func (l *registry) addNode(n *node) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.nodes[n] = struct{}{}
 }
 
-func (l *ledger) removeNode(n *node) {
+func (l *registry) removeNode(n *node) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.past.addNode(n)
 	delete(l.nodes, n)
 }
 
-func (l *ledger) addStore(s *pooledStore) {
+func (l *registry) addStore(s *pooledStore) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stores[s] = struct{}{}
 }
 
-func (l *ledger) removeStore(s *pooledStore) {
+func (l *registry) removeStore(s *pooledStore) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.past.addStore(s)
@@ -143,7 +143,7 @@ func (l *ledger) removeStore(s *pooledStore) {
 }
 
 // totals are the counts of everything that is or was open.
-func (l *ledger) totals() counts {
+func (l *registry) totals() counts {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	total := l.past

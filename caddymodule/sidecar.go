@@ -183,7 +183,7 @@ func (farKeys) Forget(network core.NetworkID, keyID string, position uint64) {
 }
 
 // forget tells the nodes with an upstream that a key may have changed.
-func (l *ledger) forget(network core.NetworkID, keyID string, position uint64) {
+func (l *registry) forget(network core.NetworkID, keyID string, position uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for n := range l.nodes {

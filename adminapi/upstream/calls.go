@@ -107,7 +107,7 @@ func (u *Upstream) batch(ctx context.Context, n *network, questions []question) 
 func (u *Upstream) doubt(n *network, q question, w *wire, edge client.EdgeAnswer, siblings bool) error {
 	switch {
 	case w.misplaced(q, siblings):
-		u.voice.misplaced()
+		u.log.misplaced()
 		return errors.Join(unavailable("the upstream cannot say", errStranger, 0), errDivide)
 	case !u.changes.believes(n.id, w.keyID(q), edge.Position):
 		return errors.Join(errBehind, errDivide)
@@ -146,7 +146,7 @@ func (u *Upstream) read(n *network, q question, began uint64, o outcome) *looked
 		l.verdict, err = w.verdict(n, q, o.answer.edge.Understood)
 	}
 	if errors.Is(err, errStranger) {
-		u.voice.stranger()
+		u.log.stranger()
 	}
 	switch {
 	case err != nil:
@@ -164,7 +164,7 @@ func (u *Upstream) read(n *network, q question, began uint64, o outcome) *looked
 	}
 	if q.token() {
 		// Its own list may be narrower than its key's, and only whoever checks tokens can read it.
-		u.voice.listless()
+		u.log.listless()
 		l.verdict, l.err = nil, unavailable("the upstream does not tell the token's address list", nil, 0)
 		return l
 	}

@@ -10,20 +10,20 @@ import (
 // logPause is how long the log is silent about trouble of a kind that it has told of.
 const logPause = 10 * time.Second
 
-// voice writes to the log, each kind of trouble once in a while. Kinds are few.
-type voice struct {
+// throttledLog writes to the log, each kind of trouble once in a while. Kinds are few.
+type throttledLog struct {
 	logger *zap.Logger
 
 	mu   sync.Mutex
 	last map[string]time.Time
 }
 
-func newVoice(logger *zap.Logger) *voice {
-	return &voice{logger: logger, last: make(map[string]time.Time)}
+func newThrottledLog(logger *zap.Logger) *throttledLog {
+	return &throttledLog{logger: logger, last: make(map[string]time.Time)}
 }
 
 // may tells whether it is time to speak of a kind.
-func (v *voice) may(kind string) bool {
+func (v *throttledLog) may(kind string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
@@ -35,7 +35,7 @@ func (v *voice) may(kind string) bool {
 }
 
 // failed tells of a call that failed. That this node is refused is for somebody to mend, and louder than the rest.
-func (v *voice) failed(f *failure) {
+func (v *throttledLog) failed(f *failure) {
 	if f.result == ResultCanceled || !v.may(string(f.result)+" "+f.address) {
 		return
 	}
@@ -52,7 +52,7 @@ func (v *voice) failed(f *failure) {
 }
 
 // stranger tells of an answer about another key than was asked for.
-func (v *voice) stranger() {
+func (v *throttledLog) stranger() {
 	if v.may("stranger") {
 		v.logger.Error("the upstream names another key than the credential would have, so the answer is not " +
 			"believed; check that key_prefix and the network's id are those of the upstream")
@@ -60,7 +60,7 @@ func (v *voice) stranger() {
 }
 
 // misplaced tells of a reply in which something is not where it belongs.
-func (v *voice) misplaced() {
+func (v *throttledLog) misplaced() {
 	if v.may("misplaced") {
 		v.logger.Warn("a reply of the upstream names another key than was asked for in its place; asking again in " +
 			"smaller batches")
@@ -68,7 +68,7 @@ func (v *voice) misplaced() {
 }
 
 // listless tells of a token whose list of addresses cannot be known.
-func (v *voice) listless() {
+func (v *throttledLog) listless() {
 	if v.may("listless") {
 		v.logger.Error("the upstream does not tell which addresses a derived token may be used from, so it is not " +
 			"admitted; if no key there has such a list, say `ip_lists none`")

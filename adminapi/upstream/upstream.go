@@ -35,7 +35,7 @@ type Upstream struct {
 	stop     context.CancelFunc
 	changes  changes
 	calls    tally
-	voice    *voice
+	log      *throttledLog
 }
 
 // New makes a source of an upstream. It connects to nothing yet. The caller closes it.
@@ -48,7 +48,7 @@ func New(config Config) (*Upstream, error) {
 		config:   config,
 		networks: make(map[core.NetworkID]*network),
 		records:  make(chan struct{}, maxRecords),
-		voice:    newVoice(config.Logger),
+		log:      newThrottledLog(config.Logger),
 	}
 	u.ending, u.stop = context.WithCancel(context.Background())
 	u.behalf = newBehalf(config.Timeout, &u.changes.table, u.verifyFor)
@@ -63,7 +63,7 @@ func New(config Config) (*Upstream, error) {
 		timeout: config.Timeout,
 		probes:  config.Breaker.Probes,
 		reopen:  config.Breaker.Pause,
-		report:  u.voice.failed,
+		report:  u.log.failed,
 	}
 	for i, endpoint := range config.Addresses {
 		a, err := u.newAddress(endpoint)

@@ -60,7 +60,7 @@ func settled(t *testing.T, far *slowFar) (results []verify.Result, took time.Dur
 			results[i].Verdict = &core.Verdict{KeyID: credentials[i], Code: core.CodeIPNotAllowed}
 		}
 	}
-	a := &asker{addr: netip.MustParseAddr("192.0.2.7"), sidecar: &sidecar{upstream: far}}
+	a := &caller{addr: netip.MustParseAddr("192.0.2.7"), sidecar: &sidecar{upstream: far}}
 	start := time.Now()
 	a.settle(t.Context(), Network{}, credentials, results)
 	if far.asked != client.MaxBatch/2 {

@@ -15,9 +15,9 @@ import (
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-// asker is who a verification is for: a caller at an address, or an edge that asks for many and judges by itself what
+// caller is who a verification is for: a caller at an address, or an edge that asks for many and judges by itself what
 // depends on them.
-type asker struct {
+type caller struct {
 	addr netip.Addr
 	edge bool
 
@@ -28,10 +28,10 @@ type asker struct {
 	logger  *zap.Logger
 }
 
-// asker is made before anything is looked up: what the verifier says of a key from then on, remembered or not, knows of
-// every change up to the place that the feed is at now.
-func (s *surface) asker(r *http.Request, n Network) *asker {
-	a := &asker{addr: s.ClientAddr(r), edge: isEdge(r), sidecar: s.sidecar, logger: s.Logger}
+// callerOf is made before anything is looked up: what the verifier says of a key from then on, remembered or not,
+// knows of every change up to the place that the feed is at now.
+func (s *surface) callerOf(r *http.Request, n Network) *caller {
+	a := &caller{addr: s.ClientAddr(r), edge: isEdge(r), sidecar: s.sidecar, logger: s.Logger}
 	switch {
 	case !a.edge: // an edge counts for itself
 		a.limiter = s.RateLimiter
@@ -55,7 +55,7 @@ const (
 )
 
 // settle replaces the results that this caller cannot have as they are. There is one for each credential.
-func (a *asker) settle(ctx context.Context, n Network, credentials []string, results []verify.Result) {
+func (a *caller) settle(ctx context.Context, n Network, credentials []string, results []verify.Result) {
 	if a.sidecar != nil {
 		a.askAgain(ctx, n, credentials, results)
 	}
@@ -68,7 +68,7 @@ func (a *asker) settle(ctx context.Context, n Network, credentials []string, res
 
 // askAgain asks the upstream, for this caller's address, about what it has judged by the sidecar's: side by side, under
 // one deadline.
-func (a *asker) askAgain(ctx context.Context, n Network, credentials []string, results []verify.Result) {
+func (a *caller) askAgain(ctx context.Context, n Network, credentials []string, results []verify.Result) {
 	ctx, cancel := context.WithTimeout(ctx, againTimeout)
 	defer cancel()
 	var asking sync.WaitGroup
@@ -88,7 +88,7 @@ func (a *asker) askAgain(ctx context.Context, n Network, credentials []string, r
 }
 
 // again asks the upstream about one credential.
-func (a *asker) again(ctx context.Context, n Network, credential string, result *verify.Result) {
+func (a *caller) again(ctx context.Context, n Network, credential string, result *verify.Result) {
 	v, err := a.sidecar.upstream.VerifyFor(ctx, n.ID, credential, a.addr)
 	if err != nil {
 		*result = verify.Result{Err: err}
@@ -98,7 +98,7 @@ func (a *asker) again(ctx context.Context, n Network, credential string, result 
 }
 
 // mark tells an edge that the key alone was judged, and the position that holds for the whole answer.
-func (a *asker) mark(w http.ResponseWriter) {
+func (a *caller) mark(w http.ResponseWriter) {
 	if a.edge {
 		markEdge(w.Header(), a.position)
 	}

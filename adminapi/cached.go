@@ -8,9 +8,9 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// kept answers many callers with one call: one at a time is made, and how it ended, also with an error, serves until
-// its life is over. Set life and fetch before its first use.
-type kept[T any] struct {
+// cached answers many callers with one call: one at a time is made, and how it ended, also with an error, serves for
+// its lifetime. Set life and fetch before its first use.
+type cached[T any] struct {
 	life  time.Duration
 	fetch func(context.Context) (T, error)
 
@@ -24,7 +24,7 @@ type kept[T any] struct {
 
 // get returns what is kept, or fetches it. The call is not its caller's alone and so ends with its own deadline; who
 // waits for it may leave before.
-func (k *kept[T]) get(ctx context.Context) (value T, err error) {
+func (k *cached[T]) get(ctx context.Context) (value T, err error) {
 	k.once.Do(func() { k.turn = make(chan struct{}, 1) })
 	select {
 	case k.turn <- struct{}{}:

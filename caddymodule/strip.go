@@ -10,23 +10,23 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// takeOff removes what was extracted from a request, so that nothing behind the gate sees it.
-func takeOff(sources []Source, where uint16, r *http.Request) {
+// stripCredential removes what was extracted from a request, so that nothing behind the gate sees it.
+func stripCredential(sources []Source, where uint16, r *http.Request) {
 	for ; where != 0; where &= where - 1 {
 		s := &sources[bits.TrailingZeros16(where)]
 		switch {
 		case s.Header != "":
 			delete(r.Header, s.Header)
 		case s.Query != "":
-			takeOffQuery(s.Query, r)
+			stripQuery(s.Query, r)
 		default:
-			takeOffCookie(s.Cookie, r.Header)
+			stripCookie(s.Cookie, r.Header)
 		}
 	}
 }
 
-// takeOffCookie removes the cookies of a name. The lines are written anew: they may be shared.
-func takeOffCookie(name string, h http.Header) {
+// stripCookie removes the cookies of a name. The lines are written anew: they may be shared.
+func stripCookie(name string, h http.Header) {
 	var kept []string
 	for _, line := range h["Cookie"] {
 		var pairs []string
@@ -46,9 +46,9 @@ func takeOffCookie(name string, h http.Header) {
 	h["Cookie"] = kept
 }
 
-// takeOffQuery removes a parameter from the URL and from the two places where the server keeps the URL as it came:
+// stripQuery removes a parameter from the URL and from the two places where the server keeps the URL as it came:
 // FastCGI takes it from there, and handle_errors gets it back from there.
-func takeOffQuery(name string, r *http.Request) {
+func stripQuery(name string, r *http.Request) {
 	r.URL.RawQuery = withoutParameter(r.URL.RawQuery, name)
 	r.RequestURI = uriWithoutParameter(r.RequestURI, name)
 	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
