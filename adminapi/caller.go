@@ -21,7 +21,7 @@ type caller struct {
 	addr netip.Addr
 	edge bool
 
-	position uint64 // of an edge: the place in the feed before its question
+	position uint64 // of an edge: the feed position before its question
 
 	sidecar *sidecar          // nil: the keys are this node's own
 	limiter ratelimit.Limiter // nil: limits are not enforced

@@ -15,7 +15,7 @@ const maxDepth = 1000
 // maxShownName is the length of the longest field name that an error repeats, in bytes.
 const maxShownName = 64
 
-// checkNames refuses a JSON text, which is known to be well formed, in which a name stands twice in one object. Readers
+// checkNames refuses a JSON text, which is known to be well formed, in which an object has a duplicate name. Readers
 // differ on which of the two counts, so one check could see one value and the next another. Of the API's objects, names
 // that differ only in case are the same, because they mean the same field.
 // Metadata and custom claims are their owner's own: there they are two.

@@ -30,7 +30,7 @@ type Keys interface {
 	Derive(ctx context.Context, r core.DeriveRequest) (core.Derived, error)
 	JWKS() json.RawMessage // a JWK set, empty without signing keys; nil: it cannot be read now
 
-	Applied() uint64 // the place in the feed up to which changes are believed; 0: it cannot be read now
+	Applied() uint64 // the feed position up to which changes are believed; 0: it cannot be read now
 }
 
 // Verifier answers what is known about the key behind a credential. *[verify.Verifier] is one.

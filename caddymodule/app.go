@@ -121,7 +121,7 @@ type Cache struct {
 	// NegativeTTL is the life of any other verdict. 0: none is kept. Default: `5s`.
 	NegativeTTL *Duration `json:"negative_ttl,omitempty"`
 
-	// StaleIfError is for how long after its life a good verdict serves while the storage fails. 0: not at all.
+	// StaleIfError is for how long after its lifetime a good verdict serves while the storage fails. 0: not at all.
 	// Default: `5m`.
 	StaleIfError *Duration `json:"stale_if_error,omitempty"`
 

@@ -97,7 +97,7 @@ func (a *App) unmarshalValue(d *caddyfile.Dispenser, option string) error {
 			return err
 		}
 		if len(kid) > 1 {
-			return d.Err("signing_keys: wants the keys and at most one kid")
+			return d.Err("signing_keys: the keys and at most one kid are required")
 		}
 		a.ActiveKid = strings.Join(kid, "")
 		return nil

@@ -36,7 +36,7 @@ func openNode(ctx context.Context, s *settings, store *pooledStore) (*node, erro
 	if err := engine.Claim(ctx); err != nil {
 		if core.ReasonOf(err) == core.FailedPrecondition {
 			return nil, fmt.Errorf("the HMAC secrets are not those that the keys in the storage were made with; "+
-				"bring back the secret of before, as hmac_secret or among the retired ones: %w", err)
+				"bring back the earlier secret, as hmac_secret or among the retired ones: %w", err)
 		}
 		return nil, fmt.Errorf("comparing the HMAC secrets with the storage: %w", err)
 	}

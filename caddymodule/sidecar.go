@@ -47,7 +47,7 @@ func (a *App) resolveSidecar() (settings, error) {
 		return s, err
 	}
 	if len(a.Upstream.Addresses) == 0 {
-		return s, errors.New("upstream: wants an address")
+		return s, errors.New("upstream: an address is required")
 	}
 	if err := a.Upstream.check(); err != nil {
 		return s, fmt.Errorf("upstream: %w", err)

@@ -10,7 +10,7 @@
 //     the network's id; networks never meet.
 //   - A verdict is what is known about the key behind a credential. It can be cached. A decision is what follows from
 //     a verdict for one request: expiry, address, scopes and limits are judged again each time (package policy).
-//   - A position is a place in the feed of changes. Every change has one; every verdict carries the position that its
+//   - A position is a number in the feed of changes. Every change has one; every verdict carries the position that its
 //     look-up started at. A verdict older than the last change of its key is not believed (package verify).
 //
 // # What always holds

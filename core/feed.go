@@ -39,7 +39,7 @@ func (k EventKind) String() string {
 
 // Event is one change of one key, as it stands in the feed.
 type Event struct {
-	Position uint64 // the place in the feed; rises by one from change to change, begins at 1
+	Position uint64 // in the feed; rises by one from change to change, begins at 1
 	Network  NetworkID
 	KeyID    string
 	Kind     EventKind

@@ -125,7 +125,7 @@ func (e *Engine) createMany(ctx context.Context, keys []Key) ([]CreateResult, er
 	return results, nil
 }
 
-// expiry is when a key of a life expires.
+// expiry is when a key of a ttl expires.
 func (e *Engine) expiry(created time.Time, ttl *time.Duration) (time.Time, error) {
 	life := e.defaultTTL
 	if ttl != nil {

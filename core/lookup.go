@@ -103,7 +103,7 @@ func (e *Engine) LookupMany(ctx context.Context, network NetworkID, creds []stri
 // Positions is the table of the store's changes.
 func (e *Engine) Positions() *Positions { return e.store.Positions() }
 
-// Applied is the place in the feed up to which this node believes all changes. A change is among them before the call
+// Applied is the feed position up to which this node believes all changes. A change is among them before the call
 // that made it returns.
 func (e *Engine) Applied() uint64 { return e.Positions().Applied() }
 

@@ -21,7 +21,7 @@ type RateLimitPolicy struct {
 // IsZero says whether there is no limit.
 func (p RateLimitPolicy) IsZero() bool { return p.Quota == 0 }
 
-// normalizeRateLimit returns a policy that is well formed. A quota of 0 is no policy, whatever stands beside it.
+// normalizeRateLimit returns a policy that is well formed. A quota of 0 is no policy, whatever the other fields are.
 func normalizeRateLimit(p RateLimitPolicy) (RateLimitPolicy, error) {
 	if p.IsZero() {
 		return RateLimitPolicy{}, nil

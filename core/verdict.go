@@ -70,7 +70,7 @@ type Verdict struct {
 	// Identity is the text of the verdict for headers, made once for all requests. Only a valid verdict has it.
 	Identity Identity
 
-	// Position is the place in the feed of changes at which the look-up started: all changes up to it are in this
+	// Position is the position in the feed of changes at which the look-up started: all changes up to it are in this
 	// verdict.
 	Position uint64
 }

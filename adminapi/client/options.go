@@ -105,7 +105,7 @@ type EdgeAnswer struct {
 }
 
 // Edge asks as an edge does: for a verification of the key alone, neither of the address nor of the rate, and with a
-// change for its place in the feed. out is set when an answer arrives.
+// change for its feed position. out is set when an answer arrives.
 func Edge(out *EdgeAnswer) CallOption {
 	return func(r *request) {
 		r.header.Set(EdgeHeader, "1")

@@ -151,9 +151,9 @@ type SelfRevokeRequest struct {
 	Reason     RevocationReason `json:"reason,omitempty"` // not RevocationReasonPrivilegeWithdrawn
 }
 
-// EdgeHeader and PositionHeader are the headers of what an edge adds. A verification that is asked for with EdgeHeader:
-// 1 judges the key alone. An answer with EdgeHeader: 1 did, and PositionHeader names the place in the feed of changes
-// up to which every change is in it. Other implementations of the API know neither.
+// EdgeHeader and PositionHeader are the headers of what an edge adds. A verification that is asked for with
+// EdgeHeader: 1 judges the key alone. An answer with EdgeHeader: 1 did, and PositionHeader names the position in the
+// feed of changes up to which every change is in it. Other implementations of the API know neither.
 const (
 	EdgeHeader     = "Talos-Edge"
 	PositionHeader = "Talos-Position"

@@ -46,7 +46,7 @@ type behalf struct {
 	pace      verify.Pace
 }
 
-// crowdKey is a credential in a network; the digest stands for it.
+// crowdKey is a credential in a network; it is told by its digest.
 type crowdKey struct {
 	network core.NetworkID
 	digest  [sha256.Size]byte

@@ -31,8 +31,8 @@ type Config struct {
 	// NegativeTTL is the life of any other verdict, at least 1 s. Negative: none is kept. Default 5 s.
 	NegativeTTL time.Duration
 
-	// StaleIfError is for how long after its life a good verdict serves while the source fails. Negative: not at all.
-	// Default 5 min.
+	// StaleIfError is for how long after its lifetime a good verdict serves while the source fails. Negative: not at
+	// all. Default 5 min.
 	StaleIfError time.Duration
 
 	// MaxBytes bounds the memory of all verdicts and of what it takes to find them, at least 4 MiB. Beyond it up to

@@ -14,7 +14,7 @@ const (
 	Miss      Status = iota // looked up for this request
 	Hit                     // a good verdict from the cache
 	Negative                // any other verdict from the cache
-	Stale                   // a good verdict past its life, because the source fails
+	Stale                   // a good verdict past its lifetime, because the source fails
 	Coalesced               // looked up for another request at the same time
 	Local                   // needed no look-up
 	numStatus
@@ -52,7 +52,7 @@ type Result struct {
 	// yet a decision, see package policy.
 	Verdict *core.Verdict
 
-	// Position is the place in the feed of changes up to which every change is in the verdict.
+	// Position is the position in the feed of changes up to which every change is in the verdict.
 	Position uint64
 
 	// Now is the reading of the clock to judge the verdict by. It was taken when the verdict was at hand.

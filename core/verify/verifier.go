@@ -150,7 +150,7 @@ func (v *Verifier) remembered(d *digest, network core.NetworkID, credential stri
 	return Result{}
 }
 
-// fresh tells whether a good entry is within its life. One that is asked for in the last fifth of it is refreshed.
+// fresh tells whether a good entry is within its lifetime. One that is asked for in the last fifth of it is refreshed.
 func (v *Verifier) fresh(e *entry, network core.NetworkID, credential string, c *clock) bool {
 	last := e.ttl / 5
 	if e.age(c) < e.ttl-last {

@@ -20,7 +20,7 @@ import (
 const (
 	removed = "a file of the database was removed while in use: put it back, or restart the node to begin with what " +
 		"is at the path now"
-	replaced = "a file of the database was replaced while in use: put the one of before back, or restart the node to " +
+	replaced = "a file of the database was replaced while in use: put the original one back, or restart the node to " +
 		"use the new one, and before it starts remove -wal and -shm of the one before, which would damage the new one"
 	unseen  = "the path of the database cannot be followed: mend its permissions or mounts"
 	rewound = "the database was restored to an earlier state while in use: restart the node to use what it holds now"
