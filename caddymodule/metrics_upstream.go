@@ -61,7 +61,7 @@ func collectUpstream(ch chan<- prometheus.Metric, n *node) {
 	ch <- upstreamBatches.metric(upstreamBatchDesc)
 	ch <- upstreamSeconds.metric(upstreamSecondsDesc)
 	ch <- prometheus.MustNewConstMetric(upstreamQueueDesc, prometheus.GaugeValue, float64(n.verifier.Stats().Waiting))
-	ch <- prometheus.MustNewConstMetric(breakerDesc, prometheus.GaugeValue, breakerState(n.upstream.Stats().Breakers))
+	ch <- prometheus.MustNewConstMetric(breakerDesc, prometheus.GaugeValue, breakerState(n.upstream.Breakers()))
 }
 
 // breakerState is the state of the best address.

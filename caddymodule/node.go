@@ -24,7 +24,6 @@ type node struct {
 	store  *pooledStore // the engine's
 
 	upstream *upstream.Upstream // nil: an engine
-	passage  *upstream.Passage  // for what callers ask of the upstream
 }
 
 // openNode makes a node over a store. Secrets that are not those of the stored keys are an error.
@@ -52,7 +51,6 @@ func (n *node) Destruct() error {
 	n.verifier.Close()
 	live.removeNode(n)
 	if n.upstream != nil {
-		n.passage.Close()
 		n.upstream.Close()
 		return releaseLimiter(n.rateLimit)
 	}

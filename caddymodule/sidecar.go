@@ -95,18 +95,12 @@ func openSidecar(s *settings) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	passage, err := u.Passage()
-	if err != nil {
-		u.Close()
-		return nil, err
-	}
 	verifier, err := verify.New(u.Fit(s.cache), u)
 	if err != nil {
-		passage.Close()
 		u.Close()
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	return &node{upstream: u, passage: passage, verifier: verifier}, nil
+	return &node{upstream: u, verifier: verifier}, nil
 }
 
 // verify says what is known about the key behind a credential, for a request.
@@ -144,7 +138,7 @@ type farKeys struct{ app *App }
 
 // RoundTrip carries a caller's own request.
 func (f farKeys) RoundTrip(r *http.Request) (*http.Response, error) {
-	return with(f.app, func(n *node) (*http.Response, error) { return n.passage.RoundTrip(r) })
+	return with(f.app, func(n *node) (*http.Response, error) { return n.upstream.RoundTrip(r) })
 }
 
 // Identify says which key a credential would belong to.

@@ -199,11 +199,11 @@ func (b *behalf) inTurn(
 ) (v *core.Verdict, err error) {
 	waiting, cancel := context.WithTimeout(ctx, b.timeout/2)
 	defer cancel()
-	if !take(waiting, c.out) {
+	if !acquire(waiting, c.out) {
 		return nil, b.late(waiting)
 	}
 	defer func() { <-c.out }()
-	if !take(waiting, b.out) {
+	if !acquire(waiting, b.out) {
 		return nil, b.late(waiting)
 	}
 	defer func() { <-b.out }()
@@ -252,8 +252,8 @@ func (b *behalf) returned(err error) {
 	}
 }
 
-// take waits for a turn. It returns false when ctx ends, or has.
-func take(ctx context.Context, turns chan struct{}) bool {
+// acquire waits for a turn. It returns false when ctx ends, or has.
+func acquire(ctx context.Context, turns chan struct{}) bool {
 	if ctx.Err() != nil {
 		return false
 	}

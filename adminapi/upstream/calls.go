@@ -16,11 +16,9 @@ import (
 
 // looked is what came of one credential.
 type looked struct {
-	keyID    string
-	imported bool
-	verdict  *core.Verdict
-	err      error
-	unlisted bool // the verdict is good as far as the address list of the key allows, which is not known yet
+	verdict   *core.Verdict
+	err       error
+	needsList bool // the verdict is good as far as the address list of the key allows, which is not known yet
 }
 
 // do makes a call and tells who wants to know.
@@ -28,18 +26,13 @@ func (u *Upstream) do(
 	ctx context.Context, kind Kind, items int, call func(context.Context, *client.Client) error,
 ) *failure {
 	start := time.Now()
-	f := u.pool.do(ctx, call)
+	f := u.pool.do(ctx, queryCall, func(ctx context.Context, a *address) error { return call(ctx, a.client) })
 	c := Call{Kind: kind, Result: ResultOK, Items: items, Took: time.Since(start)}
 	if f != nil {
 		c.Result = f.result
 	}
-	u.count(c)
-	return f
-}
-
-func (u *Upstream) count(c Call) {
-	u.calls.add(c.Result)
 	u.config.Observer.Called(c)
+	return f
 }
 
 // options are those of every call for a network.
@@ -84,7 +77,6 @@ func (u *Upstream) batch(ctx context.Context, n *network, questions []question) 
 	case f != nil:
 		return nil, f.asError()
 	}
-	u.changes.see(edge.Position)
 	about := make(map[string]int, len(questions)) // how many questions a key has
 	for _, q := range questions {
 		about[q.claim.KeyID]++
@@ -108,7 +100,7 @@ func (u *Upstream) doubt(n *network, q question, w *wire, edge client.EdgeAnswer
 	switch {
 	case w.misplaced(q, siblings):
 		u.log.misplaced()
-		return errors.Join(unavailable("the upstream cannot say", errStranger, 0), errDivide)
+		return errors.Join(unavailable("the upstream cannot say", errKeyMismatch, 0), errDivide)
 	case !u.changes.believes(n.id, w.keyID(q), edge.Position):
 		return errors.Join(errBehind, errDivide)
 	default:
@@ -133,19 +125,19 @@ func (u *Upstream) single(ctx context.Context, n *network, q question, addr neti
 // read makes a verdict of an answer to a question that was asked after a place of this node's own. One that the key's
 // change has overtaken stays: its reader asks again. One that is behind a change from before the question is an error.
 func (u *Upstream) read(n *network, q question, began uint64, o outcome) *looked {
-	l := &looked{imported: q.credentialType() == core.ImportedKey}
+	l := new(looked)
 	if o.err != nil {
 		l.err = o.err
 		return l
 	}
 	w, err := o.answer.wire, o.answer.err
 	if err == nil && w.stranger(q, true) {
-		err = errStranger
+		err = errKeyMismatch
 	}
 	if err == nil {
 		l.verdict, err = w.verdict(n, q, o.answer.edge.Understood)
 	}
-	if errors.Is(err, errStranger) {
+	if errors.Is(err, errKeyMismatch) {
 		u.log.stranger()
 	}
 	switch {
@@ -158,7 +150,6 @@ func (u *Upstream) read(n *network, q question, began uint64, o outcome) *looked
 		l.err = errBehind
 		return l
 	}
-	l.keyID = l.verdict.KeyID
 	if l.verdict.Code != core.CodeValid || o.answer.edge.Understood || u.config.NoIPLists {
 		return l
 	}
@@ -168,79 +159,65 @@ func (u *Upstream) read(n *network, q question, began uint64, o outcome) *looked
 		l.verdict, l.err = nil, unavailable("the upstream does not tell the token's address list", nil, 0)
 		return l
 	}
-	l.unlisted = true
+	l.needsList = true
 	return l
 }
 
 // readLists completes good verdicts of an upstream that does not understand an edge with their keys' address lists. The
 // list is read for each look-up and not once for a key: it may be changed there at any time.
 func (u *Upstream) readLists(ctx context.Context, n *network, all []*looked) {
-	var readers sync.WaitGroup
-	defer readers.Wait()
-	turns := make(chan struct{}, maxRecords) // goroutines that are of use
+	var reads sync.WaitGroup
 	for _, l := range all {
-		if !l.unlisted {
-			continue
+		if l.needsList {
+			reads.Go(func() { l.verdict, l.err = u.readListInTurn(ctx, n, l.verdict) })
 		}
-		if len(all) == 1 {
-			u.readListInTurn(ctx, n, l)
-			return
-		}
-		turns <- struct{}{}
-		readers.Go(func() {
-			defer func() { <-turns }()
-			u.readListInTurn(ctx, n, l)
-		})
 	}
+	reads.Wait()
 }
 
 // readListInTurn is readList within the bound of what look-ups may have out. A read that would have less than a
 // quarter of the timeout is not begun: it would keep others waiting and then be cut short.
-func (u *Upstream) readListInTurn(ctx context.Context, n *network, l *looked) {
+func (u *Upstream) readListInTurn(ctx context.Context, n *network, v *core.Verdict) (*core.Verdict, error) {
 	waiting, cancel := ctx, context.CancelFunc(func() {})
 	if deadline, ok := ctx.Deadline(); ok {
 		waiting, cancel = context.WithDeadline(ctx, deadline.Add(-u.config.Timeout/4))
 	}
 	defer cancel()
-	if !take(waiting, u.records) {
-		l.verdict, l.err = nil, errLate(waiting)
-		return
+	if !acquire(waiting, u.records) {
+		return nil, errLate(waiting)
 	}
 	defer func() { <-u.records }()
-	u.readList(ctx, n, l)
+	return u.readList(ctx, n, v)
 }
 
-// readList reads a key's record and puts its list into the verdict. Without it there is none. What the record says of
-// the key's state is the newer word.
-func (u *Upstream) readList(ctx context.Context, n *network, l *looked) {
+// readList reads the record of a verdict's key and returns the verdict with the record's address list. Without the list
+// there is no verdict. What the record says of the key's state is newer.
+func (u *Upstream) readList(ctx context.Context, n *network, v *core.Verdict) (*core.Verdict, error) {
 	kind := client.Issued
-	if l.imported {
+	if v.Type == core.ImportedKey {
 		kind = client.Imported
 	}
 	var record client.IssuedAPIKey // the fields that are of interest here are the same for both kinds
 	f := u.do(ctx, KindRecord, 1, func(ctx context.Context, c *client.Client) error {
 		record = client.IssuedAPIKey{}
-		_, err := c.Do(ctx, http.MethodGet, client.KeyPath(kind, l.keyID), nil, &record, u.optionsFor(n, l.keyID)...)
+		_, err := c.Do(ctx, http.MethodGet, client.KeyPath(kind, v.KeyID), nil, &record, u.optionsFor(n, v.KeyID)...)
 		return err
 	})
 	if f != nil {
-		l.verdict, l.err = nil, f.asError()
-		return
+		return nil, f.asError()
 	}
-	v, err := complete(l, &record)
+	completed, err := complete(*v, &record)
 	if err != nil {
-		l.verdict, l.err = nil, unavailable("the upstream cannot say", err, 0)
-		return
+		return nil, unavailable("the upstream cannot say", err, 0)
 	}
-	l.verdict = v
+	return completed, nil
 }
 
 // complete is a good verdict with what the key's record adds.
-func complete(l *looked, record *client.IssuedAPIKey) (*core.Verdict, error) {
-	if record.KeyID != l.keyID {
-		return nil, errStranger
+func complete(v core.Verdict, record *client.IssuedAPIKey) (_ *core.Verdict, err error) {
+	if record.KeyID != v.KeyID {
+		return nil, errKeyMismatch
 	}
-	v := *l.verdict
 	switch record.Status {
 	case client.KeyStatusActive:
 	case client.KeyStatusRevoked:
@@ -252,12 +229,11 @@ func complete(l *looked, record *client.IssuedAPIKey) (*core.Verdict, error) {
 	case "", client.KeyStatusUnspecified:
 		return nil, errors.New("a record does not tell the key's status")
 	default:
-		return nil, refuses("a record has the unknown status " + shown(string(record.Status)))
+		return nil, refuses("a record has the unknown status " + quoted(string(record.Status)))
 	}
 	if record.IPRestriction == nil {
 		return &v, nil
 	}
-	var err error
 	if v.AllowedCIDRs, err = core.ParseCIDRs(record.IPRestriction.AllowedCIDRs); err != nil {
 		return nil, err
 	}

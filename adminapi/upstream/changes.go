@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
@@ -20,8 +19,7 @@ const floorLife = 5 * time.Minute
 // upstream's positions, which its answers name, are compared with each other only: they say whether an answer is older
 // than a change that the upstream has acknowledged.
 type changes struct {
-	table   core.Positions
-	highest atomic.Uint64 // the highest of the upstream's positions that was seen
+	table core.Positions
 
 	mu       sync.Mutex
 	own      uint64
@@ -79,16 +77,6 @@ func (c *changes) sweep(now time.Time) {
 		}
 	}
 	c.full = 2 * len(c.floors)
-}
-
-// see notes a position that the upstream named.
-func (c *changes) see(position uint64) {
-	for {
-		highest := c.highest.Load()
-		if position <= highest || c.highest.CompareAndSwap(highest, position) {
-			return
-		}
-	}
 }
 
 // outdated tells whether a key changed after a place of this node's own: whoever noted the place before asking about

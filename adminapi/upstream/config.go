@@ -99,7 +99,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = zap.NewNop()
 	}
 	if c.Observer == nil {
-		c.Observer = nobody{}
+		c.Observer = noObserver{}
 	}
 	switch {
 	case len(c.Addresses) == 0:
@@ -121,8 +121,8 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// ours are the headers that a configuration may not set: what they say is decided here, call by call.
-var ours = []string{
+// reservedHeaders are those that a configuration may not set: what they say is decided here, call by call.
+var reservedHeaders = []string{
 	"Accept", "Connection", "Content-Length", "Content-Type", "Expect", "Host", "Idempotency-Key", "Talos-Edge", "Te",
 	"Trailer", "Transfer-Encoding", "Upgrade", "X-Forwarded-For",
 }
@@ -133,7 +133,7 @@ func checkHeader(h http.Header) error {
 		switch {
 		case name == "" || strings.ContainsFunc(name, func(c rune) bool { return !isTokenRune(c) }):
 			return fmt.Errorf("header %.64q: not a header's name", name)
-		case slices.Contains(ours, http.CanonicalHeaderKey(name)):
+		case slices.Contains(reservedHeaders, http.CanonicalHeaderKey(name)):
 			return fmt.Errorf("header %s: cannot be set", name)
 		}
 		for _, v := range values {

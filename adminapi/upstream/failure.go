@@ -58,15 +58,13 @@ func (f *failure) elsewhere() bool {
 	switch f.result {
 	case ResultThrottled, ResultMisconfigured, ResultFailed, ResultGarbage, ResultUnreachable, ResultRefused:
 		return true
-	case ResultOK, ResultRejected, ResultTimeout, ResultCanceled:
-		return false
 	default:
 		return false
 	}
 }
 
-// harmless tells whether an address that answers so is in good health.
-func (f *failure) harmless() bool {
+// healthy tells whether an address that answers so is in good health.
+func (f *failure) healthy() bool {
 	switch f.result {
 	case ResultOK, ResultRejected, ResultThrottled, ResultMisconfigured:
 		return true
@@ -166,11 +164,11 @@ func describe(e *client.Error) error {
 	if e.Reason == "" {
 		return fmt.Errorf("it answered HTTP %d", e.HTTP)
 	}
-	return fmt.Errorf("it answered HTTP %d, %s", e.HTTP, shown(e.Reason))
+	return fmt.Errorf("it answered HTTP %d, %s", e.HTTP, quoted(e.Reason))
 }
 
-// shown is a name that the upstream wrote, if it is one: anything else may be what was sent.
-func shown(name string) string {
+// quoted is a name that the upstream wrote, if it is one: anything else may be what was sent.
+func quoted(name string) string {
 	const longest = 64
 	if len(name) > longest || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") != "" {
 		return "not a name"

@@ -137,7 +137,9 @@ func TestAttack06And23_AFailingUpstreamSaysNothingAboutACredential(t *testing.T)
 				r["is_valid"], r["error_code"], r["status"] = false, "VERIFICATION_ERROR_REVOKED", "KEY_STATUS_REVOKED"
 			})
 			unknown, _ := mint(t)
+			counter := new(callCounter)
 			u, logs := open(t, func(c *Config) {
+				c.Observer = counter
 				if tc.result == ResultTimeout || tc.result == ResultThrottled {
 					c.Timeout = 250 * time.Millisecond
 				}
@@ -147,7 +149,7 @@ func TestAttack06And23_AFailingUpstreamSaysNothingAboutACredential(t *testing.T)
 				r, err := v.Verify(t.Context(), core.NetworkID{}, warm, verify.Use)
 				return err == nil && r.Verdict.Code == core.CodeValid && r.Cache == verify.Hit
 			})
-			before := u.Stats().Calls
+			before := counter.all()
 			s.set(func() { s.fault = tc.fault })
 			var errs []error
 			for i := range 4 {
@@ -170,7 +172,7 @@ func TestAttack06And23_AFailingUpstreamSaysNothingAboutACredential(t *testing.T)
 			if got := errors.Is(errs[0], verify.ErrMisconfigured); got != (tc.result == ResultMisconfigured) {
 				t.Errorf("misconfigured: %t (%v)", got, errs[0])
 			}
-			for result, n := range u.Stats().Calls {
+			for result, n := range counter.all() {
 				if n > before[result] != (result == tc.result) && result != ResultRefused {
 					t.Errorf("%d calls were counted as %q", n-before[result], result)
 				}
@@ -217,7 +219,8 @@ func TestAnUpstreamThatIsAwayAndComesBackAtItsAddress(t *testing.T) {
 	s := newStandIn()
 	cred, _ := s.add(t, nil)
 	server := serve(t, s, "")
-	u, _ := open(t, nil, server.URL)
+	counter := new(callCounter)
+	u, _ := open(t, func(c *Config) { c.Observer = counter }, server.URL)
 	v := verifying(t, u, verify.Config{})
 	at := server.Listener.Addr().String()
 	if _, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.NoCache); err != nil {
@@ -230,8 +233,8 @@ func TestAnUpstreamThatIsAwayAndComesBackAtItsAddress(t *testing.T) {
 			t.Errorf("got %+v, %v", r, err)
 		}
 	}
-	if u.Stats().Calls[ResultUnreachable] == 0 {
-		t.Errorf("got %+v", u.Stats())
+	if got := counter.all(); got[ResultUnreachable] == 0 {
+		t.Errorf("got %v", got)
 	}
 	other := newStandIn() // another one, which does not know the key
 	serve(t, other, at)
@@ -268,14 +271,15 @@ func TestAConnectionThatDiedWhileItWasKeptIsReplacedAtOnce(t *testing.T) {
 		}
 		return false
 	}
-	u, _ := open(t, func(c *Config) { c.NoIPLists = true }, serve(t, s, "").URL)
+	counter := new(callCounter)
+	u, _ := open(t, func(c *Config) { c.NoIPLists, c.Observer = true, counter }, serve(t, s, "").URL)
 	for range 10 {
 		if v, err := u.Lookup(t.Context(), core.NetworkID{}, cred); err != nil || v.Code != core.CodeValid {
 			t.Fatalf("got %+v, %v", v, err)
 		}
 	}
-	if n := u.Stats().Calls[ResultOK]; n != 10 {
-		t.Errorf("got %+v", u.Stats())
+	if got := counter.all(); got[ResultOK] != 10 {
+		t.Errorf("got %v", got)
 	}
 }
 
@@ -367,7 +371,7 @@ func TestAttack08_OnePoisonedCredentialFailsAlone(t *testing.T) {
 			_, err := v.Verify(t.Context(), core.NetworkID{}, poison, verify.Use)
 			noSecret(t, logs, []error{err}, poison)
 		}
-		if got := u.Stats().Breakers[0].State; got != "closed" {
+		if got := u.Breakers()[0].State; got != "closed" {
 			t.Errorf("%d: the breaker is %s", status, got)
 		}
 	}

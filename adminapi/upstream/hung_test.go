@@ -19,7 +19,9 @@ func TestAttack08_TheBreakerOpensAtAHungUpstreamWhateverIsOffered(t *testing.T) 
 	s := newStandIn()
 	s.edge = true
 	known, _ := s.add(t, nil)
+	counter := new(callCounter)
 	u, _ := open(t, func(c *Config) {
+		c.Observer = counter
 		c.Timeout, c.MaxInFlight, c.Breaker = 400*time.Millisecond, inFlight, Breaker{Failures: failures, Pause: time.Hour}
 	}, serve(t, s, "").URL)
 	v := verifying(t, u, verify.Config{TTL: time.Second})
@@ -48,14 +50,14 @@ func TestAttack08_TheBreakerOpensAtAHungUpstreamWhateverIsOffered(t *testing.T) 
 			}
 		})
 	}
-	eventually(t, "the breaker opens", func() bool { return u.Stats().Breakers[0].State == "open" })
+	eventually(t, "the breaker opens", func() bool { return u.Breakers()[0].State == "open" })
 	strangers.Wait()
 	calls := len(s.calls(":batchVerify")) - before
 	if calls > failures+inFlight {
 		t.Errorf("%d calls were made until the breaker opened after %d failures", calls, failures)
 	}
-	if stats := u.Stats().Calls; stats[ResultCanceled] > inFlight {
-		t.Errorf("%d calls were nobody's failure", stats[ResultCanceled])
+	if n := counter.all()[ResultCanceled]; n > inFlight {
+		t.Errorf("%d calls were nobody's failure", n)
 	}
 	eventually(t, "the key's lifetime is over", func() bool {
 		r, err := v.Verify(t.Context(), core.NetworkID{}, known, verify.Use)

@@ -21,24 +21,21 @@ import (
 )
 
 // sidecarOf is the private surface of a sidecar, with what it is made of.
-func sidecarOf(t *testing.T, config Config) (u *Upstream, p *Passage, admin http.Handler) {
+func sidecarOf(t *testing.T, config Config) (u *Upstream, admin http.Handler) {
 	t.Helper()
-	u, p = newPassage(t, config)
+	u = newUpstream(t, config)
 	v, err := verify.New(verify.Config{LookupTimeout: patience}, u)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(v.Close)
-	return u, p, adminapi.SidecarAdmin(adminapi.SidecarOptions{
+	return u, adminapi.SidecarAdmin(adminapi.SidecarOptions{
 		Options: adminapi.Options{
 			Network:    func(*http.Request) (adminapi.Network, error) { return adminapi.Network{Verifier: v}, nil },
 			ClientAddr: func(*http.Request) netip.Addr { return netip.Addr{} },
 			Logger:     zap.NewNop(),
 		},
-		Upstream: struct {
-			*Upstream
-			*Passage
-		}{u, p},
+		Upstream: u,
 	})
 }
 
@@ -116,7 +113,7 @@ func TestAttack05_ACacheThatLagsBringsNoRevokedKeyBack(t *testing.T) {
 				s.results[cred] = good(keyID)
 			}
 			revoking(s)
-			_, _, sidecar := sidecarOf(t, Config{
+			_, sidecar := sidecarOf(t, Config{
 				Addresses: []string{serve(t, lagging(s), "").URL}, Timeout: patience, NoIPLists: true,
 			})
 			valid := func(cacheControl string, creds ...string) bool {
@@ -173,7 +170,7 @@ func TestAttack05_ACacheThatLagsBringsNoAddressListBack(t *testing.T) {
 	cred, keyID := s.add(t, nil)
 	s.lists[keyID] = []string{"10.0.0.0/8"}
 	revoking(s)
-	u, _, sidecar := sidecarOf(t, Config{Addresses: []string{serve(t, lagging(s), "").URL}, Timeout: patience})
+	u, sidecar := sidecarOf(t, Config{Addresses: []string{serve(t, lagging(s), "").URL}, Timeout: patience})
 	list := func() string {
 		v, err := u.Lookup(t.Context(), core.NetworkID{}, cred)
 		if err != nil || len(v.AllowedCIDRs) != 1 {

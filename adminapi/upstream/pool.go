@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"net/http/httptrace"
 	"sync/atomic"
 	"time"
 
@@ -26,41 +27,40 @@ type pool struct {
 type address struct {
 	name    string // for people; without a password
 	client  *client.Client
+	callers *client.Client // carries what callers ask: with no certificate of this node's
 	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
 }
 
 var errExcluded = errors.New("nobody's failure")
 
-// newBreaker makes an address' breaker. It opens after some failures in a row; changed is called when its state changes
-// and may not call it.
-func newBreaker(name string, b Breaker, changed func(address string, to gobreaker.State),
-) *gobreaker.TwoStepCircuitBreaker[struct{}] {
-	return gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		Name:          name,
-		MaxRequests:   b.Probes,
-		Timeout:       b.Pause,
-		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= b.Failures },
-		IsExcluded:    func(err error) bool { return errors.Is(err, errExcluded) },
-		OnStateChange: func(name string, _, to gobreaker.State) { changed(name, to) },
-	})
-}
+// callClass says how a call goes on after an address that fails, and what it has to do with the breakers.
+type callClass int
 
-// do makes a call at the first address that answers it. The error is a *failure.
-func (p *pool) do(ctx context.Context, call func(context.Context, *client.Client) error) *failure {
+const (
+	// queryCall is a call of this node that changes nothing. Breakers let it through and learn how it ended. It goes on
+	// after whatever another address may do better.
+	queryCall callClass = iota
+
+	// onceCall is a call that may change something. It goes on only while no connection could be had: nothing was sent
+	// then. Breakers have no part in it.
+	onceCall
+
+	// probeCall asks whether an address is ready. It goes on after each failure. Breakers keep it from an address and
+	// learn nothing from it.
+	probeCall
+)
+
+// do makes a call at one address after the other until one answers it or, by the call's class, no other may be asked.
+func (p *pool) do(ctx context.Context, class callClass, call func(context.Context, *address) error) *failure {
 	var worst *failure
 	first := p.current.Load()
 	for i := range p.addresses {
 		at := (int(first) + i) % len(p.addresses)
-		f := p.try(ctx, p.addresses[at], call)
-		if f == nil {
-			p.current.CompareAndSwap(first, int32(at)) //nolint:gosec // an index
-			return nil
+		f, more := p.try(ctx, p.addresses[at], class, call)
+		if class == queryCall {
+			p.prefer(int(first), at, f)
 		}
-		if f.result == ResultTimeout || f.elsewhere() && f.result != ResultRefused {
-			next := (at + 1) % len(p.addresses)
-			p.current.CompareAndSwap(int32(at), int32(next)) //nolint:gosec // an index
-		}
-		if !f.elsewhere() {
+		if f == nil || !more {
 			return f
 		}
 		if f.worse(worst) {
@@ -70,8 +70,40 @@ func (p *pool) do(ctx context.Context, call func(context.Context, *client.Client
 	return worst
 }
 
-// try makes a call at one address.
-func (p *pool) try(ctx context.Context, a *address, call func(context.Context, *client.Client) error) *failure {
+// try makes a call at one address. more tells whether another address may be asked after a failure.
+func (p *pool) try(
+	ctx context.Context, a *address, class callClass, call func(context.Context, *address) error,
+) (f *failure, more bool) {
+	switch class {
+	case onceCall:
+		connected := false
+		trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected = true }}
+		f = judge(ctx, a.name, call(httptrace.WithClientTrace(ctx, trace), a), false)
+		return f, !connected && ctx.Err() == nil
+	case probeCall:
+		if f = p.blocked(a); f == nil {
+			f = judge(ctx, a.name, call(ctx, a), false)
+		}
+		return f, true
+	default:
+		f = p.query(ctx, a, call)
+		return f, f != nil && f.elsewhere()
+	}
+}
+
+// prefer makes later calls begin at the address that answered, or after the one that failed.
+func (p *pool) prefer(first, at int, f *failure) {
+	switch {
+	case f == nil:
+		p.current.CompareAndSwap(int32(first), int32(at)) //nolint:gosec // indexes
+	case f.result == ResultTimeout, f.elsewhere() && f.result != ResultRefused:
+		next := (at + 1) % len(p.addresses)
+		p.current.CompareAndSwap(int32(at), int32(next)) //nolint:gosec // indexes
+	}
+}
+
+// query makes a call at one address if its breaker lets it through, and tells the breaker how it ended.
+func (p *pool) query(ctx context.Context, a *address, call func(context.Context, *address) error) *failure {
 	if ctx.Err() != nil {
 		return &failure{result: ResultCanceled, address: a.name, cause: ctx.Err()}
 	}
@@ -86,7 +118,7 @@ func (p *pool) try(ctx context.Context, a *address, call func(context.Context, *
 	f := &failure{result: ResultFailed, address: a.name, cause: errors.New("the call panicked")}
 	defer func() {
 		switch {
-		case f == nil || f.harmless():
+		case f == nil || f.healthy():
 			done(nil)
 		case f.result == ResultCanceled:
 			done(errExcluded)
@@ -94,11 +126,9 @@ func (p *pool) try(ctx context.Context, a *address, call func(context.Context, *
 			done(f)
 		}
 	}()
-	f = judge(ctx, a.name, call(ctx, a.client), short)
-	if f == nil {
-		return nil
+	if f = judge(ctx, a.name, call(ctx, a), short); f != nil {
+		p.report(f)
 	}
-	p.report(f)
 	return f
 }
 
@@ -110,7 +140,7 @@ func refused(a *address, err error, retry time.Duration) *failure {
 func (p *pool) admits() *failure {
 	var worst *failure
 	for _, a := range p.addresses {
-		f := p.closed(a)
+		f := p.blocked(a)
 		if f == nil {
 			return nil
 		}
@@ -119,8 +149,8 @@ func (p *pool) admits() *failure {
 	return worst
 }
 
-// closed is why no call may be made at an address, or nil.
-func (p *pool) closed(a *address) *failure {
+// blocked is why no call may be made at an address, or nil.
+func (p *pool) blocked(a *address) *failure {
 	switch a.breaker.State() {
 	case gobreaker.StateOpen:
 		return refused(a, gobreaker.ErrOpenState, p.reopen)
@@ -137,5 +167,6 @@ func (p *pool) closed(a *address) *failure {
 func (p *pool) close() {
 	for _, a := range p.addresses {
 		a.client.Close()
+		a.callers.Close()
 	}
 }

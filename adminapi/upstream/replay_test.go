@@ -212,7 +212,7 @@ func TestAChangeIsSentOnceWhateverItsHeaderSaysWhenItsConnectionEnds(t *testing.
 				if h.roots != nil {
 					config.TLS = &tls.Config{RootCAs: h.roots, MinVersion: tls.VersionTLS12}
 				}
-				_, passage, sidecar := sidecarOf(t, config)
+				u, sidecar := sidecarOf(t, config)
 				ask := func(method, path, body string) int {
 					r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
 					r.Header.Set(header, "one of the caller's")
@@ -227,7 +227,7 @@ func TestAChangeIsSentOnceWhateverItsHeaderSaysWhenItsConnectionEnds(t *testing.
 				if status := ask(tc.method, tc.path, tc.body); status != http.StatusServiceUnavailable {
 					t.Errorf("the caller is told %d", status)
 				}
-				passage.Close()
+				u.Close()
 				changes := h.received(t)
 				if len(changes) != 1 || changes[0].Get(header) != "one of the caller's" {
 					t.Errorf("%d changes came, with %v", len(changes), changes[:min(1, len(changes))])

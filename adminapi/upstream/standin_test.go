@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -283,4 +284,27 @@ func noSecret(tb testing.TB, logs *observer.ObservedLogs, errs []error, creds ..
 	if i := slices.IndexFunc(creds, func(c string) bool { return strings.Contains(b.String(), c) }); i >= 0 {
 		tb.Errorf("credential %d is in\n%s", i+1, b.String())
 	}
+}
+
+// callCounter counts calls by their results.
+type callCounter struct {
+	mu     sync.Mutex
+	counts map[Result]int
+}
+
+// Called counts a call.
+func (c *callCounter) Called(call Call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.counts == nil {
+		c.counts = make(map[Result]int)
+	}
+	c.counts[call.Result]++
+}
+
+// all is a copy of the counts.
+func (c *callCounter) all() map[Result]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.counts)
 }

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"sync/atomic"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -30,17 +29,10 @@ type Observer interface {
 	Called(c Call)
 }
 
-type nobody struct{}
+type noObserver struct{}
 
 // Called does nothing.
-func (nobody) Called(Call) {}
-
-// Stats is a reading of an upstream.
-type Stats struct {
-	Calls    map[Result]uint64
-	Position uint64 // the highest place in its feed that the upstream has named
-	Breakers []BreakerStats
-}
+func (noObserver) Called(Call) {}
 
 // BreakerStats is a reading of one address.
 type BreakerStats struct {
@@ -49,32 +41,14 @@ type BreakerStats struct {
 	Current bool   // calls go here first
 }
 
-// tally counts calls by result.
-type tally struct{ counts [len(Results)]atomic.Uint64 }
-
-func (t *tally) add(r Result) {
-	for i, known := range Results {
-		if r == known {
-			t.counts[i].Add(1)
-		}
-	}
-}
-
-// Stats reads the counters.
-func (u *Upstream) Stats() Stats {
-	s := Stats{Calls: make(map[Result]uint64, len(Results)), Position: u.changes.highest.Load()}
-	for i, r := range Results {
-		s.Calls[r] = u.calls.counts[i].Load()
-	}
+// Breakers reads the state of each address.
+func (u *Upstream) Breakers() []BreakerStats {
+	all := make([]BreakerStats, len(u.pool.addresses))
 	current := int(u.pool.current.Load())
 	for i, a := range u.pool.addresses {
-		s.Breakers = append(s.Breakers, BreakerStats{
-			Address: a.name,
-			State:   stateName(a.breaker.State()),
-			Current: i == current,
-		})
+		all[i] = BreakerStats{Address: a.name, State: stateName(a.breaker.State()), Current: i == current}
 	}
-	return s
+	return all
 }
 
 func stateName(s gobreaker.State) string {

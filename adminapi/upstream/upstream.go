@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -34,7 +35,6 @@ type Upstream struct {
 	ending   context.Context //nolint:containedctx // of the source, whose calls it cuts short
 	stop     context.CancelFunc
 	changes  changes
-	calls    tally
 	log      *throttledLog
 }
 
@@ -90,27 +90,47 @@ func (u *Upstream) addNetwork(n Network) error {
 	return nil
 }
 
-// newAddress makes the client and the breaker of an address.
+// newAddress makes the clients and the breaker of an address.
 func (u *Upstream) newAddress(endpoint string) (*address, error) {
+	c, err := u.newClient(endpoint, u.config.TLS)
+	if err != nil {
+		return nil, err
+	}
+	settings := u.config.TLS.Clone()
+	if settings != nil {
+		settings.Certificates, settings.GetClientCertificate = nil, nil
+	}
+	callers, err := u.newClient(endpoint, settings)
+	if err != nil {
+		return nil, err
+	}
+	b := u.config.Breaker
+	return &address{name: nameOf(endpoint), client: c, callers: callers,
+		breaker: gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+			Name:        nameOf(endpoint),
+			MaxRequests: b.Probes,
+			Timeout:     b.Pause,
+			ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= b.Failures },
+			IsExcluded:  func(err error) bool { return errors.Is(err, errExcluded) },
+			OnStateChange: func(name string, _, to gobreaker.State) {
+				u.config.Logger.Warn("the breaker of an upstream's address changes", zap.String("address", name),
+					zap.String("state", stateName(to)))
+			},
+		}),
+	}, nil
+}
+
+func (u *Upstream) newClient(endpoint string, settings *tls.Config) (*client.Client, error) {
 	options := []client.Option{
 		client.WithTimeout(0), // each call has a deadline
 		client.WithMaxAnswer(maxAnswer),
 		client.WithOnlyJSON(),
 		client.WithTransportSettings(u.tune),
 	}
-	if u.config.TLS != nil {
-		options = append(options, client.WithTLS(u.config.TLS))
+	if settings != nil {
+		options = append(options, client.WithTLS(settings))
 	}
-	c, err := client.New(endpoint, options...)
-	if err != nil {
-		return nil, err
-	}
-	a := &address{name: nameOf(endpoint), client: c}
-	a.breaker = newBreaker(a.name, u.config.Breaker, func(name string, to gobreaker.State) {
-		u.config.Logger.Warn("the breaker of an upstream's address changes", zap.String("address", name),
-			zap.String("state", stateName(to)))
-	})
-	return a, nil
+	return client.New(endpoint, options...)
 }
 
 // tune sets a transport up for a few calls at a time to one server.
@@ -182,7 +202,7 @@ func (u *Upstream) Claimed(id core.NetworkID, cred string) verify.Claim {
 // open.
 func (u *Upstream) Admit() error {
 	if f := u.pool.admits(); f != nil {
-		u.count(Call{Kind: KindBatch, Result: f.result})
+		u.config.Observer.Called(Call{Kind: KindBatch, Result: f.result})
 		return f.asError()
 	}
 	return nil
@@ -274,8 +294,8 @@ func (u *Upstream) verifyFor(ctx context.Context, n *network, q question, addr n
 	began := u.changes.table.Applied()
 	a, err := u.single(ctx, n, q, addr)
 	l := u.read(n, q, began, outcome{a, err})
-	if l.unlisted {
-		u.readList(ctx, n, l)
+	if l.needsList {
+		return u.readList(ctx, n, l.verdict)
 	}
 	return l.verdict, l.err
 }
@@ -288,21 +308,13 @@ func (u *Upstream) Ready(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, u.config.Timeout)
 	defer cancel()
-	var worst error
-	first := int(u.pool.current.Load())
-	for i := range u.pool.addresses {
-		a := u.pool.addresses[(first+i)%len(u.pool.addresses)]
-		if f := u.pool.closed(a); f != nil {
-			worst = errors.Join(worst, f)
-			continue
-		}
-		err := a.client.Ready(ctx, client.Host(u.config.Host))
-		if err == nil {
-			return nil
-		}
-		worst = errors.Join(worst, judge(ctx, a.name, err, false))
+	f := u.pool.do(ctx, probeCall, func(ctx context.Context, a *address) error {
+		return a.client.Ready(ctx, client.Host(u.config.Host))
+	})
+	if f != nil {
+		return unavailable("the upstream is not ready", f, 0)
 	}
-	return unavailable("the upstream is not ready", worst, 0)
+	return nil
 }
 
 // Interface guards.

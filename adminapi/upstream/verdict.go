@@ -32,9 +32,9 @@ type wire struct {
 	IsValid *bool `json:"is_valid"`
 }
 
-// errStranger says that an answer names another key than the credential would have: it is in the wrong place, or the
+// errKeyMismatch says that an answer names another key than the credential would have: it is in the wrong place, or the
 // upstream's prefixes or its network are not those that are configured here.
-var errStranger = errors.New("the upstream names another key")
+var errKeyMismatch = errors.New("the upstream names another key")
 
 // codes are the verdicts that an answer may give on a credential that is not valid. What is not among them is an error.
 var codes = map[client.VerificationErrorCode]core.Code{
@@ -106,15 +106,16 @@ func (w *wire) verdict(n *network, q question, understood bool) (*core.Verdict, 
 		}
 	}
 	now := time.Now()
-	if !q.token() || key.ExpireTime.IsZero() || now.Before(key.ExpireTime) {
-		v := core.NewVerdict(key, w.Issuer, now)
-		v.Type = q.credentialType()
-		return v, nil
+	expired := q.token() && !key.ExpireTime.IsZero() && !now.Before(key.ExpireTime)
+	if expired {
+		// The upstream's leeway for the times of tokens, whatever it is, has not passed: the answer counts this once.
+		key.ExpireTime = time.Time{}
 	}
-	// The upstream's leeway for the times of tokens, whatever it is, has not passed: the answer counts, for this once.
-	key.ExpireTime = time.Time{}
 	v := core.NewVerdict(key, w.Issuer, now)
-	v.Type, v.ExpireTime, v.Leeway = q.credentialType(), w.ExpireTime, now.Sub(w.ExpireTime)+onceMore
+	v.Type = q.credentialType()
+	if expired {
+		v.ExpireTime, v.Leeway = w.ExpireTime, now.Sub(w.ExpireTime)+onceMore
+	}
 	return v, nil
 }
 
@@ -149,9 +150,9 @@ func (w *wire) negative(n *network, q question) (*core.Verdict, error) {
 	switch {
 	case known:
 	case silent(w.ErrorCode):
-		return nil, fmt.Errorf("a result is not valid, which %s does not explain", shown(string(w.ErrorCode)))
+		return nil, fmt.Errorf("a result is not valid, which %s does not explain", quoted(string(w.ErrorCode)))
 	default:
-		return nil, refuses("a result is not valid, for the unknown reason " + shown(string(w.ErrorCode)))
+		return nil, refuses("a result is not valid, for the unknown reason " + quoted(string(w.ErrorCode)))
 	}
 	v := &core.Verdict{Network: n.id, KeyID: q.parsed.KeyID, Type: q.credentialType(), Code: code}
 	if code != core.CodeRevoked && code != core.CodeExpired {
@@ -191,7 +192,7 @@ func (w *wire) key(n *network, q question) (*core.Key, error) {
 	case !isKeyID(w.KeyID):
 		return nil, errors.New("a result names no key")
 	case !q.token() && w.KeyID != q.parsed.KeyID:
-		return nil, errStranger
+		return nil, errKeyMismatch
 	}
 	for _, s := range w.Scopes {
 		if !core.ValidScope(s) {
@@ -226,7 +227,7 @@ func (w *wire) status(q question) (core.Status, error) {
 		}
 		return core.StatusUnknown, errors.New("a result does not tell the key's status")
 	default:
-		return core.StatusUnknown, refuses("unknown status " + shown(string(w.Status)))
+		return core.StatusUnknown, refuses("unknown status " + quoted(string(w.Status)))
 	}
 }
 
@@ -243,7 +244,7 @@ func (w *wire) visibility(q question) (core.Visibility, error) {
 		}
 		return core.VisibilitySecret, nil
 	default:
-		return core.VisibilityUnknown, fmt.Errorf("unknown visibility %s", shown(string(w.Visibility)))
+		return core.VisibilityUnknown, fmt.Errorf("unknown visibility %s", quoted(string(w.Visibility)))
 	}
 }
 

@@ -81,23 +81,18 @@ func nobodyAt(t *testing.T) string {
 	return "http://" + l.Addr().String()
 }
 
-func newPassage(t *testing.T, config Config) (*Upstream, *Passage) {
+func newUpstream(t *testing.T, config Config) *Upstream {
 	t.Helper()
 	u, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(u.Close)
-	p, err := u.Passage()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Close)
-	return u, p
+	return u
 }
 
-// pass sends a request through a passage and returns the answer's body.
-func pass(t *testing.T, p *Passage, method, target, body string) (string, error) {
+// pass sends a request as a caller's and returns the answer's body.
+func pass(t *testing.T, u *Upstream, method, target, body string) (string, error) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, "http://not.looked.at"+target, strings.NewReader(body))
 	if err != nil {
@@ -105,7 +100,7 @@ func pass(t *testing.T, p *Passage, method, target, body string) (string, error)
 	}
 	r.Host = "tenant.example.com"
 	r.Header.Set("Authorization", "Bearer caller")
-	resp, err := p.RoundTrip(r)
+	resp, err := u.RoundTrip(r)
 	if err != nil {
 		return "", err
 	}
@@ -114,17 +109,17 @@ func pass(t *testing.T, p *Passage, method, target, body string) (string, error)
 	return string(answer), err
 }
 
-func TestAttack16_APassageCarriesNoneOfThisNodesAuthority(t *testing.T) {
+func TestAttack16_CallersRequestsCarryNoneOfTheNodesAuthority(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, text(`{"keys":[{"kid":"1"}]}`))
 	h.StartTLS()
 	trusted := x509.NewCertPool()
 	trusted.AddCert(h.Certificate())
-	u, p := newPassage(t, Config{
+	u := newUpstream(t, Config{
 		Addresses: []string{h.URL + "/before"}, Header: http.Header{"Authorization": {"Bearer ours"}, "X-Ours": {"1"}},
 		TLS: &tls.Config{RootCAs: trusted, Certificates: h.TLS.Certificates, MinVersion: tls.VersionTLS12},
 	})
-	if answer, err := pass(t, p, http.MethodPost, "/v2alpha1/admin/x?a=%2F", "body"); err != nil || answer == "" {
+	if answer, err := pass(t, u, http.MethodPost, "/v2alpha1/admin/x?a=%2F", "body"); err != nil || answer == "" {
 		t.Fatalf("got %q, %v", answer, err)
 	}
 	r, body := h.request(0)
@@ -153,8 +148,8 @@ func TestARequestThatWasSentIsNotSentToASecondAddress(t *testing.T) {
 	first, second := newHost(t, reset), newHost(t, text(`{"ok":1}`))
 	first.Start()
 	second.Start()
-	u, p := newPassage(t, Config{Addresses: []string{first.URL, second.URL}})
-	if _, err := pass(t, p, http.MethodPost, "/v2alpha1/admin/x", "body"); err == nil {
+	u := newUpstream(t, Config{Addresses: []string{first.URL, second.URL}})
+	if _, err := pass(t, u, http.MethodPost, "/v2alpha1/admin/x", "body"); err == nil {
 		t.Error("it was answered")
 	}
 	if _, err := u.SelfRevoke(t.Context(), "credential", ""); err == nil {
@@ -173,8 +168,8 @@ func TestARequestThatCouldNotBeSentGoesToTheNextAddress(t *testing.T) {
 	plain.Start()
 	speaksNoTLS := "https" + strings.TrimPrefix(plain.URL, "http")
 	for _, first := range []string{nobodyAt(t), speaksNoTLS, "https://does-not-exist.invalid"} {
-		u, p := newPassage(t, Config{Addresses: []string{first, second.URL}})
-		answer, err := pass(t, p, http.MethodPost, "/v2alpha1/admin/x", "body")
+		u := newUpstream(t, Config{Addresses: []string{first, second.URL}})
+		answer, err := pass(t, u, http.MethodPost, "/v2alpha1/admin/x", "body")
 		if err != nil || answer != `{"ok":1}` {
 			t.Errorf("%s: got %q, %v", first, answer, err)
 		} else if _, body := second.request(-1); body != "body" {
@@ -184,8 +179,8 @@ func TestARequestThatCouldNotBeSentGoesToTheNextAddress(t *testing.T) {
 			t.Errorf("%s: %v", first, err)
 		}
 	}
-	_, p := newPassage(t, Config{Addresses: []string{nobodyAt(t), nobodyAt(t)}})
-	if _, err := pass(t, p, http.MethodGet, "/v2alpha1/admin/x", ""); err == nil {
+	u := newUpstream(t, Config{Addresses: []string{nobodyAt(t), nobodyAt(t)}})
+	if _, err := pass(t, u, http.MethodGet, "/v2alpha1/admin/x", ""); err == nil {
 		t.Error("nobody answers, and there is no error")
 	}
 }
@@ -194,14 +189,14 @@ func TestACallerThatGoesAwayIsNotSentOnToOtherAddresses(t *testing.T) {
 	t.Parallel()
 	second := newHost(t, text(`{}`))
 	second.Start()
-	_, p := newPassage(t, Config{Addresses: []string{nobodyAt(t), second.URL}})
+	u := newUpstream(t, Config{Addresses: []string{nobodyAt(t), second.URL}})
 	ctx, leave := context.WithCancel(t.Context())
 	leave()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://x/v2alpha1/admin/x", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := p.RoundTrip(r)
+	resp, err := u.RoundTrip(r)
 	if err == nil {
 		_ = resp.Body.Close()
 	}
@@ -217,7 +212,7 @@ func TestTheKeySetIsReadFromEitherPlaceAndIsNeverGuessed(t *testing.T) {
 	} {
 		h := newHost(t, text(answer))
 		h.Start()
-		u, _ := newPassage(t, Config{Addresses: []string{h.URL}})
+		u := newUpstream(t, Config{Addresses: []string{h.URL}})
 		set, err := u.JWKS(t.Context())
 		if err != nil || set.Keys == nil || len(set.Keys) != want || len(set.JWKS.Keys) != want {
 			t.Errorf("%s: got %+v, %v", answer, set, err)
@@ -225,7 +220,7 @@ func TestTheKeySetIsReadFromEitherPlaceAndIsNeverGuessed(t *testing.T) {
 	}
 	h := newHost(t, text(`<html>`))
 	h.Start()
-	u, _ := newPassage(t, Config{Addresses: []string{h.URL}})
+	u := newUpstream(t, Config{Addresses: []string{h.URL}})
 	if _, err := u.JWKS(t.Context()); core.ReasonOf(err) != core.Unavailable {
 		t.Errorf("got %v", err)
 	}
@@ -235,7 +230,7 @@ func TestASelfRevocationIsRefusedAtOnceWhileTheBreakerIsOpen(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, reset)
 	h.Start()
-	u, _ := newPassage(t, Config{Addresses: []string{h.URL}, Breaker: Breaker{Failures: 1, Pause: 1 << 40}})
+	u := newUpstream(t, Config{Addresses: []string{h.URL}, Breaker: Breaker{Failures: 1, Pause: 1 << 40}})
 	if _, err := u.Lookup(t.Context(), core.NetworkID{}, "credential"); err == nil {
 		t.Fatal("a look-up was answered")
 	}
