@@ -5,9 +5,10 @@ import (
 	"slices"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
-func (m *memory) apply(k core.Key, kind core.EventKind) {
+func (m *memory) apply(k core.Key, kind feed.EventKind) {
 	m.writes++
 	m.position++
 	name := k.Network.String() + "/" + k.ID
@@ -15,11 +16,11 @@ func (m *memory) apply(k core.Key, kind core.EventKind) {
 		m.order = append(m.order, name)
 	}
 	m.keys[name] = k
-	if kind == core.EventDeleted {
+	if kind == feed.EventDeleted {
 		delete(m.keys, name)
 		m.order[slices.Index(m.order, name)] = "" // the places of the others stay
 	}
-	m.positions.Apply(core.Event{Position: m.position, Network: k.Network, KeyID: k.ID, Kind: kind})
+	m.positions.Apply(feed.Event{Position: m.position, Network: k.Network, KeyID: k.ID, Kind: kind})
 }
 
 func (m *memory) Create(ctx context.Context, key core.Key) (core.Key, bool, error) {
@@ -64,7 +65,7 @@ func (m *memory) create(network core.NetworkID, key core.Key, quota int64) core.
 	if quota > 0 && live >= quota {
 		return core.CreateResult{Err: core.NewError(core.KeyQuotaExceeded, "the quota is full")}
 	}
-	m.apply(key, core.EventCreated)
+	m.apply(key, feed.EventCreated)
 	return core.CreateResult{Key: key, Created: true}
 }
 
@@ -91,7 +92,7 @@ func (m *memory) List(_ context.Context, q core.ListQuery) (page core.KeyPage, e
 
 // change replaces a key of a kind with what becomes of it.
 func (m *memory) change(
-	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, event core.EventKind,
+	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, event feed.EventKind,
 	of func(core.Key) (core.Key, error),
 ) (core.Key, error) {
 	k, err := m.Get(ctx, network, keyID)
@@ -113,13 +114,13 @@ func (m *memory) change(
 func (m *memory) Update(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, u core.Update,
 ) (core.Key, error) {
-	return m.change(ctx, network, kind, keyID, core.EventUpdated, u.Of)
+	return m.change(ctx, network, kind, keyID, feed.EventUpdated, u.Of)
 }
 
 func (m *memory) Rotate(
 	ctx context.Context, network core.NetworkID, keyID string, r core.Rotation,
 ) (fresh, old core.Key, err error) {
-	old, err = m.change(ctx, network, core.Issued, keyID, core.EventRevoked, func(k core.Key) (core.Key, error) {
+	old, err = m.change(ctx, network, core.Issued, keyID, feed.EventRevoked, func(k core.Key) (core.Key, error) {
 		if fresh, err = r.Of(k); err != nil {
 			return core.Key{}, err
 		}
@@ -131,12 +132,12 @@ func (m *memory) Rotate(
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.apply(fresh, core.EventCreated)
+	m.apply(fresh, feed.EventCreated)
 	return fresh, old, nil
 }
 
 func (m *memory) Delete(ctx context.Context, network core.NetworkID, keyID string, _ core.Deletion) error {
-	_, err := m.change(ctx, network, core.Imported, keyID, core.EventDeleted,
+	_, err := m.change(ctx, network, core.Imported, keyID, feed.EventDeleted,
 		func(k core.Key) (core.Key, error) { return k, nil })
 	return err
 }
@@ -144,7 +145,7 @@ func (m *memory) Delete(ctx context.Context, network core.NetworkID, keyID strin
 func (m *memory) Revoke(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
 ) (core.Key, error) {
-	return m.change(ctx, network, kind, keyID, core.EventRevoked, func(k core.Key) (core.Key, error) {
+	return m.change(ctx, network, kind, keyID, feed.EventRevoked, func(k core.Key) (core.Key, error) {
 		if k.Status == core.StatusRevoked {
 			return core.Key{}, core.NewError(core.FailedPrecondition, "the key is revoked already")
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
@@ -30,7 +31,7 @@ type memory struct {
 	mu        sync.Mutex
 	keys      map[string]core.Key
 	order     []string // of the keys, by their creation
-	positions core.Positions
+	positions feed.Positions
 	position  uint64
 	writes    int
 	down      error // in place of every answer
@@ -81,7 +82,7 @@ func (m *memory) GetMany(
 
 func (*memory) ClaimSecret(context.Context, core.NetworkID, []string) error { return nil }
 
-func (m *memory) Positions() *core.Positions { return &m.positions }
+func (m *memory) Positions() *feed.Positions { return &m.positions }
 
 func (m *memory) Ping(context.Context) error {
 	m.mu.Lock()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -21,7 +22,7 @@ type farNode struct {
 	*node
 	server    *httptest.Server
 	client    *client.Client
-	positions core.Positions
+	positions feed.Positions
 
 	mu        sync.Mutex
 	handler   http.Handler
@@ -142,7 +143,7 @@ func (f *farNode) LookupMany(
 	return results, nil
 }
 
-func (f *farNode) Positions() *core.Positions { return &f.positions }
+func (f *farNode) Positions() *feed.Positions { return &f.positions }
 
 func (f *farNode) VerifyFor(
 	ctx context.Context, network core.NetworkID, cred string, addr netip.Addr,
@@ -181,7 +182,7 @@ func (f *farNode) Forget(network core.NetworkID, keyID string, place uint64) {
 	f.forgotten = append(f.forgotten, keyID)
 	f.place = place
 	position := f.positions.Applied() + 1
-	f.positions.Apply(core.Event{Position: position, Network: network, KeyID: keyID})
+	f.positions.Apply(feed.Event{Position: position, Network: network, KeyID: keyID})
 }
 
 // forgets returns what was forgotten since it was last called.

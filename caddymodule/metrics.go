@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -66,7 +66,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for _, s := range cacheResults {
 		counter(cacheRequestsDesc, totals.requests[s], s.String())
 	}
-	for _, k := range core.EventKinds {
+	for _, k := range feed.EventKinds {
 		counter(keysChangedDesc, totals.changed[k], k.String())
 	}
 	n := c.app.node.Load()
@@ -90,7 +90,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 // counts are counters of nodes and stores.
 type counts struct {
 	requests [len(verify.Statuses)]uint64
-	changed  [len(core.EventKinds) + 1]uint64
+	changed  [len(feed.EventKinds) + 1]uint64
 }
 
 func (c *counts) addNode(n *node) {
@@ -101,7 +101,7 @@ func (c *counts) addNode(n *node) {
 }
 
 func (c *counts) addStore(s *pooledStore) {
-	for _, k := range core.EventKinds {
+	for _, k := range feed.EventKinds {
 		c.changed[k] += s.Positions().Changed(k)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi/upstream"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
@@ -66,7 +67,7 @@ func (n *node) ready(ctx context.Context) error {
 }
 
 // positions are the changes that the node's verdicts are held against.
-func (n *node) positions() *core.Positions {
+func (n *node) positions() *feed.Positions {
 	if n.upstream != nil {
 		return n.upstream.Positions()
 	}

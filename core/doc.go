@@ -15,8 +15,8 @@
 //
 // # What always holds
 //
-//   - An acknowledged change is durable and is believed at once: a [Store] raises the change in its [Positions] before
-//     it answers.
+//   - An acknowledged change is durable and is believed at once: a [Store] applies the change to its
+//     [feed.Positions] before it answers.
 //   - Unavailable is not invalid: a [Store] that cannot answer returns an [Error], never a verdict.
 //   - Unknown means no. A status, kind or visibility that this build does not know refuses.
 //

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 // LookupResult is the answer to one credential of several: a verdict, or why there is none.
@@ -101,7 +102,7 @@ func (e *Engine) LookupMany(ctx context.Context, network NetworkID, creds []stri
 }
 
 // Positions is the table of the store's changes.
-func (e *Engine) Positions() *Positions { return e.store.Positions() }
+func (e *Engine) Positions() *feed.Positions { return e.store.Positions() }
 
 // Applied is the feed position up to which this node believes all changes. A change is among them before the call
 // that made it returns.

@@ -1,14 +1,18 @@
 package core
 
-import "context"
+import (
+	"context"
+
+	"github.com/talos-edge/talos-edge/core/feed"
+)
 
 // Store keeps keys. It is what [Engine] needs of a database; package storage implements it, and package
 // storage/storagetest says in tests what an implementation must do.
 //
 // Methods may be called from several goroutines. A method that changes something
 //
-//   - writes the change and its [Event] in one transaction, and answers after the commit is durable;
-//   - applies the event to its [Positions] before it answers;
+//   - writes the change and its [feed.Event] in one transaction, and answers after the commit is durable;
+//   - applies the event to its [feed.Positions] before it answers;
 //   - has changed nothing when it returns an error, but for [DeadlineExceeded] and [Unavailable] after a loss of the
 //     connection or of the database's file, when the outcome is not known;
 //   - is not undone by the caller's cancellation once it has begun: a caller that goes away while its change waits
@@ -64,8 +68,8 @@ type Store interface {
 	ClaimSecret(ctx context.Context, network NetworkID, checks []string) error
 
 	// Positions is the table that every change, of this process and of others on the same database, is applied to. If
-	// there can be others, the store renews its lease ([Positions.Renew]) while it hears of their changes.
-	Positions() *Positions
+	// there can be others, the store renews its lease ([feed.Positions.Renew]) while it hears of their changes.
+	Positions() *feed.Positions
 
 	// Ping returns nil when the database answers.
 	Ping(ctx context.Context) error

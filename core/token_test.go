@@ -16,6 +16,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/core/policy"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
@@ -382,7 +383,7 @@ func TestToken_ExpiresWhileItsVerdictIsRemembered(t *testing.T) {
 type oneKeyStore struct {
 	core.Store
 	key       core.Key
-	positions core.Positions
+	positions feed.Positions
 }
 
 func (s *oneKeyStore) Get(_ context.Context, _ core.NetworkID, keyID string) (core.Key, error) {
@@ -402,7 +403,7 @@ func (s *oneKeyStore) GetMany(ctx context.Context, n core.NetworkID, keyIDs []st
 	return found, nil
 }
 
-func (s *oneKeyStore) Positions() *core.Positions { return &s.positions }
+func (s *oneKeyStore) Positions() *feed.Positions { return &s.positions }
 
 // The first look-up checks the signature, all later ones remember that it was right.
 func BenchmarkLookupToken(b *testing.B) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -30,7 +31,7 @@ var errCrowd = unavailable("too many verifications on behalf of addresses are wa
 // of the calls and no more. An inquiry belongs to none of those who wait for it, and ends when nobody does.
 type behalf struct {
 	timeout time.Duration
-	table   *core.Positions
+	table   *feed.Positions
 	call    func(context.Context, *network, question, netip.Addr) (*core.Verdict, error)
 	out     chan struct{} // holds a token for each inquiry that is out
 
@@ -66,7 +67,7 @@ type crowd struct {
 // inquiry is one question, for all who wait for it.
 type inquiry struct {
 	began   uint64 // the position before it
-	slot    core.Slot
+	slot    feed.Slot
 	waiters int
 	cancel  context.CancelFunc
 
@@ -76,7 +77,7 @@ type inquiry struct {
 }
 
 func newBehalf(
-	timeout time.Duration, table *core.Positions,
+	timeout time.Duration, table *feed.Positions,
 	call func(context.Context, *network, question, netip.Addr) (*core.Verdict, error),
 ) *behalf {
 	b := &behalf{
@@ -118,7 +119,7 @@ func (b *behalf) ask(ctx context.Context, n *network, q question, addr netip.Add
 			b.leave(k, i, errors.Is(ctx.Err(), context.Canceled))
 			return nil, errLate(ctx)
 		}
-		if i.err != nil || i.began >= b.table.At(core.SlotOf(n.id, i.verdict.KeyID)) {
+		if i.err != nil || i.began >= b.table.At(feed.SlotOf(n.id, i.verdict.KeyID)) {
 			return i.verdict, i.err
 		}
 	}
@@ -148,7 +149,7 @@ func (b *behalf) join(k inquiryKey, n *network, q question) (*inquiry, error) {
 	c.inquiries++
 	ctx, cancel := context.WithTimeout(b.detached, b.timeout)
 	i := &inquiry{
-		began: began, slot: core.SlotOf(n.id, q.parsed.KeyID), waiters: 1, cancel: cancel, done: make(chan struct{}),
+		began: began, slot: feed.SlotOf(n.id, q.parsed.KeyID), waiters: 1, cancel: cancel, done: make(chan struct{}),
 	}
 	b.inquiries[k] = i
 	b.running.Go(func() {

@@ -16,6 +16,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -55,11 +56,11 @@ func (c *clerk) made() (calls, out int) {
 }
 
 // atDesk runs a test over inquiries that a clerk answers.
-func atDesk(t *testing.T, test func(t bubble, b *behalf, c *clerk, table *core.Positions)) {
+func atDesk(t *testing.T, test func(t bubble, b *behalf, c *clerk, table *feed.Positions)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c := &clerk{turn: make(chan struct{})}
-		table := new(core.Positions)
+		table := new(feed.Positions)
 		b := newBehalf(2*time.Second, table, c.call)
 		defer func() {
 			b.close()
@@ -95,7 +96,7 @@ func (b *behalf) inquire(ctx context.Context, id core.NetworkID, cred string, ad
 
 func TestAttack08_TheSameInquiryAtTheSameTimeIsOneCall(t *testing.T) {
 	t.Parallel()
-	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *core.Positions) {
+	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *feed.Positions) {
 		other := core.NetworkID{1}
 		var answers []<-chan said
 		for range 500 {
@@ -129,7 +130,7 @@ func TestAttack08_TheSameInquiryAtTheSameTimeIsOneCall(t *testing.T) {
 
 func TestAttack08_OneCredentialFromEverywhereLeavesRoomForTheOthers(t *testing.T) {
 	t.Parallel()
-	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *core.Positions) {
+	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *feed.Positions) {
 		var flood []<-chan said
 		for i := range 1000 {
 			flood = append(flood, b.inquire(t.Context(), core.NetworkID{}, "flood", from(i)))
@@ -166,7 +167,7 @@ func TestAttack08_OneCredentialFromEverywhereLeavesRoomForTheOthers(t *testing.T
 
 func TestWhatWaitsOnBehalfOfAddressesIsBounded(t *testing.T) {
 	t.Parallel()
-	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *core.Positions) {
+	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *feed.Positions) {
 		for i := range maxWaiting {
 			b.inquire(t.Context(), core.NetworkID{}, strconv.Itoa(i), from(1))
 		}
@@ -187,7 +188,7 @@ func TestWhatWaitsOnBehalfOfAddressesIsBounded(t *testing.T) {
 
 func TestAnInquiryEndsWhenNobodyWaitsForItAndNotBefore(t *testing.T) {
 	t.Parallel()
-	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *core.Positions) {
+	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *feed.Positions) {
 		one, leaveOne := context.WithCancel(t.Context())
 		two, leaveTwo := context.WithCancel(t.Context())
 		first := b.inquire(one, core.NetworkID{}, "a", from(1))
@@ -218,7 +219,7 @@ func TestAnInquiryEndsWhenNobodyWaitsForItAndNotBefore(t *testing.T) {
 
 func TestACallThatHangsIsNotCutShortByTheDeadlineOfWhoWaits(t *testing.T) {
 	t.Parallel()
-	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *core.Positions) {
+	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *feed.Positions) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if got := <-b.inquire(ctx, core.NetworkID{}, "a", from(1)); !errors.Is(got.err, errOvertime) {
@@ -241,7 +242,7 @@ func TestAttack05_AnInquiryFromBeforeAChangeIsNobodysAnswerAfterIt(t *testing.T)
 	for name, key := range map[string]string{"a key": "a", "a token, whose key only the answer tells": ""} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			atDesk(t, func(t bubble, b *behalf, c *clerk, table *core.Positions) {
+			atDesk(t, func(t bubble, b *behalf, c *clerk, table *feed.Positions) {
 				b.call = func(ctx context.Context, n *network, q question, addr netip.Addr) (*core.Verdict, error) {
 					v, err := c.call(ctx, n, q, addr)
 					if v != nil {
@@ -260,7 +261,7 @@ func TestAttack05_AnInquiryFromBeforeAChangeIsNobodysAnswerAfterIt(t *testing.T)
 					return answer
 				}
 				first := ask()
-				table.Apply(core.Event{Position: 1, KeyID: "a"})
+				table.Apply(feed.Event{Position: 1, KeyID: "a"})
 				second := ask()
 				c.turn <- struct{}{} // the first call ends, too old; who waited for it joins the second
 				synctest.Wait()
@@ -277,7 +278,7 @@ func TestAttack05_AnInquiryFromBeforeAChangeIsNobodysAnswerAfterIt(t *testing.T)
 
 func TestAPanicInAnInquiryIsAnErrorWithoutItsText(t *testing.T) {
 	t.Parallel()
-	atDesk(t, func(t bubble, b *behalf, _ *clerk, _ *core.Positions) {
+	atDesk(t, func(t bubble, b *behalf, _ *clerk, _ *feed.Positions) {
 		got := <-b.inquire(t.Context(), core.NetworkID{}, "boom", from(1))
 		if core.ReasonOf(got.err) != core.Unavailable ||
 			strings.Contains(fmt.Sprint(got.err, errors.Unwrap(got.err)), "boom") {
@@ -288,7 +289,7 @@ func TestAPanicInAnInquiryIsAnErrorWithoutItsText(t *testing.T) {
 
 func TestAfterTheEndNothingIsAskedOnBehalfOfAnybody(t *testing.T) {
 	t.Parallel()
-	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *core.Positions) {
+	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *feed.Positions) {
 		var waiting []<-chan said
 		for i := range maxCrowd {
 			waiting = append(waiting, b.inquire(t.Context(), core.NetworkID{}, "a", from(i)))

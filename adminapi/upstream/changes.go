@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 // floorLife is for how long an answer is held against the place of a change in the upstream's feed, and for how long a
@@ -19,11 +20,11 @@ const floorLife = 5 * time.Minute
 // upstream's positions, which its answers name, are compared with each other only: they say whether an answer is older
 // than a change that the upstream has acknowledged.
 type changes struct {
-	table core.Positions
+	table feed.Positions
 
 	mu       sync.Mutex
 	own      uint64
-	floors   map[core.Slot]floor // by the slots of the table, so that it is bounded
+	floors   map[feed.Slot]floor // by the slots of the table, so that it is bounded
 	full     int                 // how many floors there have to be before they are looked through again
 	unplaced time.Time           // the latest floor.unplaced
 }
@@ -49,7 +50,7 @@ func (c *changes) forget(network core.NetworkID, keyID string, position uint64) 
 	defer c.mu.Unlock()
 	now := time.Now()
 	c.sweep(now)
-	slot := core.SlotOf(network, keyID)
+	slot := feed.SlotOf(network, keyID)
 	f := c.floors[slot]
 	switch {
 	case position == 0:
@@ -61,7 +62,7 @@ func (c *changes) forget(network core.NetworkID, keyID string, position uint64) 
 	}
 	c.floors[slot] = f
 	c.own++
-	c.table.Apply(core.Event{Position: c.own, Network: network, KeyID: keyID, Time: now})
+	c.table.Apply(feed.Event{Position: c.own, Network: network, KeyID: keyID, Time: now})
 }
 
 // sweep takes out what is over, once there is twice as much as the last time left: an import of very many keys through
@@ -82,7 +83,7 @@ func (c *changes) sweep(now time.Time) {
 // outdated tells whether a key changed after a place of this node's own: whoever noted the place before asking about
 // the key sees by himself that the answer does not count, and asks again.
 func (c *changes) outdated(network core.NetworkID, keyID string, began uint64) bool {
-	return began < c.table.At(core.SlotOf(network, keyID))
+	return began < c.table.At(feed.SlotOf(network, keyID))
 }
 
 // believes tells whether an answer about a key, from a place in the upstream's feed, is not older than the last change
@@ -90,7 +91,7 @@ func (c *changes) outdated(network core.NetworkID, keyID string, began uint64) b
 func (c *changes) believes(network core.NetworkID, keyID string, position uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f, ok := c.floors[core.SlotOf(network, keyID)]
+	f, ok := c.floors[feed.SlotOf(network, keyID)]
 	return !ok || position >= f.position || !time.Now().Before(f.until)
 }
 
@@ -102,5 +103,5 @@ func (c *changes) pastCaches(network core.NetworkID, keyID string) bool {
 	if keyID == "" {
 		return time.Now().Before(c.unplaced)
 	}
-	return time.Now().Before(c.floors[core.SlotOf(network, keyID)].unplaced)
+	return time.Now().Before(c.floors[feed.SlotOf(network, keyID)].unplaced)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -100,7 +101,7 @@ func TestAttack05_ACopyThatIsBehindBringsNoRevokedKeyBack(t *testing.T) {
 func TestAnUpstreamThatCountsAnewIsBelievedAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := &changes{floors: make(map[core.Slot]floor)}
+		c := &changes{floors: make(map[feed.Slot]floor)}
 		want := func(position uint64, believed bool) {
 			t.Helper()
 			if got := c.believes(core.NetworkID{}, "k", position); got != believed {
@@ -126,7 +127,7 @@ func TestAnUpstreamThatCountsAnewIsBelievedAgain(t *testing.T) {
 func TestFloorsAreLookedThroughSeldomAndLeave(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := &changes{floors: make(map[core.Slot]floor)}
+		c := &changes{floors: make(map[feed.Slot]floor)}
 		changed := 0
 		change := func(n int) {
 			for range n {

@@ -17,6 +17,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -199,7 +200,7 @@ func TestAttack05_ACacheThatLagsBringsNoAddressListBack(t *testing.T) {
 func TestAKeyIsLookedUpPastCachesForFiveMinutesAfterAChangeWhosePlaceIsNotKnown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := &changes{floors: make(map[core.Slot]floor)}
+		c := &changes{floors: make(map[feed.Slot]floor)}
 		want := func(keyID string, past bool) {
 			t.Helper()
 			if got := c.pastCaches(core.NetworkID{}, keyID); got != past {

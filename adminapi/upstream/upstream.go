@@ -16,6 +16,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -52,7 +53,7 @@ func New(config Config) (*Upstream, error) {
 	}
 	u.ending, u.stop = context.WithCancel(context.Background())
 	u.behalf = newBehalf(config.Timeout, &u.changes.table, u.verifyFor)
-	u.changes.floors = make(map[core.Slot]floor)
+	u.changes.floors = make(map[feed.Slot]floor)
 	first := Network{ID: config.Network, Prefixes: config.Prefixes, Header: config.Header, Host: config.Host}
 	for _, n := range append([]Network{first}, config.Networks...) {
 		if err := u.addNetwork(n); err != nil {
@@ -170,7 +171,7 @@ func (u *Upstream) Close() {
 }
 
 // Positions is the table of the changes that passed through this node, see [Upstream.Forget].
-func (u *Upstream) Positions() *core.Positions { return &u.changes.table }
+func (u *Upstream) Positions() *feed.Positions { return &u.changes.table }
 
 // Identify says which key a credential would belong to, or that it cannot be one. Whether a key is genuine only the
 // upstream can tell; of a token nobody can say without reading it.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -238,7 +239,7 @@ func traceVerifier(maxSize int64) (*verify.Verifier, error) {
 }
 
 // traceSource knows every key at once.
-type traceSource struct{ positions core.Positions }
+type traceSource struct{ positions feed.Positions }
 
 const tracePrefix = "ory_ak_v1_"
 
@@ -246,7 +247,7 @@ const tracePrefix = "ory_ak_v1_"
 func traceCredential(rank int) string { return fmt.Sprintf("%s%0100d", tracePrefix, rank) }
 
 // Positions is a table without a change.
-func (s *traceSource) Positions() *core.Positions { return &s.positions }
+func (s *traceSource) Positions() *feed.Positions { return &s.positions }
 
 // Identify finds the key's id in the credential.
 func (*traceSource) Identify(n core.NetworkID, credential string) (string, *core.Verdict) {

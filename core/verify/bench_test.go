@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 // benchSource knows every key and costs next to nothing.
-type benchSource struct{ positions core.Positions }
+type benchSource struct{ positions feed.Positions }
 
-func (s *benchSource) Positions() *core.Positions { return &s.positions }
+func (s *benchSource) Positions() *feed.Positions { return &s.positions }
 
 func (s *benchSource) Identify(core.NetworkID, string) (string, *core.Verdict) { return "", nil }
 

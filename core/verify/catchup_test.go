@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 const bound = 50 * time.Millisecond
@@ -67,8 +68,8 @@ func TestAttack05_AProcessThatWasPausedHearsOfChangesBeforeItAnswers(t *testing.
 		synctest.Wait()
 		close(gate)
 		source.positions.Apply(
-			core.Event{Position: 3, Network: networkA, KeyID: "a", Kind: core.EventRevoked},
-			core.Event{Position: 4, Network: networkA, KeyID: "b", Kind: core.EventRevoked})
+			feed.Event{Position: 3, Network: networkA, KeyID: "a", Kind: feed.EventRevoked},
+			feed.Event{Position: 4, Network: networkA, KeyID: "b", Kind: feed.EventRevoked})
 		source.positions.Renew(time.Now().Add(bound))
 		answered.Wait()
 		<-early // began before the pause, and may have either answer

@@ -24,7 +24,7 @@ type Config struct {
 	TTL time.Duration
 
 	// TTLConnected is the life of a good verdict while the table of positions is known to be complete, see
-	// [core.Positions.MarkComplete]: TTL then counts from the last moment at which it was. Not below TTL. Default
+	// [feed.Positions.MarkComplete]: TTL then counts from the last moment at which it was. Not below TTL. Default
 	// 10 min, or TTL if that is longer.
 	TTLConnected time.Duration
 

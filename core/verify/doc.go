@@ -8,9 +8,9 @@
 //   - No credential is kept. An entry is found by a SHA-256 over a random key of the process, the network and the
 //     credential, and the whole digest is compared.
 //   - An acknowledged change is believed at once. An entry carries the position that its look-up began at, and the
-//     place of its key in [core.Positions]. An entry, or the answer of a shared look-up, that is older than the last
+//     place of its key in [feed.Positions]. An entry, or the answer of a shared look-up, that is older than the last
 //     change of its key is looked up again.
-//   - What is remembered is used only while the table of positions may be relied on, see [core.Positions.Renew]: a
+//   - What is remembered is used only while the table of positions may be relied on, see [feed.Positions.Renew]: a
 //     process that was paused hears of changes before it answers. A request waits for that, and is an error if it
 //     takes longer than the deadline of a look-up.
 //   - Unavailable is not invalid. A failed look-up is an error and is never remembered. A good verdict may serve on

@@ -12,16 +12,17 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 // slowStore has no keys. Each read takes a while, however many keys it is for.
 type slowStore struct {
 	core.Store
-	positions core.Positions
+	positions feed.Positions
 	reads     atomic.Int64
 }
 
-func (s *slowStore) Positions() *core.Positions { return &s.positions }
+func (s *slowStore) Positions() *feed.Positions { return &s.positions }
 
 func (s *slowStore) Get(context.Context, core.NetworkID, string) (core.Key, error) {
 	s.read()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 // entry is a verdict that is remembered. Only state and failed change once it is in a cache.
@@ -23,7 +24,7 @@ type entry struct {
 	ttl       time.Duration // counts from the look-up, or from the last moment at which the table was complete
 	connected time.Duration // counts from the look-up
 
-	slot   core.Slot
+	slot   feed.Slot
 	state  atomic.Uint32
 	failed atomic.Uint32 // when the last look-up failed that was to replace the entry; 0: it did not
 	size   uint32        // of the entry and its verdict in memory, in bytes
@@ -65,7 +66,7 @@ func (e *entry) age(c *clock) time.Duration {
 }
 
 // left is how much of the entry's life is left, zero or less for none. completeAt is the last moment at which the
-// table of positions was complete, see [core.Positions.CompleteAt].
+// table of positions was complete, see [feed.Positions.CompleteAt].
 func (e *entry) left(c *clock, completeAt int64) time.Duration {
 	age := e.age(c)
 	return min(e.ttl-min(age, completeAge(c, completeAt)), e.connected-age)

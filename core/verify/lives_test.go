@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 func TestAGoodVerdictIsServedForItsLifeAndThenLookedUpAgain(t *testing.T) {
@@ -53,7 +54,7 @@ func TestAVerdictIsNotKeptBeyondTheKeysExpiry(t *testing.T) {
 		source := newFakeSource()
 		key := testKey(networkA, "a")
 		key.ExpireTime = time.Now().Add(10 * time.Second)
-		source.put(key, core.EventCreated)
+		source.put(key, feed.EventCreated)
 		v := newVerifier(t, Config{}, source)
 		want(t, v, "key:a", core.CodeValid, Miss)
 		source.positions.MarkComplete(time.Now().Add(time.Second / 2)) // the connected life ends with the key too
@@ -71,7 +72,7 @@ func TestAVerdictThatWouldLiveUnderASecondIsNotKept(t *testing.T) {
 		source := newFakeSource()
 		key := testKey(networkA, "a")
 		key.ExpireTime = time.Now().Add(999 * time.Millisecond)
-		source.put(key, core.EventCreated)
+		source.put(key, feed.EventCreated)
 		v := newVerifier(t, Config{}, source)
 		want(t, v, "key:a", core.CodeValid, Miss)
 		want(t, v, "key:a", core.CodeValid, Miss)
@@ -84,7 +85,7 @@ func TestALifeOfWhichTheLookUpLeavesLessThanASecondIsNotKept(t *testing.T) {
 		source := newFakeSource()
 		key := testKey(networkA, "a")
 		key.ExpireTime = time.Now().Add(1600 * time.Millisecond)
-		source.put(key, core.EventCreated)
+		source.put(key, feed.EventCreated)
 		source.set(func(s *fakeSource) {
 			s.enter = func(context.Context, string) error {
 				time.Sleep(700 * time.Millisecond)

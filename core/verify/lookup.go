@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 // lookup is one credential being looked up, for all who wait for it.
@@ -23,7 +24,7 @@ type lookup struct {
 	mode       Mode   // Use: it is shared
 	old        *entry // what a good verdict would replace, or nil
 	began      uint64 // the position before the look-up
-	slot       core.Slot
+	slot       feed.Slot
 	deadline   time.Time // of the wait and the call together
 
 	// What follows is guarded by Verifier.mu.
@@ -42,7 +43,7 @@ type lookup struct {
 type outcome struct {
 	verdict  *core.Verdict
 	position uint64    // of the verdict
-	slot     core.Slot // of the key that the verdict names
+	slot     feed.Slot // of the key that the verdict names
 	err      error
 }
 
@@ -196,7 +197,7 @@ func (v *Verifier) newLookup(q *query, network core.NetworkID, share netip.Prefi
 		mode:       q.mode,
 		old:        q.old,
 		began:      position,
-		slot:       core.SlotOf(network, q.keyID),
+		slot:       feed.SlotOf(network, q.keyID),
 		deadline:   time.Now().Add(v.config.LookupTimeout),
 		lane:       lane,
 		client:     clientKey{lane: lane, addr: share},
@@ -390,7 +391,7 @@ func (v *Verifier) complete(l *lookup, verdict *core.Verdict, c *clock) {
 		o.position = min(o.position, verdict.Position)
 	}
 	if verdict.KeyID != "" && verdict.KeyID != l.keyID {
-		o.slot = core.SlotOf(l.network, verdict.KeyID)
+		o.slot = feed.SlotOf(l.network, verdict.KeyID)
 	}
 	if l.mode != NoStore {
 		v.remember(l.digest, &o, c)

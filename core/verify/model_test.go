@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 // model is a source with random behaviour that checks what it is asked. A credential is
 // "<network> <key id> <kind> <number>"; keys whose id begins with g are good.
 type model struct {
 	config    Config
-	positions core.Positions
+	positions feed.Positions
 	tame      bool // every call is answered
 
 	mu       sync.Mutex
@@ -69,7 +70,7 @@ func (m *model) Admit() error {
 	return nil
 }
 
-func (m *model) Positions() *core.Positions { return &m.positions }
+func (m *model) Positions() *feed.Positions { return &m.positions }
 
 // change is one of a random key, which the table knows of at once.
 func (m *model) change() {
@@ -77,7 +78,7 @@ func (m *model) change() {
 	defer m.mu.Unlock()
 	m.position++
 	id := fmt.Sprintf("g%d", m.random.IntN(40))
-	m.positions.Apply(core.Event{Position: m.position, Network: networkA, KeyID: id, Kind: core.EventUpdated})
+	m.positions.Apply(feed.Event{Position: m.position, Network: networkA, KeyID: id, Kind: feed.EventUpdated})
 }
 
 // enter checks a call, and decides what becomes of it.

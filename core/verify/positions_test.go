@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 func TestAHitThatIsOlderThanAChangeOfItsKeyIsLookedUpAgain(t *testing.T) {
@@ -67,7 +68,7 @@ func TestAttack05_AnOlderAnswerNeverReplacesANewer(t *testing.T) {
 	source := newFakeSource("a")
 	v := newVerifier(t, Config{}, source)
 	d := v.hash.of(networkA, "key:a")
-	slot := core.SlotOf(networkA, "a")
+	slot := feed.SlotOf(networkA, "a")
 	put := func(code core.Code, position uint64, actor string) {
 		c := v.clock()
 		verdict := &core.Verdict{Network: networkA, KeyID: "a", Code: code, ActorID: actor, Status: core.StatusActive}

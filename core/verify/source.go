@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 // ErrMisconfigured marks an error of a [Source] that says: it is we who are refused, not the credential (an upstream's
@@ -55,7 +56,7 @@ type Source interface {
 	Admit() error
 
 	// Positions is the table that changes of the keys are applied to. It is the same table each time.
-	Positions() *core.Positions
+	Positions() *feed.Positions
 }
 
 // LookupResult is the answer to one credential of a batch: a verdict or an error.

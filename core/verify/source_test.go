@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,7 +32,7 @@ var _ Source = (*core.Engine)(nil)
 
 // fakeSource holds keys in memory. A credential is "key:<id>"; "bad:…" needs no look-up.
 type fakeSource struct {
-	positions core.Positions
+	positions feed.Positions
 	lookups   atomic.Int64 // calls of Lookup
 	batches   atomic.Int64 // calls of LookupMany
 	items     atomic.Int64 // credentials that were looked up in either way
@@ -59,7 +60,7 @@ func newFakeSource(ids ...string) *fakeSource {
 	return s
 }
 
-func (s *fakeSource) Positions() *core.Positions { return &s.positions }
+func (s *fakeSource) Positions() *feed.Positions { return &s.positions }
 
 func (s *fakeSource) Identify(n core.NetworkID, credential string) (string, *core.Verdict) {
 	id, ok := strings.CutPrefix(credential, "key:")
@@ -205,20 +206,20 @@ func (s *fakeSource) set(change func(s *fakeSource)) {
 func (s *fakeSource) setFailure(err error) { s.set(func(s *fakeSource) { s.fail = err }) }
 
 // put stores a key and applies the change before it returns, as a store does.
-func (s *fakeSource) put(key core.Key, kind core.EventKind) {
+func (s *fakeSource) put(key core.Key, kind feed.EventKind) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keys[key.Network.String()+key.ID] = key
 	s.next++
-	s.positions.Apply(core.Event{Position: s.next, Network: key.Network, KeyID: key.ID, Kind: kind})
+	s.positions.Apply(feed.Event{Position: s.next, Network: key.Network, KeyID: key.ID, Kind: kind})
 }
 
-func (s *fakeSource) create(n core.NetworkID, id string) { s.put(testKey(n, id), core.EventCreated) }
+func (s *fakeSource) create(n core.NetworkID, id string) { s.put(testKey(n, id), feed.EventCreated) }
 
 func (s *fakeSource) revoke(n core.NetworkID, id string) {
 	key := testKey(n, id)
 	key.Status = core.StatusRevoked
-	s.put(key, core.EventRevoked)
+	s.put(key, feed.EventRevoked)
 }
 
 // revokeUnseen is a revocation that no feed tells of.

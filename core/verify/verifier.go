@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 // ErrClosed is the answer of a verifier that was closed. Its reason is [core.Unavailable].
@@ -18,7 +19,7 @@ var ErrClosed error = core.NewError(core.Unavailable, "the verifier is closed")
 type Verifier struct {
 	config    Config
 	source    Source
-	positions *core.Positions
+	positions *feed.Positions
 	hash      hasher
 	base      time.Time // of the steady clock
 	cache     *cache    // nil: off
@@ -57,7 +58,7 @@ func New(config Config, source Source) (*Verifier, error) {
 		source:    source,
 		positions: source.Positions(),
 		hash:      newHasher(),
-		base:      core.Epoch,
+		base:      feed.Epoch,
 		cells:     newCells(),
 		lookups:   make(map[digest]*lookup),
 		queue:     newQueue(&config),

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 // BenchmarkLookUp reads random keys. The one with a million keys takes half a minute to load them, and runs when
@@ -100,7 +101,7 @@ func BenchmarkPoll(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			w := &watcher{db: watching, positions: new(core.Positions)}
+			w := &watcher{db: watching, positions: new(feed.Positions)}
 			defer func() {
 				w.drop()
 				if err := watching.Close(); err != nil {

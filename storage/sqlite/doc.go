@@ -10,7 +10,7 @@
 // is carried out, whoever waits.
 //
 // A change is answered when it is durable (synchronous=FULL: the write-ahead log was synced) and its event was applied
-// to the store's [core.Positions].
+// to the store's [feed.Positions].
 //
 // # Reading
 //

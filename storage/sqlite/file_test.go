@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 func TestTheFileAndItsDirectoryAreTheOwnersAlone(t *testing.T) {
@@ -86,9 +87,12 @@ func TestTheEventsAreTheAuditTrail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []core.Event{
-		{Position: 1, KeyID: "k", Kind: core.EventCreated, Time: testTime, Actor: "operator"},
-		{Position: 2, KeyID: "k", Kind: core.EventRevoked, Time: testTime, Actor: "holder", Reason: core.ReasonKeyCompromise},
+	want := []feed.Event{
+		{Position: 1, KeyID: "k", Kind: feed.EventCreated, Time: testTime, Actor: "operator"},
+		{
+			Position: 2, KeyID: "k", Kind: feed.EventRevoked, Time: testTime, Actor: "holder",
+			Reason: uint8(core.ReasonKeyCompromise),
+		},
 	}
 	if len(events) != 2 || events[0] != want[0] || events[1] != want[1] {
 		t.Errorf("events are %+v", events)

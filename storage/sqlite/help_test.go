@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
@@ -130,5 +131,5 @@ func must(t *testing.T, err error) {
 // current tells whether what is remembered may be used now.
 func current(s *Store) bool {
 	now := time.Now()
-	return s.positions.Current(now.Sub(core.Epoch), now.UnixNano())
+	return s.positions.Current(now.Sub(feed.Epoch), now.UnixNano())
 }

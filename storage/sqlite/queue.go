@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
@@ -14,7 +14,7 @@ import (
 type mutation struct {
 	// apply makes the change in the writer's transaction. It may be called again after a rollback. There are no
 	// events when nothing was changed.
-	apply func(context.Context, *sqlstore.Writer) ([]core.Event, error)
+	apply func(context.Context, *sqlstore.Writer) ([]feed.Event, error)
 	until time.Time     // up to when it waits for other processes' transactions
 	err   error         // the answer, once done is closed
 	done  chan struct{} // closed when the mutation has its answer

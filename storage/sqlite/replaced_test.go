@@ -17,6 +17,7 @@ import (
 	"modernc.org/sqlite"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 func copyFile(from, to string) error {
@@ -128,7 +129,7 @@ func TestAttack21_AFileThatIsTakenAwayDuringACommit(t *testing.T) {
 	create(t, s, "k")
 	take = true
 	wantReason(t, revokeK(s), core.Unavailable)
-	if at := s.positions.At(core.SlotOf(core.NetworkID{}, "k")); at != 2 {
+	if at := s.positions.At(feed.SlotOf(core.NetworkID{}, "k")); at != 2 {
 		t.Errorf("the revocation may be in the file, and verdicts from before it are used: at %d", at)
 	}
 }

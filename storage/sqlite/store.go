@@ -13,6 +13,7 @@ import (
 	"modernc.org/sqlite"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
@@ -36,7 +37,7 @@ type Options struct {
 
 // Store is a [core.Store] on one SQLite file. Its methods do what the interface says.
 type Store struct {
-	positions *core.Positions
+	positions *feed.Positions
 	identity  *identity
 	writer    *writer
 	watcher   *watcher
@@ -86,7 +87,7 @@ func open(ctx context.Context, path string, opts Options) (_ *Store, err error) 
 	if err := migrate(ctx, path, opts.Logger); err != nil {
 		return nil, err
 	}
-	s := &Store{positions: new(core.Positions), closing: make(chan struct{})}
+	s := &Store{positions: new(feed.Positions), closing: make(chan struct{})}
 	if s.identity, err = identify(given, opts.Logger); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 // onWriter opens a store and returns what makes it run a statement on its writing connection before each change from
@@ -66,7 +67,7 @@ func TestAttack22_FullDisk(t *testing.T) {
 	if _, err := s.Get(t.Context(), core.NetworkID{}, "before"); err != nil {
 		t.Errorf("look-ups fail too: %v", err)
 	}
-	if got := s.positions.Changed(core.EventCreated); got != uint64(made)+1 {
+	if got := s.positions.Changed(feed.EventCreated); got != uint64(made)+1 {
 		t.Errorf("%d changes were applied, %d were made", got, made+1)
 	}
 	on("PRAGMA max_page_count = 1000000")
@@ -182,11 +183,11 @@ func TestAttack05_AWriterPassesOverNoChangeOfAnotherProcess(t *testing.T) {
 	if got := a.positions.Applied(); got != 6 {
 		t.Errorf("a is at %d", got)
 	}
-	if got := a.positions.Changed(core.EventCreated); got != 6 {
+	if got := a.positions.Changed(feed.EventCreated); got != 6 {
 		t.Errorf("a took in %d changes", got)
 	}
 	for i := range 5 {
-		if a.positions.At(core.SlotOf(core.NetworkID{}, fmt.Sprintf("b-%d", i))) == 0 {
+		if a.positions.At(feed.SlotOf(core.NetworkID{}, fmt.Sprintf("b-%d", i))) == 0 {
 			t.Errorf("the slot of b-%d was not raised", i)
 		}
 	}
@@ -201,7 +202,7 @@ func TestAGapOfAnyLengthIsFilled(t *testing.T) {
 		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
 		SELECT zeroblob(16), 'k' || i, 1, 0, '', 0 FROM n`, n))
 	create(t, s, "last")
-	if got := s.positions.Changed(core.EventCreated); got != n+1 || s.positions.Applied() != n+1 {
+	if got := s.positions.Changed(feed.EventCreated); got != n+1 || s.positions.Applied() != n+1 {
 		t.Errorf("%d changes were taken in, at %d", got, s.positions.Applied())
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
@@ -14,7 +15,7 @@ func (s *Store) Create(ctx context.Context, key core.Key) (core.Key, bool, error
 		stored  core.Key
 		created bool
 	)
-	err := s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (events []core.Event, err error) {
+	err := s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (events []feed.Event, err error) {
 		stored, events, err = w.Create(ctx, key)
 		created = len(events) > 0
 		return events, err
@@ -32,7 +33,7 @@ func (s *Store) CreateMany(
 ) ([]core.CreateResult, error) {
 	keys = slices.Clone(keys) // a caller that goes away must not change what is still being written
 	var results []core.CreateResult
-	err := s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (events []core.Event, err error) {
+	err := s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (events []feed.Event, err error) {
 		results, events, err = w.CreateMany(ctx, network, keys, quota)
 		return events, err
 	})
@@ -47,7 +48,7 @@ func (s *Store) Update(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, u core.Update,
 ) (core.Key, error) {
 	var updated core.Key
-	err := s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (events []core.Event, err error) {
+	err := s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (events []feed.Event, err error) {
 		updated, events, err = w.Update(ctx, network, kind, keyID, u)
 		return events, err
 	})
@@ -62,7 +63,7 @@ func (s *Store) Rotate(
 	ctx context.Context, network core.NetworkID, keyID string, r core.Rotation,
 ) (fresh, old core.Key, err error) {
 	var made, revoked core.Key
-	err = s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (events []core.Event, err error) {
+	err = s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (events []feed.Event, err error) {
 		made, revoked, events, err = w.Rotate(ctx, network, keyID, r)
 		return events, err
 	})
@@ -74,7 +75,7 @@ func (s *Store) Rotate(
 
 // Delete removes an imported key.
 func (s *Store) Delete(ctx context.Context, network core.NetworkID, keyID string, d core.Deletion) error {
-	return s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) ([]core.Event, error) {
+	return s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) ([]feed.Event, error) {
 		return w.Delete(ctx, network, keyID, d)
 	})
 }
@@ -84,7 +85,7 @@ func (s *Store) Revoke(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
 ) (core.Key, error) {
 	var revoked core.Key
-	err := s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (events []core.Event, err error) {
+	err := s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) (events []feed.Event, err error) {
 		revoked, events, err = w.Revoke(ctx, network, kind, keyID, r)
 		return events, err
 	})
@@ -96,7 +97,7 @@ func (s *Store) Revoke(
 
 // ClaimSecret compares a network's secrets with the ones that its keys were made with.
 func (s *Store) ClaimSecret(ctx context.Context, network core.NetworkID, checks []string) error {
-	return s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) ([]core.Event, error) {
+	return s.writer.do(ctx, func(ctx context.Context, w *sqlstore.Writer) ([]feed.Event, error) {
 		return nil, w.ClaimSecret(ctx, network, checks)
 	})
 }
@@ -131,7 +132,7 @@ func (s *Store) List(ctx context.Context, q core.ListQuery) (page core.KeyPage, 
 }
 
 // Positions is the table that changes are applied to.
-func (s *Store) Positions() *core.Positions { return s.positions }
+func (s *Store) Positions() *feed.Positions { return s.positions }
 
 // Ping looks a key up that there is not: what it needs is what every look-up needs, the schema too. What changes need
 // beyond that is that the file is in its place.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
@@ -22,7 +22,7 @@ const (
 	// watchWait is how long a poll waits for a lock, which in this mode of SQLite readers seldom meet.
 	watchWait = 100 * time.Millisecond
 	// lease is how long after the beginning of a poll the table of positions may be relied on, see
-	// [core.Positions.Renew]: the bound of what another process has changed and this one does not know. It leaves room
+	// [feed.Positions.Renew]: the bound of what another process has changed and this one does not know. It leaves room
 	// for a machine that is busy, where a poll comes late.
 	lease = 50 * time.Millisecond
 	// failedLease is the same after the end of a poll that failed. The database does not answer then, and how long
@@ -34,7 +34,7 @@ const (
 // starts it waits for done.
 type watcher struct {
 	db        *sql.DB
-	positions *core.Positions
+	positions *feed.Positions
 	identity  *identity
 	rest      time.Duration // how often it polls while there are no changes
 	health    *health

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
@@ -46,7 +46,7 @@ func (h *hooks) setDefaults() {
 type writer struct {
 	db        *sql.DB
 	queue     *queue
-	positions *core.Positions
+	positions *feed.Positions
 	identity  *identity
 	health    *health
 	hooks     hooks
@@ -57,7 +57,7 @@ type writer struct {
 }
 
 // do has a change made, and returns its outcome when it is durable and its events are applied.
-func (w *writer) do(ctx context.Context, apply func(context.Context, *sqlstore.Writer) ([]core.Event, error)) error {
+func (w *writer) do(ctx context.Context, apply func(context.Context, *sqlstore.Writer) ([]feed.Event, error)) error {
 	m := &mutation{apply: apply, until: time.Now().Add(w.lockWait), done: make(chan struct{})}
 	if err := w.queue.push(ctx, m); err != nil {
 		return err
@@ -199,7 +199,7 @@ func (w *writer) transact(ctx context.Context, group []*mutation) error {
 // outcomes.
 func (w *writer) apply(
 	ctx context.Context, s *session, group []*mutation, outcomes []error,
-) (events []core.Event, err error) {
+) (events []feed.Event, err error) {
 	for i, m := range group {
 		if err := s.exec(ctx, s.savepoint); err != nil {
 			return nil, err
@@ -232,13 +232,13 @@ func (w *writer) apply(
 
 // catchUp applies the events of other processes up to a position. Without it, a process would pass over what another
 // one committed before its own change. The transaction has the write lock, so nothing can come in between any more.
-func catchUp(ctx context.Context, feed *sqlstore.Feed, positions *core.Positions, before uint64) error {
+func catchUp(ctx context.Context, reader *sqlstore.Feed, positions *feed.Positions, before uint64) error {
 	for {
 		applied := positions.Applied()
 		if applied+1 >= before {
 			return nil
 		}
-		events, err := feed.After(ctx, applied, gapChunk)
+		events, err := reader.After(ctx, applied, gapChunk)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 const (
@@ -21,7 +22,7 @@ var deleteKey = fmt.Sprintf(`DELETE FROM keys WHERE network = $1 AND key_id = $2
 // [core.KeyNotFound]; one that is revoked already is [core.FailedPrecondition].
 func (w *Writer) Revoke(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
-) (core.Key, []core.Event, error) {
+) (core.Key, []feed.Event, error) {
 	k, found, err := oneKey(ctx, w.revoke, network, int64(core.StatusRevoked), int64(r.Reason), r.Description,
 		r.Time.UnixMicro(), network[:], keyID, int64(kind))
 	if err != nil {
@@ -33,19 +34,19 @@ func (w *Writer) Revoke(
 		}
 		return core.Key{}, nil, core.NewError(core.FailedPrecondition, "the key is revoked already")
 	}
-	event := core.Event{
-		Network: network, KeyID: keyID, Kind: core.EventRevoked, Time: r.Time, Actor: r.By, Reason: r.Reason,
+	event := feed.Event{
+		Network: network, KeyID: keyID, Kind: feed.EventRevoked, Time: r.Time, Actor: r.By, Reason: uint8(r.Reason),
 	}
 	if err := w.write(ctx, &event); err != nil {
 		return core.Key{}, nil, err
 	}
-	return k, []core.Event{event}, nil
+	return k, []feed.Event{event}, nil
 }
 
 // Update changes fields of a key, as [core.Store] says.
 func (w *Writer) Update(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, u core.Update,
-) (core.Key, []core.Event, error) {
+) (core.Key, []feed.Event, error) {
 	k, err := w.find(ctx, network, kind, keyID)
 	if err != nil {
 		return core.Key{}, nil, err
@@ -66,19 +67,19 @@ func (w *Writer) Update(
 	if err != nil {
 		return core.Key{}, nil, err
 	}
-	event := core.Event{Network: network, KeyID: keyID, Kind: core.EventUpdated, Time: u.Time, Actor: u.By}
+	event := feed.Event{Network: network, KeyID: keyID, Kind: feed.EventUpdated, Time: u.Time, Actor: u.By}
 	if err := w.write(ctx, &event); err != nil {
 		return core.Key{}, nil, err
 	}
 	stored, err := row.key(network)
-	return stored, []core.Event{event}, err
+	return stored, []feed.Event{event}, err
 }
 
 // Rotate puts a new key in the place of an issued one, as [core.Store] says.
 func (w *Writer) Rotate(
 	ctx context.Context, network core.NetworkID, keyID string, r core.Rotation,
-) (fresh, old core.Key, events []core.Event, err error) {
-	fail := func(err error) (core.Key, core.Key, []core.Event, error) { return core.Key{}, core.Key{}, nil, err }
+) (fresh, old core.Key, events []feed.Event, err error) {
+	fail := func(err error) (core.Key, core.Key, []feed.Event, error) { return core.Key{}, core.Key{}, nil, err }
 	if old, err = w.find(ctx, network, core.Issued, keyID); err != nil {
 		return fail(err)
 	}
@@ -101,7 +102,7 @@ func (w *Writer) Rotate(
 // Delete removes an imported key. One that does not exist or was issued is [core.KeyNotFound].
 func (w *Writer) Delete(
 	ctx context.Context, network core.NetworkID, keyID string, d core.Deletion,
-) ([]core.Event, error) {
+) ([]feed.Event, error) {
 	result, err := w.remove.ExecContext(ctx, network[:], keyID)
 	if err != nil {
 		return nil, err
@@ -112,9 +113,9 @@ func (w *Writer) Delete(
 	case n == 0:
 		return nil, errNotFound()
 	}
-	event := core.Event{Network: network, KeyID: keyID, Kind: core.EventDeleted, Time: d.Time, Actor: d.By}
+	event := feed.Event{Network: network, KeyID: keyID, Kind: feed.EventDeleted, Time: d.Time, Actor: d.By}
 	if err := w.write(ctx, &event); err != nil {
 		return nil, err
 	}
-	return []core.Event{event}, nil
+	return []feed.Event{event}, nil
 }

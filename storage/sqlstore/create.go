@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 const (
@@ -22,7 +23,7 @@ var countLive = fmt.Sprintf(`SELECT COUNT(*) FROM (SELECT 1 FROM keys WHERE netw
 
 // Create adds a key and returns it as it was stored. When the key's request id was used before, it returns the key of
 // that request and no event. A key id that is taken is [core.Conflict].
-func (w *Writer) Create(ctx context.Context, key core.Key) (core.Key, []core.Event, error) {
+func (w *Writer) Create(ctx context.Context, key core.Key) (core.Key, []feed.Event, error) {
 	k, found, err := w.ofRequest(ctx, &key)
 	if err != nil || found {
 		return k, nil, err
@@ -33,7 +34,7 @@ func (w *Writer) Create(ctx context.Context, key core.Key) (core.Key, []core.Eve
 // CreateMany adds keys, as [core.Store] says.
 func (w *Writer) CreateMany(
 	ctx context.Context, network core.NetworkID, keys []core.Key, quota int64,
-) ([]core.CreateResult, []core.Event, error) {
+) ([]core.CreateResult, []feed.Event, error) {
 	if len(keys) == 0 {
 		return nil, nil, nil
 	}
@@ -47,7 +48,7 @@ func (w *Writer) CreateMany(
 		room = quota - live
 	}
 	results := make([]core.CreateResult, len(keys))
-	events := make([]core.Event, 0, len(keys))
+	events := make([]feed.Event, 0, len(keys))
 	for i, key := range keys {
 		r := &results[i]
 		if r.Err = w.refuse(&key, network); r.Err != nil {
@@ -105,13 +106,13 @@ func (w *Writer) ofRequest(ctx context.Context, key *core.Key) (k core.Key, foun
 }
 
 // insert writes a key and the event of its creation. A key id that is taken is [core.Conflict].
-func (w *Writer) insert(ctx context.Context, key core.Key) (core.Key, []core.Event, error) {
+func (w *Writer) insert(ctx context.Context, key core.Key) (core.Key, []feed.Event, error) {
 	row, err := rowOf(&key)
 	if err != nil {
 		return core.Key{}, nil, err
 	}
-	event := core.Event{
-		Network: key.Network, KeyID: key.ID, Kind: core.EventCreated, Time: key.CreateTime,
+	event := feed.Event{
+		Network: key.Network, KeyID: key.ID, Kind: feed.EventCreated, Time: key.CreateTime,
 		Actor: core.ByOperator, // creation is an operator's verb
 	}
 	if err := w.write(ctx, &event); err != nil {
@@ -129,7 +130,7 @@ func (w *Writer) insert(ctx context.Context, key core.Key) (core.Key, []core.Eve
 		return core.Key{}, nil, errTaken()
 	}
 	stored, err := row.key(key.Network)
-	return stored, []core.Event{event}, err
+	return stored, []feed.Event{event}, err
 }
 
 func errTaken() error { return core.NewError(core.Conflict, "a key with this id exists already") }

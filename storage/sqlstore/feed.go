@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 const (
@@ -45,14 +45,14 @@ func (f *Feed) Last(ctx context.Context) (uint64, error) {
 }
 
 // After returns at most limit events with a higher position than after, in the order of their positions.
-func (f *Feed) After(ctx context.Context, after uint64, limit int) ([]core.Event, error) {
+func (f *Feed) After(ctx context.Context, after uint64, limit int) ([]feed.Event, error) {
 	if after > math.MaxInt64 {
 		return nil, fmt.Errorf("read feed: position %d is out of range", after)
 	}
-	var events []core.Event
+	var events []feed.Event
 	err := each(ctx, f.after, func(rows *sql.Rows) error {
 		var (
-			e                       core.Event
+			e                       feed.Event
 			network                 []byte
 			seq, kind, time, reason int64
 		)
@@ -73,7 +73,7 @@ func (f *Feed) After(ctx context.Context, after uint64, limit int) ([]core.Event
 
 // readEvent fills in what needs a conversion. A kind or reason of a newer build is not an error: the change must still
 // raise its key's position.
-func readEvent(e *core.Event, seq int64, network []byte, kind, micros, reason int64) error {
+func readEvent(e *feed.Event, seq int64, network []byte, kind, micros, reason int64) error {
 	var err error
 	if e.Position, err = position(seq); err != nil {
 		return err
@@ -82,10 +82,10 @@ func readEvent(e *core.Event, seq int64, network []byte, kind, micros, reason in
 		return fmt.Errorf("read event %d: %w", seq, err)
 	}
 	if kind > 0 && kind <= math.MaxUint8 {
-		e.Kind = core.EventKind(kind)
+		e.Kind = feed.EventKind(kind)
 	}
 	if reason > 0 && reason <= math.MaxUint8 {
-		e.Reason = core.RevocationReason(reason)
+		e.Reason = uint8(reason)
 	}
 	e.Time = time.UnixMicro(micros).UTC()
 	return nil

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 func TestARowThatCannotBeReadIsAnErrorAndNotAKeyWithLess(t *testing.T) {
@@ -53,7 +54,7 @@ func TestAnAddressRangeThatCouldNotBeReadBackIsNotWritten(t *testing.T) {
 
 func TestAnEventOfANewerBuildStillCounts(t *testing.T) {
 	t.Parallel()
-	var e core.Event
+	var e feed.Event
 	if err := readEvent(&e, 7, make([]byte, 16), 9000, 0, 9000); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 const insertEvent = `INSERT INTO events (network, key_id, kind, time, actor, reason) ` +
@@ -47,7 +48,7 @@ func (w *Writer) find(ctx context.Context, network core.NetworkID, kind core.Kin
 }
 
 // write adds an event to the feed and gives it its position and its time as stored.
-func (w *Writer) write(ctx context.Context, e *core.Event) error {
+func (w *Writer) write(ctx context.Context, e *feed.Event) error {
 	micros := e.Time.UnixMicro()
 	e.Time = time.UnixMicro(micros).UTC()
 	return each(ctx, w.event, func(rows *sql.Rows) error {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 func deletion() core.Deletion { return core.Deletion{By: "operator", Time: now.Add(time.Minute)} }
@@ -60,8 +61,8 @@ var updateTests = []test{
 			wantKey(t, got, want)
 			wantKey(t, get(t, s, home, "k"), want)
 		}
-		if n := s.Positions().Changed(core.EventUpdated); n != 6 || s.Positions().At(core.SlotOf(home, "k")) != 7 {
-			t.Errorf("%d events, and the slot is at %d", n, s.Positions().At(core.SlotOf(home, "k")))
+		if n := s.Positions().Changed(feed.EventUpdated); n != 6 || s.Positions().At(feed.SlotOf(home, "k")) != 7 {
+			t.Errorf("%d events, and the slot is at %d", n, s.Positions().At(feed.SlotOf(home, "k")))
 		}
 	}},
 	{"one that names nothing changes nothing", func(t *harness) {
@@ -156,9 +157,9 @@ var rotateTests = []test{
 		wantKey(t, old, want)
 		wantKey(t, get(t, s, home, "old"), want)
 		p := s.Positions()
-		if p.Changed(core.EventCreated) != 2 || p.Changed(core.EventRevoked) != 1 || p.Applied() != 3 {
+		if p.Changed(feed.EventCreated) != 2 || p.Changed(feed.EventRevoked) != 1 || p.Applied() != 3 {
 			t.Errorf("%d created, %d revoked, position %d",
-				p.Changed(core.EventCreated), p.Changed(core.EventRevoked), p.Applied())
+				p.Changed(feed.EventCreated), p.Changed(feed.EventRevoked), p.Applied())
 		}
 	}},
 	{"what the rotation names overrides, and what it names and is empty is cleared", func(t *harness) {
@@ -315,12 +316,12 @@ var deleteTests = []test{
 				t.Fatal(err)
 			}
 			wantAbsent(t, s, home, id)
-			if at := s.Positions().At(core.SlotOf(home, id)); at != uint64(4+i) {
+			if at := s.Positions().At(feed.SlotOf(home, id)); at != uint64(4+i) {
 				t.Errorf("the slot of %s is at %d", id, at)
 			}
 			wantReason(t, s.Delete(t.Context(), home, id, deletion()), core.KeyNotFound)
 		}
-		if n := s.Positions().Changed(core.EventDeleted); n != 2 {
+		if n := s.Positions().Changed(feed.EventDeleted); n != 2 {
 			t.Errorf("%d events", n)
 		}
 	}},
@@ -338,7 +339,7 @@ var deleteTests = []test{
 		q := issuedList(10)
 		q.Kind = core.Imported
 		wantIDs(t, pages(t, s, q, nothing), "between", "k")
-		if at := s.Positions().At(core.SlotOf(home, "k")); at != 4 {
+		if at := s.Positions().At(feed.SlotOf(home, "k")); at != 4 {
 			t.Errorf("the slot is at %d", at)
 		}
 	}},

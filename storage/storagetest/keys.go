@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 var createTests = []test{
@@ -105,8 +106,8 @@ var createTests = []test{
 				made++
 			}
 		}
-		if made != 1 || s.Positions().Changed(core.EventCreated) != 1 {
-			t.Errorf("%d calls created a key, and there are %d events", made, s.Positions().Changed(core.EventCreated))
+		if made != 1 || s.Positions().Changed(feed.EventCreated) != 1 {
+			t.Errorf("%d calls created a key, and there are %d events", made, s.Positions().Changed(feed.EventCreated))
 		}
 	}},
 	{"of many with one key id at once, one wins and the others are conflicts", func(t *harness) {
@@ -277,8 +278,8 @@ var revokeTests = []test{
 			}
 			wantReason(t, err, core.FailedPrecondition)
 		}
-		if won != 1 || s.Positions().Changed(core.EventRevoked) != 1 {
-			t.Errorf("%d won, and there are %d events", won, s.Positions().Changed(core.EventRevoked))
+		if won != 1 || s.Positions().Changed(feed.EventRevoked) != 1 {
+			t.Errorf("%d won, and there are %d events", won, s.Positions().Changed(feed.EventRevoked))
 		}
 	}},
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 var positionTests = []test{
@@ -23,7 +24,7 @@ var positionTests = []test{
 		if got := p.Applied(); got != 3 {
 			t.Errorf("after three changes: %d", got)
 		}
-		if c, r := p.Changed(core.EventCreated), p.Changed(core.EventRevoked); c != 2 || r != 1 {
+		if c, r := p.Changed(feed.EventCreated), p.Changed(feed.EventRevoked); c != 2 || r != 1 {
 			t.Errorf("%d created and %d revoked", c, r)
 		}
 	}},
@@ -34,7 +35,7 @@ var positionTests = []test{
 			if _, _, err := s.Create(t.Context(), newKey(home, id(i))); err != nil {
 				return err
 			}
-			if at := s.Positions().At(core.SlotOf(home, id(i))); at <= before {
+			if at := s.Positions().At(feed.SlotOf(home, id(i))); at <= before {
 				return errors.New("the slot is not above the position before the change")
 			}
 			return nil
@@ -54,7 +55,7 @@ var positionTests = []test{
 		if _, err := s.Revoke(t.Context(), home, core.AnyKind, "k", revocation()); err != nil {
 			t.Fatal(err)
 		}
-		if at := s.Positions().At(core.SlotOf(home, "k")); at <= began {
+		if at := s.Positions().At(feed.SlotOf(home, "k")); at <= began {
 			t.Errorf("the slot is at %d and the look-up at %d: it would be believed", at, began)
 		}
 	}},
@@ -63,7 +64,7 @@ var positionTests = []test{
 		began := s.Positions().Applied()
 		wantAbsent(t, s, home, "k")
 		create(t, s, newKey(home, "k"))
-		if at := s.Positions().At(core.SlotOf(home, "k")); at <= began {
+		if at := s.Positions().At(feed.SlotOf(home, "k")); at <= began {
 			t.Errorf("the slot is at %d and the look-up at %d: it would be believed", at, began)
 		}
 	}},
@@ -101,7 +102,7 @@ var positionTests = []test{
 		p := t.store().Positions()
 		for range 100 {
 			began := time.Now()
-			if err := p.Await(t.Context(), began.Sub(core.Epoch), began.UnixNano()); err != nil {
+			if err := p.Await(t.Context(), began.Sub(feed.Epoch), began.UnixNano()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -138,8 +139,8 @@ var lifeTests = []test{
 		wantKey(t, get(t, s, home, "b"), b)
 		wantReason(t, s.ClaimSecret(t.Context(), home, []string{"lost"}), core.FailedPrecondition)
 		p := s.Positions()
-		if p.Applied() != 3 || p.Changed(core.EventCreated) != 0 {
-			t.Errorf("reopened at %d with %d changes", p.Applied(), p.Changed(core.EventCreated))
+		if p.Applied() != 3 || p.Changed(feed.EventCreated) != 0 {
+			t.Errorf("reopened at %d with %d changes", p.Applied(), p.Changed(feed.EventCreated))
 		}
 		create(t, s, newKey(home, "c"))
 		if p.Applied() != 4 {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 // createMany adds keys and returns what came of each.
@@ -47,14 +48,14 @@ var createManyTests = []test{
 				t.Fatalf("key %d: %+v", i, r)
 			}
 			wantKey(t, r.Key, keys[i])
-			if s.Positions().At(core.SlotOf(home, id(i))) == 0 {
+			if s.Positions().At(feed.SlotOf(home, id(i))) == 0 {
 				t.Errorf("the slot of key %d was not raised", i)
 			}
 		}
 		if n := c.Commits() - before; n != 1 {
 			t.Errorf("%d commits", n)
 		}
-		if n := s.Positions().Changed(core.EventCreated); n != 1000 {
+		if n := s.Positions().Changed(feed.EventCreated); n != 1000 {
 			t.Errorf("%d events", n)
 		}
 		wantKey(t, get(t, s, home, id(999)), keys[999])

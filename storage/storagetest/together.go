@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 // errInjected stands for what a disk may answer.
@@ -120,7 +121,7 @@ var togetherTests = []test{
 				go func() {
 					k := newKey(home, fmt.Sprintf("%d-%d", round, i))
 					_, _, err := s.Create(t.Context(), k)
-					if s.Positions().At(core.SlotOf(home, k.ID)) == 0 {
+					if s.Positions().At(feed.SlotOf(home, k.ID)) == 0 {
 						err = errors.Join(err, errors.New("answered before it was applied"))
 					}
 					answers <- err

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 var twoStoreTests = []test{
@@ -19,7 +20,7 @@ var twoStoreTests = []test{
 			t.Error("a sees the key active")
 		}
 		eventually(t, "a applies the revocation", func() bool { return a.Positions().Applied() == 2 })
-		if at := a.Positions().At(core.SlotOf(home, "k")); at != 2 {
+		if at := a.Positions().At(feed.SlotOf(home, "k")); at != 2 {
 			t.Errorf("the slot is at %d", at)
 		}
 	}},
@@ -27,8 +28,8 @@ var twoStoreTests = []test{
 		a := t.store()
 		create(t, a, newKey(home, "k"))
 		b := t.store()
-		if p := b.Positions(); p.Applied() != 1 || p.At(core.SlotOf(home, "k")) != 0 {
-			t.Errorf("at %d, slot at %d", p.Applied(), p.At(core.SlotOf(home, "k")))
+		if p := b.Positions(); p.Applied() != 1 || p.At(feed.SlotOf(home, "k")) != 0 {
+			t.Errorf("at %d, slot at %d", p.Applied(), p.At(feed.SlotOf(home, "k")))
 		}
 	}},
 	{"no change is passed over when both change at once", func(t *harness) {
@@ -39,7 +40,7 @@ var twoStoreTests = []test{
 			if _, _, err := s.Create(t.Context(), newKey(home, id(i))); err != nil {
 				return err
 			}
-			if s.Positions().At(core.SlotOf(home, id(i))) == 0 {
+			if s.Positions().At(feed.SlotOf(home, id(i))) == 0 {
 				t.Errorf("the slot of %s was not raised before the answer", id(i))
 			}
 			return nil
@@ -51,11 +52,11 @@ var twoStoreTests = []test{
 		for _, s := range stores {
 			p := s.Positions()
 			eventually(t, "all changes are applied", func() bool { return p.Applied() == 2*n })
-			if got := p.Changed(core.EventCreated); got != 2*n {
+			if got := p.Changed(feed.EventCreated); got != 2*n {
 				t.Errorf("%d of %d changes were taken in", got, 2*n)
 			}
 			for i := range 2 * n {
-				if p.At(core.SlotOf(home, id(i))) == 0 {
+				if p.At(feed.SlotOf(home, id(i))) == 0 {
 					t.Errorf("the slot of %s was never raised", id(i))
 				}
 			}
@@ -68,7 +69,7 @@ var twoStoreTests = []test{
 			acknowledged := time.Now().UnixNano()
 			p := b.Positions()
 			eventually(t, "b is complete", func() bool { return p.CompleteAt() > acknowledged })
-			if p.At(core.SlotOf(home, id(i))) == 0 {
+			if p.At(feed.SlotOf(home, id(i))) == 0 {
 				t.Fatalf("change %d is missing", i)
 			}
 		}

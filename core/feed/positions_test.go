@@ -1,4 +1,4 @@
-package core_test
+package feed_test
 
 import (
 	"sync"
@@ -7,46 +7,47 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
-func event(position uint64, network core.NetworkID, keyID string) core.Event {
-	return core.Event{Position: position, Network: network, KeyID: keyID, Kind: core.EventRevoked}
+func event(position uint64, network uuid.UUID, keyID string) feed.Event {
+	return feed.Event{Position: position, Network: network, KeyID: keyID, Kind: feed.EventRevoked}
 }
 
 func TestPositions_AChangeRaisesItsKeyAndNoOther(t *testing.T) {
 	t.Parallel()
-	var p core.Positions
+	var p feed.Positions
 	other := uuid.MustParse("550e8400-e29b-41d4-a716-446655440001")
 	p.Apply(event(1, uuid.Nil, "a"), event(2, uuid.Nil, "b"), event(3, uuid.Nil, "a"))
-	if got := p.At(core.SlotOf(uuid.Nil, "a")); got != 3 {
+	if got := p.At(feed.SlotOf(uuid.Nil, "a")); got != 3 {
 		t.Errorf("the changed key stands at %d, want 3", got)
 	}
-	if got := p.At(core.SlotOf(other, "a")); got != 0 {
+	if got := p.At(feed.SlotOf(other, "a")); got != 0 {
 		t.Errorf("the same key id in another network stands at %d, want 0", got)
 	}
-	if p.Applied() != 3 || p.Changed(core.EventRevoked) != 3 || p.Changed(core.EventCreated) != 0 || p.Changed(99) != 0 {
-		t.Errorf("applied %d, revoked %d", p.Applied(), p.Changed(core.EventRevoked))
+	if p.Applied() != 3 || p.Changed(feed.EventRevoked) != 3 || p.Changed(feed.EventCreated) != 0 || p.Changed(99) != 0 {
+		t.Errorf("applied %d, revoked %d", p.Applied(), p.Changed(feed.EventRevoked))
 	}
 }
 
 func TestPositions_AnEventIsTakenInOnceAndNeverLowers(t *testing.T) {
 	t.Parallel()
-	var p core.Positions
+	var p feed.Positions
 	p.Begin(10)
 	p.Apply(event(11, uuid.Nil, "a"))
 	p.Apply(event(9, uuid.Nil, "a"), event(11, uuid.Nil, "a"))
 	p.Begin(5)
-	if p.Applied() != 11 || p.At(core.SlotOf(uuid.Nil, "a")) != 11 || p.Changed(core.EventRevoked) != 1 {
-		t.Errorf("applied %d, slot %d, changes %d", p.Applied(), p.At(core.SlotOf(uuid.Nil, "a")), p.Changed(core.EventRevoked))
+	if p.Applied() != 11 || p.At(feed.SlotOf(uuid.Nil, "a")) != 11 || p.Changed(feed.EventRevoked) != 1 {
+		t.Errorf("applied %d, slot %d, changes %d", p.Applied(), p.At(feed.SlotOf(uuid.Nil, "a")),
+			p.Changed(feed.EventRevoked))
 	}
 }
 
 // Whoever reads a position sees each slot that was raised up to it: this is what a verdict's position promises.
 func TestPositions_APositionIsNeverAheadOfTheSlots(t *testing.T) {
 	t.Parallel()
-	var p core.Positions
-	slot := core.SlotOf(uuid.Nil, "a")
+	var p feed.Positions
+	slot := feed.SlotOf(uuid.Nil, "a")
 	var wg sync.WaitGroup
 	const n = 2000
 	wg.Go(func() {
@@ -73,7 +74,7 @@ func TestPositions_APositionIsNeverAheadOfTheSlots(t *testing.T) {
 
 func TestPositions_TellsWhenTheFeedWasLastComplete(t *testing.T) {
 	t.Parallel()
-	var p core.Positions
+	var p feed.Positions
 	if p.CompleteAt() != 0 {
 		t.Error("complete before it was said")
 	}

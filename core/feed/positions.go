@@ -1,59 +1,20 @@
-package core
+package feed
 
 import (
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 )
-
-// EventKind says what happened to a key.
-type EventKind uint8
-
-// The kinds of change. A rotation is two: the new key is created, the old one revoked.
-const (
-	EventCreated EventKind = iota + 1
-	EventRevoked
-	EventUpdated
-	EventDeleted
-)
-
-// EventKinds are all kinds of change, for whoever counts them.
-var EventKinds = [...]EventKind{EventCreated, EventRevoked, EventUpdated, EventDeleted}
-
-// String is the kind's name in the feed and in metrics.
-func (k EventKind) String() string {
-	switch k {
-	case EventCreated:
-		return "created"
-	case EventRevoked:
-		return "revoked"
-	case EventUpdated:
-		return "updated"
-	case EventDeleted:
-		return "deleted"
-	default:
-		return "unknown"
-	}
-}
-
-// Event is one change of one key, as it stands in the feed.
-type Event struct {
-	Position uint64 // in the feed; rises by one from change to change, begins at 1
-	Network  NetworkID
-	KeyID    string
-	Kind     EventKind
-	Time     time.Time
-	Actor    string // who did it: "operator" or "holder"
-	Reason   RevocationReason
-}
 
 // slots is how many keys' positions are told apart. Keys that share a slot cost each other a look-up at a change.
 const slots = 1 << 16
 
 // Positions tells how old a verdict may be. It is a table of fixed size: each key has a slot, and a slot holds the
 // position of the last change of any key in it. Whoever changes a key calls [Positions.Apply] before the change is
-// acknowledged. All methods may be called at any time from any goroutine.
+// acknowledged. The zero value is an empty table. All methods may be called at any time from any goroutine.
 type Positions struct {
 	mu         sync.RWMutex // held while a group of events is applied
 	applied    uint64
@@ -65,11 +26,11 @@ type Positions struct {
 
 var slotSeed = maphash.MakeSeed()
 
-// Slot names a key's place in a [Positions].
+// Slot is the index of a key in a [Positions].
 type Slot uint16
 
 // SlotOf returns the slot of a key. It depends on the process.
-func SlotOf(network NetworkID, keyID string) Slot {
+func SlotOf(network uuid.UUID, keyID string) Slot {
 	var h maphash.Hash
 	h.SetSeed(slotSeed)
 	_, _ = h.Write(network[:])
@@ -77,8 +38,8 @@ func SlotOf(network NetworkID, keyID string) Slot {
 	return Slot(h.Sum64()) //nolint:gosec // the low 16 bits are the slot
 }
 
-// Apply takes in changes, in the order of their positions, and returns when every reader sees them. Events that were
-// taken in before are passed over.
+// Apply applies changes, in the order of their positions, and returns when every reader sees them. Events that have
+// been applied before are ignored.
 func (p *Positions) Apply(events ...Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -95,7 +56,7 @@ func (p *Positions) Apply(events ...Event) {
 	}
 }
 
-// Begin moves an empty table to the position that its feed stands at, so that only later changes count.
+// Begin sets the position of an empty table to that of the last change in its feed, so that only later ones count.
 func (p *Positions) Begin(at uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,7 +80,7 @@ func (p *Positions) MarkComplete(t time.Time) { p.completeAt.Store(t.UnixNano())
 // CompleteAt is the last moment at which every change was known to be in the table, in Unix nanoseconds; 0 for never.
 func (p *Positions) CompleteAt() int64 { return p.completeAt.Load() }
 
-// Changed is how many changes of a kind were taken in since the table was made.
+// Changed is how many changes of a kind have been applied since the table was made.
 func (p *Positions) Changed(k EventKind) uint64 {
 	if int(k) >= len(p.changed) {
 		return 0
