@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -15,6 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/pool"
+	"github.com/talos-edge/talos-edge/caddymodule/node"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -96,13 +97,13 @@ func (s *solo) stop() {
 	}
 }
 
-func (s *solo) app() *App {
+func (s *solo) app() *node.App {
 	s.t.Helper()
 	app, err := caddy.ActiveContext().App("talos")
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return app.(*App) //nolint:errcheck,forcetypeassert // it is ours
+	return app.(*node.App) //nolint:errcheck,forcetypeassert // it is ours
 }
 
 // issue makes a key through the private surface.
@@ -149,8 +150,8 @@ func exchange(t *testing.T, req *http.Request) answer {
 
 // uses is how many nodes and stores are open in the process.
 func uses() (open []string) {
-	nodes.Range(func(key, _ any) bool { open = append(open, fmt.Sprint("node ", key)); return true })
-	stores.Range(func(key, _ any) bool { open = append(open, fmt.Sprint("store ", key)); return true })
+	pool.Nodes.Range(func(key, _ any) bool { open = append(open, fmt.Sprint("node ", key)); return true })
+	pool.Stores.Range(func(key, _ any) bool { open = append(open, fmt.Sprint("store ", key)); return true })
 	return open
 }
 
@@ -264,20 +265,23 @@ func TestRequestAfterCleanupIsServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mustLoad(fmt.Sprintf(talos, "second"), onlyAdmin)
-	if old.node.Load() != nil {
-		t.Error("a configuration that is gone keeps its cache in memory")
-	}
 	if open := uses(); len(open) != 2 {
 		t.Fatalf("open: %v", open)
 	}
 	for range 2 {
-		result, err := old.verify(req, secret)
+		late := old.Hold()
+		result, err := late.Verify(req, secret)
 		if err != nil || result.Verdict.Code != core.CodeValid {
 			t.Fatalf("got %+v, %v", result.Verdict, err)
 		}
-		if _, _, err := (keys{old}).Issue(t.Context(), core.IssueRequest{Name: "late", ActorID: "someone"}); err != nil {
+		open, ok := late.(*node.Embedded)
+		if !ok {
+			t.Fatalf("the node is a %T", late)
+		}
+		if _, _, err := open.Engine.Issue(t.Context(), core.IssueRequest{Name: "late", ActorID: "someone"}); err != nil {
 			t.Fatal(err)
 		}
+		old.Release()
 	}
 	if open := uses(); len(open) != 2 {
 		t.Errorf("a late request left %v open", open)
@@ -293,17 +297,17 @@ func TestReloadThatChangesNothingOfTheNodeKeepsTheCache(t *testing.T) {
 	s.mustLoad(talos, onlyAdmin)
 	_, secret := s.issue()
 	s.gated(secret)
-	before := s.app().node.Load()
+	before := runningNode(s.t)
 	s.mustLoad(talos, onlyAdmin+"\nhttp://:"+portOf(freeAddr(t))+" {\nrespond 204\n}")
-	if after := s.app().node.Load(); after != before {
+	if after := runningNode(s.t); after != before {
 		t.Error("the node was opened anew")
 	}
 	s.mustLoad("talos {\nstorage sqlite://FOLDER/../"+filepath.Base(s.folder)+"/talos.db\ncache {\nttl 30s\n}\n}", onlyAdmin)
-	after := s.app().node.Load()
+	after := runningNode(s.t)
 	if after == before {
 		t.Error("another ttl did not open another node")
 	}
-	if after.store != before.store {
+	if storeOf(t, after) != storeOf(t, before) {
 		t.Error("the storage was opened anew under another spelling of its path")
 	}
 }
@@ -342,29 +346,6 @@ func TestPrivateSurfaceOnAnOpenListenerIsAnError(t *testing.T) {
 	}
 }
 
-func TestErrorsOfTheNodeAreUnavailableToCallers(t *testing.T) {
-	t.Parallel()
-	a := &App{settings: settings{secrets: []string{"short"}, signing: signingKeys{source: "none"}}}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := a.verify(req, "credential"); core.ReasonOf(err) != core.Unavailable {
-		t.Errorf("got %v", err)
-	}
-	results := verifier{a}.VerifyMany(t.Context(), core.NetworkID{}, []string{"a", "b"}, 0)
-	if len(results) != 2 || core.ReasonOf(results[1].Err) != core.Unavailable {
-		t.Errorf("got %+v", results)
-	}
-	if err := a.Cleanup(); err != nil {
-		t.Errorf("Cleanup of what never started: %v", err)
-	}
-	var target *core.Error
-	if err := a.Start(); err == nil || errors.As(err, &target) && target.Reason == core.NotFound {
-		t.Errorf("got %v", err)
-	}
-}
-
 // takenAddr is an address that something else listens on until the test ends.
 func takenAddr(t *testing.T) (string, error) {
 	t.Helper()
@@ -375,4 +356,14 @@ func takenAddr(t *testing.T) (string, error) {
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	return l.Addr().String(), nil
+}
+
+// storeOf is the store of an embedded node.
+func storeOf(t *testing.T, n node.Node) core.Store {
+	t.Helper()
+	open, ok := n.(*node.Embedded)
+	if !ok {
+		t.Fatalf("the node is a %T", n)
+	}
+	return open.Store
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talos-edge/talos-edge/caddymodule/internal/headername"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -51,7 +52,7 @@ func TestAttack09_ForgedIdentityHeadersDoNotSurvive(t *testing.T) {
 			}
 			header := got.seen(t).Header
 			for field, values := range header {
-				if !foldedPrefix(field, defaultIdentity) {
+				if !headername.FoldedPrefix(field, "X-Talos-") {
 					continue
 				}
 				want, ok := tc.want[field]
@@ -225,7 +226,7 @@ func TestAttack12_OddCredentialsAreRefusedAtTheDoor(t *testing.T) {
 		Site:   gatedProxy("from header Authorization Bearer", "from query api_key"),
 	})
 	_, key := e.issue(core.IssueRequest{})
-	before := e.app().node.Load().verifier.Stats()
+	before := e.node().Verifier().Stats()
 	for name, request := range map[string]string{
 		"over 16 KiB":              "GET / HTTP/1.1\nAuthorization: Bearer " + strings.Repeat("a", 16<<10+1),
 		"half a megabyte":          "GET / HTTP/1.1\nAuthorization: Bearer " + strings.Repeat("a", 512<<10),
@@ -241,7 +242,7 @@ func TestAttack12_OddCredentialsAreRefusedAtTheDoor(t *testing.T) {
 	if got := e.raw("GET / HTTP/1.1\nHost: x\nConnection: close\nAuthorization: Bearer a\x00b\n\n"); got.status != http.StatusBadRequest {
 		t.Errorf("NUL in a header: %d", got.status)
 	}
-	if after := e.app().node.Load().verifier.Stats(); after.Requests != before.Requests {
+	if after := e.node().Verifier().Stats(); after.Requests != before.Requests {
 		t.Error("an odd credential got as far as the verifier")
 	}
 	var many strings.Builder

@@ -41,7 +41,7 @@ func TestAttack01_RulesAreJudgedAgainOnEveryHit(t *testing.T) {
 			t.Fatalf("where a scope is missing: %d", got.status)
 		}
 	}
-	if hits := e.app().node.Load().verifier.Stats().Requests[verify.Hit]; hits == 0 {
+	if hits := e.node().Verifier().Stats().Requests[verify.Hit]; hits == 0 {
 		t.Error("nothing was answered from the cache, so nothing was tried")
 	}
 }
@@ -164,7 +164,7 @@ func TestAttack08_AClientCannotSkipTheCache(t *testing.T) {
 			t.Fatalf("status %d", got.status)
 		}
 	}
-	if misses := e.app().node.Load().verifier.Stats().Requests[verify.Miss]; misses > 1 {
+	if misses := e.node().Verifier().Stats().Requests[verify.Miss]; misses > 1 {
 		t.Errorf("%d look-ups for one key", misses)
 	}
 }

@@ -101,7 +101,7 @@ func newForger(t *testing.T, set []byte, token string) *forger {
 // the storage.
 func refuses(t *testing.T, e *edge, ofForm bool, tokens map[string]string) {
 	t.Helper()
-	lookUps := func() uint64 { return e.app().node.Load().verifier.Stats().Requests[verify.Miss] }
+	lookUps := func() uint64 { return e.node().Verifier().Stats().Requests[verify.Miss] }
 	before, asked := lookUps(), e.backend.requests()
 	for name, token := range tokens {
 		for range 2 {

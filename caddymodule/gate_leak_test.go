@@ -116,7 +116,7 @@ func TestNoCredentialInAnyLogMetricOrError(t *testing.T) {
 	e.call(e.addr, "apiKeys:selfRevoke", `{"credential":"`+second+`"}`)
 	e.revoke(issued.IssuedAPIKey.KeyID)
 	flow() // 401
-	if err := e.app().node.Load().store.Close(); err != nil {
+	if err := e.node().Store.Close(); err != nil {
 		t.Fatal(err)
 	}
 	flow() // 503

@@ -352,7 +352,7 @@ func TestGate_ASecondGateJudgesTheVerdictOfTheFirst(t *testing.T) {
 		}`})
 	_, plain := e.issue(core.IssueRequest{})
 	adminID, admin := e.issue(core.IssueRequest{Scopes: []string{"admin"}})
-	before := decisionCounts[decisionAdmitted][reasonOK].Load()
+	before := decisions(t, "admitted", "ok")
 
 	if got := e.get("/closed/strict", "Authorization", "Bearer "+plain); got.status != http.StatusForbidden {
 		t.Errorf("a key that only the first gate takes: %d", got.status)
@@ -364,7 +364,7 @@ func TestGate_ASecondGateJudgesTheVerdictOfTheFirst(t *testing.T) {
 	if s := got.seen(t); s.Header.Get("X-Inner-Key-Id") != adminID || s.Header.Get("X-Talos-Key-Id") != adminID || s.Header.Get("X-Api-Key") != "" {
 		t.Errorf("headers %v", s.Header)
 	}
-	if n := decisionCounts[decisionAdmitted][reasonOK].Load() - before; n != 2 {
+	if n := decisions(t, "admitted", "ok") - before; n != 2 {
 		t.Errorf("%d admissions were counted, want one a request", n)
 	}
 	if got := e.get("/open/strict"); got.status != http.StatusUnauthorized {

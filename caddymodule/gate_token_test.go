@@ -82,7 +82,7 @@ func TestGate_ATokenIsAsNarrowAsItsKeyIsNow(t *testing.T) {
 			t.Fatalf("%s: %d %s", name, got.status, got.body)
 		}
 	}
-	_, err := e.app().node.Load().engine.Update(t.Context(), core.AnyKind, id, core.UpdateRequest{
+	_, err := e.node().Engine.Update(t.Context(), core.AnyKind, id, core.UpdateRequest{
 		Mask: []string{core.PathScopes, core.PathCIDRs}, Scopes: []string{"b"}, AllowedCIDRs: cidrs(t, "203.0.113.0/24"),
 	})
 	if err != nil {
@@ -182,7 +182,7 @@ func TestAttack01_TheTimeOfAMacaroonsHolderIsJudgedAtEachHit(t *testing.T) {
 
 func TestGate_ATokenOfAnImportedKeyNamesThatKeyAndItsOwnType(t *testing.T) {
 	e := startEdge(t, edgeConfig{Site: "talos_gate\nrespond `{http.auth.user.id}|{http.auth.user.credential_type}`"})
-	made, err := e.app().node.Load().engine.Import(t.Context(), core.ImportRequest{
+	made, err := e.node().Engine.Import(t.Context(), core.ImportRequest{
 		RawKey: "sk_live_4242", IssueRequest: core.IssueRequest{Name: "n", ActorID: "a"},
 	})
 	if err != nil {

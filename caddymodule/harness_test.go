@@ -22,7 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/google/uuid"
 
-	"github.com/talos-edge/talos-edge/adminapi"
+	"github.com/talos-edge/talos-edge/caddymodule/node"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 )
@@ -33,17 +33,11 @@ const testSecret = "an HMAC secret for tests, long enough"
 // oneCaddy is held while a test runs Caddy, whose configuration is global to the process.
 var oneCaddy sync.Mutex
 
-// aloneWithCaddy makes a test the one that runs Caddy, with no failed self-revocations from before: all tests have one
-// address.
+// aloneWithCaddy makes a test the one that runs Caddy.
 func aloneWithCaddy(t testing.TB) {
 	t.Helper()
 	oneCaddy.Lock()
-	before := failures
-	failures = sync.OnceValue(adminapi.NewFailureLimiter)
-	t.Cleanup(func() {
-		failures = before
-		oneCaddy.Unlock()
-	})
+	t.Cleanup(oneCaddy.Unlock)
 }
 
 // edge is a real Caddy in this process: a gated site on a free port, its private surface on another, and an app behind
@@ -146,18 +140,49 @@ http://:%s {
 	return strings.NewReplacer("BACKEND", e.backend.addr(), "FOLDER", filepath.ToSlash(e.folder)).Replace(text)
 }
 
-// app is the app of the running configuration.
-func (e *edge) app() *App {
-	e.t.Helper()
-	app, err := caddy.ActiveContext().App("talos")
+// node is the same, which has keys of its own.
+func (e *edge) node() *node.Embedded { return embedded(e.t) }
+
+// decisions is how many requests the gates have decided about in this way.
+func decisions(t testing.TB, decision, reason string) int {
+	t.Helper()
+	ctx := caddy.ActiveContext()
+	families, err := ctx.GetMetricsRegistry().Gather()
 	if err != nil {
-		e.t.Fatal(err)
+		t.Fatal(err)
 	}
-	a, ok := app.(*App)
+	for _, family := range families {
+		if family.GetName() != "talos_gate_decisions_total" {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			if m.GetLabel()[0].GetValue() == decision && m.GetLabel()[1].GetValue() == reason {
+				return int(m.GetCounter().GetValue())
+			}
+		}
+	}
+	t.Fatalf("no metric for %s, %s", decision, reason)
+	return 0
+}
+
+// runningNode is the node of the running configuration.
+func runningNode(t testing.TB) node.Node {
+	t.Helper()
+	app := node.Running()
+	if app == nil {
+		t.Fatal("the running configuration has no node")
+	}
+	defer app.Release()
+	return app.Hold()
+}
+
+func embedded(t testing.TB) *node.Embedded {
+	t.Helper()
+	n, ok := runningNode(t).(*node.Embedded)
 	if !ok {
-		e.t.Fatalf("the app is a %T", app)
+		t.Fatalf("the node is a %T", runningNode(t))
 	}
-	return a
+	return n
 }
 
 // issue makes a key, which holds the fields that a test gives it.
@@ -169,7 +194,7 @@ func (e *edge) issue(r core.IssueRequest) (id, secret string) {
 	if r.ActorID == "" {
 		r.ActorID = "someone"
 	}
-	key, secret, err := e.app().node.Load().engine.Issue(e.t.Context(), r)
+	key, secret, err := e.node().Engine.Issue(e.t.Context(), r)
 	if err != nil {
 		e.t.Fatalf("issuing a key: %v", err)
 	}
@@ -179,7 +204,7 @@ func (e *edge) issue(r core.IssueRequest) (id, secret string) {
 // derive makes a token of a key.
 func (e *edge) derive(r core.DeriveRequest) string {
 	e.t.Helper()
-	made, err := e.app().node.Load().engine.Derive(e.t.Context(), r)
+	made, err := e.node().Engine.Derive(e.t.Context(), r)
 	if err != nil {
 		e.t.Fatalf("deriving a token: %v", err)
 	}
@@ -201,7 +226,7 @@ func (e *edge) store(key core.Key) string {
 	key.ID, key.Kind, key.Name, key.ActorID = id.String(), core.Issued, "a key", "someone"
 	key.Status, key.Visibility = core.StatusActive, core.VisibilitySecret
 	key.CreateTime, key.UpdateTime = created, created
-	if _, _, err := e.app().node.Load().store.Create(e.t.Context(), key); err != nil {
+	if _, _, err := e.node().Store.Create(e.t.Context(), key); err != nil {
 		e.t.Fatalf("storing a key: %v", err)
 	}
 	secret, err := format.Mint(id, created, false)

@@ -1,21 +1,14 @@
 package caddymodule
 
 import (
-	"context"
-	"crypto/tls"
-	"errors"
 	"net/http"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
-	"go.uber.org/zap/zaptest/observer"
-
+	"github.com/talos-edge/talos-edge/caddymodule/internal/pool"
 	"github.com/talos-edge/talos-edge/core"
-	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -27,7 +20,7 @@ func TestAttack01_AKeyIsGoodForAsManyRequestsAsItsLimitAllows(t *testing.T) {
 	_, key := e.issue(core.IssueRequest{RateLimit: thrice})
 	_, other := e.issue(core.IssueRequest{RateLimit: thrice})
 	_, free := e.issue(core.IssueRequest{})
-	before := decisionCounts[decisionRefused][reasonRateLimit].Load()
+	before := decisions(t, "refused", "rate_limited")
 	for range 3 { // a miss, then hits
 		if got := e.get("/", "Authorization", "Bearer "+key); got.status != http.StatusOK || got.header.Get("Ratelimit") != "" {
 			t.Fatalf("within the limit: %d %v", got.status, got.header)
@@ -51,7 +44,7 @@ func TestAttack01_AKeyIsGoodForAsManyRequestsAsItsLimitAllows(t *testing.T) {
 			t.Errorf("Retry-After: %s, want up to 20", got.header.Get("Retry-After"))
 		}
 	}
-	if n := decisionCounts[decisionRefused][reasonRateLimit].Load() - before; n != 3 {
+	if n := decisions(t, "refused", "rate_limited") - before; n != 3 {
 		t.Errorf("%d refusals were counted, want 3", n)
 	}
 	for range 5 {
@@ -138,9 +131,9 @@ func TestLimitsAreCountedAcrossReloadsAndSurfacesAndNotAtAllWhenOff(t *testing.T
 	if got := e.call(e.admin, "admin/apiKeys:verify", `{"credential":"`+key+`"}`); !strings.Contains(got.body, `"rate_limit_remaining":"1"`) {
 		t.Errorf("verified after one use: %s", got.body)
 	}
-	before := e.app().node.Load()
+	before := runningNode(e.t)
 	e.load(edgeConfig{Talos: "cache {\nttl 30s\n}"}) // another node
-	if e.app().node.Load() == before {
+	if runningNode(e.t) == before {
 		t.Fatal("the reload kept the node, so nothing was tried")
 	}
 	if got := []int{use(), use()}; got[0] != http.StatusOK || got[1] != http.StatusTooManyRequests {
@@ -156,69 +149,7 @@ func TestLimitsAreCountedAcrossReloadsAndSurfacesAndNotAtAllWhenOff(t *testing.T
 			t.Errorf("with limits off: %d", got)
 		}
 	}
-	limiters.Range(func(key, _ any) bool { t.Errorf("the limiter %v is left open", key); return true })
-}
-
-// awayLimiter is a limiter whose counters cannot be reached.
-type awayLimiter struct{ asked int }
-
-func (l *awayLimiter) Take(
-	context.Context, core.NetworkID, string, core.RateLimitPolicy,
-) (ratelimit.Result, error) {
-	l.asked++
-	return ratelimit.Result{}, errors.New("the counters are away")
-}
-
-func (*awayLimiter) Close() error { return nil }
-
-func TestGate_LetsThroughWhatCannotBeCounted(t *testing.T) {
-	t.Parallel()
-	logged, logs := observer.New(zapcore.DebugLevel)
-	logger := zap.New(logged)
-	away := &awayLimiter{}
-	app := &App{settings: settings{rateLimit: rateLimitMemory}, rareLogger: seldom(logger)}
-	app.node.Store(&node{limiter: away})
-	v := goodVerdict()
-	v.RateLimit = thrice
-	g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: v, limits: app.limiter()}, logger)
-	before := limiterFailures.Load()
-	for range 5 {
-		if w, behind, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k"))); err != nil || behind == nil {
-			t.Fatalf("refused: %d %v", w.Code, err)
-		}
-	}
-	if n := limiterFailures.Load() - before; n != 5 || away.asked != 5 {
-		t.Errorf("%d of 5 failures were counted (%d calls)", n, away.asked)
-	}
-	if n := logs.FilterLevelExact(zapcore.ErrorLevel).Len(); n != 1 {
-		t.Errorf("%d errors were logged, want one in ten seconds", n)
-	}
-}
-
-func TestGate_EarlyDataFromAnAddressThatMattersIsNotCounted(t *testing.T) {
-	t.Parallel()
-	limiter, err := ratelimit.NewMemory(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v := goodVerdict()
-	v.RateLimit, v.AllowedCIDRs = thrice, cidrs(t, "203.0.113.0/24")
-	g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: v, limits: limiter}, nil)
-	r := inCaddy(requestWith(t, "/", "Authorization: Bearer k"))
-	r.TLS = &tls.ConnectionState{HandshakeComplete: false}
-	if _, behind, _ := through(t, g, r); behind != nil || limiter.Len() != 0 {
-		t.Errorf("%d keys were counted", limiter.Len())
-	}
-}
-
-func TestAnUpstreamsOwnLimitTellsNothingOfOurs(t *testing.T) {
-	t.Parallel()
-	v := &core.Verdict{KeyID: "k", Code: core.CodeRateLimited, RateLimit: thrice}
-	g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: v, limits: &awayLimiter{}}, nil)
-	w, _, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k")))
-	if err != nil || w.Code != http.StatusTooManyRequests || w.Header().Get("Ratelimit") != "" || w.Header().Get("Retry-After") != "1" {
-		t.Errorf("got %d %v %v", w.Code, w.Header(), err)
-	}
+	pool.Limiters.Range(func(key, _ any) bool { t.Errorf("the limiter %v is left open", key); return true })
 }
 
 func TestASidecarCountsTheUsesOfKeysOfANodeOfOursItself(t *testing.T) {
@@ -241,7 +172,7 @@ func TestASidecarCountsTheUsesOfKeysOfANodeOfOursItself(t *testing.T) {
 		if got := s.gated(secret); got.status != http.StatusTooManyRequests {
 			t.Fatalf("got %d %s", got.status, got.body)
 		}
-		return s.app().node.Load().verifier.Stats().Requests[verify.Hit] > 0
+		return runningNode(t).Verifier().Stats().Requests[verify.Hit] > 0
 	})
 	body := s.call(http.MethodPost, far.addr, verifyPath, `{"credential":"`+secret+`"}`).body
 	if !strings.Contains(body, `"rate_limit_remaining":"2"`) {

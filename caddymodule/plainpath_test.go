@@ -19,6 +19,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/talos-edge/talos-edge/caddymodule/gate"
 )
 
 // exempting is a site that exempts /public/* from its gate, by the matchers that follow.
@@ -270,17 +272,17 @@ func TestPlainPath_JudgesThePathAsSentAndAsRewritten(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got, err := PlainPath{}.MatchWithError(r)
+		got, err := gate.PlainPath{}.MatchWithError(r)
 		if got != tc.want || err != nil {
 			t.Errorf("%s, rewritten to %q: %t %v, want %t", tc.sent, tc.rewritten, got, err, tc.want)
 		}
 	}
 	opaque := httptest.NewRequest(http.MethodGet, "/", nil)
 	opaque.URL = &url.URL{Opaque: "/public/../orders", Path: "/public/x"}
-	if got, _ := (PlainPath{}).MatchWithError(caddyhttp.PrepareRequest(opaque, caddy.NewReplacer(), nil, &caddyhttp.Server{})); got {
+	if got, _ := (gate.PlainPath{}).MatchWithError(caddyhttp.PrepareRequest(opaque, caddy.NewReplacer(), nil, &caddyhttp.Server{})); got {
 		t.Error("an opaque URL")
 	}
-	if got, _ := (PlainPath{}).MatchWithError(httptest.NewRequest(http.MethodGet, "/public/x", nil)); got {
+	if got, _ := (gate.PlainPath{}).MatchWithError(httptest.NewRequest(http.MethodGet, "/public/x", nil)); got {
 		t.Error("a request of which nobody knows what was sent")
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talos-edge/talos-edge/caddymodule/internal/headername"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -95,7 +96,7 @@ func (a *strictApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	want := map[string]string{"X-Talos-Key-Id": a.id, "X-Talos-Actor": "someone"}
 	for name, values := range r.Header {
-		if foldedPrefix(name, defaultIdentity) && (len(values) != 1 || values[0] != want[name]) {
+		if headername.FoldedPrefix(name, "X-Talos-") && (len(values) != 1 || values[0] != want[name]) {
 			a.t.Errorf("%s %s: the app got %s: %q", r.Method, r.RequestURI, name, values)
 		}
 		if slices.ContainsFunc(values, func(v string) bool { return strings.Contains(v, a.key) }) {
@@ -108,7 +109,7 @@ func (a *strictApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	for name := range r.Trailer {
-		if foldedPrefix(name, defaultIdentity) || name == "Authorization" || name == "X-Api-Key" {
+		if headername.FoldedPrefix(name, "X-Talos-") || name == "Authorization" || name == "X-Api-Key" {
 			a.t.Errorf("%s %s: the app got a trailer %s", r.Method, r.RequestURI, name)
 		}
 	}

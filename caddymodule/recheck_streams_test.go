@@ -140,13 +140,13 @@ func TestAttack05_AStreamEndsWithItsKey(t *testing.T) {
 	open := func(key string) []*opened {
 		return []*opened{upgrade(t, e.addr, key), events(t, e.client, e.addr, key), events(t, h2, e.addr, key)}
 	}
-	before := decisionCounts[decisionRefused][reasonRevoked].Load()
+	before := decisions(t, "refused", "revoked")
 	living, ending := open(good), open(bad)
 	e.revoke(id)
 	for _, l := range ending {
 		l.ended(t)
 	}
-	if n := decisionCounts[decisionRefused][reasonRevoked].Load() - before; n != 3 {
+	if n := decisions(t, "refused", "revoked") - before; n != 3 {
 		t.Errorf("%d closed streams were counted, want 3", n)
 	}
 	// The streams of the good key are older, so they have been judged as well.
@@ -174,13 +174,13 @@ func TestAttack05_AStreamIsJudgedByTheConfigurationThatRuns(t *testing.T) {
 	stays := events(t, client, site, second)
 	s.mustLoad("talos {\nstorage sqlite://FOLDER/b.db\ncache {\nttl 30s\n}\n}", sites) // waits for streams until grace_period is over
 	again := events(t, client, site, second)
-	if _, err := s.app().node.Load().engine.Revoke(t.Context(), core.Issued, id, core.RevokeRequest{}); err != nil {
+	if _, err := embedded(t).Engine.Revoke(t.Context(), core.Issued, id, core.RevokeRequest{}); err != nil {
 		t.Fatal(err)
 	}
-	before := decisionCounts[decisionRefused][reasonRevoked].Load()
+	before := decisions(t, "refused", "revoked")
 	stays.ended(t)
 	again.ended(t)
-	if n := decisionCounts[decisionRefused][reasonRevoked].Load() - before; n != 2 {
+	if n := decisions(t, "refused", "revoked") - before; n != 2 {
 		t.Errorf("%d streams were closed for the revocation, want 2: the reload closed the other", n)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/talos-edge/talos-edge/caddymodule/internal/pool"
 	"github.com/talos-edge/talos-edge/storage"
 )
 
@@ -123,9 +123,9 @@ func execute(t *testing.T, path string, statements ...string) {
 // loadImpatiently loads a configuration with a short deadline for opening its node. Tests that call it do not run in
 // parallel with others.
 func (s *solo) loadImpatiently(talos string) error {
-	before := openTimeout
-	defer func() { openTimeout = before }()
-	openTimeout = 300 * time.Millisecond
+	before := pool.OpenTimeout
+	defer func() { pool.OpenTimeout = before }()
+	pool.OpenTimeout = 300 * time.Millisecond
 	return s.load(talos, onlyAdmin)
 }
 
@@ -169,7 +169,7 @@ func TestAttack24_RefusedReloadsCostNoRequest(t *testing.T) {
 	unlock := s.prepareRefusals()
 	s.mustLoad(stormConfig(0), onlyAdmin)
 	id, secret := s.issue()
-	running := s.app().node.Load()
+	running := runningNode(s.t)
 	tr := s.startTraffic(id, secret)
 	tr.flows(1)
 	count := 2 * reloads()
@@ -192,7 +192,7 @@ func TestAttack24_RefusedReloadsCostNoRequest(t *testing.T) {
 	if n := tr.failed.Load(); n != 0 {
 		t.Errorf("%d of %d requests failed", n, tr.served.Load())
 	}
-	if s.app().node.Load() != running {
+	if runningNode(s.t) != running {
 		t.Error("a refused reload replaced the node")
 	}
 	unlock() // ends openings that nobody waits for any more
@@ -249,7 +249,7 @@ func (s *solo) waitForOpening(file string) {
 		s.t.Fatal(err)
 	}
 	until(s.t, "the database is being opened", func() bool {
-		_, found := stores.References(dsn)
+		_, found := pool.Stores.References(dsn)
 		return found
 	})
 }
@@ -305,11 +305,11 @@ func TestAReloadOfTheSameNodeOpensNothing(t *testing.T) {
 	s.mustLoad(stormConfig(0), onlyAdmin)
 	id, secret := s.issue()
 	lockDatabase(t, filepath.Join(s.folder, "a.db"))
-	running := s.app().node.Load()
+	running := runningNode(s.t)
 	if err := s.loadImpatiently(stormConfig(0)); err != nil {
 		t.Error(err)
 	}
-	if s.app().node.Load() != running {
+	if runningNode(s.t) != running {
 		t.Error("the node was opened again")
 	}
 	if got := s.gated(secret); got.status != http.StatusOK || got.body != id {
@@ -385,36 +385,5 @@ func TestValidationOpensNothing(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(s.folder, "deep")); err == nil {
 		t.Error("validation created a database")
-	}
-}
-
-// TestAnOpeningThatOthersJoinedFailsForItsOwnCallerOnly opens a store twice at once, and the first caller gives up.
-func TestAnOpeningThatOthersJoinedFailsForItsOwnCallerOnly(t *testing.T) {
-	t.Parallel()
-	dsn := "sqlite://" + filepath.ToSlash(t.TempDir()) + "/talos.db"
-	before := &pooledStore{dsn: dsn, closed: make(chan struct{})}
-	closing.Store(dsn, before) // holds up whoever opens the store
-	opening := func(ctx context.Context, uses int) chan error {
-		opened := make(chan error, 1)
-		go func() {
-			_, err := acquireStore(ctx, dsn, dsn)
-			opened <- err
-		}()
-		until(t, "the store is being opened", func() bool { n, _ := stores.References(dsn); return n == uses })
-		return opened
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	first := opening(ctx, 1)
-	second := opening(t.Context(), 2)
-	cancel()
-	if err := <-first; !errors.Is(err, context.Canceled) {
-		t.Errorf("the first caller: %v", err)
-	}
-	before.markClosed()
-	if err := <-second; err != nil {
-		t.Fatalf("the second caller: %v", err)
-	}
-	if err := releaseStore(dsn); err != nil {
-		t.Error(err)
 	}
 }

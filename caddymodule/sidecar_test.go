@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/caddymodule/node"
+	"github.com/talos-edge/talos-edge/core"
 )
 
 const (
@@ -393,18 +395,18 @@ func TestASidecarsNodeBelongsToItsSettings(t *testing.T) {
 	header := `header Authorization "` + sidecarToken + `"`
 	s := startSidecar(t, far.url(), header, "")
 	id := api.add("key")
-	before := s.app().node.Load()
+	before := runningNode(s.t)
 	s.reload(far.url(), header, "")
-	if s.app().node.Load() != before {
+	if runningNode(s.t) != before {
 		t.Error("a reload without a change made another node")
 	}
 	if got := s.gatedFrom("127.0.0.1", "key"); got.status != http.StatusOK {
 		t.Fatalf("a good key: %d %s", got.status, got.body)
 	}
 	for _, options := range []string{header + "\nheader X-Other 1", header + "\ntimeout 1s", header + "\nip_lists none"} {
-		earlier := s.app().node.Load()
+		earlier := runningNode(s.t)
 		s.reload(far.url(), options, "")
-		if s.app().node.Load() == earlier || len(uses()) != 1 {
+		if runningNode(s.t) == earlier || len(uses()) != 1 {
 			t.Errorf("%s: another node is wanted in the place of the first; open are %v", options, uses())
 		}
 		if strings.Contains(strings.Join(uses(), " "), "sidecars") {
@@ -415,7 +417,11 @@ func TestASidecarsNodeBelongsToItsSettings(t *testing.T) {
 		}
 	}
 	// A change that passes through the configuration before is believed by the node after it.
-	farKeys{s.app()}.Forget(before.network, id, 0)
+	earlier, ok := before.(*node.Sidecar)
+	if !ok {
+		t.Fatalf("the node is a %T", before)
+	}
+	earlier.Forget(core.NetworkID{}, id, 0)
 	far.to("batchVerify")
 	if s.gatedFrom("127.0.0.1", "key"); len(far.to("batchVerify")) != 1 {
 		t.Error("a key that was forgotten is not looked up again")

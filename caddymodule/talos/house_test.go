@@ -48,6 +48,14 @@ func goTool(t testing.TB, args ...string) string {
 // The rules of the house: what a package may need, through all that it imports.
 func TestLayout_ImportsPointInward(t *testing.T) {
 	t.Parallel()
+	// What stands beside or above the node, of which none needs another.
+	var aboveNode []string
+	for _, name := range []string{"", "/gate", "/admin", "/public", "/command", "/loadtest", "/talos"} {
+		aboveNode = append(aboveNode, module+"/caddymodule"+name)
+	}
+	without := func(list []string, name string) []string {
+		return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == module+"/caddymodule"+name })
+	}
 	rules := []struct {
 		packages string   // beneath the module
 		never    []string // import paths; one that ends in a slash stands for all beneath it
@@ -59,6 +67,12 @@ func TestLayout_ImportsPointInward(t *testing.T) {
 		{"adminapi", []string{module + "/storage", module + "/storage/", module + "/caddymodule", module + "/caddymodule/",
 			"github.com/caddyserver/", "database/sql"}},
 		{"adminapi/client", []string{module + "/adminapi", module + "/core", module + "/core/"}},
+		{"caddymodule/node", aboveNode},
+		{"caddymodule/gate", without(aboveNode, "/gate")},
+		{"caddymodule/admin", without(aboveNode, "/admin")},
+		{"caddymodule/public", without(aboveNode, "/public")},
+		{"caddymodule/redact", append(without(aboveNode, "/redact"), module+"/caddymodule/node")},
+		{"caddymodule/command", without(aboveNode, "/command")},
 	}
 	seen := map[string]bool{}
 	for line := range strings.Lines(goTool(t, "list", "-f", `{{.ImportPath}} {{join .Deps " "}}`, "./...")) {
@@ -88,16 +102,21 @@ func TestLayout_ImportsPointInward(t *testing.T) {
 	}
 }
 
-func TestLayout_TheTopLevelIsFixed(t *testing.T) {
+// Go files at the root would be a package that is none of the layout's; a folder there is one beside the four.
+func TestLayout_TheRootHasFourFoldersAndNoGoFile(t *testing.T) {
 	t.Parallel()
-	want := []string{"Caddyfile.example", "LICENSE", "README.md", "adminapi", "caddymodule", "core", "go.mod", "go.sum", "storage", "xcaddy.json"}
+	folders := []string{"adminapi", "caddymodule", "core", "storage"}
 	entries, err := os.ReadDir(root(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if name := e.Name(); name != "talos" && !strings.HasPrefix(name, ".") && !slices.Contains(want, name) {
-			t.Errorf("%s does not belong at the top", name)
+		name := e.Name()
+		if e.IsDir() && !strings.HasPrefix(name, ".") && !slices.Contains(folders, name) {
+			t.Errorf("the folder %s does not belong at the root", name)
+		}
+		if strings.HasSuffix(name, ".go") {
+			t.Errorf("%s does not belong at the root", name)
 		}
 	}
 }

@@ -1,0 +1,193 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/talos-edge/talos-edge/adminapi"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
+)
+
+// access says who may call the private surface: by its address, by the host it asks for, by the page it comes from.
+type access struct {
+	allow   []netip.Prefix // beside loopback and unix sockets
+	hosts   []string       // lower case; beside IP literals and localhost
+	origins map[string]struct{}
+	cross   *http.CrossOriginProtection
+}
+
+// Refusals of the private surface. They are told to the caller: an operator who is locked out must learn why, and
+// nobody else gains from it.
+var (
+	errForwarded = errors.New("the request came through a proxy that is not trusted here")
+	errAddress   = errors.New("this address may not call the private surface")
+	errHost      = errors.New("the private surface does not answer to this host name")
+	errOrigin    = errors.New("the private surface does not answer to pages of this origin")
+)
+
+// newAccess reads the lists of [Admin], with their placeholders expanded.
+func newAccess(allow, hosts, origins []string) (*access, error) {
+	a := &access{origins: map[string]struct{}{}, cross: http.NewCrossOriginProtection()}
+	for _, s := range allow {
+		ranges := []string{s}
+		if s == "private_ranges" {
+			ranges = caddyhttp.PrivateRangesCIDR()
+		}
+		for _, r := range ranges {
+			prefix, err := parseRange(r)
+			if err != nil {
+				return nil, fmt.Errorf("allow: %w", err)
+			}
+			a.allow = append(a.allow, prefix)
+		}
+	}
+	for _, h := range hosts {
+		if h == "" || strings.ContainsAny(h, "/:*@ ") {
+			return nil, fmt.Errorf("hosts: %q is not a host name without port", h)
+		}
+		a.hosts = append(a.hosts, strings.ToLower(h))
+	}
+	for _, o := range origins {
+		o = strings.ToLower(o)
+		if err := a.cross.AddTrustedOrigin(o); err != nil {
+			return nil, fmt.Errorf("origins: %w", err)
+		}
+		a.origins[o] = struct{}{}
+	}
+	return a, nil
+}
+
+// parseRange reads a CIDR or a single address. IPv4 in IPv6 form is IPv4.
+func parseRange(s string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(s); err == nil && addr.Zone() == "" {
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil || p.Addr().Is4In6() {
+		return netip.Prefix{}, fmt.Errorf("%q is not an address, a range such as 10.1.0.0/16, or private_ranges", s)
+	}
+	return p.Masked(), nil
+}
+
+// check says whether a request may go on.
+func (a *access) check(r *http.Request) error {
+	if err := a.checkAddress(r); err != nil {
+		return err
+	}
+	if !a.answersTo(r.Host) {
+		return errHost
+	}
+	// The protection lets safe methods pass. Here nothing is safe for a foreign page: to read is to learn who holds
+	// which key.
+	probe := *r
+	probe.Method = http.MethodPost
+	if a.cross.Check(&probe) != nil {
+		return errOrigin
+	}
+	return nil
+}
+
+// checkAddress judges the peer and, when that is a trusted proxy, everyone whom it speaks for: the client, and the
+// proxies on the way, each of which could name any client.
+func (a *access) checkAddress(r *http.Request) error {
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if server == nil {
+		return errAddress
+	}
+	peer, ok := clientaddr.Peer(r)
+	if !ok || !a.allowed(peer) {
+		return errAddress
+	}
+	if clientaddr.InEarlyData(r) {
+		return errAddress // there it is only claimed (RFC 9000, section 8.1)
+	}
+	if !clientaddr.FromTrustedProxy(r) {
+		// A proxy that lends its address to strangers gives itself away by these; so does one that speaks HTTP/1.0,
+		// which nginx does by default and no client of the API.
+		if forwarded(r.Header, server.ClientIPHeaders) || !r.ProtoAtLeast(1, 1) {
+			return errForwarded
+		}
+		return nil
+	}
+	hops, ok := clientaddr.Hops(r)
+	if !ok {
+		return errAddress
+	}
+	if len(hops) == 1 && forwarded(r.Header, nil) {
+		return errForwarded // it does not say for whom it asks
+	}
+	for _, hop := range hops[1:] {
+		if !a.allowed(hop) {
+			return errAddress
+		}
+	}
+	return nil
+}
+
+// allowed says whether an address may call. The zero Addr stands for a unix socket.
+func (a *access) allowed(addr netip.Addr) bool {
+	return !addr.IsValid() || addr.IsLoopback() ||
+		slices.ContainsFunc(a.allow, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// answersTo says whether a Host header names this surface. A page that has its own name resolve to a loopback address
+// (DNS rebinding) still sends that name.
+func (a *access) answersTo(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	} else if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+		host = host[1 : len(host)-1]
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	host = strings.ToLower(host)
+	return host == "localhost" || slices.Contains(a.hosts, host)
+}
+
+// forwarded says whether a request tells of a proxy that it came through, in a header that proxies add or in one of
+// those that this server reads the client's address from.
+func forwarded(h http.Header, clientIPHeaders []string) bool {
+	for name := range h {
+		if adminapi.IsForwardingHeader(name) {
+			return true
+		}
+		name = strings.NewReplacer("_", "-", ".", "-").Replace(name)
+		if slices.ContainsFunc(clientIPHeaders, func(s string) bool { return strings.EqualFold(s, name) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// beyondLoopback returns the first of a server's listeners that others than this machine may reach.
+func beyondLoopback(listen []string) (address string, beyond bool) {
+	for _, text := range listen {
+		address, err := caddy.ParseNetworkAddress(text)
+		if err != nil {
+			return text, true
+		}
+		switch {
+		case address.IsUnixNetwork():
+			continue
+		case strings.HasPrefix(address.Network, "tcp"), strings.HasPrefix(address.Network, "udp"):
+			if address.Host == "localhost" {
+				continue
+			}
+			if ip, err := netip.ParseAddr(address.Host); err == nil && ip.Unmap().IsLoopback() {
+				continue
+			}
+		}
+		return text, true
+	}
+	return "", false
+}

@@ -1,0 +1,232 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/caddymodule/node"
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+// benchGate is a gate over a node with a number of keys, all of them in the cache.
+func benchGate(b *testing.B, keys int) (gate *Gate, secrets []string) {
+	b.Helper()
+	ctx := b.Context()
+	dir := filepath.ToSlash(b.TempDir())
+	config := fmt.Sprintf(`{
+		"admin": {"disabled": true}, "storage": {"module": "file_system", "root": "%s"},
+		"apps": {"talos": {"storage": "sqlite://%s/talos.db", "hmac_secret": "an HMAC secret for tests, long enough"}}
+	}`, dir, dir)
+	if err := caddy.Load([]byte(config), true); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = caddy.Stop() })
+	app := node.Running()
+	gate = &Gate{Scopes: []string{"orders:read"}}
+	if err := gate.setUp(app, zap.NewNop()); err != nil {
+		b.Fatal(err)
+	}
+	open, ok := app.Hold().(*node.Embedded)
+	if !ok {
+		b.Fatal("no node")
+	}
+	defer app.Release()
+	engine, verifier := open.Engine, open.Verifier()
+	issued := make(chan string, keys)
+	work := make(chan int)
+	for range 64 {
+		go func() {
+			for i := range work {
+				_, secret, err := engine.Issue(ctx, core.IssueRequest{
+					Name: "a key", ActorID: "actor-" + strconv.Itoa(i), Scopes: []string{"orders:read", "orders:write"},
+				})
+				if err != nil {
+					b.Error(err)
+				}
+				issued <- secret
+			}
+		}()
+	}
+	for i := range keys {
+		work <- i
+	}
+	close(work)
+	for range keys {
+		secrets = append(secrets, <-issued)
+	}
+	for range 2 {
+		for _, secret := range secrets {
+			if _, err := verifier.Verify(ctx, core.NetworkID{}, secret, verify.Use); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	// Not in the order in which they came into the cache: the processor would know which one is next.
+	rand.Shuffle(len(secrets), func(i, j int) { secrets[i], secrets[j] = secrets[j], secrets[i] })
+	return gate, secrets
+}
+
+// benchRequest is a request as a browser's or a library's, with ten headers, in a context like Caddy's.
+func benchRequest(b *testing.B, secret string) *http.Request {
+	b.Helper()
+	r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "http://api.example.com/orders?page=2&sort=asc", nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r.RequestURI = r.URL.RequestURI()
+	for name, value := range map[string]string{
+		"Accept": "application/json", "Accept-Encoding": "gzip, br", "Accept-Language": "en", "Authorization": "Bearer " + secret,
+		"Content-Type": "application/json", "Origin": "https://app.example.com", "Referer": "https://app.example.com/orders",
+		"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)", "X-Forwarded-For": "203.0.113.9", "X-Request-Id": "4bf92f3577b34da6",
+	} {
+		r.Header[name] = []string{value}
+	}
+	ctx := context.WithValue(r.Context(), caddy.ReplacerCtxKey, caddy.NewReplacer())
+	ctx = context.WithValue(ctx, caddyhttp.ServerCtxKey, &caddyhttp.Server{})
+	ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, benchVars())
+	ctx = context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, http.Request{})
+	return r.WithContext(ctx)
+}
+
+func benchVars() map[string]any {
+	return map[string]any{caddyhttp.ClientIPVarKey: "203.0.113.9", caddyhttp.TrustedProxyVarKey: false, "start_time": 0}
+}
+
+// BenchmarkDecision is the hot decision in process: extract, hash, cache, position, policy.
+func BenchmarkDecision(b *testing.B) {
+	for _, keys := range []int{1, 10_000} {
+		gate, lines := benchGate(b, keys)
+		for i := range lines {
+			lines[i] = "Bearer " + lines[i]
+		}
+		decide := func(b *testing.B, r *http.Request, i int) { //nolint:thelper // Helper costs as much as what is measured
+			r.Header["Authorization"][0] = lines[i]
+			shown := extract(gate.From, r)
+			if d := gate.decide(r, &shown); d.reason != reasonOK {
+				b.Errorf("reason %s", reasonNames[d.reason])
+			}
+		}
+		b.Run(strconv.Itoa(keys)+"keys", func(b *testing.B) {
+			b.ReportAllocs()
+			r, i := benchRequest(b, ""), 0
+			for b.Loop() {
+				decide(b, r, i)
+				if i++; i == len(lines) {
+					i = 0
+				}
+			}
+		})
+		b.Run(strconv.Itoa(keys)+"keys/parallel", func(b *testing.B) {
+			b.ReportAllocs()
+			var start atomic.Int64
+			b.RunParallel(func(pb *testing.PB) {
+				r, i := benchRequest(b, ""), int(start.Add(7919))%len(lines)
+				for pb.Next() {
+					decide(b, r, i)
+					if i++; i == len(lines) {
+						i = 0
+					}
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkCredential is the hot decision for each kind of credential: that a token was seen before saves its signature's
+// check. What is left of the difference is the hash over a longer text.
+func BenchmarkCredential(b *testing.B) {
+	gate, secrets := benchGate(b, 1)
+	n, ok := gate.app.Hold().(*node.Embedded)
+	if !ok {
+		b.Fatal("no node")
+	}
+	defer gate.app.Release()
+	engine := n.Engine
+	credentials := map[string]string{"key": secrets[0]}
+	for name, algorithm := range map[string]core.TokenAlgorithm{"JWT": core.AlgorithmJWT, "macaroon": core.AlgorithmMacaroon} {
+		made, err := engine.Derive(b.Context(), core.DeriveRequest{Credential: secrets[0], Algorithm: algorithm})
+		if err != nil {
+			b.Fatal(err)
+		}
+		credentials[name] = made.Token
+	}
+	_, limited, err := engine.Issue(b.Context(), core.IssueRequest{
+		Name: "n", ActorID: "a", Scopes: []string{"orders:read"},
+		RateLimit: core.RateLimitPolicy{Quota: 1 << 30, Window: time.Second},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	credentials["key with a limit"] = limited
+	for _, name := range []string{"key", "key with a limit", "JWT", "macaroon"} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			r := benchRequest(b, credentials[name])
+			for b.Loop() {
+				shown := extract(gate.From, r)
+				if d := gate.decide(r, &shown); d.reason != reasonOK {
+					b.Fatalf("reason %s", reasonNames[d.reason])
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkServeHTTP is a request's whole way through the gate, with the identity headers and the placeholders. What a
+// request brings with it is made anew each time, off the clock of the difference: see the "request" line.
+func BenchmarkServeHTTP(b *testing.B) {
+	gate, secrets := benchGate(b, 1)
+	next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+	template := benchRequest(b, secrets[0])
+	w := newHeaderRecorder()
+	fresh := func(header http.Header) *http.Request {
+		clear(header)
+		for name, values := range template.Header {
+			header[name] = values
+		}
+		clear(w.header)
+		ctx := template.Context()
+		if vars, ok := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
+			delete(vars, identityVar)
+		}
+		ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
+		r := template.WithContext(ctx)
+		r.Header = header
+		return r
+	}
+	b.Run("request", func(b *testing.B) {
+		b.ReportAllocs()
+		header := make(http.Header, 16)
+		for b.Loop() {
+			_ = fresh(header)
+		}
+	})
+	rechecking := *gate
+	rechecking.Recheck = node.Duration(time.Minute)
+	for name, g := range map[string]*Gate{"gate": gate, "recheck": &rechecking} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			header := make(http.Header, 16)
+			for b.Loop() {
+				if err := g.ServeHTTP(w, fresh(header), next); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if header.Get("X-Talos-Key-Id") == "" {
+				b.Fatal("not admitted")
+			}
+		})
+	}
+}

@@ -1,0 +1,131 @@
+package gate
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/directive"
+)
+
+// ParseCaddyfile reads the directive `talos_gate`.
+func ParseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	g := new(Gate)
+	if err := g.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// UnmarshalCaddyfile reads the gate's options:
+//
+//	talos_gate [<matcher>] {
+//		from            header <name> [<scheme>]
+//		from            query <name>
+//		from            cookie <name>
+//		scopes          <scope...>
+//		any_scope       <scope...>
+//		visibility      secret | public | any
+//		optional
+//		keep_credential
+//		identity        <prefix> [<field...>] | off
+//		recheck         <duration>
+//		realm           <text>
+//	}
+//
+// Each `from` adds a place; any other option stands at most once. Values without placeholders are checked here, so that
+// an error names its line.
+func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return directive.Read(d, func(option string) error {
+		if err := g.unmarshalOption(d, option); err != nil {
+			return err
+		}
+		if err := g.checkLiteral(); err != nil {
+			return d.WrapErr(err)
+		}
+		return nil
+	}, "from")
+}
+
+func (g *Gate) unmarshalOption(d *caddyfile.Dispenser, option string) error {
+	switch option {
+	case "from":
+		return g.unmarshalFrom(d)
+	case "scopes":
+		return directive.Values(d, &g.Scopes)
+	case "any_scope":
+		return directive.Values(d, &g.AnyScope)
+	case "visibility":
+		return directive.Value(d, &g.Visibility)
+	case "optional":
+		g.Optional = true
+		return directive.NoValue(d)
+	case "keep_credential":
+		g.KeepCredential = true
+		return directive.NoValue(d)
+	case "identity":
+		var values []string
+		if err := directive.Values(d, &values); err != nil {
+			return err
+		}
+		g.Identity, g.IdentityFields = values[0], values[1:]
+		return nil
+	case "recheck":
+		return directive.Duration(d, &g.Recheck)
+	case "realm":
+		return directive.Value(d, &g.Realm)
+	default:
+		return directive.Unknown(d)
+	}
+}
+
+func (g *Gate) unmarshalFrom(d *caddyfile.Dispenser) error {
+	var s Source
+	args := d.RemainingArgs()
+	switch {
+	case slices.Contains(args, ""):
+		return d.Err("from: a value is empty")
+	case len(args) == 2 && args[0] == "header":
+		s.Header = args[1]
+	case len(args) == 3 && args[0] == "header":
+		s.Header, s.Scheme = args[1], args[2]
+	case len(args) == 2 && args[0] == "query":
+		s.Query = args[1]
+	case len(args) == 2 && args[0] == "cookie":
+		s.Cookie = args[1]
+	default:
+		return d.Err("from: want `header <name> [<scheme>]`, `query <name>` or `cookie <name>`")
+	}
+	g.From = append(g.From, s)
+	return directive.NoBlock(d)
+}
+
+// checkLiteral checks what has been read so far, with everything that holds a placeholder left out.
+func (g *Gate) checkLiteral() error {
+	literal := Gate{
+		Scopes:     directive.Literals(g.Scopes),
+		AnyScope:   directive.Literals(g.AnyScope),
+		Visibility: directive.Literal(g.Visibility),
+		Identity:   directive.Literal(g.Identity),
+
+		IdentityFields: directive.Literals(g.IdentityFields),
+		Recheck:        g.Recheck,
+		Realm:          directive.Literal(g.Realm),
+	}
+	for _, s := range g.From {
+		if !strings.Contains(s.Header+s.Scheme+s.Query+s.Cookie, "{") {
+			literal.From = append(literal.From, s)
+		}
+	}
+	if len(g.From) > maxSources {
+		return errors.New("from: too many places")
+	}
+	return literal.resolve()
+}
+
+// Interface guards.
+var _ caddyfile.Unmarshaler = (*Gate)(nil)

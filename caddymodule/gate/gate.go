@@ -1,0 +1,430 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
+	"github.com/talos-edge/talos-edge/caddymodule/node"
+	"github.com/talos-edge/talos-edge/caddymodule/redact"
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/policy"
+	"github.com/talos-edge/talos-edge/core/ratelimit"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+// Gate lets a request pass if it has one good API key, and tells the app behind it whose key it is. Any other request
+// ends here: 401 without a good key, 400 with more than one, 403 for a key that may not do this, 429 for one that is
+// used more often than its rate limit allows, and 503 when nothing can say.
+//
+// What holds for a key holds for a token that was derived from it: a JWT or a macaroon.
+//
+// The headers that carry the identity are the gate's own word: whatever a client sends under their prefix or under the
+// default one, in any spelling, is stripped from every request that comes here, whether it passes or not. So is the
+// credential, unless KeepCredential says otherwise.
+//
+// Text values may hold placeholders, which are expanded once, when the configuration is loaded.
+type Gate struct {
+	// From are the places where a credential may stand. A request with more than one credential, in whatever places,
+	// is refused. Default: the header `Authorization` with the scheme `Bearer`.
+	From []Source `json:"from,omitempty"`
+
+	// Scopes that a key must hold, all of them.
+	Scopes []string `json:"scopes,omitempty"`
+
+	// AnyScope are scopes of which a key must hold at least one.
+	AnyScope []string `json:"any_scope,omitempty"`
+
+	// Visibility of the keys that are taken: `secret`, `public` or `any`. Default: `secret`.
+	Visibility string `json:"visibility,omitempty"`
+
+	// Optional lets a request without any credential pass, without an identity. A bad credential is still refused.
+	Optional bool `json:"optional,omitempty"`
+
+	// KeepCredential leaves the credential on the request that the app sees.
+	KeepCredential bool `json:"keep_credential,omitempty"`
+
+	// Identity is the prefix of the headers that tell the app who calls: Key-Id, Actor, Scopes, Network and Metadata.
+	// It ends in a hyphen. `off` sets none. Whatever it says, headers that a client sends under the default prefix are
+	// stripped too, so no credential may be read from one. Default: `X-Talos-`.
+	Identity string `json:"identity,omitempty"`
+
+	// IdentityFields are what these headers tell: `key_id`, `actor`, `scopes`, `metadata` and `network`. Default: the
+	// first four.
+	IdentityFields []string `json:"identity_fields,omitempty"`
+
+	// Recheck is the interval at which a request that is still running, and a connection that was upgraded from one, is
+	// judged again, at least `1s`: by what is known of the key then, by the gate's rules, and for the address that it
+	// was admitted with; it does not count towards the key's rate limit. One that would not be admitted any more is
+	// closed. Each request costs a timer, and its response is copied without sendfile. Default: 0, a request is judged
+	// once.
+	Recheck node.Duration `json:"recheck,omitempty"`
+
+	// Realm is named in the WWW-Authenticate header of refusals. Default: `api`.
+	Realm string `json:"realm,omitempty"`
+
+	app        authority
+	running    func() authority           // of the configuration that runs now; nil without one
+	count      func(d decision, r reason) // in the metrics
+	rules      policy.Rules
+	filter     *headerFilter
+	again      *headerFilter                // the same behind another gate, which may have set the default headers
+	names      [len(identityHeaders)]string // of the identity headers that are set; the others are empty
+	unshared   uint16                       // the sources whose presence a shared cache does not understand
+	vary       string                       // the headers that the answer depends on
+	denials    [reasons]denial
+	logger     *zap.Logger
+	rareLogger *zap.Logger // for what would otherwise be said once a request
+}
+
+// authority is what a gate needs of the [node.App].
+type authority interface {
+	// Hold returns the node, which stays open until Release.
+	Hold() node.Node
+	Release()
+
+	// StaleWindow is for how long a request may go on that nothing can be said about.
+	StaleWindow() time.Duration
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Gate) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.talos_gate", New: func() caddy.Module { return new(Gate) }}
+}
+
+// Provision expands placeholders, checks the options and finds the app.
+func (g *Gate) Provision(ctx caddy.Context) error {
+	app, err := node.Of(ctx)
+	if err != nil {
+		return err
+	}
+	if err := g.setUp(app, ctx.Logger()); err != nil {
+		return err
+	}
+	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
+	sources := make([]redact.Source, len(g.From))
+	for i := range g.From {
+		sources[i] = redact.Source(g.From[i])
+	}
+	redact.Know(sources)
+	app.Exposure().Add(ctx, sources)
+	return nil
+}
+
+// setUp makes of the options what a request needs.
+func (g *Gate) setUp(app authority, logger *zap.Logger) error {
+	g.app, g.running, g.count = app, runningApp, countDecision
+	g.logger, g.rareLogger = logger, node.Seldom(logger)
+	if err := g.expand(); err != nil {
+		return err
+	}
+	return g.resolve()
+}
+
+// runningApp is the app of the configuration that runs now.
+func runningApp() authority {
+	if app := node.Running(); app != nil {
+		return app
+	}
+	return nil
+}
+
+// resolve checks the options, whose placeholders are expanded, and prepares for requests.
+func (g *Gate) resolve() error {
+	if err := g.resolveSources(); err != nil {
+		return fmt.Errorf("from: %w", err)
+	}
+	if err := g.resolveRules(); err != nil {
+		return err
+	}
+	if err := g.resolveIdentity(); err != nil {
+		return fmt.Errorf("identity: %w", err)
+	}
+	if g.Recheck != 0 && time.Duration(g.Recheck) < minRecheck {
+		return fmt.Errorf("recheck: want at least %s, or 0 for never", core.FormatSeconds(minRecheck))
+	}
+	if g.Realm == "" {
+		g.Realm = "api"
+	}
+	if err := checkRealm(g.Realm); err != nil {
+		return fmt.Errorf("realm: %w", err)
+	}
+	g.denials = g.makeDenials()
+	return nil
+}
+
+// expand replaces the placeholders of the options. One that is unknown or empty is an error: a rule that vanished
+// would open the gate.
+func (g *Gate) expand() error {
+	repl := caddy.NewReplacer()
+	fields := []*string{&g.Visibility, &g.Identity, &g.Realm}
+	for i := range g.From {
+		fields = append(fields, &g.From[i].Header, &g.From[i].Scheme, &g.From[i].Query, &g.From[i].Cookie)
+	}
+	for _, list := range [][]string{g.Scopes, g.AnyScope, g.IdentityFields} {
+		for i := range list {
+			fields = append(fields, &list[i])
+		}
+	}
+	for _, field := range fields {
+		expanded, err := repl.ReplaceOrErr(*field, true, true)
+		if err != nil {
+			return fmt.Errorf("expanding %q: %w", *field, err)
+		}
+		*field = expanded
+	}
+	return nil
+}
+
+func (g *Gate) resolveSources() error {
+	if len(g.From) == 0 {
+		g.From = []Source{{Header: "Authorization", Scheme: "Bearer"}}
+	}
+	if len(g.From) > maxSources {
+		return fmt.Errorf("there are %d places; the most is %d", len(g.From), maxSources)
+	}
+	var vary []string
+	for i := range g.From {
+		s := &g.From[i]
+		if err := s.normalize(); err != nil {
+			return err
+		}
+		for j := range i {
+			if s.conflicts(&g.From[j]) {
+				return fmt.Errorf("%s is read twice", s)
+			}
+		}
+		name := s.Header
+		if s.Cookie != "" {
+			name = "Cookie"
+		}
+		if name != "" && !slices.Contains(vary, name) {
+			vary = append(vary, name)
+		}
+		// Shared caches know what Authorization means (RFC 9111, section 3.5), and nothing else.
+		if name != "Authorization" {
+			g.unshared |= 1 << i
+		}
+	}
+	g.vary = strings.Join(vary, ", ")
+	return nil
+}
+
+func (g *Gate) resolveRules() error {
+	g.rules = policy.Rules{Scopes: g.Scopes, AnyScope: g.AnyScope}
+	for _, list := range [][]string{g.Scopes, g.AnyScope} {
+		for _, scope := range list {
+			if !core.ValidScope(scope) {
+				return fmt.Errorf("scopes: %q is not a scope (RFC 6749, section 3.3)", scope)
+			}
+		}
+	}
+	switch g.Visibility {
+	case "", "secret":
+		g.rules.Visibility = policy.Secret
+	case "public":
+		g.rules.Visibility = policy.Public
+	case "any":
+		g.rules.Visibility = policy.Any
+	default:
+		return fmt.Errorf("visibility: %q is none of secret, public and any", g.Visibility)
+	}
+	return nil
+}
+
+func (g *Gate) resolveIdentity() error {
+	prefix := defaultIdentity
+	if g.Identity != "" && g.Identity != identityOff {
+		prefix = textproto.CanonicalMIMEHeaderKey(g.Identity)
+	}
+	var err error
+	if g.again, err = newHeaderFilter(g.From, prefix); err != nil {
+		return err
+	}
+	g.filter = g.again
+	if prefix != defaultIdentity {
+		if g.filter, err = newHeaderFilter(g.From, prefix, defaultIdentity); err != nil {
+			return err
+		}
+	}
+	return g.resolveIdentityFields(prefix)
+}
+
+// resolveIdentityFields finds the names of the headers to set.
+func (g *Gate) resolveIdentityFields(prefix string) error {
+	fields := g.IdentityFields
+	if len(fields) == 0 {
+		fields = defaultIdentityFields
+	} else if g.Identity == identityOff {
+		return errors.New("`off` takes no fields")
+	}
+	for i, field := range fields {
+		at := slices.IndexFunc(identityHeaders[:], func(h identityHeader) bool { return h.field == field })
+		switch {
+		case at < 0:
+			return fmt.Errorf("%q is none of key_id, actor, scopes, metadata and network", field)
+		case slices.Contains(fields[:i], field):
+			return fmt.Errorf("field %s is given twice", field)
+		}
+		g.names[at] = prefix + identityHeaders[at].name
+	}
+	return nil
+}
+
+// ServeHTTP decides about one request. What a client could forge is stripped before the decision.
+func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	shown := extract(g.From, r)
+	vars, ok := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	earlier, again := vars[identityVar].(*identity)
+	if again {
+		g.again.strip(r)
+	} else {
+		g.filter.strip(r)
+	}
+	if !g.KeepCredential {
+		stripCredential(g.From, shown.where, r)
+	}
+	switch {
+	case !ok:
+		return caddyhttp.Error(http.StatusInternalServerError, errors.New("talos_gate: a request without variables"))
+	case again:
+		return g.serveAgain(w, r, next, earlier, shown.where)
+	}
+	d := g.decide(r, &shown)
+	switch {
+	case d.reason == reasonOK:
+		g.count(decisionAdmitted, reasonOK)
+		p := &identity{verdict: d.verdict, now: d.now, credential: shown.credential, stale: d.stale}
+		w = g.admit(w, r, vars, p, shown.where)
+		if g.Recheck > 0 {
+			return finish(w, g.serveRechecked(w, r, next, p))
+		}
+	case d.reason == reasonNoCredential && g.Optional:
+		g.count(decisionPassed, reasonNoCredential)
+		g.addVary(w.Header(), nil)
+	default:
+		d.where = shown.where
+		return g.deny(w, r, &d)
+	}
+	return finish(w, next.ServeHTTP(w, r))
+}
+
+// serveAgain is a second gate on the way of a request. It judges the verdict of the first by its own rules: it looks
+// for no credential, and neither an admission nor the use of the key is counted again.
+func (g *Gate) serveAgain(
+	w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, earlier *identity, where uint16,
+) error {
+	d := g.judge(earlier.verdict, earlier.now, r, nil)
+	if d.reason != reasonOK {
+		d.where = where
+		return g.deny(w, r, &d)
+	}
+	g.admitAgain(w, r, earlier)
+	if g.Recheck > 0 {
+		return g.serveRechecked(w, r, next, earlier)
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// decided is what came of a request at a gate.
+type decided struct {
+	verdict *core.Verdict // nil if it did not come to one
+	now     time.Time
+	stale   bool // the verdict is past its lifetime
+	reason  reason
+	where   uint16 // the sources that have a credential
+	early   bool   // the client's address cannot be believed yet
+	limit   ratelimit.Result
+	counted bool  // limit says how the key's limit stands
+	err     error // why nothing can be said
+}
+
+// decide goes from what a request shows to a decision.
+func (g *Gate) decide(r *http.Request, shown *presented) decided {
+	if why := shown.reason(); why != reasonOK {
+		return decided{reason: why}
+	}
+	n := g.app.Hold()
+	defer g.app.Release()
+	result, err := n.Verify(r, shown.credential)
+	return g.judgeResult(&result, err, r, n.Limiter())
+}
+
+// judgeResult applies the gate's rules to what a look-up has found.
+func (g *Gate) judgeResult(result *verify.Result, err error, r *http.Request, limiter ratelimit.Limiter) decided {
+	if err != nil {
+		return decided{reason: reasonUnavailable, err: err}
+	}
+	d := g.judge(result.Verdict, result.Now, r, limiter)
+	d.stale = result.Cache == verify.Stale
+	return d
+}
+
+// judge applies the gate's rules to a verdict, and last the key's rate limit: nothing but what would pass is counted.
+func (g *Gate) judge(v *core.Verdict, now time.Time, r *http.Request, limiter ratelimit.Limiter) decided {
+	d := decided{verdict: v, now: now}
+	request := policy.Request{Now: now}
+	if v != nil && (len(v.AllowedCIDRs) > 0 || v.Code == core.CodeIPNotAllowed) {
+		request.Client = clientaddr.Of(r)
+		// In early data the address counts for nothing; Caddy's own address matchers do the same.
+		if (v.Code == core.CodeValid || v.Code == core.CodeIPNotAllowed) && clientaddr.InEarlyData(r) {
+			d.early, d.reason = true, reasonIP
+			return d
+		}
+	}
+	judged := policy.Decide(r.Context(), v, request, &g.rules, limiter)
+	d.reason, d.limit, d.counted = reasonOf(judged.Code), judged.Limit, judged.Counted
+	return d
+}
+
+// reasonOf is the reason for a policy's code. A code that this build does not know is "cannot say".
+func reasonOf(code core.Code) reason {
+	switch code {
+	case core.CodeValid:
+		return reasonOK
+	case core.CodeNotFound, core.CodeSignatureInvalid:
+		return reasonInvalid
+	case core.CodeInvalidFormat:
+		return reasonMalformed
+	case core.CodeRevoked:
+		return reasonRevoked
+	case core.CodeExpired:
+		return reasonExpired
+	case core.CodeScopeMissing:
+		return reasonScope
+	case core.CodeVisibilityDenied:
+		return reasonVisibility
+	case core.CodeIPNotAllowed:
+		return reasonIP
+	case core.CodeRateLimited:
+		return reasonRateLimit
+	case core.CodeInternal:
+		return reasonUnavailable
+	default:
+		return reasonUnavailable
+	}
+}
+
+// gone says whether the client went away before there was an answer.
+func gone(r *http.Request) bool {
+	return errors.Is(r.Context().Err(), context.Canceled)
+}
+
+// Interface guards.
+var (
+	_ caddy.Provisioner           = (*Gate)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Gate)(nil)
+	_ authority                   = (*node.App)(nil)
+)

@@ -1,0 +1,285 @@
+package gate
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/talos-edge/talos-edge/caddymodule/node"
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/ratelimit"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+// fakeAuthority says the same about every credential.
+type fakeAuthority struct {
+	node.Node
+	verdict *core.Verdict
+	err     error
+	asked   int
+	counted []string
+	limits  ratelimit.Limiter
+}
+
+func (a *fakeAuthority) Hold() node.Node { return a }
+
+func (*fakeAuthority) Release() {}
+
+func (a *fakeAuthority) Verify(*http.Request, string) (verify.Result, error) {
+	a.asked++
+	return verify.Result{Verdict: a.verdict, Now: time.Now()}, a.err
+}
+
+func (*fakeAuthority) StaleWindow() time.Duration { return 0 }
+
+func (a *fakeAuthority) Limiter() ratelimit.Limiter { return a.limits }
+
+func (a *fakeAuthority) countDecision(d decision, r reason) {
+	a.counted = append(a.counted, decisionNames[d]+" "+reasonNames[r])
+}
+
+func goodVerdict() *core.Verdict {
+	return core.NewVerdict(&core.Key{
+		ID: "an id", Kind: core.Issued, ActorID: "someone", Scopes: []string{"a"}, Visibility: core.VisibilitySecret,
+		Status: core.StatusActive,
+	}, "", time.Now())
+}
+
+func newTestGate(t testing.TB, g *Gate, a authority, logger *zap.Logger) *Gate {
+	t.Helper()
+	if logger == nil {
+		logger = zap.NewNop()
+	}
+	if err := g.setUp(a, logger); err != nil {
+		t.Fatal(err)
+	}
+	g.running = func() authority { return a }
+	if c, ok := a.(interface{ countDecision(d decision, r reason) }); ok {
+		g.count = c.countDecision
+	}
+	return g
+}
+
+// inCaddy puts a request into a context like Caddy's.
+func inCaddy(r *http.Request) *http.Request {
+	ctx := context.WithValue(r.Context(), caddy.ReplacerCtxKey, caddy.NewReplacer())
+	ctx = context.WithValue(ctx, caddyhttp.ServerCtxKey, &caddyhttp.Server{})
+	ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: "203.0.113.9"})
+	return r.WithContext(ctx)
+}
+
+// through sends a request through a gate and returns what came behind it, which is nil for a denial.
+func through(t testing.TB, g *Gate, r *http.Request) (*httptest.ResponseRecorder, *http.Request, error) {
+	t.Helper()
+	var behind *http.Request
+	w := httptest.NewRecorder()
+	err := g.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+		behind = r
+		return nil
+	}))
+	return w, behind, err
+}
+
+func TestGate_WhenNothingCanSayTheAnswerIs503AndLoudOnlyNowAndThen(t *testing.T) {
+	t.Parallel()
+	cause := core.WrapError(core.Unavailable, "the database does not answer", errors.New("disk on fire"))
+	for name, a := range map[string]*fakeAuthority{
+		"the source fails":            {err: cause},
+		"a verdict that says so":      {verdict: &core.Verdict{Code: core.CodeInternal}},
+		"a code of a later version":   {verdict: &core.Verdict{Code: 200}},
+		"a status of a later version": {verdict: &core.Verdict{Status: 200, Visibility: core.VisibilitySecret}},
+		"no verdict":                  {},
+	} {
+		for _, optional := range []bool{false, true} {
+			logs, observed := observer.New(zapcore.InfoLevel)
+			g := newTestGate(t, &Gate{Optional: optional}, a, zap.New(logs))
+			a.counted = nil
+			for range 5 {
+				w, behind, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k")))
+				if err != nil || behind != nil {
+					t.Fatalf("%s: passed, %v", name, err)
+				}
+				if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || strings.Contains(w.Body.String(), "fire") {
+					t.Errorf("%s: %d %v %s", name, w.Code, w.Header(), w.Body)
+				}
+			}
+			if !slices.Equal(slices.Compact(a.counted), []string{"unavailable unavailable"}) {
+				t.Errorf("%s: counted %q", name, a.counted)
+			}
+			if observed.Len() != 1 {
+				t.Errorf("%s: %d messages for five requests", name, observed.Len())
+			}
+		}
+	}
+}
+
+func TestGate_ARefusalIsADebugMessageAndNoError(t *testing.T) {
+	t.Parallel()
+	logs, observed := observer.New(zapcore.DebugLevel)
+	g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: core.Unknown(core.NetworkID{}, "hash of the credential", core.ImportedKey)}, zap.New(logs))
+	if _, _, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k"))); err != nil {
+		t.Error(err)
+	}
+	all := observed.All()
+	if len(all) != 1 || all[0].Level != zapcore.DebugLevel {
+		t.Fatalf("logged %v", all)
+	}
+	if _, ok := all[0].ContextMap()["key_id"]; ok {
+		t.Error("the id of a key that does not exist was logged")
+	}
+}
+
+func TestGate_AClientThatWentAwayIsNobodysFailure(t *testing.T) {
+	t.Parallel()
+	a := &fakeAuthority{err: context.Canceled}
+	g := newTestGate(t, &Gate{}, a, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, behind, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k").WithContext(ctx)))
+	if he, ok := errors.AsType[caddyhttp.HandlerError](err); !ok || he.StatusCode != statusClientGone || behind != nil || len(a.counted) > 0 {
+		t.Errorf("%v, counted %q", err, a.counted)
+	}
+}
+
+func TestGate_AnAddressOfEarlyDataIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	v := goodVerdict()
+	v.AllowedCIDRs = cidrs(t, "203.0.113.0/24")
+	g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: v}, nil)
+	for _, complete := range []bool{false, true} {
+		r := inCaddy(requestWith(t, "/", "Authorization: Bearer k"))
+		r.TLS = &tls.ConnectionState{HandshakeComplete: complete}
+		_, behind, err := through(t, g, r)
+		he, _ := errors.AsType[caddyhttp.HandlerError](err)
+		if passed := behind != nil; passed != complete || !complete && he.StatusCode != http.StatusTooEarly {
+			t.Errorf("handshake complete %t: passed %t, %v", complete, passed, err)
+		}
+	}
+}
+
+func TestGate_TheServersErrorRoutesGetTheDenialWithItsHeaders(t *testing.T) {
+	t.Parallel()
+	g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: core.Unknown(core.NetworkID{}, "", core.ImportedKey)}, nil)
+	r := inCaddy(requestWith(t, "/", "Authorization: Bearer k"))
+	server := &caddyhttp.Server{Errors: &caddyhttp.HTTPErrorConfig{Routes: caddyhttp.RouteList{{}}}}
+	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.ServerCtxKey, server))
+	w, _, err := through(t, g, r)
+	he, ok := errors.AsType[caddyhttp.HandlerError](err)
+	if !ok || he.StatusCode != http.StatusUnauthorized || w.Body.Len() > 0 {
+		t.Errorf("%v, body %s", err, w.Body)
+	}
+	if w.Header().Get("Www-Authenticate") != `Bearer realm="api", error="invalid_token"` || w.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("headers %v", w.Header())
+	}
+}
+
+// A verdict is shared by all requests of a key, and a handler may write to a header's values.
+func TestGate_RequestsShareNoHeaderValues(t *testing.T) {
+	t.Parallel()
+	v := goodVerdict()
+	g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: v}, nil)
+	for range 2 {
+		w, behind, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k")))
+		if err != nil || behind == nil {
+			t.Fatalf("refused: %d %v", w.Code, err)
+		}
+		if behind.Header.Get("X-Talos-Actor") != "someone" || w.Header().Get("Vary") != "Authorization" {
+			t.Errorf("%v, %v", behind.Header, w.Header())
+		}
+		want := behind.Header.Clone()
+		for name := range behind.Header {
+			behind.Header.Add(name, "added")
+		}
+		w.Header().Add("Vary", "Accept")
+		for name, values := range behind.Header {
+			if !slices.Equal(values, append(want[name], "added")) {
+				t.Errorf("what was added to another header changed %s to %q", name, values)
+			}
+			values[0] = "changed"
+		}
+		w.Header()["Vary"][0] = "changed"
+	}
+	if v.Identity.Actor != "someone" || v.KeyID != "an id" {
+		t.Errorf("the verdict was changed: %+v", v)
+	}
+}
+
+func TestGate_PlaceholdersThatAreEmptyOrUnknownRefuseTheConfiguration(t *testing.T) {
+	t.Setenv("TALOS_TEST_SCOPE", "orders:read")
+	g := newTestGate(t, &Gate{Scopes: []string{"{env.TALOS_TEST_SCOPE}"}}, &fakeAuthority{}, nil)
+	if !slices.Equal(g.rules.Scopes, []string{"orders:read"}) {
+		t.Errorf("scopes %q", g.rules.Scopes)
+	}
+	for name, g := range map[string]*Gate{
+		"an empty scope":         {Scopes: []string{"{env.TALOS_TEST_NOT_SET}"}},
+		"an unknown one":         {AnyScope: []string{"{no.such.thing}"}},
+		"an empty visibility":    {Visibility: "{env.TALOS_TEST_NOT_SET}"},
+		"an empty header":        {From: []Source{{Header: "{env.TALOS_TEST_NOT_SET}"}}},
+		"no place at all":        {From: []Source{{}}},
+		"two places in one":      {From: []Source{{Header: "X-Api-Key", Query: "key"}}},
+		"a scheme and no header": {From: []Source{{Query: "key", Scheme: "Bearer"}}},
+		"an empty scope in JSON": {Scopes: []string{""}},
+		"too many places":        {From: slices.Repeat([]Source{{Query: "a"}}, maxSources+1)},
+	} {
+		if err := g.setUp(&fakeAuthority{}, zap.NewNop()); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func TestGate_ARequestCostsTwoAllocations(t *testing.T) {
+	g := newTestGate(t, &Gate{}, &allocationFree{verdict: goodVerdict()}, nil)
+	r := inCaddy(requestWith(t, "/", "Authorization: Bearer k", "Connection: keep-alive"))
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	line := r.Header["Authorization"]
+	w := newHeaderRecorder()
+	next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		t.Fatal("no replacer")
+	}
+	before := *repl
+	got := testing.AllocsPerRun(100, func() {
+		delete(vars, identityVar)
+		delete(w.header, "Vary")
+		*repl = before
+		repl.Map(nil) // as Caddy does, which makes room for two more
+		r.Header["Authorization"] = line
+		if err := g.ServeHTTP(w, r, next); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got > 3 { // one of them is Caddy's
+		t.Errorf("%v allocations a request, want the identity's text and the placeholders' closure", got-1)
+	}
+}
+
+// allocationFree is an authority that costs nothing itself.
+type allocationFree struct {
+	node.Node
+	verdict *core.Verdict
+}
+
+func (a *allocationFree) Hold() node.Node { return a }
+
+func (*allocationFree) Release() {}
+
+func (a *allocationFree) Verify(*http.Request, string) (verify.Result, error) {
+	return verify.Result{Verdict: a.verdict}, nil
+}
+
+func (*allocationFree) StaleWindow() time.Duration { return 0 }
+
+func (*allocationFree) Limiter() ratelimit.Limiter { return nil }

@@ -1,0 +1,365 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/pool"
+	"github.com/talos-edge/talos-edge/caddymodule/redact"
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// App is one node: its storage, its secrets, and its cache of verdicts. The handlers `talos_gate`, `talos_admin` and
+// `talos_public` work on it. Without any configuration it is a node of its own with SQLite in Caddy's data directory.
+//
+// Text values may hold placeholders, which are expanded once, when the configuration is loaded.
+type App struct {
+	// Issuer is the URI that verification results and derived tokens name as the issuer. Default: `http://localhost`.
+	Issuer string `json:"issuer,omitempty"`
+
+	// RetiredIssuers are issuers whose derived tokens still verify.
+	RetiredIssuers []string `json:"retired_issuers,omitempty"`
+
+	// Storage is the DSN of the database, `sqlite:///absolute/path.db` or `sqlite://relative.db`. Default: `talos.db`
+	// in Caddy's data directory.
+	Storage string `json:"storage,omitempty"`
+
+	// HMACSecret is the secret, of at least 32 bytes, that makes the checksums of issued keys. Default: generated at
+	// the first start and kept in Caddy's storage as `talos/hmac_secret`.
+	HMACSecret string `json:"hmac_secret,omitempty"`
+
+	// RetiredHMACSecrets still verify the keys that were made with them.
+	RetiredHMACSecrets []string `json:"retired_hmac_secrets,omitempty"`
+
+	// SigningKeys are the keys of derived JWTs: a file with a JWK Set, or `base64://` and the set itself. Ed25519 keys
+	// sign with EdDSA, RSA keys of at least 2048 bits with RS256. Keys that do not sign are retired ones, whose tokens
+	// still verify. The file is read when the configuration is loaded. Default: one Ed25519 key, generated at the first
+	// start and kept in Caddy's storage as `talos/signing_keys`.
+	SigningKeys string `json:"signing_keys,omitempty"`
+
+	// ActiveKid is the `kid` of the key that signs. Default: the first one with a private part.
+	ActiveKid string `json:"active_kid,omitempty"`
+
+	// KeyPrefix begins every issued key: 1 to 16 letters, digits, `_` and `-`. Default: `ory_ak`.
+	KeyPrefix string `json:"key_prefix,omitempty"`
+
+	// RetiredKeyPrefixes still verify.
+	RetiredKeyPrefixes []string `json:"retired_key_prefixes,omitempty"`
+
+	// PublicPrefix begins issued keys of public visibility. Default: none, and none can be issued.
+	PublicPrefix string `json:"public_prefix,omitempty"`
+
+	// RetiredPublicPrefixes still verify.
+	RetiredPublicPrefixes []string `json:"retired_public_prefixes,omitempty"`
+
+	// MacaroonPrefix begins derived macaroons. Default: `mc`.
+	MacaroonPrefix string `json:"macaroon_prefix,omitempty"`
+
+	// RetiredMacaroonPrefixes still verify.
+	RetiredMacaroonPrefixes []string `json:"retired_macaroon_prefixes,omitempty"`
+
+	// DefaultTTL is the life of a key that is issued without one. Default: 0, such a key does not expire.
+	DefaultTTL Duration `json:"default_ttl,omitempty"`
+
+	// MaxTTL is the longest life that may be asked for, at most 10 years. Default: `8760h`.
+	MaxTTL Duration `json:"max_ttl,omitempty"`
+
+	// ClockSkew is the leeway for the times that tokens name, at most `1h`; keys have none. Default: `5m`.
+	ClockSkew *Duration `json:"clock_skew,omitempty"`
+
+	// KeyQuota is how many keys may be active at once, issued and imported ones together. Default: 0, no limit.
+	KeyQuota int64 `json:"key_quota,omitempty"`
+
+	// RateLimit says where the uses of keys that have a rate limit are counted: `memory`, in this process, or `off`,
+	// nowhere, so that no limit is enforced. Default: `memory`.
+	RateLimit string `json:"rate_limit,omitempty"`
+
+	// Cache says how long verdicts are believed.
+	Cache *Cache `json:"cache,omitempty"`
+
+	// Upstream makes the node a sidecar, which has neither storage nor secrets: keys live on the upstream. Of the
+	// options above it takes the prefixes, by which it tells credentials apart, the cache and the rate limit.
+	// Default: none.
+	Upstream *Upstream `json:"upstream,omitempty"`
+
+	settings settings
+	exposure redact.Exposure   // filled by the gates as they are provisioned
+	storage  certmagic.Storage // where generated secrets are kept
+	logger   *zap.Logger
+
+	sealing sync.Mutex // guards sealed, and the settings until they are
+	sealed  bool       // the settings have their secrets and their key
+
+	taken bool // one of the uses is the configuration's own
+
+	mu   sync.Mutex // held to set node
+	_    [64]byte   // uses changes with each request: it has a cache line of its own, with what is read beside it
+	uses atomic.Int64
+	node atomic.Pointer[pooledNode] // nil unless it is in use; while it is there, a use of it in the pool is the app's
+	_    [64]byte
+}
+
+// Cache is the configuration of the cache of verdicts.
+type Cache struct {
+	// Off looks every credential up for every request.
+	Off bool `json:"off,omitempty"`
+
+	// TTL is the life of a good verdict. Default: `60s`.
+	TTL Duration `json:"ttl,omitempty"`
+
+	// TTLConnected is the same while every change is known to arrive. Default: `10m`, or TTL if that is longer.
+	TTLConnected Duration `json:"ttl_connected,omitempty"`
+
+	// NegativeTTL is the life of any other verdict. 0: none is kept. Default: `5s`.
+	NegativeTTL *Duration `json:"negative_ttl,omitempty"`
+
+	// StaleIfError is for how long after its lifetime a good verdict serves while the storage fails. 0: not at all.
+	// Default: `5m`.
+	StaleIfError *Duration `json:"stale_if_error,omitempty"`
+
+	// MaxSize bounds the memory of the cache, in bytes, at least 4 MiB. Default: 100 MiB.
+	MaxSize int64 `json:"max_size,omitempty"`
+}
+
+// Of returns the app of the configuration that a handler is provisioned for; one with defaults when the configuration
+// has none.
+func Of(ctx caddy.Context) (*App, error) {
+	module, err := ctx.App("talos")
+	if err != nil {
+		return nil, err
+	}
+	app, ok := module.(*App)
+	if !ok {
+		return nil, fmt.Errorf("the app talos is a %T", module)
+	}
+	return app, nil
+}
+
+// Running returns the app of the configuration that runs now; nil if that has none.
+func Running() *App {
+	module, err := caddy.ActiveContext().AppIfConfigured("talos")
+	app, ok := module.(*App)
+	if err != nil || !ok {
+		return nil
+	}
+	return app
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "talos", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision expands placeholders and checks the settings. Unless the configuration is only checked, it then opens the
+// node, or joins the one that the configuration before this one opened under the same settings. Caddy starts no
+// listener before all is provisioned, so a configuration whose node cannot be opened, or whose secrets are not those
+// that its stored keys were made with, is refused before it takes a connection.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	a.storage = ctx.Storage()
+	if err := a.expand(); err != nil {
+		return err
+	}
+	var err error
+	if a.settings, err = a.resolve(); err != nil {
+		return err
+	}
+	if err := ctx.GetMetricsRegistry().Register(collector{a}); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	if onlyChecked() {
+		return nil
+	}
+	return a.take()
+}
+
+// Start opens the node when Provision has not: a program may provision a context by itself and start its apps. It warns
+// of logs that would show credentials, since all gates are known by then.
+func (a *App) Start() error {
+	if err := a.take(); err != nil {
+		return err
+	}
+	a.exposure.Warn(a.logger)
+	return nil
+}
+
+// take takes the configuration's own use of the node, once.
+func (a *App) take() error {
+	if a.taken {
+		return nil
+	}
+	if _, err := a.hold(); err != nil {
+		a.Release()
+		return err
+	}
+	a.taken = true
+	return nil
+}
+
+// Stop does nothing: requests may be on their way until Cleanup, and after it.
+func (*App) Stop() error { return nil }
+
+// Cleanup gives back the configuration's own use of the node, if there is one: it also runs when Provision failed.
+// Caddy does not wait for requests before it; the last of those that have begun closes the node.
+func (a *App) Cleanup() error {
+	if a.taken {
+		a.taken = false
+		a.Release()
+	}
+	return nil
+}
+
+// Hold begins a use of the app by a request, and returns the node, which stays open until Release. If it is not open it
+// is opened: a request of a configuration that is gone, which had not begun before the last use ended, opens it again.
+// A node that cannot be opened answers everything with [core.Unavailable].
+func (a *App) Hold() Node {
+	n, err := a.hold()
+	if err != nil {
+		return newClosed(err)
+	}
+	return n.Node
+}
+
+// hold is Hold for who wants the error. The use has begun with an error, too.
+func (a *App) hold() (*pooledNode, error) {
+	a.uses.Add(1)
+	if n := a.node.Load(); n != nil {
+		return n, nil
+	}
+	n, err := a.acquire()
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	first := a.node.CompareAndSwap(nil, n)
+	a.mu.Unlock()
+	if !first { // another request has opened it: the pool gave both the same
+		a.giveBack()
+	}
+	return n, nil
+}
+
+// Release ends a use. The last one closes the node, unless another configuration has the same one.
+func (a *App) Release() {
+	if a.uses.Add(-1) > 0 {
+		return
+	}
+	a.mu.Lock()
+	n := a.node.Swap(nil)
+	if n != nil && a.uses.Load() > 0 { // who has come meanwhile may have found the node
+		a.node.Store(n)
+		n = nil
+	}
+	a.mu.Unlock()
+	if n != nil {
+		a.giveBack()
+	}
+}
+
+// acquire takes a use of the node, which it opens if need be, within [pool.OpenTimeout]. The caller gives it back by
+// giveBack. It has a deadline of its own, for others may wait for the same node.
+//
+//nolint:contextcheck,nolintlint // a caller's context must not end it; contextcheck heeds this here and does not say so
+func (a *App) acquire() (*pooledNode, error) {
+	type opening struct {
+		node *pooledNode
+		err  error
+	}
+	limit := pool.OpenTimeout
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	notice := time.AfterFunc(limit/10, func() {
+		a.logger.Warn("still opening the node; is its database locked by another process, or being migrated?",
+			zap.Duration("gives_up_after", limit))
+	})
+	defer notice.Stop()
+	done := make(chan opening)
+	// Not all of it heeds the context: nothing interrupts a disk that hangs. What is opened too late is closed.
+	go func() {
+		n, err := a.acquireWithin(ctx)
+		select {
+		case done <- opening{n, err}:
+		case <-ctx.Done():
+			if err == nil {
+				a.giveBack()
+			}
+		}
+	}()
+	var o opening
+	select {
+	case o = <-done:
+	case <-ctx.Done():
+		o.err = ctx.Err()
+	}
+	if o.err != nil && ctx.Err() != nil {
+		return nil, core.WrapError(core.Unavailable, fmt.Sprintf("the node did not open within %s: its database is "+
+			"locked by another process, or slow; if it has to be migrated, run `talos migrate up` first",
+			limit), o.err)
+	}
+	return o.node, o.err
+}
+
+// acquireWithin is acquire without a bound of its own.
+func (a *App) acquireWithin(ctx context.Context) (*pooledNode, error) {
+	s, err := a.seal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return acquireNode(ctx, s)
+}
+
+func (a *App) giveBack() {
+	if err := releaseNode(a.settings.key); err != nil {
+		a.logger.Error("closing the node", zap.Error(err))
+	}
+}
+
+// seal returns the settings with the secrets, which are generated or fetched if they were not given.
+func (a *App) seal(ctx context.Context) (*settings, error) {
+	a.sealing.Lock()
+	defer a.sealing.Unlock()
+	if a.sealed {
+		return &a.settings, nil
+	}
+	if a.settings.kind == nil {
+		return nil, errors.New("the app was not provisioned")
+	}
+	if err := a.settings.kind.seal(ctx, a, &a.settings); err != nil {
+		return nil, err
+	}
+	a.sealed = true
+	return &a.settings, nil
+}
+
+// Exposure finds the logs that would show credentials. A gate adds what it reads them from.
+func (a *App) Exposure() *redact.Exposure { return &a.exposure }
+
+// StaleWindow is for how long a verdict may serve past its lifetime while nothing can say.
+func (a *App) StaleWindow() time.Duration {
+	switch window := a.settings.cache.StaleIfError; {
+	case a.settings.cache.Off || window < 0:
+		return 0
+	case window == 0:
+		return defaultStaleWindow
+	default:
+		return window
+	}
+}
+
+// defaultStaleWindow is the default of [verify.Config.StaleIfError].
+const defaultStaleWindow = 5 * time.Minute
+
+// Interface guards.
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

@@ -1,0 +1,230 @@
+package node
+
+import (
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/directive"
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// ParseCaddyfile reads the global option `talos`.
+func ParseCaddyfile(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		d.Next()
+		return nil, d.Err("the talos option is given twice; put everything into one block")
+	}
+	a := new(App)
+	if err := a.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "talos", Value: caddyconfig.JSON(a, nil)}, nil
+}
+
+// UnmarshalCaddyfile reads the app's options:
+//
+//	talos {
+//		issuer          <uri> [<retired>...]
+//		storage         <dsn>
+//		hmac_secret     <secret> [<retired>...]
+//		signing_keys    <file>|base64://<set> [<active kid>]
+//		key_prefix      <prefix> [<retired>...]
+//		public_prefix   <prefix> [<retired>...]
+//		macaroon_prefix <prefix> [<retired>...]
+//		default_ttl     <duration>
+//		max_ttl         <duration>
+//		clock_skew      <duration>
+//		key_quota       <number>
+//		rate_limit      memory|off
+//		cache           off
+//		cache {
+//			ttl            <duration>
+//			ttl_connected  <duration>
+//			negative_ttl   <duration>
+//			stale_if_error <duration>
+//			max_size       <size>
+//		}
+//		upstream <address>... {
+//			...
+//		}
+//	}
+//
+// Each option stands at most once, but for upstream, which [Upstream.unmarshalCaddyfile] reads. Values without
+// placeholders are checked here, so that an error names its line.
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	seenUpstream := directive.Once{}
+	err := directive.Read(d, func(option string) (err error) {
+		switch option {
+		case "cache":
+			a.Cache = new(Cache)
+			err = a.Cache.unmarshalCaddyfile(d)
+		case "upstream":
+			if a.Upstream == nil {
+				a.Upstream = new(Upstream)
+			}
+			err = a.Upstream.unmarshalCaddyfile(d, seenUpstream)
+		default:
+			err = a.unmarshalValue(d, option)
+		}
+		if err != nil {
+			return err
+		}
+		return a.checkLiteral(d, false)
+	}, "upstream")
+	if err != nil {
+		return err
+	}
+	return a.checkLiteral(d, true)
+}
+
+// unmarshalValue reads an option that is a value or a list of them.
+func (a *App) unmarshalValue(d *caddyfile.Dispenser, option string) error {
+	switch option {
+	case "issuer":
+		return directive.CurrentAndRetired(d, &a.Issuer, &a.RetiredIssuers)
+	case "storage":
+		return directive.Value(d, &a.Storage)
+	case "hmac_secret":
+		return directive.CurrentAndRetired(d, &a.HMACSecret, &a.RetiredHMACSecrets)
+	case "signing_keys":
+		var kid []string
+		if err := directive.CurrentAndRetired(d, &a.SigningKeys, &kid); err != nil {
+			return err
+		}
+		if len(kid) > 1 {
+			return d.Err("signing_keys: the keys and at most one kid are required")
+		}
+		a.ActiveKid = strings.Join(kid, "")
+		return nil
+	case "key_prefix":
+		return directive.CurrentAndRetired(d, &a.KeyPrefix, &a.RetiredKeyPrefixes)
+	case "public_prefix":
+		return directive.CurrentAndRetired(d, &a.PublicPrefix, &a.RetiredPublicPrefixes)
+	case "macaroon_prefix":
+		return directive.CurrentAndRetired(d, &a.MacaroonPrefix, &a.RetiredMacaroonPrefixes)
+	case "default_ttl":
+		return directive.Duration(d, &a.DefaultTTL)
+	case "max_ttl":
+		if err := directive.Duration(d, &a.MaxTTL); err != nil {
+			return err
+		}
+		if a.MaxTTL == 0 {
+			return d.Err("max_ttl: must not be 0")
+		}
+		return nil
+	case "clock_skew":
+		a.ClockSkew = new(Duration)
+		return directive.Duration(d, a.ClockSkew)
+	case "key_quota":
+		return directive.Number(d, &a.KeyQuota)
+	case "rate_limit":
+		return directive.Value(d, &a.RateLimit)
+	default:
+		return directive.Unknown(d)
+	}
+}
+
+// checkLiteral checks what has been read so far, with everything that holds a placeholder left out. complete says that
+// nothing follows.
+func (a *App) checkLiteral(d *caddyfile.Dispenser, complete bool) error {
+	if err := a.checkSidecar(); err != nil {
+		return d.WrapErr(err)
+	}
+	literal := App{
+		Issuer: directive.Literal(a.Issuer), RetiredIssuers: directive.Literals(a.RetiredIssuers),
+		Storage:    directive.Literal(a.Storage),
+		HMACSecret: directive.Literal(a.HMACSecret), RetiredHMACSecrets: directive.Literals(a.RetiredHMACSecrets),
+		KeyPrefix: directive.Literal(a.KeyPrefix), RetiredKeyPrefixes: directive.Literals(a.RetiredKeyPrefixes),
+		PublicPrefix:            directive.Literal(a.PublicPrefix),
+		RetiredPublicPrefixes:   directive.Literals(a.RetiredPublicPrefixes),
+		MacaroonPrefix:          directive.Literal(a.MacaroonPrefix),
+		RetiredMacaroonPrefixes: directive.Literals(a.RetiredMacaroonPrefixes),
+		SigningKeys:             directive.Literal(a.SigningKeys), ActiveKid: directive.Literal(a.ActiveKid),
+		DefaultTTL: a.DefaultTTL, MaxTTL: a.MaxTTL, ClockSkew: a.ClockSkew, KeyQuota: a.KeyQuota,
+		RateLimit: directive.Literal(a.RateLimit), Cache: a.Cache, Upstream: a.Upstream.literal(),
+	}
+	if literal.SigningKeys == "" || literal.ActiveKid != a.ActiveKid {
+		literal.SigningKeys, literal.ActiveKid = "", "" // neither means anything without the other
+	}
+	if literal.Upstream != nil {
+		literal.Storage, literal.HMACSecret = "", "" // checkSidecar saw to that
+		if len(literal.Upstream.Addresses) == 0 {
+			literal.Upstream.Addresses = []string{"https://unchecked.invalid"}
+		}
+	} else if literal.Storage == "" {
+		literal.Storage = "sqlite:///unchecked"
+	}
+	if literal.HMACSecret == "" {
+		literal.RetiredHMACSecrets = nil
+	}
+	if literal.PublicPrefix == "" {
+		literal.RetiredPublicPrefixes = nil
+	}
+	// Their defaults clash with nothing as long as another value may follow, or a placeholder holds it.
+	if literal.KeyPrefix == "" && (!complete || a.KeyPrefix != "") {
+		literal.KeyPrefix = "unchecked-key"
+	}
+	if literal.MacaroonPrefix == "" && (!complete || a.MacaroonPrefix != "") {
+		literal.MacaroonPrefix = "unchecked-mac"
+	}
+	if literal.MaxTTL == 0 && !complete && literal.Upstream == nil {
+		literal.MaxTTL = Duration(core.MaxTTL) // a lower one may follow
+	}
+	if _, err := literal.resolve(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// unmarshalCaddyfile reads the `cache` option.
+func (c *Cache) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		if d.Val() != "off" {
+			return d.Errf("cache: want `off` or a block, not %q", d.Val())
+		}
+		c.Off = true
+		if d.NextArg() {
+			return d.ArgErr()
+		}
+	}
+	return directive.Block(d, directive.Once{}, func(option string) (err error) {
+		if c.Off {
+			return d.Err("cache: off takes no block")
+		}
+		switch option {
+		case "ttl":
+			if err = directive.Duration(d, &c.TTL); err == nil && c.TTL == 0 {
+				err = d.Err("ttl: must not be 0; `cache off` keeps nothing")
+			}
+		case "ttl_connected":
+			if err = directive.Duration(d, &c.TTLConnected); err == nil && c.TTLConnected == 0 {
+				err = d.Err("ttl_connected: must not be 0")
+			}
+		case "negative_ttl":
+			c.NegativeTTL = new(Duration)
+			err = directive.Duration(d, c.NegativeTTL)
+		case "stale_if_error":
+			c.StaleIfError = new(Duration)
+			err = directive.Duration(d, c.StaleIfError)
+		case "max_size":
+			c.MaxSize, err = directive.Size(d)
+		default:
+			err = directive.Unknown(d)
+		}
+		if err != nil {
+			return err
+		}
+		alone := *c
+		alone.TTLConnected = 0 // is compared with ttl, which may follow
+		if _, err := alone.resolve(); err != nil {
+			return d.WrapErr(err)
+		}
+		return nil
+	})
+}
+
+// Interface guard.
+var _ caddyfile.Unmarshaler = (*App)(nil)

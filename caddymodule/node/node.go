@@ -1,0 +1,71 @@
+package node
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/adminapi"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/ratelimit"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+// Node answers for keys. There are two kinds, [Embedded] and [Sidecar]; what is above a node does not ask which one it
+// is. A node is open from [App.Hold] to [App.Release].
+type Node interface {
+	// Verify says what is known about the key behind a credential, in the network of the request. An error says that
+	// nothing can be said.
+	Verify(r *http.Request, credential string) (verify.Result, error)
+
+	// Limiter counts the uses of keys that have a limit; nil when the configuration wants nothing counted.
+	Limiter() ratelimit.Limiter
+
+	// Verifier is what Verify asks.
+	Verifier() *verify.Verifier
+
+	// Admin makes the private surface.
+	Admin(logger *zap.Logger) http.Handler
+
+	// Public makes the public surface. Of the options it takes Health, Limiter and Logger.
+	Public(o adminapi.PublicOptions) *adminapi.Public
+
+	collect(ch chan<- prometheus.Metric) // the gauges that nodes of its kind have
+	close() error                        // after the verifier
+}
+
+// kind is one kind of node, as its settings say: what has to be known to open one.
+type kind interface {
+	// seal makes the pool key of s, once the secrets are there, which are fetched from Caddy's storage or generated if
+	// they were not given. It reads the files that the settings name; a reload after one has changed makes another
+	// node.
+	seal(ctx context.Context, a *App, s *settings) error
+
+	// open makes a node, with a limiter that the caller closes after it.
+	open(ctx context.Context, s *settings, limiter ratelimit.Limiter) (Node, error)
+}
+
+// base is what both kinds of node have.
+type base struct {
+	network  core.NetworkID
+	verifier *verify.Verifier
+	limiter  ratelimit.Limiter // nil: no limit is enforced
+}
+
+// Limiter counts uses.
+func (b *base) Limiter() ratelimit.Limiter { return b.limiter }
+
+// Verifier is the node's verifier.
+func (b *base) Verifier() *verify.Verifier { return b.verifier }
+
+// verify asks the verifier, from memory before anything of the request is read.
+func (b *base) verify(r *http.Request, credential string) (verify.Result, error) {
+	if result, ok := b.verifier.Cached(b.network, credential); ok {
+		return result, nil
+	}
+	ctx := verify.WithClient(r.Context(), clientaddr.Of(r))
+	return b.verifier.Verify(ctx, b.network, credential, verify.Use)
+}

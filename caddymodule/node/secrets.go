@@ -1,0 +1,104 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/core/credential"
+)
+
+// Where generated secrets are in Caddy's storage.
+const (
+	secretKey      = "talos/hmac_secret"
+	signingKeysKey = "talos/signing_keys"
+)
+
+// generatedSecret is a secret that is generated once and stays in Caddy's storage.
+type generatedSecret struct {
+	key      string
+	generate func() ([]byte, error)
+	check    func([]byte) error // what does not pass was not written by us, and is an error and no secret
+	notice   string             // for the log, when it is generated
+}
+
+// hmacSecret is the secret that makes the checksums of keys and the signatures of macaroons.
+func hmacSecret() generatedSecret {
+	return generatedSecret{
+		key: secretKey,
+		generate: func() ([]byte, error) {
+			var raw [32]byte
+			_, _ = rand.Read(raw[:]) // never fails
+			return []byte(base64.RawURLEncoding.EncodeToString(raw[:])), nil
+		},
+		check: func(value []byte) error {
+			if len(value) < credential.MinSecretLength {
+				return fmt.Errorf("it has %d bytes", len(value))
+			}
+			return nil
+		},
+		notice: "generated an HMAC secret; back it up, for without it no key verifies",
+	}
+}
+
+// signingKeySet is the key that signs derived JWTs.
+func signingKeySet() generatedSecret {
+	return generatedSecret{
+		key:      signingKeysKey,
+		generate: credential.GenerateSigningKeys,
+		check: func(value []byte) error {
+			_, err := credential.ParseSigningKeys(value, "")
+			return err
+		},
+		notice: "generated a signing key; back it up, for without it no derived JWT verifies",
+	}
+}
+
+// get returns the secret, and generates it when there is none yet. Of several processes
+// that start at once on one storage, one generates it and all return the same.
+func (k generatedSecret) get(
+	ctx context.Context, s certmagic.Storage, logger *zap.Logger,
+) (secret []byte, err error) {
+	secret, err = k.load(ctx, s)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return secret, err
+	}
+	if err := s.Lock(ctx, k.key); err != nil {
+		return nil, fmt.Errorf("locking %s in Caddy's storage: %w", k.key, err)
+	}
+	defer func() {
+		if unlockErr := s.Unlock(context.WithoutCancel(ctx), k.key); unlockErr != nil {
+			err = errors.Join(err, fmt.Errorf("unlocking %s in Caddy's storage: %w", k.key, unlockErr))
+		}
+	}()
+	secret, err = k.load(ctx, s)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return secret, err
+	}
+	if secret, err = k.generate(); err != nil {
+		return nil, fmt.Errorf("generating %s: %w", k.key, err)
+	}
+	if err := s.Store(ctx, k.key, secret); err != nil {
+		return nil, fmt.Errorf("storing %s in Caddy's storage: %w", k.key, err)
+	}
+	logger.Info(k.notice, zap.String("kept_as", k.key))
+	return secret, nil
+}
+
+// load reads it.
+func (k generatedSecret) load(ctx context.Context, s certmagic.Storage) ([]byte, error) {
+	value, err := s.Load(ctx, k.key)
+	if err != nil {
+		return nil, fmt.Errorf("loading %s from Caddy's storage: %w", k.key, err)
+	}
+	if err := k.check(value); err != nil {
+		return nil, fmt.Errorf("%s in Caddy's storage is damaged: %w", k.key, err)
+	}
+	return value, nil
+}

@@ -1,0 +1,94 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+)
+
+func TestSecretIsGeneratedOnceAndKept(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	storage := &certmagic.FileStorage{Path: dir}
+	first, err := hmacSecret().get(context.Background(), storage, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(first) != 43 {
+		t.Errorf("got %d characters, want 32 bytes in base64url", len(first))
+	}
+	again, err := hmacSecret().get(context.Background(), &certmagic.FileStorage{Path: dir}, zap.NewNop())
+	if err != nil || !bytes.Equal(again, first) {
+		t.Errorf("the second start got another secret (%v)", err)
+	}
+	info, err := os.Stat(filepath.Join(dir, "talos", "hmac_secret"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("got mode %v (%v), want 0600", info.Mode(), err)
+	}
+}
+
+func TestProcessesThatStartAtOnceAgreeOnOneSecret(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	secrets := make([][]byte, 8)
+	var wg sync.WaitGroup
+	for i := range secrets {
+		wg.Go(func() {
+			var err error
+			if secrets[i], err = hmacSecret().get(context.Background(), &certmagic.FileStorage{Path: dir}, zap.NewNop()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, s := range secrets {
+		if !bytes.Equal(s, secrets[0]) || len(s) == 0 {
+			t.Fatal("two processes have different secrets")
+		}
+	}
+}
+
+func TestDamagedSecretIsAnErrorAndNotReplaced(t *testing.T) {
+	t.Parallel()
+	storage := &certmagic.FileStorage{Path: t.TempDir()}
+	if err := storage.Store(context.Background(), secretKey, []byte("cut short")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := hmacSecret().get(context.Background(), storage, zap.NewNop())
+	if err == nil || !strings.Contains(err.Error(), "damaged") || strings.Contains(err.Error(), "cut short") {
+		t.Errorf("got %v", err)
+	}
+	if kept, _ := storage.Load(context.Background(), secretKey); string(kept) != "cut short" {
+		t.Error("the kept secret has been replaced")
+	}
+}
+
+// brokenStorage fails to load.
+type brokenStorage struct {
+	certmagic.Storage
+	stored bool
+}
+
+func (*brokenStorage) Load(context.Context, string) ([]byte, error) { return nil, fs.ErrPermission }
+
+func (b *brokenStorage) Store(context.Context, string, []byte) error { b.stored = true; return nil }
+
+func TestUnreadableSecretIsNotTakenForAMissingOne(t *testing.T) {
+	t.Parallel()
+	b := new(brokenStorage)
+	if _, err := hmacSecret().get(context.Background(), b, zap.NewNop()); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("got %v", err)
+	}
+	if b.stored {
+		t.Error("a new secret was stored over one that could not be read")
+	}
+}

@@ -1,0 +1,142 @@
+package node
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+// settings are what a configuration comes down to: everything that makes a node the node it is.
+type settings struct {
+	prefixes  credential.Prefixes
+	cache     verify.Config
+	rateLimit string
+	kind      kind
+	key       string // names the node in the pool; tells nothing about the secrets
+}
+
+// expand replaces the placeholders of the configuration. One that is unknown or empty is an error, above all because an
+// empty secret would otherwise be taken for one that is not given.
+func (a *App) expand() error {
+	repl := caddy.NewReplacer()
+	var errs []error
+	text := func(option string, fields ...*string) {
+		for _, field := range fields {
+			expanded, err := repl.ReplaceOrErr(*field, true, true)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", option, err))
+			}
+			*field = expanded
+		}
+	}
+	list := func(option string, fields []string) {
+		for i := range fields {
+			text(option, &fields[i])
+			if fields[i] == "" {
+				errs = append(errs, fmt.Errorf("%s: a retired value is empty", option))
+			}
+		}
+	}
+	if a.Upstream != nil {
+		a.Upstream.texts(func(option string, field *string) { text(option, field) })
+	}
+	text("issuer", &a.Issuer)
+	text("storage", &a.Storage)
+	text("hmac_secret", &a.HMACSecret)
+	text("key_prefix", &a.KeyPrefix)
+	text("signing_keys", &a.SigningKeys, &a.ActiveKid)
+	text("public_prefix", &a.PublicPrefix)
+	text("macaroon_prefix", &a.MacaroonPrefix)
+	text("rate_limit", &a.RateLimit)
+	list("issuer", a.RetiredIssuers)
+	list("hmac_secret", a.RetiredHMACSecrets)
+	list("key_prefix", a.RetiredKeyPrefixes)
+	list("public_prefix", a.RetiredPublicPrefixes)
+	list("macaroon_prefix", a.RetiredMacaroonPrefixes)
+	return errors.Join(errs...)
+}
+
+// resolve checks the configuration and returns what it comes down to. It reads nothing but paths.
+func (a *App) resolve() (settings, error) {
+	if a.Upstream != nil {
+		return a.resolveSidecar()
+	}
+	return a.resolveEmbedded()
+}
+
+// resolveCommon resolves what both kinds of node have.
+func (a *App) resolveCommon(s *settings) (err error) {
+	if s.rateLimit, err = rateLimitMode(a.RateLimit); err != nil {
+		return fmt.Errorf("rate_limit: %w", err)
+	}
+	if s.cache, err = a.Cache.resolve(); err != nil {
+		return fmt.Errorf("cache: %w", err)
+	}
+	return nil
+}
+
+func (a *App) prefixes() credential.Prefixes {
+	return credential.Prefixes{
+		Secret: a.KeyPrefix, RetiredSecret: a.RetiredKeyPrefixes,
+		Public: a.PublicPrefix, RetiredPublic: a.RetiredPublicPrefixes,
+		Macaroon: a.MacaroonPrefix, RetiredMacaroon: a.RetiredMacaroonPrefixes,
+	}
+}
+
+// poolSalt keeps pool keys from telling anything about the secrets among the settings.
+var poolSalt = rand.Text()
+
+// hash makes a pool key of the settings that every node has, and of its own.
+func (s *settings) hash(own ...[]string) string {
+	h := sha256.New()
+	p := &s.prefixes
+	common := []string{poolSalt, p.Secret, p.Public, p.Macaroon, s.rateLimit, fmt.Sprintf("%+v", s.cache)}
+	for _, fields := range append([][]string{common, p.RetiredSecret, p.RetiredPublic, p.RetiredMacaroon}, own...) {
+		_ = binary.Write(h, binary.BigEndian, uint64(len(fields)))
+		for _, f := range fields {
+			_ = binary.Write(h, binary.BigEndian, uint64(len(f)))
+			_, _ = h.Write([]byte(f))
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// resolve checks the cache's configuration, of which nil is the default.
+func (c *Cache) resolve() (verify.Config, error) {
+	switch {
+	case c == nil:
+		return verify.Config{}, nil
+	case c.Off && *c != (Cache{Off: true}):
+		return verify.Config{}, errors.New("off stands alone: without a cache nothing else has a meaning")
+	}
+	cfg := verify.Config{
+		Off:          c.Off,
+		TTL:          time.Duration(c.TTL),
+		TTLConnected: time.Duration(c.TTLConnected),
+		NegativeTTL:  orOff(c.NegativeTTL),
+		StaleIfError: orOff(c.StaleIfError),
+		MaxBytes:     c.MaxSize,
+	}
+	return cfg, cfg.Validate()
+}
+
+// orOff tells verify what an optional duration means, of which nil is the default and 0 is off.
+func orOff(d *Duration) time.Duration {
+	switch {
+	case d == nil:
+		return 0
+	case *d == 0:
+		return -1
+	default:
+		return time.Duration(*d)
+	}
+}

@@ -1,0 +1,203 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/adminapi"
+	"github.com/talos-edge/talos-edge/adminapi/upstream"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/ratelimit"
+	"github.com/talos-edge/talos-edge/core/verify"
+)
+
+// Sidecar is a node without keys, in front of an upstream that has them.
+type Sidecar struct {
+	base
+	upstream *upstream.Upstream
+}
+
+// sidecarSettings are what only a sidecar has.
+type sidecarSettings struct{ upstream *Upstream }
+
+// resolveSidecar is resolve for a node without keys.
+func (a *App) resolveSidecar() (s settings, err error) {
+	s = settings{prefixes: a.prefixes(), kind: &sidecarSettings{a.Upstream}}
+	if err := a.checkSidecar(); err != nil {
+		return s, err
+	}
+	if len(a.Upstream.Addresses) == 0 {
+		return s, errors.New("upstream: an address is required")
+	}
+	if err := a.Upstream.check(); err != nil {
+		return s, fmt.Errorf("upstream: %w", err)
+	}
+	if err := a.resolveCommon(&s); err != nil {
+		return s, err
+	}
+	if _, err := credential.NewFormat(core.NetworkID{}, nil, s.prefixes); err != nil {
+		return s, err
+	}
+	u, err := upstream.New(a.Upstream.config(s.prefixes)) // connects to nothing
+	if err != nil {
+		return s, err
+	}
+	u.Close()
+	return s, nil
+}
+
+// checkSidecar refuses options that only a node with keys of its own can have.
+func (a *App) checkSidecar() error {
+	for _, o := range []struct {
+		name  string
+		given bool
+	}{
+		{"issuer", a.Issuer != "" || len(a.RetiredIssuers) > 0},
+		{"storage", a.Storage != ""},
+		{"hmac_secret", a.HMACSecret != "" || len(a.RetiredHMACSecrets) > 0},
+		{"signing_keys", a.SigningKeys != "" || a.ActiveKid != ""},
+		{"default_ttl", a.DefaultTTL != 0},
+		{"max_ttl", a.MaxTTL != 0},
+		{"clock_skew", a.ClockSkew != nil},
+		{"key_quota", a.KeyQuota != 0},
+	} {
+		if a.Upstream != nil && o.given {
+			return fmt.Errorf("%s: has no meaning beside upstream, where the keys are", o.name)
+		}
+	}
+	return nil
+}
+
+// seal reads the files with certificates.
+func (c *sidecarSettings) seal(_ context.Context, _ *App, s *settings) error {
+	_, authorities, err := c.upstream.tls()
+	if err != nil {
+		return fmt.Errorf("upstream: %w", err)
+	}
+	s.key = s.hash(append([]string{"upstream", string(authorities)}, c.upstream.fields()...))
+	return nil
+}
+
+// open connects to nothing yet: an upstream that is down does not keep the node from starting.
+func (c *sidecarSettings) open(_ context.Context, s *settings, limiter ratelimit.Limiter) (_ Node, err error) {
+	config := c.upstream.config(s.prefixes)
+	if config.TLS, _, err = c.upstream.tls(); err != nil {
+		return nil, fmt.Errorf("upstream: %w", err)
+	}
+	config.Logger = currentLogger("talos.upstream")
+	config.Observer = upstreamObserver{}
+	u, err := upstream.New(config)
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := verify.New(u.Fit(s.cache), u)
+	if err != nil {
+		u.Close()
+		return nil, fmt.Errorf("cache: %w", err)
+	}
+	n := &Sidecar{base: base{verifier: verifier, limiter: limiter}, upstream: u}
+	sidecars.add(n)
+	return n, nil
+}
+
+// Verify asks the verifier. An upstream that has judged this node's own address is asked again, for the client's; an
+// address that the client has not proved yet is not asked about.
+func (n *Sidecar) Verify(r *http.Request, credential string) (verify.Result, error) {
+	result, err := n.verify(r, credential)
+	if err != nil || result.Verdict.Code != core.CodeIPNotAllowed || clientaddr.InEarlyData(r) {
+		return result, err
+	}
+	verdict, err := n.upstream.VerifyFor(r.Context(), n.network, credential, clientaddr.Of(r))
+	if err != nil {
+		return verify.Result{}, err
+	}
+	result.Verdict, result.Now = verdict, time.Now()
+	return result, nil
+}
+
+// Admin answers verifications from the cache and passes on the rest.
+func (n *Sidecar) Admin(logger *zap.Logger) http.Handler {
+	return adminapi.SidecarAdmin(adminapi.SidecarOptions{Options: n.options(logger), Upstream: keys{n.upstream, n}})
+}
+
+// Public has keys revoked by the upstream.
+func (n *Sidecar) Public(o adminapi.PublicOptions) *adminapi.Public {
+	o.Options = n.options(o.Logger)
+	return adminapi.NewSidecarPublic(o, keys{n.upstream, n})
+}
+
+func (n *Sidecar) options(logger *zap.Logger) adminapi.Options {
+	network := adminapi.Network{ID: n.network, Verifier: n.verifier}
+	return adminapi.Options{
+		Network:     func(*http.Request) (adminapi.Network, error) { return network, nil },
+		ClientAddr:  clientaddr.Of,
+		Ready:       n.upstream.Ready,
+		RateLimiter: n.limiter,
+		Logger:      logger,
+	}
+}
+
+func (n *Sidecar) close() error {
+	sidecars.remove(n)
+	n.upstream.Close()
+	return nil
+}
+
+// Forget forgets a key on every sidecar of the process: during a reload, a change may pass through one and be
+// remembered by another.
+func (*Sidecar) Forget(network core.NetworkID, keyID string, position uint64) {
+	sidecars.forget(network, keyID, position)
+}
+
+// keys are the upstream's, as the surfaces see them.
+type keys struct {
+	*upstream.Upstream
+	node *Sidecar
+}
+
+// Forget forgets a key on every sidecar of the process.
+func (k keys) Forget(network core.NetworkID, keyID string, position uint64) {
+	k.node.Forget(network, keyID, position)
+}
+
+// sidecars are the open sidecars of the process.
+var sidecars = sidecarSet{open: map[*Sidecar]struct{}{}}
+
+type sidecarSet struct {
+	mu   sync.Mutex
+	open map[*Sidecar]struct{}
+}
+
+func (s *sidecarSet) add(n *Sidecar) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open[n] = struct{}{}
+}
+
+func (s *sidecarSet) remove(n *Sidecar) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, n)
+}
+
+func (s *sidecarSet) forget(network core.NetworkID, keyID string, position uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n := range s.open {
+		n.upstream.Forget(network, keyID, position)
+	}
+}
+
+// Interface guards.
+var (
+	_ Node              = (*Sidecar)(nil)
+	_ adminapi.Upstream = keys{}
+)
