@@ -21,7 +21,7 @@ type looked struct {
 	needsList bool // the verdict is good as far as the address list of the key allows, which is not known yet
 }
 
-// do makes a call and tells who wants to know.
+// do makes a call and tells the observer.
 func (u *Upstream) do(
 	ctx context.Context, kind Kind, items int, call func(context.Context, *client.Client) error,
 ) *failure {
@@ -40,11 +40,11 @@ func (n *network) options() []client.CallOption {
 	return []client.CallOption{client.Headers(n.header), client.Host(n.host), client.Repeatable()}
 }
 
-// optionsFor are those of a call about keys. After a change that passed through here and whose place in its feed the
-// upstream did not tell, nothing tells an answer of a cache that lags, so none may be asked.
+// optionsFor are those of a call about keys. After a change that passed through here and whose feed position the
+// upstream did not tell, an old answer of a cache cannot be recognized, so no cache may be asked.
 func (u *Upstream) optionsFor(n *network, keyIDs ...string) []client.CallOption {
 	for _, keyID := range keyIDs {
-		if u.changes.pastCaches(n.id, keyID) {
+		if u.changes.skipsCaches(n.id, keyID) {
 			return append(n.options(), client.NoCache())
 		}
 	}
@@ -108,7 +108,7 @@ func (u *Upstream) doubt(n *network, q question, w *wire, edge client.EdgeAnswer
 	}
 }
 
-// single asks about one credential on behalf of an address.
+// single asks about one credential for a client address.
 func (u *Upstream) single(ctx context.Context, n *network, q question, addr netip.Addr) (answer, error) {
 	var raw json.RawMessage
 	f := u.do(ctx, KindSingle, 1, func(ctx context.Context, c *client.Client) (err error) {
@@ -122,8 +122,8 @@ func (u *Upstream) single(ctx context.Context, n *network, q question, addr neti
 	return decode(raw, client.EdgeAnswer{}), nil
 }
 
-// read makes a verdict of an answer to a question that was asked after a place of this node's own. One that the key's
-// change has overtaken stays: its reader asks again. One that is behind a change from before the question is an error.
+// read makes a verdict of an answer to a question that was asked at one of this node's own positions. A verdict that a
+// later change of the key has overtaken stays: its reader asks again. One from before an earlier change is an error.
 func (u *Upstream) read(n *network, q question, began uint64, o outcome) *looked {
 	l := new(looked)
 	if o.err != nil {
@@ -131,14 +131,14 @@ func (u *Upstream) read(n *network, q question, began uint64, o outcome) *looked
 		return l
 	}
 	w, err := o.answer.wire, o.answer.err
-	if err == nil && w.stranger(q, true) {
+	if err == nil && w.otherKey(q, true) {
 		err = errKeyMismatch
 	}
 	if err == nil {
 		l.verdict, err = w.verdict(n, q, o.answer.edge.Understood)
 	}
 	if errors.Is(err, errKeyMismatch) {
-		u.log.stranger()
+		u.log.keyMismatch()
 	}
 	switch {
 	case err != nil:
@@ -155,7 +155,7 @@ func (u *Upstream) read(n *network, q question, began uint64, o outcome) *looked
 	}
 	if q.token() {
 		// Its own list may be narrower than its key's, and only whoever checks tokens can read it.
-		u.log.listless()
+		u.log.noAddressList()
 		l.verdict, l.err = nil, unavailable("the upstream does not tell the token's address list", nil, 0)
 		return l
 	}

@@ -8,10 +8,11 @@ import (
 	"github.com/talos-edge/talos-edge/core/feed"
 )
 
-// floorLife is for how long an answer is held against the place of a change in the upstream's feed, and for how long a
-// key is looked up past caches after a change whose place is not known. No copy of the upstream's data should be behind
-// for longer; and an upstream that was replaced by another, which counts anew, is believed again.
-const floorLife = 5 * time.Minute
+// floorLifetime is for how long an answer is compared with the feed position of a change at the upstream, and for how
+// long a key is looked up with no-cache after a change whose position is not known. No copy of the
+// upstream's data should be behind for longer; and an upstream that was replaced by another, which counts anew, is
+// believed again.
+const floorLifetime = 5 * time.Minute
 
 // changes are the changes of keys that this node has heard of.
 //
@@ -22,25 +23,25 @@ const floorLife = 5 * time.Minute
 type changes struct {
 	table feed.Positions
 
-	mu       sync.Mutex
-	own      uint64
-	floors   map[feed.Slot]floor // by the slots of the table, so that it is bounded
-	full     int                 // how many floors there have to be before they are looked through again
-	unplaced time.Time           // the latest floor.unplaced
+	mu           sync.Mutex
+	own          uint64
+	floors       map[feed.Slot]floor // by the slots of the table, so that it is bounded
+	full         int                 // how many floors there have to be before they are looked through again
+	noCacheUntil time.Time           // the latest floor.noCacheUntil
 }
 
-// floor is what is held against answers about a key: the place of its last change in the upstream's feed.
+// floor is what answers about a key are compared with: the upstream's feed position of the key's last change.
 type floor struct {
 	position uint64
 	until    time.Time
 
-	unplaced time.Time // until when caches may hold what was so before a change whose place is not known
+	noCacheUntil time.Time // until when caches may hold answers from before a change whose position is not known
 }
 
 // Forget makes every verdict on a key that was looked up before now be looked up again, before it returns. It is called
 // when a change of the key has passed through here, after the upstream acknowledged it. Where the upstream told the
-// change's place in its feed (else 0), an answer from before that place is not believed, whoever gives it. Where it has
-// not, look-ups of the key ask for no-cache, for 5 minutes.
+// change's feed position (else 0), an answer from an earlier position is refused, whichever address gives it. Where it
+// has not, look-ups of the key ask for no-cache, for 5 minutes.
 func (u *Upstream) Forget(network core.NetworkID, keyID string, position uint64) {
 	u.changes.forget(network, keyID, position)
 }
@@ -54,11 +55,11 @@ func (c *changes) forget(network core.NetworkID, keyID string, position uint64) 
 	f := c.floors[slot]
 	switch {
 	case position == 0:
-		f.unplaced = now.Add(floorLife)
-		c.unplaced = f.unplaced
+		f.noCacheUntil = now.Add(floorLifetime)
+		c.noCacheUntil = f.noCacheUntil
 	case position >= f.position || !now.Before(f.until):
-		// A higher floor stays for its own life only: it may be of an upstream that was replaced.
-		f.position, f.until = position, now.Add(floorLife)
+		// A higher floor stays for its own lifetime only: it may be of an upstream that was replaced.
+		f.position, f.until = position, now.Add(floorLifetime)
 	}
 	c.floors[slot] = f
 	c.own++
@@ -73,21 +74,21 @@ func (c *changes) sweep(now time.Time) {
 		return
 	}
 	for slot, f := range c.floors {
-		if !now.Before(f.until) && !now.Before(f.unplaced) {
+		if !now.Before(f.until) && !now.Before(f.noCacheUntil) {
 			delete(c.floors, slot)
 		}
 	}
 	c.full = 2 * len(c.floors)
 }
 
-// outdated tells whether a key changed after a place of this node's own: whoever noted the place before asking about
-// the key sees by himself that the answer does not count, and asks again.
+// outdated tells whether a key changed after one of this node's own positions: whoever noted the position before asking
+// about the key sees that the answer does not count, and asks again.
 func (c *changes) outdated(network core.NetworkID, keyID string, began uint64) bool {
 	return began < c.table.At(feed.SlotOf(network, keyID))
 }
 
-// believes tells whether an answer about a key, from a place in the upstream's feed, is not older than the last change
-// of it that passed through here.
+// believes tells whether an answer about a key, from a position of the upstream's feed, is not older than the last
+// change of the key that passed through here.
 func (c *changes) believes(network core.NetworkID, keyID string, position uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,13 +96,13 @@ func (c *changes) believes(network core.NetworkID, keyID string, position uint64
 	return !ok || position >= f.position || !time.Now().Before(f.until)
 }
 
-// pastCaches tells whether a cache of the upstream's may hold what was so before a change of a key that passed through
-// here. An empty id is of a key that is not known, which may be any.
-func (c *changes) pastCaches(network core.NetworkID, keyID string) bool {
+// skipsCaches tells whether a cache of the upstream's may hold an answer from before a change of a key that passed
+// through here. An empty id stands for a key that is not known, which may be any.
+func (c *changes) skipsCaches(network core.NetworkID, keyID string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if keyID == "" {
-		return time.Now().Before(c.unplaced)
+		return time.Now().Before(c.noCacheUntil)
 	}
-	return time.Now().Before(c.floors[feed.SlotOf(network, keyID)].unplaced)
+	return time.Now().Before(c.floors[feed.SlotOf(network, keyID)].noCacheUntil)
 }

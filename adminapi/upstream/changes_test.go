@@ -54,16 +54,12 @@ func changesUnderWay(t *testing.T, place uint64) {
 		s.results[cred]["is_valid"], s.results[cred]["error_code"] = false, "VERIFICATION_ERROR_REVOKED"
 	})
 	u.Forget(core.NetworkID{}, keyID, place)
-	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeRevoked {
-		t.Errorf("after the change: got %+v, %v", r, err)
-	}
+	expect(t, v, cred, core.CodeRevoked, "after the change")
 	close(goOn)
 	if r := <-under; r.Verdict == nil || r.Verdict.Code != core.CodeRevoked {
 		t.Errorf("the one under way: got %+v", r)
 	}
-	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeRevoked {
-		t.Errorf("in the end: got %+v, %v", r, err)
-	}
+	expect(t, v, cred, core.CodeRevoked, "in the end")
 }
 
 func TestAttack05_ACopyThatIsBehindBringsNoRevokedKeyBack(t *testing.T) {
@@ -82,9 +78,7 @@ func TestAttack05_ACopyThatIsBehindBringsNoRevokedKeyBack(t *testing.T) {
 	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); core.ReasonOf(err) != core.Unavailable || err == nil {
 		t.Errorf("got %+v, %v", r, err)
 	}
-	if r, err := v.Verify(t.Context(), core.NetworkID{}, other, verify.Use); err != nil || r.Verdict.Code != core.CodeValid {
-		t.Errorf("another key: got %+v, %v", r, err)
-	}
+	expect(t, v, other, core.CodeValid, "another key")
 	results := v.VerifyMany(t.Context(), core.NetworkID{}, []string{cred, other}, verify.NoCache)
 	if core.ReasonOf(results[0].Err) != core.Unavailable || results[0].Err == nil || results[1].Err != nil {
 		t.Errorf("together: got %+v", results)
@@ -93,9 +87,7 @@ func TestAttack05_ACopyThatIsBehindBringsNoRevokedKeyBack(t *testing.T) {
 		s.position = 42
 		s.results[cred]["is_valid"], s.results[cred]["error_code"] = false, "VERIFICATION_ERROR_REVOKED"
 	})
-	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeRevoked {
-		t.Errorf("got %+v, %v", r, err)
-	}
+	expect(t, v, cred, core.CodeRevoked, "in the end")
 }
 
 func TestAnUpstreamThatCountsAnewIsBelievedAgain(t *testing.T) {
@@ -109,7 +101,7 @@ func TestAnUpstreamThatCountsAnewIsBelievedAgain(t *testing.T) {
 			}
 		}
 		c.forget(core.NetworkID{}, "k", 1000)
-		time.Sleep(floorLife - time.Second)
+		time.Sleep(floorLifetime - time.Second)
 		c.forget(core.NetworkID{}, "k", 5) // it was replaced, or this is late news
 		want(5, false)
 		time.Sleep(time.Second)
@@ -117,7 +109,7 @@ func TestAnUpstreamThatCountsAnewIsBelievedAgain(t *testing.T) {
 		c.forget(core.NetworkID{}, "k", 6)
 		want(5, false)
 		want(6, true)
-		time.Sleep(floorLife)
+		time.Sleep(floorLifetime)
 		c.forget(core.NetworkID{}, "k", 2) // it was replaced once more
 		want(1, false)
 		want(2, true)
@@ -139,7 +131,7 @@ func TestFloorsAreLookedThroughSeldomAndLeave(t *testing.T) {
 		if held := len(c.floors); c.full < held || c.full > 2*held {
 			t.Errorf("%d floors are looked through at %d", held, c.full)
 		}
-		time.Sleep(floorLife)
+		time.Sleep(floorLifetime)
 		change(40_000)
 		if held := len(c.floors); held > 35_000 { // of 39,000 slots
 			t.Errorf("%d floors, of which many are over", held)
@@ -159,7 +151,5 @@ func TestAttack06_TheCreationOfAKeyEndsItsNegative(t *testing.T) {
 	}
 	s.set(func() { s.results[cred] = good(keyID) })
 	u.Forget(core.NetworkID{}, keyID, 0)
-	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeValid {
-		t.Errorf("got %+v, %v", r, err)
-	}
+	expect(t, v, cred, core.CodeValid, "in the end")
 }

@@ -19,7 +19,7 @@ func records(f fault) fault {
 	}
 }
 
-func TestAttack23_AfterTheUpstreamSaidNoAFailureBringsNothingBack(t *testing.T) {
+func TestAttack23_AFailureAfterANegativeVerdictServesNothing(t *testing.T) {
 	t.Parallel()
 	const id = "KEY_ID" // of the key
 	for name, tc := range map[string]struct {
@@ -29,29 +29,59 @@ func TestAttack23_AfterTheUpstreamSaidNoAFailureBringsNothingBack(t *testing.T) 
 
 		stands bool // it says nothing about the key, or that it is good: what was known serves on
 	}{
-		"IP_NOT_ALLOWED":                   {no: `{"is_valid":false,"error_code":"VERIFICATION_ERROR_IP_NOT_ALLOWED"}`},
-		"REVOKED":                          {no: `{"is_valid":false,"error_code":"VERIFICATION_ERROR_REVOKED"}`},
-		"a reason of another time":         {no: `{"is_valid":false,"error_code":"VERIFICATION_ERROR_SUSPENDED"}`},
-		"the same, to an edge":             {no: `{"is_valid":false,"error_code":"VERIFICATION_ERROR_SUSPENDED"}`, edge: true},
-		"a reason that is no name":         {no: `{"is_valid":false,"error_code":"key is asleep"}`},
-		"valid with a reason why not":      {no: `{"is_valid":true,"key_id":"KEY_ID","status":"KEY_STATUS_ACTIVE","error_code":"VERIFICATION_ERROR_SUSPENDED"}`},
-		"valid in a state of another time": {no: `{"is_valid":true,"key_id":"KEY_ID","status":"KEY_STATUS_SUSPENDED"}`, edge: true},
-		"a record that says revoked":       {at: records(saying(200, jsonType, `{"key_id":"KEY_ID","status":"KEY_STATUS_REVOKED"}`))},
-		"a record that says expired":       {at: records(saying(200, jsonType, `{"key_id":"KEY_ID","status":"KEY_STATUS_EXPIRED"}`))},
-		"a record in another state":        {at: records(saying(200, jsonType, `{"key_id":"KEY_ID","status":"KEY_STATUS_SUSPENDED"}`))},
-		"no such record":                   {at: records(saying(404, jsonType, `{"error":{"details":[{"reason":"API_KEY_NOT_FOUND"}]}}`))},
-		"no such key, as the whole answer": {at: saying(404, jsonType, `{"error":{"details":[{"reason":"API_KEY_NOT_FOUND"}]}}`)},
+		"IP_NOT_ALLOWED":           {no: `{"is_valid":false,"error_code":"VERIFICATION_ERROR_IP_NOT_ALLOWED"}`},
+		"REVOKED":                  {no: `{"is_valid":false,"error_code":"VERIFICATION_ERROR_REVOKED"}`},
+		"a reason of another time": {no: `{"is_valid":false,"error_code":"VERIFICATION_ERROR_SUSPENDED"}`},
+		"the same, to an edge": {
+			no:   `{"is_valid":false,"error_code":"VERIFICATION_ERROR_SUSPENDED"}`,
+			edge: true,
+		},
+		"a reason that is no name": {no: `{"is_valid":false,"error_code":"key is asleep"}`},
+		"valid with a reason why not": {
+			no: `{"is_valid":true,"key_id":"KEY_ID","status":"KEY_STATUS_ACTIVE","error_code":"VERIFICATION_ERROR_SUSPENDED"}`,
+		},
+		"valid in a state of another time": {
+			no:   `{"is_valid":true,"key_id":"KEY_ID","status":"KEY_STATUS_SUSPENDED"}`,
+			edge: true,
+		},
+		"a record that says revoked": {
+			at: records(saying(200, jsonType, `{"key_id":"KEY_ID","status":"KEY_STATUS_REVOKED"}`)),
+		},
+		"a record that says expired": {
+			at: records(saying(200, jsonType, `{"key_id":"KEY_ID","status":"KEY_STATUS_EXPIRED"}`)),
+		},
+		"a record in another state": {
+			at: records(saying(200, jsonType, `{"key_id":"KEY_ID","status":"KEY_STATUS_SUSPENDED"}`)),
+		},
+		"no such record": {
+			at: records(saying(404, jsonType, `{"error":{"details":[{"reason":"API_KEY_NOT_FOUND"}]}}`)),
+		},
+		"no such key, as the whole answer": {
+			at: saying(404, jsonType, `{"error":{"details":[{"reason":"API_KEY_NOT_FOUND"}]}}`),
+		},
 		"401":                              {at: saying(401, jsonType, envelope)},
 		"403 of the record":                {at: records(saying(403, jsonType, envelope))},
 		"404 without a word about the key": {at: saying(404, "text/plain", "404 page not found"), edge: true},
 		"a redirect to where one signs on": {at: saying(302, "text/html", "", "Location", "/login")},
-		"INTERNAL":                         {no: `{"is_valid":false,"error_code":"VERIFICATION_ERROR_INTERNAL"}`, stands: true},
-		"no reason at all":                 {no: `{"is_valid":false}`, stands: true},
-		"the neutral reason":               {no: `{"is_valid":false,"error_code":"VERIFICATION_ERROR_UNSPECIFIED"}`, stands: true},
-		"RATE_LIMITED":                     {no: `{"is_valid":false,"error_code":"VERIFICATION_ERROR_RATE_LIMITED"}`, stands: true},
-		"a record without a state":         {at: records(saying(200, jsonType, `{"key_id":"KEY_ID"}`)), stands: true},
-		"another key's record":             {at: records(saying(200, jsonType, `{"key_id":"x","status":"KEY_STATUS_REVOKED"}`)), stands: true},
-		"400":                              {at: saying(400, jsonType, envelope), stands: true},
+		"INTERNAL": {
+			no:     `{"is_valid":false,"error_code":"VERIFICATION_ERROR_INTERNAL"}`,
+			stands: true,
+		},
+		"no reason at all": {no: `{"is_valid":false}`, stands: true},
+		"the neutral reason": {
+			no:     `{"is_valid":false,"error_code":"VERIFICATION_ERROR_UNSPECIFIED"}`,
+			stands: true,
+		},
+		"RATE_LIMITED": {
+			no:     `{"is_valid":false,"error_code":"VERIFICATION_ERROR_RATE_LIMITED"}`,
+			stands: true,
+		},
+		"a record without a state": {at: records(saying(200, jsonType, `{"key_id":"KEY_ID"}`)), stands: true},
+		"another key's record": {
+			at:     records(saying(200, jsonType, `{"key_id":"x","status":"KEY_STATUS_REVOKED"}`)),
+			stands: true,
+		},
+		"400": {at: saying(400, jsonType, envelope), stands: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -68,7 +98,7 @@ func TestAttack23_AfterTheUpstreamSaidNoAFailureBringsNothingBack(t *testing.T) 
 				return err == nil && r.Verdict.Code == core.CodeValid && r.Cache == verify.Hit
 			})
 			s.set(func() { s.fault = tc.at })
-			eventually(t, "the verdict is past its life", func() bool {
+			eventually(t, "the verdict is past its lifetime", func() bool {
 				r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use)
 				return err != nil || r.Verdict.Code != core.CodeValid || r.Cache == verify.Stale
 			})

@@ -47,17 +47,17 @@
 //     revoked or has expired makes the verdict say so. A derived token may be bound to addresses by itself, which no
 //     record tells: it is an error;
 //   - IP_NOT_ALLOWED says nothing about the client. It is a verdict with [core.CodeIPNotAllowed], which no cache keeps,
-//     and [Upstream.VerifyFor] asks again on behalf of the client. Who asks the same at the same time shares the call.
-//     These calls have a bound of their own, and each credential a share of it: they come at the clients' rate, and
+//     and [Upstream.VerifyFor] asks again for the client's address. Equal questions at the same time share a call.
+//     These calls have a bound of their own, and each credential a part of it: they come at the clients' rate, and
 //     keep no look-up waiting. At most half of the timeout is for the wait.
 //
 // # Positions
 //
-// The upstream's places in its feed of changes and this node's are different counts, so verdicts carry no position: the
-// verifier uses the one that it noted before the look-up. Changes that pass through this node are told to
-// [Upstream.Forget], which takes the next of this node's positions, so that verdicts from before the change, also those
-// under way, are looked up again. Where the upstream has told the change's place in its own feed, later answers are
-// held against it: an address whose data is behind cannot bring a revoked key back. Where it has not, every call about
-// the key, and about tokens that name it or no key, asks for no-cache for 5 minutes: a cache there may hold what was so
-// before the change. Otherwise the upstream is trusted to be of one mind.
+// The upstream's feed positions and this node's are different counts, so verdicts carry no position: the verifier uses
+// the one that it noted before the look-up. Changes that pass through this node are told to [Upstream.Forget], which
+// takes the next of this node's positions, so that verdicts from before the change, also those under way, are looked up
+// again. Where the upstream has told the change's position in its own feed, later answers are compared with it: an
+// address whose data is behind cannot bring a revoked key back. Where it has not, every call about the key, and about
+// tokens that name it or no key, asks for no-cache for 5 minutes: a cache there may hold an answer from before the
+// change. Otherwise all addresses of the upstream are expected to agree.
 package upstream

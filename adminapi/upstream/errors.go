@@ -12,9 +12,9 @@ import (
 
 // Errors that no call has for a cause.
 var (
-	errClosed   error = core.NewError(core.Unavailable, "the connection to the upstream is closed")
-	errOvertime       = unavailable("the upstream did not answer in time", nil, time.Second)
-	errBehind         = unavailable("the upstream's answer is from before the key's last change", nil, time.Second)
+	errClosed  error = core.NewError(core.Unavailable, "the connection to the upstream is closed")
+	errTimeout       = unavailable("the upstream did not answer in time", nil, time.Second)
+	errBehind        = unavailable("the upstream's answer is from before the key's last change", nil, time.Second)
 )
 
 // unavailable is an error that says nothing about the credential. retry is when to try again; zero: not known.
@@ -33,5 +33,5 @@ func errLate(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return core.WrapError(core.DeadlineExceeded, "the caller did not wait", ctx.Err())
 	}
-	return errOvertime
+	return errTimeout
 }

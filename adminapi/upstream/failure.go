@@ -37,7 +37,7 @@ var Results = [...]Result{
 	ResultUnreachable, ResultCanceled, ResultRefused,
 }
 
-// maxRetry bounds the time after which an upstream wants to be asked again.
+// maxRetry bounds the time that an upstream's Retry-After may ask for.
 const maxRetry = 30 * time.Second
 
 // failure is a call that did not succeed at one address.

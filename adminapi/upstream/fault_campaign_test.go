@@ -14,7 +14,7 @@ import (
 )
 
 // moreFaults are further ways for an upstream to misbehave: the second half of the cases of
-// TestAttack06And23_AFailingUpstreamSaysNothingAboutACredential.
+// TestAttack06And23_AFailureSaysNothingAboutACredential.
 func moreFaults() map[string]faultCase {
 	faults := map[string]faultCase{}
 	for text, result := range map[string]Result{

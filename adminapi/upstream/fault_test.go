@@ -75,15 +75,21 @@ const (
 
 // What every failing upstream has in common: nobody is told that a credential is or is not valid, nothing is
 // remembered of it, and when it is over everything is as it should be.
-func TestAttack06And23_AFailingUpstreamSaysNothingAboutACredential(t *testing.T) {
+func TestAttack06And23_AFailureSaysNothingAboutACredential(t *testing.T) {
 	t.Parallel()
 	cases := map[string]faultCase{
 		"it hangs": {func(_ http.ResponseWriter, r *http.Request, _ []byte) bool {
 			<-r.Context().Done()
 			return true
 		}, ResultTimeout},
-		"it drips":                    {func(w http.ResponseWriter, r *http.Request, _ []byte) bool { drip(w, r); return true }, ResultTimeout},
-		"it resets before the answer": {func(w http.ResponseWriter, _ *http.Request, _ []byte) bool { hijack(w, ""); return true }, ResultUnreachable},
+		"it drips": {
+			func(w http.ResponseWriter, r *http.Request, _ []byte) bool { drip(w, r); return true },
+			ResultTimeout,
+		},
+		"it resets before the answer": {
+			func(w http.ResponseWriter, _ *http.Request, _ []byte) bool { hijack(w, ""); return true },
+			ResultUnreachable,
+		},
 		"it resets amid the answer": {func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
 			hijack(w, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"results\":[{\"is_valid\":true")
 			return true
@@ -92,36 +98,48 @@ func TestAttack06And23_AFailingUpstreamSaysNothingAboutACredential(t *testing.T)
 			hijack(w, "220 mail.example.com ESMTP\r\n")
 			return true
 		}, ResultUnreachable},
-		"500":                           {saying(500, jsonType, envelope), ResultFailed},
-		"502 with a page":               {saying(502, "text/html", "<html>"), ResultFailed},
-		"503 with Retry-After":          {saying(503, jsonType, envelope, "Retry-After", "7"), ResultFailed},
-		"429 with Retry-After":          {saying(429, jsonType, envelope, "Retry-After", "1"), ResultThrottled},
-		"401":                           {saying(401, jsonType, envelope), ResultMisconfigured},
-		"403":                           {saying(403, "text/plain", "no"), ResultMisconfigured},
-		"404":                           {saying(404, "text/plain", "404 page not found"), ResultMisconfigured},
-		"405":                           {saying(405, "text/plain", "no"), ResultMisconfigured},
-		"a redirect":                    {saying(307, "text/plain", "", "Location", "http://127.0.0.1:1/"), ResultMisconfigured},
-		"400":                           {saying(400, jsonType, envelope), ResultRejected},
-		"413":                           {saying(413, jsonType, envelope), ResultRejected},
-		"422":                           {saying(422, jsonType, envelope), ResultRejected},
-		"a page":                        {saying(200, "text/html", "<html>is_valid</html>"), ResultGarbage},
-		"JSON that says it is a page":   {batch("text/html", `{"is_valid":true}`), ResultGarbage},
-		"nothing":                       {saying(200, jsonType, ""), ResultGarbage},
-		"204":                           {saying(204, jsonType, ""), ResultGarbage},
-		"half of the JSON":              {saying(200, jsonType, `{"results":[{"is_valid":true`), ResultGarbage},
-		"JSON of another kind":          {saying(200, jsonType, `[{"is_valid":true}]`), ResultGarbage},
-		"no results":                    {saying(200, jsonType, `{}`), ResultGarbage},
-		"too few results":               {saying(200, jsonType, `{"results":[]}`), ResultGarbage},
-		"too many results":              {saying(200, jsonType, `{"results":[{"is_valid":true},{"is_valid":true},{"is_valid":true},{"is_valid":true}]}`), ResultGarbage},
+		"500":                  {saying(500, jsonType, envelope), ResultFailed},
+		"502 with a page":      {saying(502, "text/html", "<html>"), ResultFailed},
+		"503 with Retry-After": {saying(503, jsonType, envelope, "Retry-After", "7"), ResultFailed},
+		"429 with Retry-After": {saying(429, jsonType, envelope, "Retry-After", "1"), ResultThrottled},
+		"401":                  {saying(401, jsonType, envelope), ResultMisconfigured},
+		"403":                  {saying(403, "text/plain", "no"), ResultMisconfigured},
+		"404":                  {saying(404, "text/plain", "404 page not found"), ResultMisconfigured},
+		"405":                  {saying(405, "text/plain", "no"), ResultMisconfigured},
+		"a redirect": {
+			saying(307, "text/plain", "", "Location", "http://127.0.0.1:1/"),
+			ResultMisconfigured,
+		},
+		"400":                         {saying(400, jsonType, envelope), ResultRejected},
+		"413":                         {saying(413, jsonType, envelope), ResultRejected},
+		"422":                         {saying(422, jsonType, envelope), ResultRejected},
+		"a page":                      {saying(200, "text/html", "<html>is_valid</html>"), ResultGarbage},
+		"JSON that says it is a page": {batch("text/html", `{"is_valid":true}`), ResultGarbage},
+		"nothing":                     {saying(200, jsonType, ""), ResultGarbage},
+		"204":                         {saying(204, jsonType, ""), ResultGarbage},
+		"half of the JSON":            {saying(200, jsonType, `{"results":[{"is_valid":true`), ResultGarbage},
+		"JSON of another kind":        {saying(200, jsonType, `[{"is_valid":true}]`), ResultGarbage},
+		"no results":                  {saying(200, jsonType, `{}`), ResultGarbage},
+		"too few results":             {saying(200, jsonType, `{"results":[]}`), ResultGarbage},
+		"too many results": {
+			saying(200, jsonType, `{"results":[{"is_valid":true},{"is_valid":true},{"is_valid":true},{"is_valid":true}]}`),
+			ResultGarbage,
+		},
 		"an answer of nine mebibytes":   {batch(jsonType, `"`+strings.Repeat("x", 9<<20)+`"`), ResultGarbage},
 		"results that are null":         {each(`null`), ResultOK},
 		"results that are text":         {each(`"valid"`), ResultOK},
 		"results that say nothing":      {each(`{}`), ResultOK},
 		"invalid for no reason":         {each(`{"is_valid":false}`), ResultOK},
 		"invalid for an unknown reason": {each(`{"is_valid":false,"error_code":"VERIFICATION_ERROR_MOON"}`), ResultOK},
-		"INTERNAL":                      {each(`{"is_valid":false,"error_code":"VERIFICATION_ERROR_INTERNAL"}`), ResultOK},
-		"valid without a key":           {each(`{"is_valid":true,"status":"KEY_STATUS_ACTIVE"}`), ResultOK},
-		"valid with another key":        {each(`{"is_valid":true,"status":"KEY_STATUS_ACTIVE","key_id":"cfe0b8a0-0000-4000-8000-000000000000"}`), ResultOK},
+		"INTERNAL": {
+			each(`{"is_valid":false,"error_code":"VERIFICATION_ERROR_INTERNAL"}`),
+			ResultOK,
+		},
+		"valid without a key": {each(`{"is_valid":true,"status":"KEY_STATUS_ACTIVE"}`), ResultOK},
+		"valid with another key": {
+			each(`{"is_valid":true,"status":"KEY_STATUS_ACTIVE","key_id":"cfe0b8a0-0000-4000-8000-000000000000"}`),
+			ResultOK,
+		},
 	}
 	maps.Copy(cases, moreFaults())
 	if len(cases) < 67 {
@@ -305,7 +323,7 @@ func TestOneLossInAHundredIsNotSeen(t *testing.T) {
 
 // Results in another order lend one holder the identity of another. They are noticed by the keys' ids and asked again
 // in batches in which there is no other order.
-func TestAttack04_ReorderedAndDuplicatedResultsLendNobodyAnIdentity(t *testing.T) {
+func TestAttack04_MisplacedResultsLendNobodyAnIdentity(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func([]map[string]any) []map[string]any{
 		"reordered": func(r []map[string]any) []map[string]any {

@@ -13,7 +13,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-func TestAttack08_TheBreakerOpensAtAHungUpstreamWhateverIsOffered(t *testing.T) {
+func TestAttack08_TheBreakerOpensAtAHungUpstreamInAnyFlood(t *testing.T) {
 	t.Parallel()
 	const failures, inFlight = 5, 2
 	s := newStandIn()

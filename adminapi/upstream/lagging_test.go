@@ -190,20 +190,20 @@ func TestAttack05_ACacheThatLagsBringsNoAddressListBack(t *testing.T) {
 	}
 	addr := netip.MustParseAddr("192.0.2.1")
 	if v, err := u.VerifyFor(t.Context(), core.NetworkID{}, cred, addr); err != nil || decide(v, addr) != core.CodeValid {
-		t.Errorf("on behalf of an address: got %+v, %v", v, err)
+		t.Errorf("for a client address: got %+v, %v", v, err)
 	}
 	if calls := s.calls(":verify"); calls[0].header.Get("Cache-Control") != "no-cache" {
-		t.Error("on behalf of an address, a cache may be asked")
+		t.Error("for a client address, a cache may be asked")
 	}
 }
 
-func TestAKeyIsLookedUpPastCachesForFiveMinutesAfterAChangeWhosePlaceIsNotKnown(t *testing.T) {
+func TestAChangeWithoutAPositionMeansNoCacheForFiveMinutes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := &changes{floors: make(map[feed.Slot]floor)}
 		want := func(keyID string, past bool) {
 			t.Helper()
-			if got := c.pastCaches(core.NetworkID{}, keyID); got != past {
+			if got := c.skipsCaches(core.NetworkID{}, keyID); got != past {
 				t.Errorf("key %q: got %t", keyID, got)
 			}
 		}

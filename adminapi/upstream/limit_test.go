@@ -41,6 +41,6 @@ func left(t *testing.T, policy string) (key core.Key, err error) {
 	if a.err != nil {
 		t.Fatalf("%s: %v", policy, a.err)
 	}
-	err = a.wire.leave(&key)
+	err = a.wire.takeLimits(&key)
 	return key, err
 }

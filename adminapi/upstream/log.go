@@ -23,54 +23,54 @@ func newThrottledLog(logger *zap.Logger) *throttledLog {
 }
 
 // may tells whether it is time to speak of a kind.
-func (v *throttledLog) may(kind string) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
+func (l *throttledLog) may(kind string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	now := time.Now()
-	if last, spoken := v.last[kind]; spoken && now.Sub(last) < logPause {
+	if last, logged := l.last[kind]; logged && now.Sub(last) < logPause {
 		return false
 	}
-	v.last[kind] = now
+	l.last[kind] = now
 	return true
 }
 
 // failed tells of a call that failed. That this node is refused is for somebody to mend, and louder than the rest.
-func (v *throttledLog) failed(f *failure) {
-	if f.result == ResultCanceled || !v.may(string(f.result)+" "+f.address) {
+func (l *throttledLog) failed(f *failure) {
+	if f.result == ResultCanceled || !l.may(string(f.result)+" "+f.address) {
 		return
 	}
 	fields := []zap.Field{zap.String("address", f.address), zap.String("result", string(f.result)), zap.Error(f.cause)}
 	switch f.result {
 	case ResultMisconfigured:
-		v.logger.Error("the upstream refuses this node: nothing can be verified, and nothing remembered is served "+
+		l.logger.Error("the upstream refuses this node: nothing can be verified, and nothing remembered is served "+
 			"in its place; check the upstream's address and header", fields...)
 	case ResultRejected:
-		v.logger.Info("the upstream rejects what it was asked", fields...)
+		l.logger.Info("the upstream rejects what it was asked", fields...)
 	default:
-		v.logger.Warn("the upstream fails", fields...)
+		l.logger.Warn("the upstream fails", fields...)
 	}
 }
 
-// stranger tells of an answer about another key than was asked for.
-func (v *throttledLog) stranger() {
-	if v.may("stranger") {
-		v.logger.Error("the upstream names another key than the credential would have, so the answer is not " +
+// keyMismatch tells of an answer about another key than was asked for.
+func (l *throttledLog) keyMismatch() {
+	if l.may("key mismatch") {
+		l.logger.Error("the upstream names another key than the credential would have, so the answer is not " +
 			"believed; check that key_prefix and the network's id are those of the upstream")
 	}
 }
 
 // misplaced tells of a reply in which something is not where it belongs.
-func (v *throttledLog) misplaced() {
-	if v.may("misplaced") {
-		v.logger.Warn("a reply of the upstream names another key than was asked for in its place; asking again in " +
+func (l *throttledLog) misplaced() {
+	if l.may("misplaced") {
+		l.logger.Warn("a reply of the upstream names another key than was asked for in its place; asking again in " +
 			"smaller batches")
 	}
 }
 
-// listless tells of a token whose list of addresses cannot be known.
-func (v *throttledLog) listless() {
-	if v.may("listless") {
-		v.logger.Error("the upstream does not tell which addresses a derived token may be used from, so it is not " +
+// noAddressList tells of a token whose list of addresses cannot be known.
+func (l *throttledLog) noAddressList() {
+	if l.may("noAddressList") {
+		l.logger.Error("the upstream does not tell which addresses a derived token may be used from, so it is not " +
 			"admitted; if no key there has such a list, say `ip_lists none`")
 	}
 }

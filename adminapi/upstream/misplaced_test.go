@@ -83,8 +83,11 @@ func TestAttack04_AnExchangedResultLendsNoTokenAnIdentity(t *testing.T) {
 	_, other := mint(t)
 	token, until := derived(t, keyID, ends), "expires="+ends.Format(time.RFC3339)
 	for name, tc := range map[string]struct{ genuine, invalid string }{
-		"two macaroons of two keys":                      {token, forgeMacaroon(t, claims(other, ends))},
-		"two macaroons of one key":                       {token, forgeMacaroon(t, claims(keyID, ends.Add(time.Minute)))},
+		"two macaroons of two keys": {token, forgeMacaroon(t, claims(other, ends))},
+		"two macaroons of one key": {
+			token,
+			forgeMacaroon(t, claims(keyID, ends.Add(time.Minute))),
+		},
 		"a macaroon and the same with another signature": {token, spoil(t, token)},
 		"a macaroon and one that a holder gave another subject": {
 			token, derived(t, other, ends, claims(keyID, ends)),
@@ -92,8 +95,11 @@ func TestAttack04_AnExchangedResultLendsNoTokenAnIdentity(t *testing.T) {
 		"a narrowed macaroon and a narrower one": {
 			derived(t, keyID, ends.Add(time.Hour), until), forgeMacaroon(t, claims(keyID, ends.Add(2*time.Hour)), until),
 		},
-		"a macaroon without claims":                 {token, forgeMacaroon(t, "scopes=a")},
-		"a macaroon with two subjects":              {token, forgeMacaroon(t, fmt.Sprintf(`claims={"sub":"x","sub":%q}`, keyID))},
+		"a macaroon without claims": {token, forgeMacaroon(t, "scopes=a")},
+		"a macaroon with two subjects": {
+			token,
+			forgeMacaroon(t, fmt.Sprintf(`claims={"sub":"x","sub":%q}`, keyID)),
+		},
 		"what only looks like a macaroon":           {token, "mc_v1_AAAA"},
 		"a macaroon and a JWT of another key":       {token, jwt(other)},
 		"a macaroon and a JWT of its key":           {token, jwt(keyID)},

@@ -86,7 +86,5 @@ func TestAnEdgeOfOurOwnNode(t *testing.T) {
 			t.Errorf("after the revocation: got %+v, %v", r.Verdict, r.Err)
 		}
 	}
-	if r, err := v.Verify(t.Context(), core.NetworkID{}, free, verify.Use); err != nil || r.Verdict.Code != core.CodeRevoked {
-		t.Errorf("after the revocation: got %+v, %v", r.Verdict, err)
-	}
+	expect(t, v, free, core.CodeRevoked, "after the revocation")
 }

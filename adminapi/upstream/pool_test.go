@@ -222,7 +222,7 @@ func TestAttack23_NothingStaleIsServedToANodeThatIsRefused(t *testing.T) {
 			s := newStandIn()
 			s.edge = true
 			cred, _ := s.add(t, nil)
-			revoked, _ := s.add(t, func(r map[string]any) { r["is_valid"], r["error_code"] = false, "VERIFICATION_ERROR_REVOKED" })
+			revoked, _ := s.add(t, refusedAs("VERIFICATION_ERROR_REVOKED"))
 			u, logs := open(t, nil, serve(t, s, "").URL)
 			v := verifying(t, u, verify.Config{TTL: time.Second, NegativeTTL: time.Second})
 			for _, c := range []string{cred, revoked} {
@@ -231,7 +231,7 @@ func TestAttack23_NothingStaleIsServedToANodeThatIsRefused(t *testing.T) {
 				}
 			}
 			s.set(func() { s.fault = tc.fault })
-			eventually(t, "the verdict is past its life", func() bool {
+			eventually(t, "the verdict is past its lifetime", func() bool {
 				r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use)
 				if tc.stale {
 					return err == nil && r.Cache == verify.Stale && r.Verdict.Code == core.CodeValid
@@ -241,7 +241,7 @@ func TestAttack23_NothingStaleIsServedToANodeThatIsRefused(t *testing.T) {
 				}
 				return errors.Is(err, verify.ErrMisconfigured)
 			})
-			eventually(t, "the negative is past its life", func() bool {
+			eventually(t, "the negative is past its lifetime", func() bool {
 				r, err := v.Verify(t.Context(), core.NetworkID{}, revoked, verify.Use)
 				return r.Verdict == nil && core.ReasonOf(err) == core.Unavailable
 			})

@@ -173,7 +173,7 @@ func (h *wireHost) serve2(conn net.Conn) {
 
 // A caller's Idempotency-Key speaks to the upstream. It must not make this node send a change twice: an upstream that
 // does not know the header would issue two keys.
-func TestAChangeIsSentOnceWhateverItsHeaderSaysWhenItsConnectionEnds(t *testing.T) {
+func TestAChangeIsSentOnceWhateverItsHeadersSay(t *testing.T) {
 	t.Parallel()
 	const (
 		change = "/v2alpha1/admin/issuedApiKeys"
@@ -190,10 +190,16 @@ func TestAChangeIsSentOnceWhateverItsHeaderSaysWhenItsConnectionEnds(t *testing.
 		method, path, body string
 		fault              func(net.Conn, *http2.Framer, uint32)
 	}{
-		"HTTP/1.1":                                  {false, "POST", change, `{"name":"n","actor_id":"a"}`, nil},
-		"HTTP/1.1, no body":                         {false, "POST", rotate, "", nil},
-		"HTTP/1.1, an update":                       {false, "PATCH", key, `{"name":"n"}`, nil},
-		"HTTP/1.1, a deletion":                      {false, "DELETE", "/v2alpha1/admin/importedApiKeys/" + strings.Repeat("0a", 32), "", nil},
+		"HTTP/1.1":            {false, "POST", change, `{"name":"n","actor_id":"a"}`, nil},
+		"HTTP/1.1, no body":   {false, "POST", rotate, "", nil},
+		"HTTP/1.1, an update": {false, "PATCH", key, `{"name":"n"}`, nil},
+		"HTTP/1.1, a deletion": {
+			false,
+			"DELETE",
+			"/v2alpha1/admin/importedApiKeys/" + strings.Repeat("0a", 32),
+			"",
+			nil,
+		},
 		"HTTP/2, the connection ends":               {true, "POST", change, `{}`, hangUp},
 		"HTTP/2, the connection ends, no body":      {true, "POST", rotate, "", hangUp},
 		"HTTP/2, an error of the protocol":          {true, "POST", change, `{}`, reset(http2.ErrCodeProtocol)},

@@ -14,7 +14,7 @@ import (
 
 // What is sent for "<" is six times as long as it. A call of the verifier is one call of the upstream nevertheless, so
 // that whoever is in it waits for one.
-func TestAttack08_CredentialsThatGrowOnTheWayDoNotMakeSeveralCallsOfOne(t *testing.T) {
+func TestAttack08_CredentialsThatGrowOnTheWayTakeOneCall(t *testing.T) {
 	t.Parallel()
 	s := newStandIn()
 	gate, entered := make(chan struct{}), make(chan struct{}, 1000)
@@ -75,7 +75,9 @@ func (c *countingSource) Lookup(ctx context.Context, n core.NetworkID, cred stri
 }
 
 // LookupMany counts.
-func (c *countingSource) LookupMany(ctx context.Context, n core.NetworkID, creds []string) ([]verify.LookupResult, error) {
+func (c *countingSource) LookupMany(
+	ctx context.Context, n core.NetworkID, creds []string,
+) ([]verify.LookupResult, error) {
 	c.count()
 	return c.Upstream.LookupMany(ctx, n, creds)
 }

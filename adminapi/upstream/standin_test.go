@@ -90,6 +90,11 @@ func bad(code client.VerificationErrorCode) map[string]any {
 	return map[string]any{"is_valid": false, "error_code": string(code), "error_message": "no"}
 }
 
+// refusedAs makes a result say that the credential is not valid.
+func refusedAs(code string) func(result map[string]any) {
+	return func(r map[string]any) { r["is_valid"], r["error_code"] = false, code }
+}
+
 // add makes the server know a new key and returns its credential.
 func (s *standIn) add(tb testing.TB, change func(result map[string]any)) (cred, keyID string) {
 	tb.Helper()
@@ -307,4 +312,15 @@ func (c *callCounter) all() map[Result]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return maps.Clone(c.counts)
+}
+
+// expect fails when a verifier does not give a credential a verdict with a code. when says at what point of a test.
+func expect(tb testing.TB, v *verify.Verifier, cred string, want core.Code, when string) {
+	tb.Helper()
+	r, err := v.Verify(tb.Context(), core.NetworkID{}, cred, verify.Use)
+	if err != nil {
+		tb.Errorf("%s: %v", when, err)
+	} else if r.Verdict.Code != want {
+		tb.Errorf("%s: got %+v", when, r.Verdict)
+	}
 }

@@ -13,7 +13,7 @@ type Kind string
 const (
 	KindBatch  Kind = "batch"  // look-ups
 	KindRecord Kind = "record" // the record of a key, for its list of addresses
-	KindSingle Kind = "single" // a verification on behalf of one address
+	KindSingle Kind = "single" // a verification for one client address
 )
 
 // Call is one call of the upstream, at however many addresses.

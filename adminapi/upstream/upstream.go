@@ -32,7 +32,7 @@ type Upstream struct {
 	networks map[core.NetworkID]*network
 	pool     *pool
 	records  chan struct{} // holds a token for each record that is being read
-	behalf   *behalf
+	forAddrs *verifyForCalls
 	ending   context.Context //nolint:containedctx // of the source, whose calls it cuts short
 	stop     context.CancelFunc
 	changes  changes
@@ -52,7 +52,7 @@ func New(config Config) (*Upstream, error) {
 		log:      newThrottledLog(config.Logger),
 	}
 	u.ending, u.stop = context.WithCancel(context.Background())
-	u.behalf = newBehalf(config.Timeout, &u.changes.table, u.verifyFor)
+	u.forAddrs = newVerifyForCalls(config.Timeout, &u.changes.table, u.verifyFor)
 	u.changes.floors = make(map[feed.Slot]floor)
 	first := Network{ID: config.Network, Prefixes: config.Prefixes, Header: config.Header, Host: config.Host}
 	for _, n := range append([]Network{first}, config.Networks...) {
@@ -147,7 +147,7 @@ func (u *Upstream) tune(t *http.Transport) {
 	t.TLSHandshakeTimeout = timeout
 	t.ForceAttemptHTTP2 = true
 	t.DisableCompression = true
-	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, u.config.MaxInFlight+maxRecords+maxBehalf
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, u.config.MaxInFlight+maxRecords+maxOut
 	t.MaxResponseHeaderBytes = 64 << 10
 	// One HTTP/2 connection carries all calls, so one that is dead is found out before the next call hangs on it.
 	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: timeout, PingTimeout: timeout / 2}
@@ -166,7 +166,7 @@ func nameOf(endpoint string) string {
 // verifier on top is closed first.
 func (u *Upstream) Close() {
 	u.stop()
-	u.behalf.close()
+	u.forAddrs.close()
 	u.pool.close()
 }
 
@@ -265,10 +265,10 @@ func (u *Upstream) bounded(ctx context.Context) (context.Context, context.Cancel
 	return ctx, func() { stop(); cancel() }
 }
 
-// VerifyFor asks about a credential on behalf of one address, past queue and cache. It is for a verdict with
+// VerifyFor asks about a credential for one client address, past queue and cache. It is for a verdict with
 // [core.CodeIPNotAllowed]: an upstream that does not understand an edge has judged the edge's own address. The answer
 // holds for requests from there that wait for it now, and is not to be remembered. An address that is not known is not
-// allowed. What there is no room for fails at once, first when many addresses show one credential.
+// allowed. What there is no room for fails at once, first when one credential comes from many addresses.
 func (u *Upstream) VerifyFor(
 	ctx context.Context, id core.NetworkID, cred string, addr netip.Addr,
 ) (*core.Verdict, error) {
@@ -287,7 +287,7 @@ func (u *Upstream) VerifyFor(
 	}
 	ctx, cancel := u.bounded(ctx)
 	defer cancel()
-	return u.behalf.ask(ctx, n, q, addr.Unmap())
+	return u.forAddrs.verify(ctx, n, q, addr.Unmap())
 }
 
 // verifyFor makes the calls for [Upstream.VerifyFor]: they have a bound of their own, which covers both.

@@ -27,15 +27,30 @@ func TestIdentifyNeedsNoSecretAndNoCall(t *testing.T) {
 		keyID   string
 		final   core.Code // CodeValid: none
 	}{
-		"an issued key":            {core.NetworkID{}, issued, id, core.CodeValid},
-		"an imported key":          {core.NetworkID{}, "any string", credential.ImportedKeyID(core.NetworkID{}, "any string"), core.CodeValid},
-		"a JWT":                    {core.NetworkID{}, "eyJ0.eyJz.c2ln", "", core.CodeValid},
-		"a macaroon":               {core.NetworkID{}, "mc_v1_AgEA", "", core.CodeValid},
-		"nothing":                  {core.NetworkID{}, "", "", core.CodeInvalidFormat},
-		"a zero byte":              {core.NetworkID{}, "a\x00b", "", core.CodeInvalidFormat},
-		"no UTF-8":                 {core.NetworkID{}, "\xff", "", core.CodeInvalidFormat},
-		"more than a credential":   {core.NetworkID{}, strings.Repeat("x", credential.MaxLength+1), "", core.CodeInvalidFormat},
-		"more than a key":          {core.NetworkID{}, strings.Repeat("x", credential.MaxImportedLength+1), credential.ImportedKeyID(core.NetworkID{}, strings.Repeat("x", credential.MaxImportedLength+1)), core.CodeNotFound},
+		"an issued key": {core.NetworkID{}, issued, id, core.CodeValid},
+		"an imported key": {
+			core.NetworkID{},
+			"any string",
+			credential.ImportedKeyID(core.NetworkID{}, "any string"),
+			core.CodeValid,
+		},
+		"a JWT":       {core.NetworkID{}, "eyJ0.eyJz.c2ln", "", core.CodeValid},
+		"a macaroon":  {core.NetworkID{}, "mc_v1_AgEA", "", core.CodeValid},
+		"nothing":     {core.NetworkID{}, "", "", core.CodeInvalidFormat},
+		"a zero byte": {core.NetworkID{}, "a\x00b", "", core.CodeInvalidFormat},
+		"no UTF-8":    {core.NetworkID{}, "\xff", "", core.CodeInvalidFormat},
+		"more than a credential": {
+			core.NetworkID{},
+			strings.Repeat("x", credential.MaxLength+1),
+			"",
+			core.CodeInvalidFormat,
+		},
+		"more than a key": {
+			core.NetworkID{},
+			strings.Repeat("x", credential.MaxImportedLength+1),
+			credential.ImportedKeyID(core.NetworkID{}, strings.Repeat("x", credential.MaxImportedLength+1)),
+			core.CodeNotFound,
+		},
 		"a key of another network": {networkA, issued, "", core.CodeNotFound},
 	} {
 		keyID, final := u.Identify(tc.network, tc.cred)
@@ -80,30 +95,72 @@ func TestAVerdictSaysWhatTheUpstreamSaysAndNothingElse(t *testing.T) {
 				v.Visibility == core.VisibilitySecret && string(v.Metadata) == `{"plan":"gold"}` && v.Issuer == "http://localhost" &&
 				v.Identity.Scopes == "a:read b" && v.Identity.Metadata != "" && v.Position == 0 && v.AllowedCIDRs == nil
 		}},
-		"it expires": {change: func(r map[string]any) { r["expire_time"] = future }, check: func(v *core.Verdict) bool { return v.ExpireTime.Equal(future) }},
+		"it expires": {
+			change: func(r map[string]any) { r["expire_time"] = future },
+			check:  func(v *core.Verdict) bool { return v.ExpireTime.Equal(future) },
+		},
 		"it has expired by our clock": {change: func(r map[string]any) { r["expire_time"] = time.Now().Add(-time.Hour) }, code: core.CodeExpired,
 			check: func(v *core.Verdict) bool { return v.Identity == core.Identity{} }},
-		"a time that is none":         {change: func(r map[string]any) { r["expire_time"] = "soon" }, fails: true},
-		"no metadata":                 {change: func(r map[string]any) { r["metadata"] = nil }, check: func(v *core.Verdict) bool { return v.Metadata == nil }},
-		"metadata that is no object":  {change: func(r map[string]any) { r["metadata"] = []int{1} }, fails: true},
-		"a scope with a line break":   {change: func(r map[string]any) { r["scopes"] = []string{"a\r\nX-Evil: 1"} }, fails: true},
-		"an empty scope":              {change: func(r map[string]any) { r["scopes"] = []string{""} }, fails: true},
-		"an actor with a line break":  {change: func(r map[string]any) { r["actor_id"] = "a\r\nb" }, check: func(v *core.Verdict) bool { return v.Identity.Actor == "a%0D%0Ab" }},
-		"an unknown status":           {change: func(r map[string]any) { r["status"] = "KEY_STATUS_ASLEEP" }, fails: true},
-		"no status":                   {change: func(r map[string]any) { delete(r, "status") }, fails: true},
-		"valid and revoked":           {change: func(r map[string]any) { r["status"] = "KEY_STATUS_REVOKED" }, code: core.CodeRevoked},
-		"valid with an error":         {change: func(r map[string]any) { r["error_code"] = "VERIFICATION_ERROR_REVOKED" }, fails: true},
-		"valid with the neutral code": {change: func(r map[string]any) { r["error_code"] = "VERIFICATION_ERROR_UNSPECIFIED" }},
-		"an unknown visibility":       {change: func(r map[string]any) { r["visibility"] = "KEY_VISIBILITY_SOME" }, fails: true},
-		"no visibility":               {change: func(r map[string]any) { delete(r, "visibility") }, check: func(v *core.Verdict) bool { return v.Visibility == core.VisibilitySecret }},
-		"public":                      {change: func(r map[string]any) { r["visibility"] = "KEY_VISIBILITY_PUBLIC" }, check: func(v *core.Verdict) bool { return v.Visibility == core.VisibilityPublic }},
-		"another key's id":            {change: func(r map[string]any) { r["key_id"] = parent }, fails: true},
-		"an id with a line break":     {cred: jwt(parent), change: func(r map[string]any) { r["key_id"] = "a\nb" }, fails: true},
-		"a list that is none":         {change: func(r map[string]any) { r["ip_restriction"] = map[string]any{"allowed_cidrs": []string{"x"}} }, fails: true},
+		"a time that is none": {change: func(r map[string]any) { r["expire_time"] = "soon" }, fails: true},
+		"no metadata": {
+			change: func(r map[string]any) { r["metadata"] = nil },
+			check:  func(v *core.Verdict) bool { return v.Metadata == nil },
+		},
+		"metadata that is no object": {change: func(r map[string]any) { r["metadata"] = []int{1} }, fails: true},
+		"a scope with a line break": {
+			change: func(r map[string]any) { r["scopes"] = []string{"a\r\nX-Evil: 1"} },
+			fails:  true,
+		},
+		"an empty scope": {change: func(r map[string]any) { r["scopes"] = []string{""} }, fails: true},
+		"an actor with a line break": {
+			change: func(r map[string]any) { r["actor_id"] = "a\r\nb" },
+			check:  func(v *core.Verdict) bool { return v.Identity.Actor == "a%0D%0Ab" },
+		},
+		"an unknown status": {
+			change: func(r map[string]any) { r["status"] = "KEY_STATUS_ASLEEP" },
+			fails:  true,
+		},
+		"no status": {change: func(r map[string]any) { delete(r, "status") }, fails: true},
+		"valid and revoked": {
+			change: func(r map[string]any) { r["status"] = "KEY_STATUS_REVOKED" },
+			code:   core.CodeRevoked,
+		},
+		"valid with an error": {
+			change: func(r map[string]any) { r["error_code"] = "VERIFICATION_ERROR_REVOKED" },
+			fails:  true,
+		},
+		"valid with the neutral code": {
+			change: func(r map[string]any) { r["error_code"] = "VERIFICATION_ERROR_UNSPECIFIED" },
+		},
+		"an unknown visibility": {
+			change: func(r map[string]any) { r["visibility"] = "KEY_VISIBILITY_SOME" },
+			fails:  true,
+		},
+		"no visibility": {
+			change: func(r map[string]any) { delete(r, "visibility") },
+			check:  func(v *core.Verdict) bool { return v.Visibility == core.VisibilitySecret },
+		},
+		"public": {
+			change: func(r map[string]any) { r["visibility"] = "KEY_VISIBILITY_PUBLIC" },
+			check:  func(v *core.Verdict) bool { return v.Visibility == core.VisibilityPublic },
+		},
+		"another key's id": {change: func(r map[string]any) { r["key_id"] = parent }, fails: true},
+		"an id with a line break": {
+			cred:   jwt(parent),
+			change: func(r map[string]any) { r["key_id"] = "a\nb" },
+			fails:  true,
+		},
+		"a list that is none": {
+			change: func(r map[string]any) { r["ip_restriction"] = map[string]any{"allowed_cidrs": []string{"x"}} },
+			fails:  true,
+		},
 		"a list": {change: func(r map[string]any) {
 			r["ip_restriction"] = map[string]any{"allowed_cidrs": []string{"10.0.0.0/8", "2001:db8::1"}}
 		}, check: func(v *core.Verdict) bool { return len(v.AllowedCIDRs) == 2 }},
-		"too much of it": {change: func(r map[string]any) { r["metadata"] = map[string]string{"x": strings.Repeat("x", maxResult)} }, fails: true},
+		"too much of it": {
+			change: func(r map[string]any) { r["metadata"] = map[string]string{"x": strings.Repeat("x", maxResult)} },
+			fails:  true,
+		},
 		"revoked": {change: func(r map[string]any) {
 			r["is_valid"], r["error_code"], r["status"] = false, "VERIFICATION_ERROR_REVOKED", "KEY_STATUS_REVOKED"
 		}, code: core.CodeRevoked, check: func(v *core.Verdict) bool {
@@ -113,13 +170,38 @@ func TestAVerdictSaysWhatTheUpstreamSaysAndNothingElse(t *testing.T) {
 			clear(r)
 			r["is_valid"], r["error_code"] = false, "VERIFICATION_ERROR_EXPIRED"
 		}, code: core.CodeExpired},
-		"of the wrong form":     {change: func(r map[string]any) { r["is_valid"], r["error_code"] = false, "VERIFICATION_ERROR_INVALID_FORMAT" }, code: core.CodeInvalidFormat},
-		"a bad signature":       {cred: jwt(parent), change: func(r map[string]any) { r["is_valid"], r["error_code"] = false, "VERIFICATION_ERROR_SIGNATURE_INVALID" }, code: core.CodeSignatureInvalid},
-		"limited":               {change: func(r map[string]any) { r["is_valid"], r["error_code"] = false, "VERIFICATION_ERROR_RATE_LIMITED" }, code: core.CodeRateLimited},
-		"from the wrong place":  {change: func(r map[string]any) { r["is_valid"], r["error_code"] = false, "VERIFICATION_ERROR_IP_NOT_ALLOWED" }, code: core.CodeIPNotAllowed},
-		"a token":               {cred: jwt(parent), change: func(r map[string]any) { r["key_id"] = parent; delete(r, "status") }, check: func(v *core.Verdict) bool { return v.Type == core.DerivedJWT && v.KeyID == parent }},
-		"a macaroon":            {cred: "mc_v1_AgEA", change: func(r map[string]any) { r["key_id"] = parent }, check: func(v *core.Verdict) bool { return v.Type == core.DerivedMacaroon }},
-		"an imported key":       {cred: "legacy", change: func(r map[string]any) { r["key_id"] = credential.ImportedKeyID(core.NetworkID{}, "legacy") }, check: func(v *core.Verdict) bool { return v.Type == core.ImportedKey }},
+		"of the wrong form": {
+			change: refusedAs("VERIFICATION_ERROR_INVALID_FORMAT"),
+			code:   core.CodeInvalidFormat,
+		},
+		"a bad signature": {
+			cred:   jwt(parent),
+			change: refusedAs("VERIFICATION_ERROR_SIGNATURE_INVALID"),
+			code:   core.CodeSignatureInvalid,
+		},
+		"limited": {
+			change: refusedAs("VERIFICATION_ERROR_RATE_LIMITED"),
+			code:   core.CodeRateLimited,
+		},
+		"from the wrong place": {
+			change: refusedAs("VERIFICATION_ERROR_IP_NOT_ALLOWED"),
+			code:   core.CodeIPNotAllowed,
+		},
+		"a token": {
+			cred:   jwt(parent),
+			change: func(r map[string]any) { r["key_id"] = parent; delete(r, "status") },
+			check:  func(v *core.Verdict) bool { return v.Type == core.DerivedJWT && v.KeyID == parent },
+		},
+		"a macaroon": {
+			cred:   "mc_v1_AgEA",
+			change: func(r map[string]any) { r["key_id"] = parent },
+			check:  func(v *core.Verdict) bool { return v.Type == core.DerivedMacaroon },
+		},
+		"an imported key": {
+			cred:   "legacy",
+			change: func(r map[string]any) { r["key_id"] = credential.ImportedKeyID(core.NetworkID{}, "legacy") },
+			check:  func(v *core.Verdict) bool { return v.Type == core.ImportedKey },
+		},
 		"no is_valid":           {change: func(r map[string]any) { delete(r, "is_valid") }, fails: true},
 		"is_valid that is text": {change: func(r map[string]any) { r["is_valid"] = "true" }, fails: true},
 	} {
@@ -194,18 +276,14 @@ func TestTheLeewayForATokensTimesIsTheUpstreamsToKnow(t *testing.T) {
 	s.set(func() {
 		s.results[token] = map[string]any{"is_valid": false, "error_code": "VERIFICATION_ERROR_EXPIRED"}
 	})
-	if r, err := v.Verify(t.Context(), core.NetworkID{}, token, verify.Use); err != nil || r.Verdict.Code != core.CodeExpired {
-		t.Errorf("a token after the leeway: got %+v, %v", r, err)
-	}
-	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeExpired {
-		t.Errorf("a key has no leeway: got %+v, %v", r, err)
-	}
+	expect(t, v, token, core.CodeExpired, "a token after the leeway")
+	expect(t, v, cred, core.CodeExpired, "a key has no leeway")
 }
 
 func TestARateLimitOfTheUpstreamIsAVerdictThatIsNotKept(t *testing.T) {
 	t.Parallel()
 	s := newStandIn()
-	cred, _ := s.add(t, func(r map[string]any) { r["is_valid"], r["error_code"] = false, "VERIFICATION_ERROR_RATE_LIMITED" })
+	cred, _ := s.add(t, refusedAs("VERIFICATION_ERROR_RATE_LIMITED"))
 	u, _ := open(t, nil, serve(t, s, "").URL)
 	v := verifying(t, u, verify.Config{})
 	for range 2 {
@@ -283,19 +361,25 @@ func TestBatchesKeepTheirLimits(t *testing.T) {
 func TestConfigurationsThatCannotBeMeantAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]Config{
-		"no address":         {},
-		"a bad address":      {Addresses: []string{"localhost:4420"}},
-		"an address twice":   {Addresses: []string{"http://a", "http://a"}},
-		"a negative time":    {Addresses: []string{"http://a"}, Timeout: -1},
-		"a negative bound":   {Addresses: []string{"http://a"}, MaxInFlight: -1},
-		"a negative queue":   {Addresses: []string{"http://a"}, MaxQueue: -1},
-		"a negative pause":   {Addresses: []string{"http://a"}, Breaker: Breaker{Pause: -1}},
-		"a bad prefix":       {Addresses: []string{"http://a"}, Prefixes: credential.Prefixes{Secret: "?"}},
-		"our own header":     {Addresses: []string{"http://a"}, Header: http.Header{"X-Forwarded-For": {"1"}}},
-		"a header's name":    {Addresses: []string{"http://a"}, Header: http.Header{"A B": {"secret"}}},
-		"a header's value":   {Addresses: []string{"http://a"}, Header: http.Header{"Authorization": {"secret\r\nX: y"}}},
-		"a network twice":    {Addresses: []string{"http://a"}, Networks: []Network{{}}},
-		"a network's header": {Addresses: []string{"http://a"}, Networks: []Network{{ID: networkA, Header: http.Header{"Host": {"x"}}}}},
+		"no address":       {},
+		"a bad address":    {Addresses: []string{"localhost:4420"}},
+		"an address twice": {Addresses: []string{"http://a", "http://a"}},
+		"a negative time":  {Addresses: []string{"http://a"}, Timeout: -1},
+		"a negative bound": {Addresses: []string{"http://a"}, MaxInFlight: -1},
+		"a negative queue": {Addresses: []string{"http://a"}, MaxQueue: -1},
+		"a negative pause": {Addresses: []string{"http://a"}, Breaker: Breaker{Pause: -1}},
+		"a bad prefix":     {Addresses: []string{"http://a"}, Prefixes: credential.Prefixes{Secret: "?"}},
+		"our own header":   {Addresses: []string{"http://a"}, Header: http.Header{"X-Forwarded-For": {"1"}}},
+		"a header's name":  {Addresses: []string{"http://a"}, Header: http.Header{"A B": {"secret"}}},
+		"a header's value": {
+			Addresses: []string{"http://a"},
+			Header:    http.Header{"Authorization": {"secret\r\nX: y"}},
+		},
+		"a network twice": {Addresses: []string{"http://a"}, Networks: []Network{{}}},
+		"a network's header": {
+			Addresses: []string{"http://a"},
+			Networks:  []Network{{ID: networkA, Header: http.Header{"Host": {"x"}}}},
+		},
 	} {
 		if u, err := New(c); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: got %v, %v", name, u, err)

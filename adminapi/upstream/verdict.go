@@ -64,16 +64,16 @@ func decode(result json.RawMessage, edge client.EdgeAnswer) answer {
 	return a
 }
 
-// stranger tells whether a result is about another key than the question. alone says that the question was the only
+// otherKey tells whether a result is about another key than the question. alone says that the question was the only
 // one, so that nothing can be in the wrong place: of a token the key's id is then the upstream's to say.
-func (w *wire) stranger(q question, alone bool) bool {
+func (w *wire) otherKey(q question, alone bool) bool {
 	return w.KeyID != "" && w.KeyID != q.claim.KeyID && (!alone || !q.token())
 }
 
 // misplaced tells whether a result among several belongs to another question. siblings says that the batch holds other
 // tokens of the question's key, which their ends tell apart.
 func (w *wire) misplaced(q question, siblings bool) bool {
-	return w.stranger(q, false) || siblings && *w.IsValid && w.ExpireTime.Unix() != q.claim.End
+	return w.otherKey(q, false) || siblings && *w.IsValid && w.ExpireTime.Unix() != q.claim.End
 }
 
 // keyID is the id of the key that a result is about.
@@ -91,7 +91,7 @@ func (w *wire) verdict(n *network, q question, understood bool) (*core.Verdict, 
 	}
 	switch {
 	case w.ErrorCode == "", w.ErrorCode == client.VerificationErrorUnspecified:
-	case silent(w.ErrorCode):
+	case saysNothing(w.ErrorCode):
 		return nil, errors.New("a result is valid and has an error code")
 	default:
 		return nil, refuses("a result is valid and has an error code")
@@ -101,7 +101,7 @@ func (w *wire) verdict(n *network, q question, understood bool) (*core.Verdict, 
 		return nil, err
 	}
 	if understood {
-		if err := w.leave(key); err != nil {
+		if err := w.takeLimits(key); err != nil {
 			return nil, err
 		}
 	}
@@ -114,17 +114,17 @@ func (w *wire) verdict(n *network, q question, understood bool) (*core.Verdict, 
 	v := core.NewVerdict(key, w.Issuer, now)
 	v.Type = q.credentialType()
 	if expired {
-		v.ExpireTime, v.Leeway = w.ExpireTime, now.Sub(w.ExpireTime)+onceMore
+		v.ExpireTime, v.Leeway = w.ExpireTime, now.Sub(w.ExpireTime)+momentary
 	}
 	return v, nil
 }
 
-// onceMore is how long a verdict counts that must not be remembered. What lives for less than a second is not.
-const onceMore = 500 * time.Millisecond
+// momentary is how long a verdict counts that must not be remembered: one with less than a second left is not.
+const momentary = 500 * time.Millisecond
 
-// leave takes over what an upstream that understands the edge's extension leaves to the edge to judge. Any other has
-// judged the address and counted the use itself.
-func (w *wire) leave(key *core.Key) (err error) {
+// takeLimits takes over what an upstream that understands the edge's extension leaves to the edge to judge. Any other
+// has judged the address and counted the use itself.
+func (w *wire) takeLimits(key *core.Key) (err error) {
 	if w.IPRestriction != nil {
 		if key.AllowedCIDRs, err = core.ParseCIDRs(w.IPRestriction.AllowedCIDRs); err != nil {
 			return err
@@ -149,7 +149,7 @@ func (w *wire) negative(n *network, q question) (*core.Verdict, error) {
 	code, known := codes[w.ErrorCode]
 	switch {
 	case known:
-	case silent(w.ErrorCode):
+	case saysNothing(w.ErrorCode):
 		return nil, fmt.Errorf("a result is not valid, which %s does not explain", quoted(string(w.ErrorCode)))
 	default:
 		return nil, refuses("a result is not valid, for the unknown reason " + quoted(string(w.ErrorCode)))
@@ -169,8 +169,8 @@ func (w *wire) negative(n *network, q question) (*core.Verdict, error) {
 	return v, nil
 }
 
-// silent tells whether a code says nothing about the credential, but that the upstream could not judge it.
-func silent(code client.VerificationErrorCode) bool {
+// saysNothing tells whether a code says nothing about the credential, but that the upstream could not judge it.
+func saysNothing(code client.VerificationErrorCode) bool {
 	switch code {
 	case "", client.VerificationErrorUnspecified, client.VerificationErrorInternal:
 		return true
@@ -199,7 +199,7 @@ func (w *wire) key(n *network, q question) (*core.Key, error) {
 			return nil, errors.New("a result holds a scope that is none")
 		}
 	}
-	if key.Metadata, err = object(w.Metadata); err != nil {
+	if key.Metadata, err = compactObject(w.Metadata); err != nil {
 		return nil, err
 	}
 	if key.Visibility, err = w.visibility(q); err != nil {
@@ -248,8 +248,8 @@ func (w *wire) visibility(q question) (core.Visibility, error) {
 	}
 }
 
-// object reads metadata: a JSON object, without needless space, or nothing.
-func object(raw json.RawMessage) (json.RawMessage, error) {
+// compactObject reads metadata: a JSON object, without needless space, or nothing.
+func compactObject(raw json.RawMessage) (json.RawMessage, error) {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, nil

@@ -20,15 +20,15 @@ import (
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-// clerk answers inquiries when it is told to.
-type clerk struct {
+// fakeUpstream answers calls when it is told to.
+type fakeUpstream struct {
 	mu    sync.Mutex
 	calls []string
 	ended int
 	turn  chan struct{} // one value lets one call return; closed: all
 }
 
-func (c *clerk) call(ctx context.Context, _ *network, q question, addr netip.Addr) (*core.Verdict, error) {
+func (c *fakeUpstream) call(ctx context.Context, _ *network, q question, addr netip.Addr) (*core.Verdict, error) {
 	c.mu.Lock()
 	c.calls = append(c.calls, q.credential+" from "+addr.String())
 	c.mu.Unlock()
@@ -49,22 +49,22 @@ func (c *clerk) call(ctx context.Context, _ *network, q question, addr netip.Add
 }
 
 // made returns how many calls were made and how many of them are out.
-func (c *clerk) made() (calls, out int) {
+func (c *fakeUpstream) made() (calls, out int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.calls), len(c.calls) - c.ended
 }
 
-// atDesk runs a test over inquiries that a clerk answers.
-func atDesk(t *testing.T, test func(t bubble, b *behalf, c *clerk, table *feed.Positions)) {
+// withCalls runs a test over calls that a fake upstream answers.
+func withCalls(t *testing.T, test func(t bubble, b *verifyForCalls, c *fakeUpstream, table *feed.Positions)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		c := &clerk{turn: make(chan struct{})}
+		c := &fakeUpstream{turn: make(chan struct{})}
 		table := new(feed.Positions)
-		b := newBehalf(2*time.Second, table, c.call)
+		b := newVerifyForCalls(2*time.Second, table, c.call)
 		defer func() {
 			b.close()
-			if len(b.inquiries) != 0 || len(b.crowds) != 0 || b.waiting != 0 || len(b.out) != 0 {
+			if len(b.calls) != 0 || len(b.groups) != 0 || b.count != 0 || len(b.out) != 0 {
 				t.Errorf("left behind: %+v", b)
 			}
 		}()
@@ -84,27 +84,27 @@ type said struct {
 	err     error
 }
 
-// inquire asks in the background.
-func (b *behalf) inquire(ctx context.Context, id core.NetworkID, cred string, addr netip.Addr) <-chan said {
+// start verifies in the background.
+func (b *verifyForCalls) start(ctx context.Context, id core.NetworkID, cred string, addr netip.Addr) <-chan said {
 	answer := make(chan said, 1)
 	go func() {
-		v, err := b.ask(ctx, &network{id: id}, about(cred), addr)
+		v, err := b.verify(ctx, &network{id: id}, about(cred), addr)
 		answer <- said{v, err}
 	}()
 	return answer
 }
 
-func TestAttack08_TheSameInquiryAtTheSameTimeIsOneCall(t *testing.T) {
+func TestAttack08_EqualVerifyForAtTheSameTimeIsOneCall(t *testing.T) {
 	t.Parallel()
-	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *feed.Positions) {
+	withCalls(t, func(t bubble, b *verifyForCalls, c *fakeUpstream, _ *feed.Positions) {
 		other := core.NetworkID{1}
 		var answers []<-chan said
 		for range 500 {
-			answers = append(answers, b.inquire(t.Context(), core.NetworkID{}, "a", from(1)))
+			answers = append(answers, b.start(t.Context(), core.NetworkID{}, "a", from(1)))
 		}
-		second := b.inquire(t.Context(), core.NetworkID{}, "a", from(2))
-		third := b.inquire(t.Context(), core.NetworkID{}, "b", from(1))
-		fourth := b.inquire(t.Context(), other, "a", from(1))
+		second := b.start(t.Context(), core.NetworkID{}, "a", from(2))
+		third := b.start(t.Context(), core.NetworkID{}, "b", from(1))
+		fourth := b.start(t.Context(), other, "a", from(1))
 		synctest.Wait()
 		if n, _ := c.made(); n != 4 {
 			t.Errorf("%d calls for 4 questions", n)
@@ -119,7 +119,7 @@ func TestAttack08_TheSameInquiryAtTheSameTimeIsOneCall(t *testing.T) {
 			x.err != nil {
 			t.Errorf("got %+v, %+v, %+v", a, z, x)
 		}
-		if got := <-b.inquire(t.Context(), core.NetworkID{}, "a", from(1)); got.err != nil {
+		if got := <-b.start(t.Context(), core.NetworkID{}, "a", from(1)); got.err != nil {
 			t.Fatal(got.err)
 		}
 		if n, _ := c.made(); n != 5 {
@@ -128,15 +128,15 @@ func TestAttack08_TheSameInquiryAtTheSameTimeIsOneCall(t *testing.T) {
 	})
 }
 
-func TestAttack08_OneCredentialFromEverywhereLeavesRoomForTheOthers(t *testing.T) {
+func TestAttack08_OneCredentialFromEverywhereLeavesRoom(t *testing.T) {
 	t.Parallel()
-	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *feed.Positions) {
+	withCalls(t, func(t bubble, b *verifyForCalls, c *fakeUpstream, _ *feed.Positions) {
 		var flood []<-chan said
 		for i := range 1000 {
-			flood = append(flood, b.inquire(t.Context(), core.NetworkID{}, "flood", from(i)))
+			flood = append(flood, b.start(t.Context(), core.NetworkID{}, "flood", from(i)))
 		}
 		synctest.Wait()
-		if _, out := c.made(); out != maxShare {
+		if _, out := c.made(); out != maxGroupOut {
 			t.Errorf("%d calls are out for one credential", out)
 		}
 		refused := 0
@@ -150,49 +150,49 @@ func TestAttack08_OneCredentialFromEverywhereLeavesRoomForTheOthers(t *testing.T
 			default:
 			}
 		}
-		if refused != 1000-maxCrowd {
+		if refused != 1000-maxGroupCalls {
 			t.Errorf("%d were refused at once", refused)
 		}
 		before, _ := c.made()
-		for i := range maxBehalf / 2 {
-			b.inquire(t.Context(), core.NetworkID{}, fmt.Sprint("other", i), from(1))
+		for i := range maxOut / 2 {
+			b.start(t.Context(), core.NetworkID{}, fmt.Sprint("other", i), from(1))
 		}
 		synctest.Wait()
-		if after, _ := c.made(); after-before != maxBehalf/2 {
-			t.Errorf("%d calls for others: they wait for the crowd", after-before)
+		if after, _ := c.made(); after-before != maxOut/2 {
+			t.Errorf("%d calls for others: they wait for its group", after-before)
 		}
 		close(c.turn)
 	})
 }
 
-func TestWhatWaitsOnBehalfOfAddressesIsBounded(t *testing.T) {
+func TestVerifyForCallsThatWaitAreBounded(t *testing.T) {
 	t.Parallel()
-	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *feed.Positions) {
-		for i := range maxWaiting {
-			b.inquire(t.Context(), core.NetworkID{}, strconv.Itoa(i), from(1))
+	withCalls(t, func(t bubble, b *verifyForCalls, c *fakeUpstream, _ *feed.Positions) {
+		for i := range maxCalls {
+			b.start(t.Context(), core.NetworkID{}, strconv.Itoa(i), from(1))
 		}
 		synctest.Wait()
-		if got := <-b.inquire(t.Context(), core.NetworkID{}, "one more", from(1)); !errors.Is(got.err, errCrowd) {
+		if got := <-b.start(t.Context(), core.NetworkID{}, "one more", from(1)); !errors.Is(got.err, errFull) {
 			t.Errorf("got %+v", got)
 		}
-		if _, out := c.made(); out != maxBehalf {
+		if _, out := c.made(); out != maxOut {
 			t.Errorf("%d calls are out", out)
 		}
 		close(c.turn)
 		synctest.Wait()
-		if got := <-b.inquire(t.Context(), core.NetworkID{}, "one more", from(1)); got.err != nil {
+		if got := <-b.start(t.Context(), core.NetworkID{}, "one more", from(1)); got.err != nil {
 			t.Errorf("got %+v", got)
 		}
 	})
 }
 
-func TestAnInquiryEndsWhenNobodyWaitsForItAndNotBefore(t *testing.T) {
+func TestACallEndsWhenNobodyWaitsForItAndNotBefore(t *testing.T) {
 	t.Parallel()
-	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *feed.Positions) {
+	withCalls(t, func(t bubble, b *verifyForCalls, c *fakeUpstream, _ *feed.Positions) {
 		one, leaveOne := context.WithCancel(t.Context())
 		two, leaveTwo := context.WithCancel(t.Context())
-		first := b.inquire(one, core.NetworkID{}, "a", from(1))
-		second := b.inquire(two, core.NetworkID{}, "a", from(1))
+		first := b.start(one, core.NetworkID{}, "a", from(1))
+		second := b.start(two, core.NetworkID{}, "a", from(1))
 		synctest.Wait()
 		leaveOne()
 		if got := <-first; core.ReasonOf(got.err) != core.DeadlineExceeded {
@@ -208,7 +208,7 @@ func TestAnInquiryEndsWhenNobodyWaitsForItAndNotBefore(t *testing.T) {
 		if _, out := c.made(); out != 0 {
 			t.Error("it goes on for nobody")
 		}
-		third := b.inquire(t.Context(), core.NetworkID{}, "a", from(1))
+		third := b.start(t.Context(), core.NetworkID{}, "a", from(1))
 		synctest.Wait()
 		c.turn <- struct{}{}
 		if got := <-third; got.err != nil {
@@ -219,10 +219,10 @@ func TestAnInquiryEndsWhenNobodyWaitsForItAndNotBefore(t *testing.T) {
 
 func TestACallThatHangsIsNotCutShortByTheDeadlineOfWhoWaits(t *testing.T) {
 	t.Parallel()
-	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *feed.Positions) {
+	withCalls(t, func(t bubble, b *verifyForCalls, c *fakeUpstream, _ *feed.Positions) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if got := <-b.inquire(ctx, core.NetworkID{}, "a", from(1)); !errors.Is(got.err, errOvertime) {
+		if got := <-b.start(ctx, core.NetworkID{}, "a", from(1)); !errors.Is(got.err, errTimeout) {
 			t.Errorf("got %+v", got)
 		}
 		synctest.Wait()
@@ -237,13 +237,13 @@ func TestACallThatHangsIsNotCutShortByTheDeadlineOfWhoWaits(t *testing.T) {
 	})
 }
 
-func TestAttack05_AnInquiryFromBeforeAChangeIsNobodysAnswerAfterIt(t *testing.T) {
+func TestAttack05_ACallFromBeforeAChangeAnswersNobodyAfterIt(t *testing.T) {
 	t.Parallel()
 	for name, key := range map[string]string{"a key": "a", "a token, whose key only the answer tells": ""} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			atDesk(t, func(t bubble, b *behalf, c *clerk, table *feed.Positions) {
-				b.call = func(ctx context.Context, n *network, q question, addr netip.Addr) (*core.Verdict, error) {
+			withCalls(t, func(t bubble, b *verifyForCalls, c *fakeUpstream, table *feed.Positions) {
+				b.send = func(ctx context.Context, n *network, q question, addr netip.Addr) (*core.Verdict, error) {
 					v, err := c.call(ctx, n, q, addr)
 					if v != nil {
 						v.KeyID = "a"
@@ -254,7 +254,7 @@ func TestAttack05_AnInquiryFromBeforeAChangeIsNobodysAnswerAfterIt(t *testing.T)
 					answer := make(chan said, 1)
 					go func() {
 						q := question{credential: "a", parsed: credential.Parsed{KeyID: key}}
-						v, err := b.ask(t.Context(), &network{}, q, from(1))
+						v, err := b.verify(t.Context(), &network{}, q, from(1))
 						answer <- said{v, err}
 					}()
 					synctest.Wait()
@@ -276,10 +276,10 @@ func TestAttack05_AnInquiryFromBeforeAChangeIsNobodysAnswerAfterIt(t *testing.T)
 	}
 }
 
-func TestAPanicInAnInquiryIsAnErrorWithoutItsText(t *testing.T) {
+func TestAPanicInAVerifyForCallIsAnErrorWithoutItsText(t *testing.T) {
 	t.Parallel()
-	atDesk(t, func(t bubble, b *behalf, _ *clerk, _ *feed.Positions) {
-		got := <-b.inquire(t.Context(), core.NetworkID{}, "boom", from(1))
+	withCalls(t, func(t bubble, b *verifyForCalls, _ *fakeUpstream, _ *feed.Positions) {
+		got := <-b.start(t.Context(), core.NetworkID{}, "boom", from(1))
 		if core.ReasonOf(got.err) != core.Unavailable ||
 			strings.Contains(fmt.Sprint(got.err, errors.Unwrap(got.err)), "boom") {
 			t.Errorf("got %+v", got)
@@ -287,28 +287,28 @@ func TestAPanicInAnInquiryIsAnErrorWithoutItsText(t *testing.T) {
 	})
 }
 
-func TestAfterTheEndNothingIsAskedOnBehalfOfAnybody(t *testing.T) {
+func TestVerifyForAsksNothingAfterTheEnd(t *testing.T) {
 	t.Parallel()
-	atDesk(t, func(t bubble, b *behalf, c *clerk, _ *feed.Positions) {
+	withCalls(t, func(t bubble, b *verifyForCalls, c *fakeUpstream, _ *feed.Positions) {
 		var waiting []<-chan said
-		for i := range maxCrowd {
-			waiting = append(waiting, b.inquire(t.Context(), core.NetworkID{}, "a", from(i)))
+		for i := range maxGroupCalls {
+			waiting = append(waiting, b.start(t.Context(), core.NetworkID{}, "a", from(i)))
 		}
 		synctest.Wait()
 		b.close()
-		waiting = append(waiting, b.inquire(t.Context(), core.NetworkID{}, "b", from(1)))
+		waiting = append(waiting, b.start(t.Context(), core.NetworkID{}, "b", from(1)))
 		for _, a := range waiting {
 			if got := <-a; got.err == nil {
 				t.Errorf("got %+v", got)
 			}
 		}
-		if n, _ := c.made(); n != maxShare {
+		if n, _ := c.made(); n != maxGroupOut {
 			t.Errorf("%d calls", n)
 		}
 	})
 }
 
-func TestAttack08_InquiriesThatHangKeepNoLookUpWaiting(t *testing.T) {
+func TestAttack08_VerifyForCallsThatHangKeepNoLookUpWaiting(t *testing.T) {
 	t.Parallel()
 	s := newStandIn()
 	release := make(chan struct{})
@@ -325,15 +325,15 @@ func TestAttack08_InquiriesThatHangKeepNoLookUpWaiting(t *testing.T) {
 	var hanging sync.WaitGroup
 	for i := range 4 {
 		cred, _ := s.add(t, nil)
-		for j := range maxShare {
+		for j := range maxGroupOut {
 			hanging.Go(func() {
-				if _, err := u.VerifyFor(t.Context(), core.NetworkID{}, cred, from(i*maxShare+j)); err != nil {
+				if _, err := u.VerifyFor(t.Context(), core.NetworkID{}, cred, from(i*maxGroupOut+j)); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 	}
-	eventually(t, "they hang", func() bool { return len(s.calls(client.VerifyPath)) == maxBehalf })
+	eventually(t, "they hang", func() bool { return len(s.calls(client.VerifyPath)) == maxOut })
 	cred, _ := s.add(t, nil)
 	v := verifying(t, u, verify.Config{})
 	r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use)
