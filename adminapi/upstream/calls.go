@@ -21,13 +21,13 @@ type looked struct {
 	needsList bool // the verdict is good as far as the address list of the key allows, which is not known yet
 }
 
-// do makes a call and tells the observer.
+// do makes a call and tells the observer. lookUps is how many look-ups are in it, if it is a batch of them.
 func (u *Upstream) do(
-	ctx context.Context, kind Kind, items int, call func(context.Context, *client.Client) error,
+	ctx context.Context, lookUps int, call func(context.Context, *client.Client) error,
 ) *failure {
 	start := time.Now()
 	f := u.pool.do(ctx, queryCall, func(ctx context.Context, a *address) error { return call(ctx, a.client) })
-	c := Call{Kind: kind, Result: ResultOK, Items: items, Took: time.Since(start)}
+	c := Call{Result: ResultOK, LookUps: lookUps, Took: time.Since(start)}
 	if f != nil {
 		c.Result = f.result
 	}
@@ -62,7 +62,7 @@ func (u *Upstream) batch(ctx context.Context, n *network, questions []question) 
 		Results []json.RawMessage `json:"results"`
 	}
 	var edge client.EdgeAnswer
-	f := u.do(ctx, KindBatch, len(questions), func(ctx context.Context, c *client.Client) error {
+	f := u.do(ctx, len(questions), func(ctx context.Context, c *client.Client) error {
 		out.Results = nil
 		options := append(u.optionsFor(n, keyIDs...), client.Edge(&edge))
 		_, err := c.Do(ctx, http.MethodPost, client.BatchVerifyPath, in, &out, options...)
@@ -111,7 +111,7 @@ func (u *Upstream) doubt(n *network, q question, w *wire, edge client.EdgeAnswer
 // single asks about one credential for a client address.
 func (u *Upstream) single(ctx context.Context, n *network, q question, addr netip.Addr) (answer, error) {
 	var raw json.RawMessage
-	f := u.do(ctx, KindSingle, 1, func(ctx context.Context, c *client.Client) (err error) {
+	f := u.do(ctx, 0, func(ctx context.Context, c *client.Client) (err error) {
 		raw, err = c.Do(ctx, http.MethodPost, client.VerifyPath, q.item, nil,
 			append(u.optionsFor(n, q.claim.KeyID), client.ForClient(addr))...)
 		return err
@@ -198,7 +198,7 @@ func (u *Upstream) readList(ctx context.Context, n *network, v *core.Verdict) (*
 		kind = client.Imported
 	}
 	var record client.IssuedAPIKey // the fields that are of interest here are the same for both kinds
-	f := u.do(ctx, KindRecord, 1, func(ctx context.Context, c *client.Client) error {
+	f := u.do(ctx, 0, func(ctx context.Context, c *client.Client) error {
 		record = client.IssuedAPIKey{}
 		_, err := c.Do(ctx, http.MethodGet, client.KeyPath(kind, v.KeyID), nil, &record, u.optionsFor(n, v.KeyID)...)
 		return err

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
@@ -131,21 +131,16 @@ var reservedHeaders = []string{
 func checkHeader(h http.Header) error {
 	for name, values := range h {
 		switch {
-		case name == "" || strings.ContainsFunc(name, func(c rune) bool { return !isTokenRune(c) }):
+		case !httpguts.ValidHeaderFieldName(name):
 			return fmt.Errorf("header %.64q: not a header's name", name)
 		case slices.Contains(reservedHeaders, http.CanonicalHeaderKey(name)):
 			return fmt.Errorf("header %s: cannot be set", name)
 		}
 		for _, v := range values {
-			if strings.ContainsFunc(v, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
+			if !httpguts.ValidHeaderFieldValue(v) {
 				return fmt.Errorf("header %s: its value holds a control character", name)
 			}
 		}
 	}
 	return nil
-}
-
-// isTokenRune tells whether c may stand in a header's name (RFC 9110, section 5.6.2).
-func isTokenRune(c rune) bool {
-	return c > ' ' && c < 0x7f && !strings.ContainsRune("\"(),/:;<=>?@[\\]{}", c)
 }

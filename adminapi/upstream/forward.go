@@ -14,9 +14,6 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 )
 
-// KindKeySet is a call for the public keys of derived tokens.
-const KindKeySet Kind = "key_set"
-
 // RoundTrip carries a caller's request to the upstream: with the caller's authority and none of this node's, so neither
 // [Config.Header] nor the certificate of [Config.TLS] is sent. The request's path and query, host, headers and body are
 // sent as they are; its URL's scheme and host are not looked at. A body needs GetBody.
@@ -113,7 +110,7 @@ func (u *Upstream) JWKS(ctx context.Context) (*client.JWKS, error) {
 	defer cancel()
 	n := u.networks[u.config.Network]
 	var out *client.JWKS
-	f := u.do(ctx, KindKeySet, 0, func(ctx context.Context, c *client.Client) (err error) {
+	f := u.do(ctx, 0, func(ctx context.Context, c *client.Client) (err error) {
 		out, _, err = c.JWKS(ctx, n.options()...)
 		return err
 	})

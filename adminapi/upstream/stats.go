@@ -1,27 +1,12 @@
 package upstream
 
-import (
-	"time"
-
-	"github.com/sony/gobreaker/v2"
-)
-
-// Kind is what a call of the upstream was for, as metrics name it.
-type Kind string
-
-// The kinds of call.
-const (
-	KindBatch  Kind = "batch"  // look-ups
-	KindRecord Kind = "record" // the record of a key, for its list of addresses
-	KindSingle Kind = "single" // a verification for one client address
-)
+import "time"
 
 // Call is one call of the upstream, at however many addresses.
 type Call struct {
-	Kind   Kind
-	Result Result
-	Items  int // credentials in it
-	Took   time.Duration
+	Result  Result
+	LookUps int // in it; 0: it is no batch of look-ups
+	Took    time.Duration
 }
 
 // Observer is told of calls, for metrics. It is called from several goroutines and must not block.
@@ -46,18 +31,7 @@ func (u *Upstream) Breakers() []BreakerStats {
 	all := make([]BreakerStats, len(u.pool.addresses))
 	current := int(u.pool.current.Load())
 	for i, a := range u.pool.addresses {
-		all[i] = BreakerStats{Address: a.name, State: stateName(a.breaker.State()), Current: i == current}
+		all[i] = BreakerStats{Address: a.name, State: a.breaker.State().String(), Current: i == current}
 	}
 	return all
-}
-
-func stateName(s gobreaker.State) string {
-	switch s {
-	case gobreaker.StateClosed:
-		return "closed"
-	case gobreaker.StateHalfOpen:
-		return "half-open"
-	default:
-		return "open"
-	}
 }

@@ -115,7 +115,7 @@ func (u *Upstream) newAddress(endpoint string) (*address, error) {
 			IsExcluded:  func(err error) bool { return errors.Is(err, errExcluded) },
 			OnStateChange: func(name string, _, to gobreaker.State) {
 				u.config.Logger.Warn("the breaker of an upstream's address changes", zap.String("address", name),
-					zap.String("state", stateName(to)))
+					zap.Stringer("state", to))
 			},
 		}),
 	}, nil
@@ -203,7 +203,7 @@ func (u *Upstream) Claimed(id core.NetworkID, cred string) verify.Claim {
 // open.
 func (u *Upstream) Admit() error {
 	if f := u.pool.admits(); f != nil {
-		u.config.Observer.Called(Call{Kind: KindBatch, Result: f.result})
+		u.config.Observer.Called(Call{Result: f.result})
 		return f.asError()
 	}
 	return nil

@@ -41,8 +41,8 @@ func (upstreamObserver) Called(c upstream.Call) {
 		return // it was not sent
 	}
 	upstreamSeconds.Observe(c.Took.Seconds())
-	if c.Kind == upstream.KindBatch {
-		upstreamBatches.Observe(float64(c.Items))
+	if c.LookUps > 0 {
+		upstreamBatches.Observe(float64(c.LookUps))
 	}
 }
 
