@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
@@ -19,7 +20,7 @@ func BenchmarkVerifyHandler(b *testing.B) {
 	}}}
 	h := v.handler()
 	body := strings.NewReader(`{"credential":"` + strings.Repeat("x", 110) + `"}`)
-	r := request(http.MethodPost, anyPath+":verify", "{}")
+	r := apitest.Request(http.MethodPost, anyPath+":verify", "{}")
 	r.Body, r.ContentLength = io.NopCloser(body), body.Size()
 	w := httptest.NewRecorder()
 	w.Body = nil

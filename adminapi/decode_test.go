@@ -1,15 +1,14 @@
 package adminapi
 
 import (
-	"bytes"
-	"encoding/json"
 	"net/http"
 	"reflect"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
+	"github.com/talos-edge/talos-edge/adminapi/internal/body"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -40,8 +39,8 @@ func TestAMalformedBodyIsRefusedAndNothingIsWritten(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			wantError(t, post(n.admin, issuedPath, body), http.StatusBadRequest, core.BadRequest)
-			if n.store.written() != 0 {
+			apitest.WantError(t, apitest.Post(n.admin, issuedPath, body), http.StatusBadRequest, core.BadRequest)
+			if n.store.Written() != 0 {
 				t.Error("something was written")
 			}
 		})
@@ -65,12 +64,12 @@ func TestAnErrorNamesTheFieldAndNeverRepeatsItsValue(t *testing.T) {
 		`{"credential":["12345678"]}`: "credential: must be a string",
 		`{"credential":"x","12345678` + strings.Repeat("x", 64) + `":1,"12345678` + strings.Repeat("x", 64) + `":1}`: "a field twice",
 	} {
-		e := wantError(t, post(n.admin, anyPath+":verify", body), http.StatusBadRequest, core.BadRequest)
+		e := apitest.WantError(t, apitest.Post(n.admin, anyPath+":verify", body), http.StatusBadRequest, core.BadRequest)
 		if !strings.Contains(e.Message, field) || strings.Contains(e.Message, "12345678") {
 			t.Errorf("%s: got %q", body, e.Message)
 		}
 	}
-	e := wantError(t, post(n.admin, anyPath+":batchVerify", `{"requests":[{"credential":1}]}`), 400, core.BadRequest)
+	e := apitest.WantError(t, apitest.Post(n.admin, anyPath+":batchVerify", `{"requests":[{"credential":1}]}`), 400, core.BadRequest)
 	if !strings.Contains(e.Message, "requests.credential") {
 		t.Errorf("got %q", e.Message)
 	}
@@ -88,15 +87,15 @@ func TestABodyThatIsTooLongIsRefused(t *testing.T) {
 	} {
 		frame := len(`{"x":""}`)
 		long := `{"x":"` + strings.Repeat("x", limit+1-frame) + `"}`
-		chunked := request(http.MethodPost, path, long)
+		chunked := apitest.Request(http.MethodPost, path, long)
 		chunked.ContentLength = -1
-		wantError(t, serve(n.admin, chunked), http.StatusRequestEntityTooLarge, core.BadRequest)
-		wantError(t, post(n.admin, path, long), http.StatusRequestEntityTooLarge, core.BadRequest)
-		if w := post(n.admin, path, long[:6]+long[7:]); w.Code == http.StatusRequestEntityTooLarge {
+		apitest.WantError(t, apitest.Serve(n.admin, chunked), http.StatusRequestEntityTooLarge, core.BadRequest)
+		apitest.WantError(t, apitest.Post(n.admin, path, long), http.StatusRequestEntityTooLarge, core.BadRequest)
+		if w := apitest.Post(n.admin, path, long[:6]+long[7:]); w.Code == http.StatusRequestEntityTooLarge {
 			t.Errorf("%s: a body of %d bytes is too long", path, limit)
 		}
 	}
-	if n.store.written() != 0 {
+	if n.store.Written() != 0 {
 		t.Error("something was written")
 	}
 }
@@ -106,9 +105,9 @@ func TestAttack16_AWebPageCannotPostWithoutAskingFirst(t *testing.T) {
 	n := newNode(t)
 	const body = `{"name":"n","actor_id":"a"}`
 	try := func(header http.Header) int {
-		r := request(http.MethodPost, issuedPath, body)
+		r := apitest.Request(http.MethodPost, issuedPath, body)
 		r.Header = header
-		return serve(n.admin, r).Code
+		return apitest.Serve(n.admin, r).Code
 	}
 	for _, contentType := range []string{
 		"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
@@ -128,7 +127,7 @@ func TestAttack16_AWebPageCannotPostWithoutAskingFirst(t *testing.T) {
 	if code := try(http.Header{"Content-Type": {"application/json", "application/json"}}); code != http.StatusBadRequest {
 		t.Errorf("two types: got %d", code)
 	}
-	if n.store.written() != 0 {
+	if n.store.Written() != 0 {
 		t.Fatal("something was written")
 	}
 	for _, header := range []http.Header{
@@ -146,9 +145,9 @@ func TestAttack16_AWebPageCannotPostWithoutAskingFirst(t *testing.T) {
 func TestAttack16_AWebPageCannotRevokeWithAnEmptyBody(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	r := request(http.MethodPost, anyPath+"/"+n.issue(t, "").IssuedAPIKey.KeyID+":revoke", "")
+	r := apitest.Request(http.MethodPost, anyPath+"/"+n.issue(t, "").IssuedAPIKey.KeyID+":revoke", "")
 	r.Header.Set("Origin", "https://evil.example")
-	wantError(t, serve(n.admin, r), http.StatusBadRequest, core.BadRequest)
+	apitest.WantError(t, apitest.Serve(n.admin, r), http.StatusBadRequest, core.BadRequest)
 }
 
 // FuzzDecode checks that decoding never panics, refuses with a bad request only, and reads what is written.
@@ -160,17 +159,17 @@ func FuzzDecode(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
-	f.Fuzz(func(t *testing.T, body []byte) {
+	f.Fuzz(func(t *testing.T, text []byte) {
 		var in client.IssueRequest
-		if err := decodeObject(body, &in); err != nil {
+		if err := body.Object(text, &in); err != nil {
 			if core.ReasonOf(err) != core.BadRequest {
-				t.Fatalf("%q: %v", body, err)
+				t.Fatalf("%q: %v", text, err)
 			}
 			return
 		}
-		written := []byte(marshal(t, in))
+		written := []byte(apitest.Marshal(t, in))
 		var again client.IssueRequest
-		if err := decodeObject(written, &again); err != nil {
+		if err := body.Object(written, &again); err != nil {
 			t.Fatalf("%s: %v", written, err)
 		}
 		if again.Metadata, in.Metadata = nil, nil; !reflect.DeepEqual(normal(again), normal(in)) {
@@ -188,57 +187,4 @@ func normal(r client.IssueRequest) client.IssueRequest {
 		r.IPRestriction.AllowedCIDRs = nil
 	}
 	return r
-}
-
-// FuzzCheckNames compares what is found with what a decoder of the standard library reads.
-func FuzzCheckNames(f *testing.F) {
-	for _, s := range []string{
-		`{}`, `{"a":1,"a":2}`, `{"a":{"b":[{"c":1},{"c":2}]},"B":"\"}","b":0}`, `{"metadata":{"a":[1],"A":-1.5e3},"x":[[],{}]}`,
-		`{"a\\":1,"a":2,"\u0061":3}`, ` { "a" : [ ] , "b" : { } } `, `{"a":"\\","b":"\\\"","a":true}`,
-	} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		if !json.Valid(text) || !utf8.Valid(text) || bytes.Count(text, []byte("["))+bytes.Count(text, []byte("{")) > maxDepth {
-			return
-		}
-		d := json.NewDecoder(bytes.NewReader(text))
-		if want, got := repeats(t, d, 0, true), checkNames(text) != nil; got != want {
-			t.Fatalf("%s: got %v, want %v", text, got, want)
-		}
-	})
-}
-
-// repeats tells whether a name is repeated in the value that a decoder comes to next.
-func repeats(t *testing.T, d *json.Decoder, depth int, fold bool) bool {
-	t.Helper()
-	token := func() json.Token {
-		t.Helper()
-		d.UseNumber()
-		v, err := d.Token()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
-	open, ok := token().(json.Delim)
-	if !ok {
-		return false
-	}
-	seen, found := map[string]bool{}, false
-	for d.More() {
-		inner := fold
-		if open == '{' {
-			name, _ := token().(string)
-			if fold {
-				name = foldCase(name)
-			}
-			found = found || seen[name]
-			seen[name] = true
-			inner = fold && (depth > 0 || name != "metadata")
-		}
-		found = repeats(t, d, depth+1, inner) || found
-	}
-	token()
-	return found
 }

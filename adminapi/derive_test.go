@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 )
@@ -15,12 +16,12 @@ const derivePath = anyPath + ":derive"
 
 func (n *node) derive(t *testing.T, cred, fields string) client.Token {
 	t.Helper()
-	w := post(n.admin, derivePath, `{"credential":"`+cred+`"`+fields+`}`)
+	w := apitest.Post(n.admin, derivePath, `{"credential":"`+cred+`"`+fields+`}`)
 	if w.Code != http.StatusOK {
 		t.Fatalf("derive: %d %s", w.Code, w.Body)
 	}
-	wantHeaders(t, w)
-	return unmarshal[client.DeriveResponse](t, w.Body.Bytes()).Token
+	apitest.WantHeaders(t, w)
+	return apitest.Unmarshal[client.DeriveResponse](t, w.Body.Bytes()).Token
 }
 
 func TestADerivedTokenStandsForItsKeyUntilThatIsRevoked(t *testing.T) {
@@ -32,7 +33,7 @@ func TestADerivedTokenStandsForItsKeyUntilThatIsRevoked(t *testing.T) {
 	} {
 		k := n.issue(t, `,"scopes":["a","b"]`)
 		token := n.derive(t, k.Secret, algorithm+`,"ttl":"10m","scopes":["b"],"custom_claims":{"plan":"pro","Plan":1,"sub":"root"}`)
-		claims := unmarshal[map[string]any](t, token.Claims)
+		claims := apitest.Unmarshal[map[string]any](t, token.Claims)
 		if !strings.HasPrefix(token.Token, prefix) || claims["sub"] != k.IssuedAPIKey.KeyID || claims["plan"] != "pro" ||
 			claims["Plan"] != 1.0 || len(token.Scopes) != 1 || token.ExpireTime.IsZero() {
 			t.Fatalf("got %+v", token)
@@ -40,7 +41,7 @@ func TestADerivedTokenStandsForItsKeyUntilThatIsRevoked(t *testing.T) {
 		if v := n.verify(t, token.Token); !v.IsValid || v.KeyID != k.IssuedAPIKey.KeyID || len(v.Scopes) != 1 || v.Scopes[0] != "b" {
 			t.Errorf("got %+v", v)
 		}
-		post(n.admin, anyPath+"/"+k.IssuedAPIKey.KeyID+":revoke", "")
+		apitest.Post(n.admin, anyPath+"/"+k.IssuedAPIKey.KeyID+":revoke", "")
 		if v := n.verify(t, token.Token); v.ErrorCode != client.VerificationErrorRevoked {
 			t.Errorf("after the revocation of its key: %+v", v)
 		}
@@ -80,7 +81,7 @@ func TestDeriveTellsWhyThereIsNoToken(t *testing.T) {
 	n := newNode(t)
 	k := n.issue(t, `,"scopes":["a"],"ttl":"1h"`).Secret
 	revoked := n.issue(t, "")
-	post(n.admin, anyPath+"/"+revoked.IssuedAPIKey.KeyID+":revoke", "")
+	apitest.Post(n.admin, anyPath+"/"+revoked.IssuedAPIKey.KeyID+":revoke", "")
 	office := n.issue(t, `,"ip_restriction":{"allowed_cidrs":["198.51.100.0/24"]}`).Secret
 	token := n.derive(t, k, `,"ttl":"10m"`).Token
 	for body, want := range map[string]struct {
@@ -104,8 +105,8 @@ func TestDeriveTellsWhyThereIsNoToken(t *testing.T) {
 		`{"credential":"` + k + `","custom_claims":"x"}`:           {400, core.BadRequest},
 		`{"credential":"` + k + `","custom_claims":{"a":1,"a":2}}`: {400, core.BadRequest},
 	} {
-		w := post(n.admin, derivePath, body)
-		e := wantError(t, w, want.status, want.reason)
+		w := apitest.Post(n.admin, derivePath, body)
+		e := apitest.WantError(t, w, want.status, want.reason)
 		if strings.Contains(e.Message, k) {
 			t.Errorf("the message %q repeats the credential", e.Message)
 		}
@@ -117,11 +118,11 @@ func TestDeriveTellsWhyThereIsNoToken(t *testing.T) {
 func TestTheKeySetIsForBothKindsOfReader(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	set := unmarshal[client.JWKS](t, get(n.publicHandler(), jwksPath).Body.Bytes())
+	set := apitest.Unmarshal[client.JWKS](t, apitest.Get(n.publicHandler(), jwksPath).Body.Bytes())
 	if len(set.Keys) != 1 || len(set.JWKS.Keys) != 1 || string(set.Keys[0]) != string(set.JWKS.Keys[0]) {
 		t.Errorf("got %+v", set)
 	}
-	key := unmarshal[map[string]string](t, set.Keys[0])
+	key := apitest.Unmarshal[map[string]string](t, set.Keys[0])
 	if key["kty"] != "OKP" || key["alg"] != "EdDSA" || key["kid"] == "" || key["d"] != "" {
 		t.Errorf("got %v", key)
 	}

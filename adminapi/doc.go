@@ -5,8 +5,8 @@
 // everybody: a holder may revoke its own credential there, and anyone reads the key set of derived tokens and, where it
 // is turned on, health; a path of the private surface is not found on it, however it is spelled ([IsAdminPath]).
 //
-// A sidecar, which has an [Upstream] in place of keys, serves the same two: [SidecarAdmin] and [NewSidecarPublic]. What
-// it cannot answer from its verifier passes to the upstream with the caller's authority and none of its own.
+// [Operation] and the table of them say what there is: routing, names in logs, methods, and what a sidecar (package
+// sidecar) passes on follow from it.
 //
 // The package turns HTTP into calls of the domain (package core) and its answers into JSON. It decides nothing about
 // keys, but it is the one place that knows status codes: [WriteError] writes every refusal, also those of other

@@ -10,23 +10,10 @@ import (
 	"testing/synctest"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
-
-// asEdge asks as an edge does.
-func asEdge(h http.Handler, path, body string) *httptest.ResponseRecorder {
-	r := request(http.MethodPost, path, body)
-	r.Header.Set("Talos-Edge", "1")
-	return serve(h, r)
-}
-
-func wantMark(t *testing.T, w *httptest.ResponseRecorder, position string) {
-	t.Helper()
-	if edge, at := w.Header().Get("Talos-Edge"), w.Header().Get("Talos-Position"); edge != "1" || at != position {
-		t.Errorf("got Talos-Edge %q at %q, want 1 at %q", edge, at, position)
-	}
-}
 
 func TestAnEdgeGetsTheWholeVerdictOfTheKeyAlone(t *testing.T) {
 	t.Parallel()
@@ -40,23 +27,23 @@ func TestAnEdgeGetsTheWholeVerdictOfTheKeyAlone(t *testing.T) {
 			`"visibility":"KEY_VISIBILITY_SECRET","issuer":"https://issuer.example"`
 		const list = `,"ip_restriction":{"allowed_cidrs":["192.0.2.0/24","2001:db8::1/128"]}`
 
-		w := asEdge(n.admin, anyPath+":verify", body)
+		w := apitest.AsEdge(n.admin, anyPath+":verify", body)
 		golden(t, w, 200, id, secret, `{"is_valid":true,`+verdict+list+`}`)
-		wantMark(t, w, "1")
+		apitest.WantPosition(t, w, "1")
 
-		w = asEdge(n.admin, anyPath+":batchVerify", `{"requests":[`+body+`,{"credential":"nothing"},{}]}`)
+		w = apitest.AsEdge(n.admin, anyPath+":batchVerify", `{"requests":[`+body+`,{"credential":"nothing"},{}]}`)
 		golden(t, w, 200, id, secret, `{"results":[{"is_valid":true,`+verdict+list+`},`+
 			`{"is_valid":false,"error_code":"VERIFICATION_ERROR_NOT_FOUND","error_message":"no such key"},`+
 			`{"is_valid":false,"error_code":"VERIFICATION_ERROR_INVALID_FORMAT",`+
 			`"error_message":"the credential cannot be a key or a token"}]}`)
-		wantMark(t, w, "1")
+		apitest.WantPosition(t, w, "1")
 
 		for _, header := range []string{"", "0", "true", "1, 1"} {
-			r := request(http.MethodPost, anyPath+":verify", body)
+			r := apitest.Request(http.MethodPost, anyPath+":verify", body)
 			if header != "" {
 				r.Header.Set("Talos-Edge", header)
 			}
-			w = serve(n.admin, r)
+			w = apitest.Serve(n.admin, r)
 			golden(t, w, 200, id, secret, `{"is_valid":false,"error_code":"VERIFICATION_ERROR_IP_NOT_ALLOWED",`+
 				`"error_message":"the key may not be used from this address",`+verdict+`}`)
 			if len(w.Header()["Talos-Edge"])+len(w.Header()["Talos-Position"]) != 0 {
@@ -64,11 +51,11 @@ func TestAnEdgeGetsTheWholeVerdictOfTheKeyAlone(t *testing.T) {
 			}
 		}
 
-		post(n.admin, anyPath+"/"+id+":revoke", "")
-		w = asEdge(n.admin, anyPath+":verify", body)
+		apitest.Post(n.admin, anyPath+"/"+id+":revoke", "")
+		w = apitest.AsEdge(n.admin, anyPath+":verify", body)
 		golden(t, w, 200, id, secret, `{"is_valid":false,"error_code":"VERIFICATION_ERROR_REVOKED",`+
 			`"error_message":"the key is revoked",`+strings.Replace(verdict, "ACTIVE", "REVOKED", 1)+list+`}`)
-		wantMark(t, w, "2")
+		apitest.WantPosition(t, w, "2")
 	})
 }
 
@@ -89,15 +76,15 @@ func TestThePositionOfAnAnswerIsTheOneBeforeTheLookUp(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	batch := `{"requests":[{"credential":"` + n.issue(t, "").Secret + `"},{}]}`
-	wantMark(t, asEdge(n.admin, anyPath+":batchVerify", batch), "1")
+	apitest.WantPosition(t, apitest.AsEdge(n.admin, anyPath+":batchVerify", batch), "1")
 	n.issue(t, "")
-	w := asEdge(n.admin, anyPath+":batchVerify", batch) // remembered; no change since is about it
-	wantMark(t, w, "2")
-	wantMark(t, asEdge(n.admin, anyPath+":batchVerify", `{"requests":[{}]}`), "2") // no key is looked at
+	w := apitest.AsEdge(n.admin, anyPath+":batchVerify", batch) // remembered; no change since is about it
+	apitest.WantPosition(t, w, "2")
+	apitest.WantPosition(t, apitest.AsEdge(n.admin, anyPath+":batchVerify", `{"requests":[{}]}`), "2") // no key is looked at
 	busy := Admin(Options{Network: func(*http.Request) (Network, error) {
 		return Network{Keys: n.engine, Verifier: &busyVerifier{n.verifier, func() { n.issue(t, "") }}}, nil
 	}})
-	wantMark(t, asEdge(busy, anyPath+":batchVerify", batch), "2")
+	apitest.WantPosition(t, apitest.AsEdge(busy, anyPath+":batchVerify", batch), "2")
 }
 
 func TestAnEdgeDoesNotGetAStaleVerdictAsAFreshOne(t *testing.T) {
@@ -108,13 +95,13 @@ func TestAnEdgeDoesNotGetAStaleVerdictAsAFreshOne(t *testing.T) {
 	fresh := stale
 	fresh.Cache = verify.Hit
 	v := &fixedVerifier{result: stale, results: []verify.Result{stale, fresh}}
-	wantError(t, asEdge(v.handler(), anyPath+":verify", `{"credential":"a"}`), 503, core.Unavailable)
+	apitest.WantError(t, apitest.AsEdge(v.handler(), anyPath+":verify", `{"credential":"a"}`), 503, core.Unavailable)
 	two := `{"requests":[{"credential":"a"},{"credential":"b"}]}`
-	out := unmarshal[client.BatchVerifyResponse](t, asEdge(v.handler(), anyPath+":batchVerify", two).Body.Bytes())
+	out := apitest.Unmarshal[client.BatchVerifyResponse](t, apitest.AsEdge(v.handler(), anyPath+":batchVerify", two).Body.Bytes())
 	if out.Results[0].ErrorCode != client.VerificationErrorInternal || !out.Results[1].IsValid {
 		t.Errorf("got %+v", out)
 	}
-	if w := post(v.handler(), anyPath+":verify", `{"credential":"a"}`); !strings.Contains(w.Body.String(), `"is_valid":true`) {
+	if w := apitest.Post(v.handler(), anyPath+":verify", `{"credential":"a"}`); !strings.Contains(w.Body.String(), `"is_valid":true`) {
 		t.Errorf("another caller gets %s", w.Body)
 	}
 }
@@ -123,8 +110,8 @@ func TestTheAnswerToAnEdgesChangeNamesAPlaceThatIsNotBeforeIt(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	id := n.issue(t, "").IssuedAPIKey.KeyID
-	imported := unmarshal[client.ImportedAPIKey](t,
-		post(n.admin, importedPath, `{"raw_key":"r","name":"n","actor_id":"a"}`).Body.Bytes()).KeyID
+	imported := apitest.Unmarshal[client.ImportedAPIKey](t,
+		apitest.Post(n.admin, importedPath, `{"raw_key":"r","name":"n","actor_id":"a"}`).Body.Bytes()).KeyID
 	holder := n.issue(t, "").Secret
 	for _, call := range []struct{ method, path, body string }{
 		{http.MethodPost, issuedPath, `{"name":"n","actor_id":"a"}`},
@@ -139,49 +126,23 @@ func TestTheAnswerToAnEdgesChangeNamesAPlaceThatIsNotBeforeIt(t *testing.T) {
 		{http.MethodDelete, importedPath + "/" + imported, ""},
 		{http.MethodPost, selfRevokePath, `{"credential":"` + holder + `"}`},
 	} {
-		r := request(call.method, call.path, call.body)
+		r := apitest.Request(call.method, call.path, call.body)
 		r.Header.Set("Talos-Edge", "1")
 		before := n.engine.Applied()
-		w := serve(n.admin, r)
+		w := apitest.Serve(n.admin, r)
 		if w.Code != http.StatusOK || n.engine.Applied() == before {
 			t.Errorf("%s %s: got %d %s, and no change", call.method, call.path, w.Code, w.Body)
 		}
-		wantMark(t, w, strconv.FormatUint(n.engine.Applied(), 10))
+		apitest.WantPosition(t, w, strconv.FormatUint(n.engine.Applied(), 10))
 	}
 	// Nobody else is told, and nothing on the public surface.
-	w := post(n.admin, issuedPath, `{"name":"n","actor_id":"a"}`)
+	w := apitest.Post(n.admin, issuedPath, `{"name":"n","actor_id":"a"}`)
 	holder = n.issue(t, "").Secret
 	for _, w := range []*httptest.ResponseRecorder{
-		w, asEdge(n.publicHandler(), selfRevokePath, `{"credential":"`+holder+`"}`),
+		w, apitest.AsEdge(n.publicHandler(), selfRevokePath, `{"credential":"`+holder+`"}`),
 	} {
 		if w.Code != http.StatusOK || len(w.Header()["Talos-Edge"])+len(w.Header()["Talos-Position"]) != 0 {
 			t.Errorf("got %d with %v", w.Code, w.Header())
 		}
-	}
-}
-
-func TestASidecarHoldsAChangesPlaceAgainstLaterAnswers(t *testing.T) {
-	t.Parallel()
-	s := newSidecarNode(t)
-	k := s.issue(t, "")
-	place := func() uint64 {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.place
-	}
-	w := patch(s.admin, issuedPath+"/"+k.IssuedAPIKey.KeyID, "name", `{"name":"m"}`)
-	if w.Code != http.StatusOK || place() != s.engine.Applied() {
-		t.Errorf("an update: got %d, noted %d, want %d", w.Code, place(), s.engine.Applied())
-	}
-	if len(w.Header()["Talos-Edge"])+len(w.Header()["Talos-Position"]) != 0 {
-		t.Errorf("a caller that is no edge is told %v", w.Header())
-	}
-	wantMark(t, asEdge(s.admin, issuedPath, `{"name":"n","actor_id":"a"}`), strconv.FormatUint(s.engine.Applied(), 10))
-	w = post(s.publicHandler(), selfRevokePath, `{"credential":"`+k.Secret+`"}`)
-	if w.Code != http.StatusOK || place() != s.engine.Applied() {
-		t.Errorf("a self-revocation: got %d, noted %d, want %d", w.Code, place(), s.engine.Applied())
-	}
-	if len(w.Header()["Talos-Edge"])+len(w.Header()["Talos-Position"]) != 0 {
-		t.Errorf("a holder is told %v", w.Header())
 	}
 }

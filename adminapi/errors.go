@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/body"
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// methodNotAllowed is a reason that only HTTP gives.
-const methodNotAllowed core.Reason = "METHOD_NOT_ALLOWED"
+// MethodNotAllowed is a reason that only HTTP gives.
+const MethodNotAllowed core.Reason = "METHOD_NOT_ALLOWED"
 
 // kind is what a reason means to HTTP.
 type kind struct {
@@ -38,7 +39,7 @@ var table = map[core.Reason]kind{
 	core.IPNotAllowed:             {http.StatusForbidden, "PERMISSION_DENIED"},
 	core.KeyNotFound:              {http.StatusNotFound, "NOT_FOUND"},
 	core.NotFound:                 {http.StatusNotFound, "NOT_FOUND"},
-	methodNotAllowed:              {http.StatusMethodNotAllowed, "UNIMPLEMENTED"},
+	MethodNotAllowed:              {http.StatusMethodNotAllowed, "UNIMPLEMENTED"},
 	core.KeyExists:                {http.StatusConflict, "ALREADY_EXISTS"},
 	core.Conflict:                 {http.StatusConflict, "ALREADY_EXISTS"},
 	core.FailedPrecondition:       {http.StatusConflict, "FAILED_PRECONDITION"},
@@ -94,6 +95,9 @@ func WriteError(w http.ResponseWriter, err error) {
 		special = *he
 	}
 	status, retry := cmp.Or(special.status, k.http), special.retryAfter
+	if errors.Is(err, body.ErrTooLong) {
+		status = http.StatusRequestEntityTooLarge
+	}
 	if retry == 0 {
 		retry = e.RetryAfter
 	}

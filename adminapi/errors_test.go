@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -44,7 +45,7 @@ func TestEveryReasonHasTheStatusOfTheContract(t *testing.T) {
 	for reason, answer := range want {
 		w := httptest.NewRecorder()
 		WriteError(w, fmt.Errorf("wrapped: %w", core.NewError(reason, "m")))
-		e := wantError(t, w, StatusOf(reason), reason)
+		e := apitest.WantError(t, w, StatusOf(reason), reason)
 		if got := strconv.Itoa(e.Code) + " " + e.Status; got != answer {
 			t.Errorf("%s: got %s, want %s", reason, got, answer)
 		}
@@ -92,7 +93,7 @@ func TestAnErrorThatNobodyNamedTellsNothing(t *testing.T) {
 	} {
 		w := httptest.NewRecorder()
 		WriteError(w, err)
-		if e := wantError(t, w, StatusOf(want), want); e.Message == "detail" {
+		if e := apitest.WantError(t, w, StatusOf(want), want); e.Message == "detail" {
 			t.Errorf("%v: the detail is shown", err)
 		}
 	}
@@ -104,7 +105,7 @@ func TestWriteStatusKeepsHeadersThatAreThere(t *testing.T) {
 	w.Header().Set("WWW-Authenticate", "Bearer")
 	w.Header().Set("Vary", "Authorization")
 	WriteStatus(w, http.StatusUnauthorized, core.CredentialRequired, "no credential")
-	e := wantError(t, w, http.StatusUnauthorized, core.CredentialRequired)
+	e := apitest.WantError(t, w, http.StatusUnauthorized, core.CredentialRequired)
 	if e.Status != "UNAUTHENTICATED" || w.Header().Get("WWW-Authenticate") != "Bearer" || w.Header().Get("Vary") == "" {
 		t.Errorf("got %+v and %v", e, w.Header())
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
@@ -45,7 +46,7 @@ func TestAttack08_AFloodOfVerificationsLeavesRoomForOtherAddresses(t *testing.T)
 			ask := func(from netip.Addr, credential string) <-chan int {
 				status := make(chan int, 1)
 				n.from(from)
-				go func() { status <- post(n.admin, path, fmt.Sprintf(body, credential)).Code }()
+				go func() { status <- apitest.Post(n.admin, path, fmt.Sprintf(body, credential)).Code }()
 				synctest.Wait()
 				return status
 			}

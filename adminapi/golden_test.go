@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 )
 
 // golden compares an answer with its text, byte for byte. In it, $ID stands for the key id and $SECRET for the secret.
@@ -23,10 +25,10 @@ func TestEveryAnswerIsWrittenAsTheContractSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // the clock stands at 2000-01-01T00:00:00Z
 		n := newNode(t)
 		time.Sleep(time.Hour + 250*time.Millisecond)
-		w := post(n.admin, issuedPath, `{"name":"ci <&>","actor_id":"user-1","scopes":["orders:read","x"],"ttl":"1d",
+		w := apitest.Post(n.admin, issuedPath, `{"name":"ci <&>","actor_id":"user-1","scopes":["orders:read","x"],"ttl":"1d",
 			"metadata":{"plan": "pro", "n": 1e3},"ip_restriction":{"allowed_cidrs":["192.0.2.0/24","2001:db8::1"]},
 			"visibility":"KEY_VISIBILITY_SECRET","request_id":"r-1","unknown":{"a":[1]}}`)
-		wantHeaders(t, w)
+		apitest.WantHeaders(t, w)
 		k := issued(t, w)
 		id, secret := k.IssuedAPIKey.KeyID, k.Secret
 		const record = `"key_id":"$ID","name":"ci <&>","actor_id":"user-1","scopes":["orders:read","x"],` +
@@ -37,49 +39,49 @@ func TestEveryAnswerIsWrittenAsTheContractSays(t *testing.T) {
 			`"expire_time":"2000-01-02T01:00:00.25Z"`
 		golden(t, w, 200, id, secret, `{"issued_api_key":{`+active+`},"secret":"$SECRET"}`)
 
-		again := post(n.admin, issuedPath, `{"name":"other","actor_id":"user-1","request_id":"r-1"}`)
+		again := apitest.Post(n.admin, issuedPath, `{"name":"other","actor_id":"user-1","request_id":"r-1"}`)
 		golden(t, again, 200, id, secret, `{"issued_api_key":{`+active+`}}`)
-		golden(t, get(n.admin, issuedPath+"/"+id), 200, id, secret, `{`+active+`}`)
+		golden(t, apitest.Get(n.admin, issuedPath+"/"+id), 200, id, secret, `{`+active+`}`)
 
 		const verdict = `"key_id":"$ID","actor_id":"user-1","scopes":["orders:read","x"],` +
 			`"metadata":{"plan":"pro","n":1e3},"status":"KEY_STATUS_ACTIVE","visibility":"KEY_VISIBILITY_SECRET",` +
 			`"expire_time":"2000-01-02T01:00:00.25Z","issuer":"https://issuer.example"}`
-		golden(t, post(n.admin, anyPath+":verify", `{"credential":"`+secret+`"}`), 200, id, secret,
+		golden(t, apitest.Post(n.admin, anyPath+":verify", `{"credential":"`+secret+`"}`), 200, id, secret,
 			`{"is_valid":true,`+verdict)
 		n.from(outside)
-		golden(t, post(n.admin, anyPath+":verify", `{"credential":"`+secret+`"}`), 200, id, secret,
+		golden(t, apitest.Post(n.admin, anyPath+":verify", `{"credential":"`+secret+`"}`), 200, id, secret,
 			`{"is_valid":false,"error_code":"VERIFICATION_ERROR_IP_NOT_ALLOWED",`+
 				`"error_message":"the key may not be used from this address",`+verdict)
 		const unknown = `{"is_valid":false,"error_code":"VERIFICATION_ERROR_NOT_FOUND","error_message":"no such key"}`
-		golden(t, post(n.admin, anyPath+":verify", `{"credential":"nothing"}`), 200, id, secret, unknown)
-		golden(t, post(n.admin, anyPath+":batchVerify", `{"requests":[{"credential":"nothing"},{}]}`), 200, id, secret,
+		golden(t, apitest.Post(n.admin, anyPath+":verify", `{"credential":"nothing"}`), 200, id, secret, unknown)
+		golden(t, apitest.Post(n.admin, anyPath+":batchVerify", `{"requests":[{"credential":"nothing"},{}]}`), 200, id, secret,
 			`{"results":[`+unknown+`,{"is_valid":false,"error_code":"VERIFICATION_ERROR_INVALID_FORMAT",`+
 				`"error_message":"the credential cannot be a key or a token"}]}`)
 
 		time.Sleep(time.Second)
-		golden(t, post(n.admin, issuedPath+"/"+id+":revoke",
+		golden(t, apitest.Post(n.admin, issuedPath+"/"+id+":revoke",
 			`{"reason":"REVOCATION_REASON_PRIVILEGE_WITHDRAWN","description":"left"}`), 200, id, secret, `{}`)
-		golden(t, get(n.admin, issuedPath+"/"+id), 200, id, secret, `{`+record+`"status":"KEY_STATUS_REVOKED",`+
+		golden(t, apitest.Get(n.admin, issuedPath+"/"+id), 200, id, secret, `{`+record+`"status":"KEY_STATUS_REVOKED",`+
 			`"ip_restriction":{"allowed_cidrs":["192.0.2.0/24","2001:db8::1/128"]},`+
 			`"create_time":"2000-01-01T01:00:00.25Z","update_time":"2000-01-01T01:00:01.25Z",`+
 			`"expire_time":"2000-01-02T01:00:00.25Z",`+
 			`"revocation_reason":"REVOCATION_REASON_PRIVILEGE_WITHDRAWN","revocation_description":"left"}`)
-		golden(t, get(n.admin, issuedPath+"/"+unknownUUID), 404, id, secret,
+		golden(t, apitest.Get(n.admin, issuedPath+"/"+unknownUUID), 404, id, secret,
 			`{"error":{"code":404,"message":"no such key","status":"NOT_FOUND","details":[{"@type":`+
 				`"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_NOT_FOUND","domain":"www.ory.com/talos"}]}}`)
 
 		plain := n.issue(t, "")
-		golden(t, post(n.publicHandler(), selfRevokePath, `{"credential":"`+plain.Secret+`"}`), 200, id, secret, `{}`)
-		golden(t, get(n.admin, issuedPath+"/"+plain.IssuedAPIKey.KeyID), 200, plain.IssuedAPIKey.KeyID, plain.Secret,
+		golden(t, apitest.Post(n.publicHandler(), selfRevokePath, `{"credential":"`+plain.Secret+`"}`), 200, id, secret, `{}`)
+		golden(t, apitest.Get(n.admin, issuedPath+"/"+plain.IssuedAPIKey.KeyID), 200, plain.IssuedAPIKey.KeyID, plain.Secret,
 			`{"key_id":"$ID","name":"n","actor_id":"a","visibility":"KEY_VISIBILITY_SECRET",`+
 				`"status":"KEY_STATUS_REVOKED","create_time":"2000-01-01T01:00:01.25Z",`+
 				`"update_time":"2000-01-01T01:00:01.25Z","revocation_reason":"REVOCATION_REASON_UNSPECIFIED"}`)
 
 		for _, h := range []http.Handler{n.admin, n.publicHandler()} {
-			golden(t, get(h, alivePath), 200, id, secret, `{"status":"ok"}`)
-			golden(t, get(h, readyPath), 200, id, secret, `{"status":"ok"}`)
-			set := get(h, jwksPath)
-			keys := strings.TrimSuffix(strings.TrimPrefix(string(signingKeys().JWKS()), "{"), "}")
+			golden(t, apitest.Get(h, alivePath), 200, id, secret, `{"status":"ok"}`)
+			golden(t, apitest.Get(h, readyPath), 200, id, secret, `{"status":"ok"}`)
+			set := apitest.Get(h, jwksPath)
+			keys := strings.TrimSuffix(strings.TrimPrefix(string(apitest.SigningKeys().JWKS()), "{"), "}")
 			golden(t, set, 200, id, secret, `{`+keys+`,"jwks":{`+keys+`}}`)
 			if c := set.Header().Get("Cache-Control"); c != "public, max-age=60" {
 				t.Errorf("the key set has Cache-Control %q", c)

@@ -1,19 +1,18 @@
 package adminapi
 
 import (
-	"bytes"
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/body"
 	"github.com/talos-edge/talos-edge/core"
 )
 
-func importKey(w http.ResponseWriter, r *http.Request, n Network) error {
+func importKey(_ *surface, w http.ResponseWriter, r *http.Request, n Network, _ string) error {
 	var in client.ImportRequest
-	if err := decode(w, r, maxBody, &in); err != nil {
+	if err := body.Decode(w, r, maxBody, &in); err != nil {
 		return err
 	}
 	request, err := importRequest(&in)
@@ -35,20 +34,20 @@ func importRequest(in *client.ImportRequest) (core.ImportRequest, error) {
 
 // batchRequest is an import of many keys as it is read.
 type batchRequest struct {
-	Requests bounded[client.ImportRequest] `json:"requests"`
+	Requests body.List[client.ImportRequest] `json:"requests"`
 }
 
 // batchCreate imports many keys, each judged alone. When there is one that could be imported, the call succeeded. When
 // there is none, it failed as its first key did; the answer then holds, beside the error, what came of each.
-func batchCreate(w http.ResponseWriter, r *http.Request, n Network) error {
+func batchCreate(_ *surface, w http.ResponseWriter, r *http.Request, n Network, _ string) error {
 	var in batchRequest
-	if err := decode(w, r, maxBatchBody, &in); err != nil {
+	if err := body.Decode(w, r, maxBatchBody, &in); err != nil {
 		return err
 	}
-	if in.Requests.over || len(in.Requests.items) == 0 {
-		return errBatchSize()
+	if in.Requests.Over || len(in.Requests.Items) == 0 {
+		return BatchSizeError()
 	}
-	results, err := importMany(r, n, in.Requests.items)
+	results, err := importMany(r, n, in.Requests.Items)
 	if err != nil {
 		return err
 	}
@@ -75,7 +74,8 @@ func batchCreate(w http.ResponseWriter, r *http.Request, n Network) error {
 	return nil
 }
 
-func errBatchSize() error {
+// BatchSizeError refuses a batch that is empty or too large.
+func BatchSizeError() error {
 	return core.NewError(core.BadRequest, "requests: must hold 1 to "+strconv.Itoa(core.MaxImports)+" items")
 }
 
@@ -144,44 +144,10 @@ func batchErrorCode(reason core.Reason) client.BatchCreateErrorCode {
 	}
 }
 
-func deleteKey(w http.ResponseWriter, r *http.Request, n Network, keyID string) error {
+func deleteKey(_ *surface, w http.ResponseWriter, r *http.Request, n Network, keyID string) error {
 	if err := n.Keys.Delete(r.Context(), keyID); err != nil {
 		return err
 	}
 	writeJSON(w, http.StatusOK, struct{}{})
-	return nil
-}
-
-// bounded is a JSON array of which no more items are read than one import may have. Without the bound, a body of
-// nothing but commas and braces would take a hundred times its length in memory.
-type bounded[T any] struct {
-	items []T
-	over  bool // there are more
-}
-
-// UnmarshalJSON reads an array, or null.
-func (b *bounded[T]) UnmarshalJSON(text []byte) error {
-	*b = bounded[T]{}
-	d := json.NewDecoder(bytes.NewReader(text))
-	first, err := d.Token()
-	switch {
-	case err != nil:
-		return err
-	case first == nil:
-		return nil
-	case first != json.Delim('['):
-		return core.NewError(core.BadRequest, "requests: must be an array")
-	}
-	for d.More() {
-		if len(b.items) == core.MaxImports {
-			b.over = true
-			return nil
-		}
-		var item T
-		if err := d.Decode(&item); err != nil {
-			return err
-		}
-		b.items = append(b.items, item)
-	}
 	return nil
 }

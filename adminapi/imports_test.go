@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
+	"github.com/talos-edge/talos-edge/adminapi/internal/body"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 )
@@ -18,11 +20,11 @@ const batchPath = importedPath + ":batchCreate"
 
 func (n *node) importKey(t *testing.T, raw, fields string) client.ImportedAPIKey {
 	t.Helper()
-	w := post(n.admin, importedPath, `{"raw_key":`+marshal(t, raw)+`,"name":"n","actor_id":"a"`+fields+`}`)
+	w := apitest.Post(n.admin, importedPath, `{"raw_key":`+apitest.Marshal(t, raw)+`,"name":"n","actor_id":"a"`+fields+`}`)
 	if w.Code != http.StatusOK {
 		t.Fatalf("import: %d %s", w.Code, w.Body)
 	}
-	return unmarshal[client.ImportedAPIKey](t, w.Body.Bytes())
+	return apitest.Unmarshal[client.ImportedAPIKey](t, w.Body.Bytes())
 }
 
 func TestAnImportedKeyVerifiesAndIsShownWithoutItself(t *testing.T) {
@@ -36,11 +38,11 @@ func TestAnImportedKeyVerifiesAndIsShownWithoutItself(t *testing.T) {
 	if v := n.verify(t, raw); !v.IsValid || v.KeyID != k.KeyID || v.Scopes[0] != "x" {
 		t.Errorf("got %+v", v)
 	}
-	w := get(n.admin, importedPath+"/"+k.KeyID)
-	if !reflect.DeepEqual(unmarshal[client.Key](t, w.Body.Bytes()), k) || strings.Contains(w.Body.String(), raw) {
+	w := apitest.Get(n.admin, importedPath+"/"+k.KeyID)
+	if !reflect.DeepEqual(apitest.Unmarshal[client.Key](t, w.Body.Bytes()), k) || strings.Contains(w.Body.String(), raw) {
 		t.Errorf("got %s, want %+v", w.Body, k)
 	}
-	wantError(t, get(n.admin, issuedPath+"/"+k.KeyID), http.StatusNotFound, core.KeyNotFound)
+	apitest.WantError(t, apitest.Get(n.admin, issuedPath+"/"+k.KeyID), http.StatusNotFound, core.KeyNotFound)
 	if strings.Contains(n.logs.String(), raw) {
 		t.Error("the log holds the key")
 	}
@@ -51,11 +53,11 @@ func TestAKeyIsImportedOnce(t *testing.T) {
 	n := newNode(t)
 	n.importKey(t, "raw", `,"request_id":"r"`)
 	n.importKey(t, "raw", `,"request_id":"r"`) // the same call
-	wantError(t, post(n.admin, importedPath, `{"raw_key":"raw","name":"n","actor_id":"a"}`), http.StatusConflict, core.KeyExists)
-	wantError(t, post(n.admin, importedPath, `{"raw_key":"other","name":"n","actor_id":"a","request_id":"r"}`),
+	apitest.WantError(t, apitest.Post(n.admin, importedPath, `{"raw_key":"raw","name":"n","actor_id":"a"}`), http.StatusConflict, core.KeyExists)
+	apitest.WantError(t, apitest.Post(n.admin, importedPath, `{"raw_key":"other","name":"n","actor_id":"a","request_id":"r"}`),
 		http.StatusConflict, core.Conflict)
-	if n.store.written() != 1 {
-		t.Errorf("%d writes", n.store.written())
+	if n.store.Written() != 1 {
+		t.Errorf("%d writes", n.store.Written())
 	}
 }
 
@@ -72,7 +74,7 @@ func TestImportRefusesWhatCouldNeverBeVerifiedAsAnImportedKey(t *testing.T) {
 		"a JWT":             `{"raw_key":"eyJhbGciOiJFZERTQSJ9.e30.c2ln","name":"n","actor_id":"a"}`,
 		"a number":          `{"raw_key":12345678,"name":"n","actor_id":"a"}`,
 	} {
-		e := wantError(t, post(n.admin, importedPath, body), http.StatusBadRequest, core.BadRequest)
+		e := apitest.WantError(t, apitest.Post(n.admin, importedPath, body), http.StatusBadRequest, core.BadRequest)
 		if !strings.Contains(e.Message, "raw_key") || strings.Contains(e.Message, own) {
 			t.Errorf("%s: got %q", name, e.Message)
 		}
@@ -86,13 +88,13 @@ func TestAnImportRefusesAQuotaBelowOneOfThatKeyAlone(t *testing.T) {
 		item := func(raw string) string {
 			return `{"raw_key":"` + raw + `","name":"n","actor_id":"a","rate_limit_policy":{"quota":` + quota + `,"window":"60s"}}`
 		}
-		e := wantError(t, post(n.admin, importedPath, item("one")), http.StatusBadRequest, core.BadRequest)
+		e := apitest.WantError(t, apitest.Post(n.admin, importedPath, item("one")), http.StatusBadRequest, core.BadRequest)
 		if !strings.Contains(e.Message, "rate_limit_policy.quota") {
 			t.Errorf("quota %s: got %q", quota, e.Message)
 		}
-		w := post(n.admin, batchPath, `{"requests":[`+item("many")+`,{"raw_key":"fine `+strings.Trim(quota, `"`)+` of `+
+		w := apitest.Post(n.admin, batchPath, `{"requests":[`+item("many")+`,{"raw_key":"fine `+strings.Trim(quota, `"`)+` of `+
 			strconv.Itoa(len(quota))+`","name":"n","actor_id":"a"}]}`)
-		out := unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
+		out := apitest.Unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
 		if w.Code != http.StatusOK || out.SuccessCount != 1 || out.FailureCount != 1 ||
 			out.Results[0].ErrorCode != client.BatchCreateErrorInvalidArgument ||
 			!strings.Contains(out.Results[0].ErrorMessage, "rate_limit_policy.quota") {
@@ -111,16 +113,16 @@ func TestADeletedKeyIsGoneAtOnceAndCanBeImportedAgain(t *testing.T) {
 	if !n.verify(t, "raw").IsValid {
 		t.Fatal("a new key is not valid")
 	}
-	w := serve(n.admin, request(http.MethodDelete, importedPath+"/"+id, ""))
+	w := apitest.Serve(n.admin, apitest.Request(http.MethodDelete, importedPath+"/"+id, ""))
 	if w.Code != http.StatusOK || w.Body.String() != "{}\n" {
 		t.Fatalf("got %d %s", w.Code, w.Body)
 	}
 	if v := n.verify(t, "raw"); v.ErrorCode != client.VerificationErrorNotFound || v.KeyID != "" {
 		t.Errorf("got %+v", v)
 	}
-	wantError(t, serve(n.admin, request(http.MethodDelete, importedPath+"/"+id, "")), http.StatusNotFound, core.KeyNotFound)
+	apitest.WantError(t, apitest.Serve(n.admin, apitest.Request(http.MethodDelete, importedPath+"/"+id, "")), http.StatusNotFound, core.KeyNotFound)
 	issued := n.issue(t, "").IssuedAPIKey.KeyID
-	wantError(t, serve(n.admin, request(http.MethodDelete, importedPath+"/"+issued, "")), 404, core.KeyNotFound)
+	apitest.WantError(t, apitest.Serve(n.admin, apitest.Request(http.MethodDelete, importedPath+"/"+issued, "")), 404, core.KeyNotFound)
 	n.importKey(t, "raw", "")
 	if !n.verify(t, "raw").IsValid {
 		t.Error("a key that was imported again is not valid")
@@ -133,8 +135,8 @@ func TestAnImportedKeyIsRevokedThroughBothOfItsPathsAndNotAsAnIssuedOne(t *testi
 	for i, path := range []string{importedPath, anyPath} {
 		raw := fmt.Sprintf("raw %d", i)
 		id := n.importKey(t, raw, "").KeyID
-		wantError(t, post(n.admin, issuedPath+"/"+id+":revoke", ""), http.StatusNotFound, core.KeyNotFound)
-		if w := post(n.admin, path+"/"+id+":revoke", `{"reason":"REVOCATION_REASON_SUPERSEDED"}`); w.Code != 200 {
+		apitest.WantError(t, apitest.Post(n.admin, issuedPath+"/"+id+":revoke", ""), http.StatusNotFound, core.KeyNotFound)
+		if w := apitest.Post(n.admin, path+"/"+id+":revoke", `{"reason":"REVOCATION_REASON_SUPERSEDED"}`); w.Code != 200 {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 		if v := n.verify(t, raw); v.ErrorCode != client.VerificationErrorRevoked {
@@ -149,9 +151,9 @@ func TestABatchTellsATakenRequestIDFromAKeyThatExists(t *testing.T) {
 	n := newNode(t)
 	n.importKey(t, "there", `,"request_id":"r"`)
 	const rest = `"name":"n","actor_id":"a"}`
-	w := post(n.admin, batchPath, `{"requests":[{"request_id":"r","raw_key":"other",`+rest+`,{"raw_key":"there",`+rest+`]}`)
-	wantError(t, w, http.StatusConflict, core.Conflict)
-	out := unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
+	w := apitest.Post(n.admin, batchPath, `{"requests":[{"request_id":"r","raw_key":"other",`+rest+`,{"raw_key":"there",`+rest+`]}`)
+	apitest.WantError(t, w, http.StatusConflict, core.Conflict)
+	out := apitest.Unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
 	if len(out.Results) != 2 || out.Results[0].ErrorCode != client.BatchCreateErrorFailedPrecondition ||
 		!strings.Contains(out.Results[0].ErrorMessage, "request_id") ||
 		out.Results[1].ErrorCode != client.BatchCreateErrorAlreadyExists {
@@ -164,13 +166,13 @@ func TestABatchImportsEachKeyAlone(t *testing.T) {
 	n := newNode(t)
 	n.importKey(t, "there", "")
 	const rest = `"name":"n","actor_id":"a"}`
-	w := post(n.admin, batchPath, `{"requests":[{"raw_key":"a",`+rest+`,{"raw_key":"there",`+rest+`,{"raw_key":"b","ttl":"x",`+
+	w := apitest.Post(n.admin, batchPath, `{"requests":[{"raw_key":"a",`+rest+`,{"raw_key":"there",`+rest+`,{"raw_key":"b","ttl":"x",`+
 		rest+`,{"raw_key":"a",`+rest+`,null,{"raw_key":"c","visibility":"X",`+rest+`,{"raw_key":"d",`+rest+`]}`)
 	if w.Code != http.StatusOK {
 		t.Fatalf("got %d %s", w.Code, w.Body)
 	}
-	wantHeaders(t, w)
-	out := unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
+	apitest.WantHeaders(t, w)
+	out := apitest.Unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
 	codes := []client.BatchCreateErrorCode{
 		"", client.BatchCreateErrorAlreadyExists, client.BatchCreateErrorInvalidArgument,
 		client.BatchCreateErrorAlreadyExists, client.BatchCreateErrorInvalidArgument,
@@ -207,9 +209,9 @@ func TestABatchOfWhichNothingWasImportedHasTheStatusOfItsFirstErrorAndAllResults
 		"imported already": {full, `[{"raw_key":"there","name":"n","actor_id":"a"},{}]`, 409, core.KeyExists, client.BatchCreateErrorAlreadyExists},
 		"a full quota":     {full, `[{"raw_key":"new","name":"n","actor_id":"a"},{}]`, 402, core.KeyQuotaExceeded, client.BatchCreateErrorResourceExhausted},
 	} {
-		w := post(tc.n.admin, batchPath, `{"requests":`+tc.body+`}`)
-		wantError(t, w, tc.status, tc.reason)
-		out := unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
+		w := apitest.Post(tc.n.admin, batchPath, `{"requests":`+tc.body+`}`)
+		apitest.WantError(t, w, tc.status, tc.reason)
+		out := apitest.Unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
 		if len(out.Results) != 2 || out.FailureCount != 2 || out.SuccessCount != 0 || out.Results[0].ErrorCode != tc.code {
 			t.Errorf("%s: got %s", name, w.Body)
 		}
@@ -224,11 +226,11 @@ func TestABatchHasOneToAThousandKeysAndUpTo16MiB(t *testing.T) {
 		items = append(items, fmt.Sprintf(`{"raw_key":"key %d","name":"n","actor_id":"a","x":"%s"}`, i, strings.Repeat("x", 2000)))
 	}
 	whole := strings.Join(items, ",")
-	w := post(n.admin, batchPath, `{"requests":[`+whole+`]}`) // 2 MiB
-	if out := unmarshal[client.BatchCreateResponse](t, w.Body.Bytes()); w.Code != 200 || out.SuccessCount != core.MaxImports {
+	w := apitest.Post(n.admin, batchPath, `{"requests":[`+whole+`]}`) // 2 MiB
+	if out := apitest.Unmarshal[client.BatchCreateResponse](t, w.Body.Bytes()); w.Code != 200 || out.SuccessCount != core.MaxImports {
 		t.Fatalf("got %d, %d imported", w.Code, out.SuccessCount)
 	}
-	writes := n.store.written()
+	writes := n.store.Written()
 	for name, body := range map[string]string{
 		"none": `{}`, "an empty list": `{"requests":[]}`, "null": `{"requests":null}`,
 		"one too many": `{"requests":[` + whole + `,{}]}`, "a million": `{"requests":[{}` + strings.Repeat(",{}", 1_000_000) + `]}`,
@@ -236,7 +238,7 @@ func TestABatchHasOneToAThousandKeysAndUpTo16MiB(t *testing.T) {
 		"a field twice": `{"requests":[{"raw_key":"new","raw_key":"newer","name":"n","actor_id":"a"}]}`,
 		"text":          `{"requests":["new"]}`, "cut off": `{"requests":[{"raw_key":"new","name":"n","actor_id":"a"}]`,
 	} {
-		e := wantError(t, post(n.admin, batchPath, body), http.StatusBadRequest, core.BadRequest)
+		e := apitest.WantError(t, apitest.Post(n.admin, batchPath, body), http.StatusBadRequest, core.BadRequest)
 		if strings.Contains(e.Message, "new") {
 			t.Errorf("%s: the message %q repeats a value", name, e.Message)
 		}
@@ -244,8 +246,8 @@ func TestABatchHasOneToAThousandKeysAndUpTo16MiB(t *testing.T) {
 			t.Errorf("%s: the message is %q", name, e.Message)
 		}
 	}
-	wantError(t, post(n.admin, batchPath, `{"x":"`+strings.Repeat("x", maxBatchBody)+`"}`), 413, core.BadRequest)
-	if n.store.written() != writes {
+	apitest.WantError(t, apitest.Post(n.admin, batchPath, `{"x":"`+strings.Repeat("x", maxBatchBody)+`"}`), 413, core.BadRequest)
+	if n.store.Written() != writes {
 		t.Error("something was written")
 	}
 }
@@ -253,20 +255,20 @@ func TestABatchHasOneToAThousandKeysAndUpTo16MiB(t *testing.T) {
 func TestNoMoreItemsOfABatchAreReadThanItMayHave(t *testing.T) {
 	t.Parallel()
 	var in batchRequest
-	if err := decodeObject([]byte(`{"requests":[{}`+strings.Repeat(",{}", 100_000)+`]}`), &in); err != nil {
+	if err := body.Object([]byte(`{"requests":[{}`+strings.Repeat(",{}", 100_000)+`]}`), &in); err != nil {
 		t.Fatal(err)
 	}
-	if len(in.Requests.items) != core.MaxImports || !in.Requests.over {
-		t.Errorf("%d items were read", len(in.Requests.items))
+	if len(in.Requests.Items) != core.MaxImports || !in.Requests.Over {
+		t.Errorf("%d items were read", len(in.Requests.Items))
 	}
 }
 
 func TestABatchThatTheStorageCannotTakeIsUnavailable(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	n.store.setDown(errDown())
-	w := post(n.admin, batchPath, `{"requests":[{"raw_key":"a","name":"n","actor_id":"a"},{}]}`)
-	wantError(t, w, http.StatusServiceUnavailable, core.Unavailable)
+	n.store.SetDown(apitest.ErrDown())
+	w := apitest.Post(n.admin, batchPath, `{"requests":[{"raw_key":"a","name":"n","actor_id":"a"},{}]}`)
+	apitest.WantError(t, w, http.StatusServiceUnavailable, core.Unavailable)
 	if strings.Contains(w.Body.String(), "results") || strings.Contains(w.Body.String(), "disk-detail") {
 		t.Errorf("got %s", w.Body)
 	}
@@ -281,7 +283,7 @@ func TestAFullQuotaIsPaymentRequired(t *testing.T) {
 		issuedPath:   `{"name":"n","actor_id":"a"}`,
 		importedPath: `{"raw_key":"new","name":"n","actor_id":"a"}`,
 	} {
-		e := wantError(t, post(n.admin, path, body), http.StatusPaymentRequired, core.KeyQuotaExceeded)
+		e := apitest.WantError(t, apitest.Post(n.admin, path, body), http.StatusPaymentRequired, core.KeyQuotaExceeded)
 		if e.Status != "PERMISSION_DENIED" {
 			t.Errorf("%s: got %s", path, e.Status)
 		}
@@ -295,21 +297,21 @@ func FuzzBatchRequest(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	f.Fuzz(func(t *testing.T, body []byte) {
+	f.Fuzz(func(t *testing.T, text []byte) {
 		var got batchRequest
-		err := decodeObject(body, &got)
+		err := body.Object(text, &got)
 		var want client.BatchCreateRequest
-		plain := json.Unmarshal(body, &want)
-		if err == nil && len(strings.TrimSpace(string(body))) > 0 && !got.Requests.over {
+		plain := json.Unmarshal(text, &want)
+		if err == nil && len(strings.TrimSpace(string(text))) > 0 && !got.Requests.Over {
 			if plain != nil {
-				t.Fatalf("%s is read, and is not what it should be: %v", body, plain)
+				t.Fatalf("%s is read, and is not what it should be: %v", text, plain)
 			}
-			if len(got.Requests.items)+len(want.Requests) > 0 && !reflect.DeepEqual(got.Requests.items, want.Requests) {
-				t.Fatalf("%s is read as %+v, want %+v", body, got.Requests.items, want.Requests)
+			if len(got.Requests.Items)+len(want.Requests) > 0 && !reflect.DeepEqual(got.Requests.Items, want.Requests) {
+				t.Fatalf("%s is read as %+v, want %+v", text, got.Requests.Items, want.Requests)
 			}
 		}
 		if err != nil && core.ReasonOf(err) != core.BadRequest {
-			t.Fatalf("%s: %v", body, err)
+			t.Fatalf("%s: %v", text, err)
 		}
 	})
 }

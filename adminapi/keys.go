@@ -5,12 +5,13 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/body"
 	"github.com/talos-edge/talos-edge/core"
 )
 
-func issue(w http.ResponseWriter, r *http.Request, n Network) error {
+func issue(_ *surface, w http.ResponseWriter, r *http.Request, n Network, _ string) error {
 	var in client.IssueRequest
-	if err := decode(w, r, maxBody, &in); err != nil {
+	if err := body.Decode(w, r, maxBody, &in); err != nil {
 		return err
 	}
 	request, err := issueRequest(&in)
@@ -63,7 +64,7 @@ func getKey(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind, k
 
 func revoke(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind, keyID string) error {
 	var in client.RevokeRequest
-	if err := decode(w, r, maxBody, &in); err != nil {
+	if err := body.Decode(w, r, maxBody, &in); err != nil {
 		return err
 	}
 	reason, err := parseReason(in.Reason)
@@ -78,23 +79,43 @@ func revoke(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind, k
 	return nil
 }
 
-func (s *surface) selfRevoke(w http.ResponseWriter, r *http.Request, n Network) error {
+func selfRevoke(_ *surface, w http.ResponseWriter, r *http.Request, n Network, _ string) error {
 	var in client.SelfRevokeRequest
-	if err := decode(w, r, maxSelfRevokeBody, &in); err != nil {
+	if err := body.Decode(w, r, maxSelfRevokeBody, &in); err != nil {
 		return err
 	}
 	reason, err := parseReason(in.Reason)
 	if err != nil {
 		return err
 	}
-	if s.sidecar != nil {
-		err = s.sidecar.selfRevoke(r.Context(), n, in.Credential, reason)
-	} else {
-		err = n.Keys.SelfRevoke(r.Context(), in.Credential, reason)
-	}
-	if err != nil {
+	if err := n.holders().SelfRevoke(r.Context(), in.Credential, reason); err != nil {
 		return err
 	}
 	writeJSON(w, http.StatusOK, struct{}{})
+	return nil
+}
+
+func derive(s *surface, w http.ResponseWriter, r *http.Request, n Network, _ string) error {
+	var in client.DeriveRequest
+	if err := body.Decode(w, r, maxBody, &in); err != nil {
+		return err
+	}
+	request := core.DeriveRequest{
+		Credential: in.Credential, Scopes: in.Scopes, CustomClaims: in.CustomClaims, Client: s.ClientAddr(r),
+	}
+	var err error
+	if request.Algorithm, err = parseAlgorithm(in.Algorithm); err != nil {
+		return err
+	}
+	if request.TTL, err = parseTTL(in.TTL); err != nil {
+		return err
+	}
+	token, err := n.Keys.Derive(r.Context(), request)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, &client.DeriveResponse{Token: client.Token{
+		Token: token.Token, ExpireTime: token.ExpireTime.UTC(), Scopes: token.Scopes, Claims: token.Claims,
+	}})
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
 )
@@ -35,7 +36,7 @@ func wantLimit(t *testing.T, w *httptest.ResponseRecorder, limit, retry string) 
 		h.Get("Retry-After") != retry {
 		t.Fatalf("got %d %v", w.Code, h)
 	}
-	return unmarshal[client.VerifyResponse](t, w.Body.Bytes())
+	return apitest.Unmarshal[client.VerifyResponse](t, w.Body.Bytes())
 }
 
 func TestAttack01_ALimitIsCountedOnEveryVerificationCachedOrNot(t *testing.T) {
@@ -44,25 +45,25 @@ func TestAttack01_ALimitIsCountedOnEveryVerificationCachedOrNot(t *testing.T) {
 		n := newNodeWith(t, setup{limiter: limiter(t)})
 		k := n.issue(t, twiceAMinute)
 		ask := `{"credential":"` + k.Secret + `"}`
-		v := wantLimit(t, post(n.admin, anyPath+":verify", ask), `"default";r=1`, "")
+		v := wantLimit(t, apitest.Post(n.admin, anyPath+":verify", ask), `"default";r=1`, "")
 		if !v.IsValid || *v.RateLimitRemaining != 1 || v.RateLimitResetTime.Unix() != time.Now().Add(30*time.Second).Unix() ||
 			v.RateLimitPolicy.Quota != 2 || v.RateLimitPolicy.Window != "60s" || v.RateLimitPolicy.Unit != "requests" {
 			t.Errorf("got %+v", v)
 		}
-		w := post(n.admin, anyPath+":batchVerify", `{"requests":[`+ask+`,`+ask+`,{"credential":"x"}]}`)
-		results := unmarshal[client.BatchVerifyResponse](t, w.Body.Bytes()).Results
+		w := apitest.Post(n.admin, anyPath+":batchVerify", `{"requests":[`+ask+`,`+ask+`,{"credential":"x"}]}`)
+		results := apitest.Unmarshal[client.BatchVerifyResponse](t, w.Body.Bytes()).Results
 		if !results[0].IsValid || *results[0].RateLimitRemaining != 0 || results[1].IsValid ||
 			results[1].ErrorCode != client.VerificationErrorRateLimited || results[1].KeyID != k.IssuedAPIKey.KeyID {
 			t.Errorf("got %s", w.Body)
 		}
-		v = wantLimit(t, post(n.admin, anyPath+":verify", ask), `"default";r=0`, "30")
+		v = wantLimit(t, apitest.Post(n.admin, anyPath+":verify", ask), `"default";r=0`, "30")
 		if v.IsValid || v.ErrorCode != client.VerificationErrorRateLimited || *v.RateLimitRemaining != 0 || v.ActorID != "a" {
 			t.Errorf("got %+v", v)
 		}
 		time.Sleep(29*time.Second + 500*time.Millisecond)
-		wantLimit(t, post(n.admin, anyPath+":verify", ask), `"default";r=0`, "1")
+		wantLimit(t, apitest.Post(n.admin, anyPath+":verify", ask), `"default";r=0`, "1")
 		time.Sleep(500 * time.Millisecond)
-		if v := wantLimit(t, post(n.admin, anyPath+":verify", ask), `"default";r=0`, ""); !v.IsValid {
+		if v := wantLimit(t, apitest.Post(n.admin, anyPath+":verify", ask), `"default";r=0`, ""); !v.IsValid {
 			t.Errorf("got %+v", v)
 		}
 	})
@@ -84,10 +85,10 @@ func TestOnlyAnOtherwiseValidUseIsCounted(t *testing.T) {
 	if v := n.verify(t, k.Secret); !v.IsValid || *v.RateLimitRemaining != 1 {
 		t.Errorf("got %+v", v)
 	}
-	if w := post(n.admin, anyPath+":verify", `{"credential":"x"}`); w.Header().Get("RateLimit-Policy") != "" {
+	if w := apitest.Post(n.admin, anyPath+":verify", `{"credential":"x"}`); w.Header().Get("RateLimit-Policy") != "" {
 		t.Errorf("an unknown key has a limit: %v", w.Header())
 	}
-	if w := post(n.admin, anyPath+":verify", `{"credential":"`+n.issue(t, "").Secret+`"}`); w.Header().Get("RateLimit-Policy") != "" {
+	if w := apitest.Post(n.admin, anyPath+":verify", `{"credential":"`+n.issue(t, "").Secret+`"}`); w.Header().Get("RateLimit-Policy") != "" {
 		t.Errorf("a key without a limit has one: %v", w.Header())
 	}
 }
@@ -97,7 +98,7 @@ func TestWithoutALimiterALimitIsShownAndNotEnforced(t *testing.T) {
 	n := newNode(t)
 	k := n.issue(t, twiceAMinute)
 	for range 3 {
-		v := wantLimit(t, post(n.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`), "", "")
+		v := wantLimit(t, apitest.Post(n.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`), "", "")
 		if !v.IsValid || v.RateLimitPolicy == nil || v.RateLimitRemaining != nil || !v.RateLimitResetTime.IsZero() {
 			t.Errorf("got %+v", v)
 		}
@@ -109,7 +110,7 @@ func TestAnEdgeIsToldOfALimitAndNotCounted(t *testing.T) {
 	n := newNodeWith(t, setup{limiter: limiter(t)})
 	k := n.issue(t, twiceAMinute)
 	for range 3 {
-		v := wantLimit(t, asEdge(n.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`), "", "")
+		v := wantLimit(t, apitest.AsEdge(n.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`), "", "")
 		if !v.IsValid || v.RateLimitPolicy == nil || v.RateLimitRemaining != nil {
 			t.Errorf("got %+v", v)
 		}
@@ -134,7 +135,7 @@ func TestACounterThatIsAwayLetsTheUseThroughAndIsLogged(t *testing.T) {
 	t.Parallel()
 	n := newNodeWith(t, setup{limiter: brokenLimiter{}})
 	k := n.issue(t, twiceAMinute)
-	v := wantLimit(t, post(n.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`), "", "")
+	v := wantLimit(t, apitest.Post(n.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`), "", "")
 	if !v.IsValid || v.RateLimitRemaining != nil {
 		t.Errorf("got %+v", v)
 	}
@@ -155,14 +156,14 @@ func TestAQuotaIsAnyNumberOf64BitsAndAHeaderAsMuchAsItCanHold(t *testing.T) {
 			if got := k.IssuedAPIKey.RateLimitPolicy; got == nil || strconv.FormatInt(int64(got.Quota), 10) != quota {
 				t.Errorf("%s: the record has %+v", form, got)
 			}
-			w := post(n.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`)
+			w := apitest.Post(n.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`)
 			if got := w.Header().Get("RateLimit-Policy"); got != `"default";q=`+written+`;w=60` || w.Code != 200 {
 				t.Errorf("%s: got %d %s", form, w.Code, got)
 			}
 		}
 	}
 	for _, form := range []string{"-1", "9223372036854775808", `"9223372036854775808"`, "1.5"} {
-		wantError(t, post(n.admin, issuedPath, `{"name":"n","actor_id":"a","rate_limit_policy":{"quota":`+form+`,"window":"60s"}}`),
+		apitest.WantError(t, apitest.Post(n.admin, issuedPath, `{"name":"n","actor_id":"a","rate_limit_policy":{"quota":`+form+`,"window":"60s"}}`),
 			400, core.BadRequest)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-func listKeys(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind) error {
+func listKeys(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind, _ string) error {
 	request, err := listRequest(r, kind)
 	if err != nil {
 		return err
@@ -75,7 +75,7 @@ func parseQuery(r *http.Request) (query, error) {
 	return query(values), nil
 }
 
-// one returns a parameter that may stand in the query once; without it, an empty text.
+// one returns a parameter that may be given once; without it, an empty text.
 func (q query) one(name string) (string, error) {
 	switch values := q[name]; len(values) {
 	case 0:
@@ -83,6 +83,6 @@ func (q query) one(name string) (string, error) {
 	case 1:
 		return values[0], nil
 	default:
-		return "", core.NewError(core.BadRequest, name+": stands in the query more than once")
+		return "", core.NewError(core.BadRequest, name+": is given more than once in the query")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -19,12 +20,12 @@ import (
 func list(t *testing.T, h http.Handler, path string, query url.Values) (ids []string, pages int) {
 	t.Helper()
 	for {
-		w := get(h, path+"?"+query.Encode())
+		w := apitest.Get(h, path+"?"+query.Encode())
 		if w.Code != http.StatusOK {
 			t.Fatalf("got %d %s", w.Code, w.Body)
 		}
-		wantHeaders(t, w)
-		page := unmarshal[struct {
+		apitest.WantHeaders(t, w)
+		page := apitest.Unmarshal[struct {
 			client.ListIssuedResponse
 			Imported []client.Key `json:"imported_api_keys"`
 		}](t, w.Body.Bytes())
@@ -43,7 +44,7 @@ func TestTheLongestPageIsOneThatTheClientReads(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("\x01", core.MaxNameLength) // six bytes each
 	key := core.Key{
-		ID: strings.Repeat("f", maxKeyID), Kind: core.Imported, Name: long, ActorID: long,
+		ID: strings.Repeat("f", core.MaxKeyIDLength), Kind: core.Imported, Name: long, ActorID: long,
 		Scopes:                slices.Repeat([]string{"a"}, core.MaxScopesLength/2),
 		Metadata:              []byte(`{"a":"` + strings.Repeat("x", core.MaxMetadataLength-8) + `"}`),
 		AllowedCIDRs:          slices.Repeat([]netip.Prefix{netip.MustParsePrefix("2001:db8:1111:2222:3333:4444:5555:6666/128")}, core.MaxCIDRs),
@@ -51,7 +52,7 @@ func TestTheLongestPageIsOneThatTheClientReads(t *testing.T) {
 		Status:                core.StatusRevoked,
 		RevocationDescription: long[:core.MaxDescriptionLength],
 	}
-	one := len(marshal(t, record(&key, time.Now())))
+	one := len(apitest.Marshal(t, record(&key, time.Now())))
 	if page := one * core.MaxPageSize; page > client.MaxAnswer*9/10 {
 		t.Errorf("a page is %d bytes long, of %d that the client reads", page, client.MaxAnswer)
 	}
@@ -68,12 +69,12 @@ func TestListsAreInTheOrderOfCreationPageByPage(t *testing.T) {
 		id := n.importKey(t, fmt.Sprintf("raw %d", i), "").KeyID
 		imported = append(imported, id)
 		if actor == "b" {
-			post(n.admin, anyPath+"/"+k+":revoke", "")
+			apitest.Post(n.admin, anyPath+"/"+k+":revoke", "")
 			revoked = append(revoked, k)
 		}
 	}
-	w := post(n.admin, importedPath, `{"raw_key":"of b","name":"n","actor_id":"b \"quoted\""}`)
-	ofB = append(ofB, unmarshal[client.Key](t, w.Body.Bytes()).KeyID)
+	w := apitest.Post(n.admin, importedPath, `{"raw_key":"of b","name":"n","actor_id":"b \"quoted\""}`)
+	ofB = append(ofB, apitest.Unmarshal[client.Key](t, w.Body.Bytes()).KeyID)
 	for name, tc := range map[string]struct {
 		path  string
 		query url.Values
@@ -95,7 +96,7 @@ func TestListsAreInTheOrderOfCreationPageByPage(t *testing.T) {
 			t.Errorf("%s: got %q on %d pages, want %q on %d", name, got, pages, tc.want, tc.pages)
 		}
 	}
-	if w := get(n.admin, issuedPath+"?filter="+url.QueryEscape(`actor_id="nobody"`)); w.Body.String() != `{"issued_api_keys":[]}`+"\n" {
+	if w := apitest.Get(n.admin, issuedPath+"?filter="+url.QueryEscape(`actor_id="nobody"`)); w.Body.String() != `{"issued_api_keys":[]}`+"\n" {
 		t.Errorf("an empty list is %s", w.Body)
 	}
 }
@@ -105,8 +106,8 @@ func TestAListRefusesWhatItCannotMean(t *testing.T) {
 	n := newNode(t)
 	n.issue(t, "")
 	n.issue(t, "")
-	w := get(n.admin, issuedPath+"?page_size=1")
-	token := unmarshal[client.ListIssuedResponse](t, w.Body.Bytes()).NextPageToken
+	w := apitest.Get(n.admin, issuedPath+"?page_size=1")
+	token := apitest.Unmarshal[client.ListIssuedResponse](t, w.Body.Bytes()).NextPageToken
 	if token == "" {
 		t.Fatalf("got %s", w.Body)
 	}
@@ -117,14 +118,14 @@ func TestAListRefusesWhatItCannotMean(t *testing.T) {
 		"filter=a&filter=b": "filter", "filter=%zz": "query", "filter=status%3DKEY_STATUS_ACTIVE;page_size=1": "query",
 		"filter=status%3DKEY_STATUS_ACTIVE&page_token=" + token: "page_token",
 	} {
-		r := request(http.MethodGet, issuedPath, "")
+		r := apitest.Request(http.MethodGet, issuedPath, "")
 		r.URL.RawQuery = query
-		e := wantError(t, serve(n.admin, r), http.StatusBadRequest, core.BadRequest)
+		e := apitest.WantError(t, apitest.Serve(n.admin, r), http.StatusBadRequest, core.BadRequest)
 		if !strings.Contains(e.Message, field) {
 			t.Errorf("%s: the message %q does not name %s", query, e.Message, field)
 		}
 	}
-	wantError(t, get(n.admin, importedPath+"?page_token="+token), http.StatusBadRequest, core.BadRequest)
+	apitest.WantError(t, apitest.Get(n.admin, importedPath+"?page_token="+token), http.StatusBadRequest, core.BadRequest)
 }
 
 func FuzzListQuery(f *testing.F) {
@@ -134,7 +135,7 @@ func FuzzListQuery(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		r := request(http.MethodGet, issuedPath, "")
+		r := apitest.Request(http.MethodGet, issuedPath, "")
 		r.URL.RawQuery = raw
 		in, err := listRequest(r, core.Issued)
 		if err == nil {

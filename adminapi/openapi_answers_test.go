@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 )
 
 // resolve is the schema that a schema names.
@@ -63,7 +64,7 @@ func TestEveryAnswerIsWhatTheDocumentSays(t *testing.T) {
 	seen := map[string]bool{}
 	try := func(method, path, body, operation string) *httptest.ResponseRecorder {
 		t.Helper()
-		w := serve(n.admin, request(method, path, body))
+		w := apitest.Serve(n.admin, apitest.Request(method, path, body))
 		var value any
 		if err := json.Unmarshal(w.Body.Bytes(), &value); err != nil {
 			t.Fatal(err)
@@ -99,7 +100,7 @@ func TestEveryAnswerIsWhatTheDocumentSays(t *testing.T) {
 	try(http.MethodPatch, issuedPath+"/"+id, `{"name":"m"}`, "adminUpdateIssuedApiKey")
 
 	imported := try(http.MethodPost, importedPath, `{"raw_key":"raw",`+fields+`}`, "adminImportApiKey")
-	path := importedPath + "/" + unmarshal[client.Key](t, imported.Body.Bytes()).KeyID
+	path := importedPath + "/" + apitest.Unmarshal[client.Key](t, imported.Body.Bytes()).KeyID
 	try(http.MethodPost, batchPath, `{"requests":[{"raw_key":"raw",`+fields+`},{"raw_key":"other",`+fields+`}]}`,
 		"adminBatchCreateImportedApiKeys")
 	try(http.MethodGet, path, "", "adminGetImportedApiKey")
@@ -117,7 +118,7 @@ func TestEveryAnswerIsWhatTheDocumentSays(t *testing.T) {
 	try(http.MethodPost, path+":revoke", "", "adminRevokeImportedApiKey")
 	try(http.MethodDelete, path, "", "adminDeleteImportedApiKey")
 	try(http.MethodPost, anyPath+"/"+id+":revoke", "", "adminRevokeApiKey")
-	secret := unmarshal[client.RotateResponse](t, fresh.Body.Bytes()).Secret
+	secret := apitest.Unmarshal[client.RotateResponse](t, fresh.Body.Bytes()).Secret
 	try(http.MethodPost, selfRevokePath, `{"credential":"`+secret+`"}`, "revokeApiKey")
 
 	try(http.MethodGet, alivePath, "", "isAlive")

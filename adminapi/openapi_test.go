@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 )
 
 // document is what the tests read of openapi.json.
@@ -97,7 +98,7 @@ type facts struct {
 
 func readDocument(t *testing.T) *document {
 	t.Helper()
-	d := unmarshal[document](t, openAPIDocument)
+	d := apitest.Unmarshal[document](t, openAPIDocument)
 	return &d
 }
 
@@ -107,7 +108,7 @@ func readFacts(t *testing.T) *facts {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := unmarshal[facts](t, b)
+	f := apitest.Unmarshal[facts](t, b)
 	return &f
 }
 
@@ -199,25 +200,23 @@ func TestTheDocumentHasEveryTypeOfTheContract(t *testing.T) {
 func TestTheDocumentAndTheRoutesAgree(t *testing.T) {
 	t.Parallel()
 	d := readDocument(t)
-	reached := map[operation]string{}
+	reached := map[*Operation]string{}
 	for path, methods := range d.Paths {
-		on, keyID := adminRoute(strings.Replace(path, "{key_id}", unknownUUID, 1))
+		route, keyID := Find(strings.Replace(path, "{key_id}", unknownUUID, 1))
 		if (keyID == unknownUUID) != strings.Contains(path, "{key_id}") {
 			t.Errorf("%s: the key is %q", path, keyID)
 		}
-		for method, op := range map[string]operation{
-			"get": on.get, "post": on.post, "patch": on.patch, "delete": on.remove,
-		} {
-			if _, documented := methods[method]; documented != (op != noOperation) {
-				t.Errorf("%s %s: documented %v, routed to %s", method, path, documented, op)
+		for _, method := range []string{"get", "post", "patch", "delete"} {
+			op := route.Of(strings.ToUpper(method))
+			if _, documented := methods[method]; documented != (op != nil) {
+				t.Errorf("%s %s: documented %v, routed %v", method, path, documented, op != nil)
 			}
-			if op == noOperation {
-				continue
+			if op != nil && op.Path != path {
+				t.Errorf("%s %s is routed to %s", method, path, op.Path)
 			}
-			if other, twice := reached[op]; twice {
-				t.Errorf("%s and %s are one operation", path, other)
+			if op != nil {
+				reached[op] = path
 			}
-			reached[op] = path
 		}
 		for method := range methods {
 			if !slices.Contains([]string{"get", "post", "patch", "delete"}, method) {
@@ -225,9 +224,9 @@ func TestTheDocumentAndTheRoutesAgree(t *testing.T) {
 			}
 		}
 	}
-	for op := noOperation + 1; op < operations; op++ {
-		if _, ok := reached[op]; !ok && op != opPass {
-			t.Errorf("%s (%d) is not documented", op, op)
+	for _, op := range operations {
+		if _, ok := reached[op]; !ok {
+			t.Errorf("%s %s is not documented", op.Method, op.Path)
 		}
 	}
 }
@@ -417,15 +416,12 @@ func TestEveryPartOfTheDocumentIsDescribedAndUsed(t *testing.T) {
 func TestTheDocumentIsServedOnThePrivateSurfaceOnly(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	w := get(n.admin, "/openapi.json")
-	wantHeaders(t, w)
+	w := apitest.Get(n.admin, "/openapi.json")
+	apitest.WantHeaders(t, w)
 	if w.Code != http.StatusOK || w.Body.String() != string(openAPIDocument) {
 		t.Errorf("got %d and %d bytes", w.Code, w.Body.Len())
 	}
-	if w := get(newSidecarNode(t).admin, "/openapi.json"); w.Body.String() != string(openAPIDocument) {
-		t.Errorf("a sidecar answers %d and %d bytes", w.Code, w.Body.Len())
-	}
-	if w := get(n.publicHandler(), "/openapi.json"); w.Code != 299 {
+	if w := apitest.Get(n.publicHandler(), "/openapi.json"); w.Code != 299 {
 		t.Errorf("the public surface answers %d, not the app behind it", w.Code)
 	}
 }

@@ -18,7 +18,7 @@ const maxDecodings = 3
 // slashes resolved, in each order that is in use. A path that can still be decoded after that is one, too. What it
 // finds too much is a path that nobody spells by accident.
 func IsAdminPath(u *url.URL) bool {
-	if u.RawPath == "" && u.Opaque == "" && isPlain(u.Path) {
+	if u.RawPath == "" && u.Opaque == "" && IsPlain(u.Path) {
 		return hasAdminPrefix(u.Path)
 	}
 	path := u.EscapedPath()
@@ -26,9 +26,9 @@ func IsAdminPath(u *url.URL) bool {
 		u.Opaque != "" && hidesAdminPath(u.Opaque)
 }
 
-// isPlain tells whether there is only one way to read a path: one slash at the beginning, no two together, no dot at
+// IsPlain tells whether there is only one way to read a path: one slash at the beginning, no two together, no dot at
 // the beginning or end of a segment, and nothing but printable ASCII that has no meaning of its own.
-func isPlain(path string) bool {
+func IsPlain(path string) bool {
 	if path == "" || path[0] != '/' {
 		return false
 	}
@@ -162,4 +162,19 @@ func unhex(c byte) (byte, bool) {
 	default:
 		return 0, false
 	}
+}
+
+// IsForwardingHeader tells whether proxies use a header to say for whom they ask, or that they are there. `_` and `.`
+// are read as `-`, as some servers do.
+func IsForwardingHeader(name string) bool {
+	name = strings.ToLower(strings.NewReplacer("_", "-", ".", "-").Replace(name))
+	_, found := forwardingHeaders[name]
+	return found || strings.HasPrefix(name, "x-forwarded")
+}
+
+var forwardingHeaders = map[string]struct{}{
+	"forwarded": {}, "via": {}, "x-real-ip": {}, "x-client-ip": {}, "x-cluster-client-ip": {}, "x-original-host": {},
+	"x-original-forwarded-for": {}, "x-original-url": {}, "x-rewrite-url": {}, "x-proxyuser-ip": {}, "client-ip": {},
+	"true-client-ip": {}, "cf-connecting-ip": {}, "fastly-client-ip": {}, "fly-client-ip": {}, "cdn-loop": {},
+	"x-envoy-external-address": {}, "x-azure-clientip": {}, "x-appengine-user-ip": {},
 }

@@ -7,6 +7,8 @@ import (
 	"path"
 	"strings"
 	"testing"
+
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 )
 
 // adminSpellings are paths that some server takes for one of the private surface.
@@ -92,7 +94,7 @@ func TestAttack13_EverySpellingOfAnAdminPathIsNotFoundOnThePublicSurface(t *test
 	n := newNode(t)
 	for _, target := range adminSpellings {
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodOptions} {
-			wantError(t, serve(n.publicHandler(), readRequest(t, method, target)), http.StatusNotFound, "NOT_FOUND")
+			apitest.WantError(t, apitest.Serve(n.publicHandler(), readRequest(t, method, target)), http.StatusNotFound, "NOT_FOUND")
 		}
 	}
 }
@@ -101,7 +103,7 @@ func TestPathsOfAnAppPassThePublicSurface(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	for _, target := range otherPaths {
-		if w := serve(n.publicHandler(), readRequest(t, http.MethodGet, target)); w.Code != 299 {
+		if w := apitest.Serve(n.publicHandler(), readRequest(t, http.MethodGet, target)); w.Code != 299 {
 			t.Errorf("%s: got %d, want the app's answer", target, w.Code)
 		}
 	}
@@ -110,9 +112,9 @@ func TestPathsOfAnAppPassThePublicSurface(t *testing.T) {
 func TestAttack13_AMethodOverrideDoesNotReachAnotherOperation(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	r := request(http.MethodGet, selfRevokePath, "")
+	r := apitest.Request(http.MethodGet, selfRevokePath, "")
 	r.Header.Set("X-HTTP-Method-Override", http.MethodPost)
-	wantError(t, serve(n.publicHandler(), r), http.StatusMethodNotAllowed, methodNotAllowed)
+	apitest.WantError(t, apitest.Serve(n.publicHandler(), r), http.StatusMethodNotAllowed, MethodNotAllowed)
 }
 
 func TestAnAdminPathIsFoundWhereOnlyTheRawOrTheOpaquePathHasIt(t *testing.T) {
@@ -173,8 +175,8 @@ func FuzzIsAdminPath(f *testing.F) {
 		}
 		// What our own routing takes for an operation of the private surface is always found, but for the description
 		// of the API: an app behind the public surface may have one of its own at this path.
-		on, _ := adminRoute(u.Path)
-		if on.exist() && !sharedRoute(u.Path).exist() && on.get != opOpenAPI && !found {
+		route, _ := Find(u.Path)
+		if route != nil && !route.operations[0].public && u.Path != openAPIPath && !found {
 			t.Fatalf("%q is an operation", target)
 		}
 	})

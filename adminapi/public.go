@@ -26,10 +26,8 @@ type Public struct {
 }
 
 // NewPublic makes a public surface.
-func NewPublic(o PublicOptions) *Public { return newPublic(newSurface(o.Options), &o) }
-
-func newPublic(s surface, o *PublicOptions) *Public {
-	p := &Public{surface: s, health: o.Health, limiter: o.Limiter}
+func NewPublic(o PublicOptions) *Public {
+	p := &Public{surface: newSurface(o.Options), health: o.Health, limiter: o.Limiter}
 	if p.limiter == nil {
 		p.limiter = NewFailureLimiter()
 	}
@@ -39,16 +37,20 @@ func newPublic(s surface, o *PublicOptions) *Public {
 // Serve answers a request for one of the surface's own paths, and with 404 one for a path of the private surface,
 // however it is spelled. Any other request it leaves alone and returns false.
 func (p *Public) Serve(w http.ResponseWriter, r *http.Request) (handled bool) {
-	on := sharedRoute(plainPath(r))
-	if !p.health && (on.get == opAlive || on.get == opReady) {
-		on = verbs{}
+	route, _ := Find(PlainPath(r))
+	if !p.has(route) {
+		if !IsAdminPath(r.URL) {
+			return false
+		}
+		route = nil
 	}
-	if !on.exist() && !IsAdminPath(r.URL) {
-		return false
-	}
-	op, err := on.of(w, r.Method)
-	if err == nil {
-		err = p.serve(w, r, op)
+	op, err := route.find(w, r.Method)
+	switch {
+	case err != nil:
+	case op.Path == selfRevokePath:
+		err = p.limited(w, r, op)
+	default:
+		err = p.serve(w, r, op, "")
 	}
 	if err != nil {
 		p.fail(w, r, op, err)
@@ -56,28 +58,18 @@ func (p *Public) Serve(w http.ResponseWriter, r *http.Request) (handled bool) {
 	return true
 }
 
-func (p *Public) serve(w http.ResponseWriter, r *http.Request, op operation) error {
-	switch op {
-	case opAlive:
-		return alive(w)
-	case opReady:
-		return p.ready(w, r, false)
-	case opJWKS:
-		n, err := p.network(r)
-		if err != nil {
-			return err
-		}
-		return p.jwks(w, r, n)
-	case opSelfRevoke:
-		return p.limited(w, r)
-	default:
-		return errNoPath()
+// has tells whether a route stands on the public surface.
+func (p *Public) has(route *Route) bool {
+	if route == nil {
+		return false
 	}
+	op := route.operations[0]
+	return op.public && (p.health || !op.health)
 }
 
 // limited revokes the key behind a credential, unless the caller's address has failed too often. Every answer that the
 // caller is to blame for counts as a failure.
-func (p *Public) limited(w http.ResponseWriter, r *http.Request) error {
+func (p *Public) limited(w http.ResponseWriter, r *http.Request, op *Operation) error {
 	addr := p.ClientAddr(r)
 	if wait, ok := p.limiter.take(addr); !ok {
 		return &httpError{
@@ -85,10 +77,7 @@ func (p *Public) limited(w http.ResponseWriter, r *http.Request) error {
 			retryAfter: wait,
 		}
 	}
-	n, err := p.network(r)
-	if err == nil {
-		err = p.selfRevoke(w, r, n)
-	}
+	err := p.serve(w, r, op, "")
 	if err == nil || StatusOf(core.ReasonOf(err)) >= http.StatusInternalServerError {
 		p.limiter.giveBack(addr)
 	}

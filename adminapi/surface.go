@@ -3,11 +3,13 @@ package adminapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/netip"
 
 	"go.uber.org/zap"
 
+	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
@@ -39,11 +41,44 @@ type Verifier interface {
 	VerifyMany(ctx context.Context, network core.NetworkID, credentials []string, mode verify.Mode) []verify.Result
 }
 
-// Network is one tenant, as the handlers see it.
+// Holders is what everybody may ask for. Where it is not given, [Keys] answer.
+type Holders interface {
+	// SelfRevoke revokes the key behind a credential.
+	SelfRevoke(ctx context.Context, credential string, reason core.RevocationReason) error
+
+	// KeySet returns the public keys that derived tokens are signed with.
+	KeySet(ctx context.Context) (*client.JWKS, error)
+}
+
+// Network is one tenant, as the handlers see it. A sidecar has Holders in place of Keys.
 type Network struct {
 	ID       core.NetworkID
 	Keys     Keys
+	Holders  Holders
 	Verifier Verifier
+}
+
+// holders answers for holders.
+func (n *Network) holders() Holders {
+	if n.Holders != nil {
+		return n.Holders
+	}
+	return ownKeys{n.Keys}
+}
+
+// ownKeys are [Holders] over the keys of a node.
+type ownKeys struct{ Keys }
+
+// KeySet reads the key set as the client has it.
+func (k ownKeys) KeySet(context.Context) (*client.JWKS, error) {
+	raw, own := k.JWKS(), client.KeySet{}
+	if raw == nil {
+		return nil, core.NewError(core.Unavailable, "the key set cannot be read")
+	}
+	if err := json.Unmarshal(raw, &own); err != nil {
+		return nil, core.WrapError(core.Internal, "the key set is not one", err)
+	}
+	return &client.JWKS{Keys: own.Keys, JWKS: own}, nil
 }
 
 // Options say what a surface serves. Network is required.
@@ -70,7 +105,7 @@ type Options struct {
 type surface struct {
 	Options
 
-	sidecar *sidecar // nil: the keys are this node's own
+	private bool // only operators call
 }
 
 func newSurface(o Options) surface {
@@ -86,15 +121,57 @@ func newSurface(o Options) surface {
 	return surface{Options: o}
 }
 
-// fail answers a request with an error and logs it.
-func (s *surface) fail(w http.ResponseWriter, r *http.Request, op operation, err error) {
+// serve finds the network of a request and has it answered.
+func (s *surface) serve(w http.ResponseWriter, r *http.Request, op *Operation, keyID string) error {
+	if op.alone {
+		return op.handle(s, w, r, Network{}, keyID)
+	}
+	n, err := s.network(r)
+	if err != nil {
+		return err
+	}
+	if s.private && op.Changes != 0 && IsEdge(r) && n.Keys != nil {
+		w = &positionWriter{ResponseWriter: w, applied: n.Keys.Applied}
+	}
+	return op.handle(s, w, r, n, keyID)
+}
+
+// network finds the network of a request.
+func (s *surface) network(r *http.Request) (Network, error) {
+	n, err := s.Network(r)
+	if err != nil {
+		return n, NetworkError(err)
+	}
+	return n, nil
+}
+
+// NetworkError is what a caller is told when [Options.Network] returns an error.
+func NetworkError(err error) error {
+	if _, ok := errors.AsType[*core.Error](err); ok {
+		return err
+	}
+	return core.WrapError(core.NotFound, "no network is served under this host", err)
+}
+
+// fail answers a request with an error and logs it. op is nil where there is no such operation.
+func (s *surface) fail(w http.ResponseWriter, r *http.Request, op *Operation, err error) {
+	name := "none"
+	if op != nil {
+		name = op.Name
+	}
+	Fail(w, r, s.Logger, name, err)
+}
+
+// Fail answers a request with an error, as [WriteError] does, and logs it: at error level if it is the server's own
+// trouble, at debug level if it is a refusal or the caller has gone. call is the operation's name.
+func Fail(w http.ResponseWriter, r *http.Request, logger *zap.Logger, call string, err error) {
 	WriteError(w, err)
 	e := asError(err)
 	level := zap.DebugLevel
 	if StatusOf(e.Reason) >= http.StatusInternalServerError && r.Context().Err() == nil {
 		level = zap.ErrorLevel
 	}
-	if entry := s.Logger.Check(level, "request refused"); entry != nil {
-		entry.Write(zap.String("call", op.String()), zap.String("reason", string(e.Reason)), zap.Error(err))
+	if entry := logger.Check(level, "request refused"); entry != nil {
+		entry.Write(zap.String("call", call), zap.String("reason", string(e.Reason)), zap.Error(err))
 	}
 }

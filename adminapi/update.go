@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/body"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -31,7 +32,7 @@ func updateKey(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind
 		return err
 	}
 	var in updateBody
-	if err := decode(w, r, maxBody, &in); err != nil {
+	if err := body.Decode(w, r, maxBody, &in); err != nil {
 		return err
 	}
 	fields, err := in.fields(kind, keyID)
@@ -63,7 +64,7 @@ func (b *updateBody) fields(kind core.Kind, keyID string) (*updateFields, error)
 		wrapped = &b.updateFields
 	} else if len(present(&b.UpdateRequest)) > 0 {
 		return nil, core.NewError(core.BadRequest,
-			name+": a field of the key stands beside it: give all of them in it, or none")
+			name+": a field of the key is given beside it: give all of them in it, or none")
 	}
 	for _, id := range []string{b.KeyID, wrapped.KeyID} {
 		if id != "" && id != keyID {
@@ -126,9 +127,9 @@ func updateRequest(in *updateFields, mask []string) (core.UpdateRequest, error) 
 	return out, err
 }
 
-func rotate(w http.ResponseWriter, r *http.Request, n Network, keyID string) error {
+func rotate(_ *surface, w http.ResponseWriter, r *http.Request, n Network, keyID string) error {
 	var in client.RotateRequest
-	if err := decode(w, r, maxBody, &in); err != nil {
+	if err := body.Decode(w, r, maxBody, &in); err != nil {
 		return err
 	}
 	request, err := rotateRequest(&in)

@@ -2,23 +2,15 @@ package adminapi
 
 import (
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
+	"github.com/talos-edge/talos-edge/adminapi/internal/body"
 	"github.com/talos-edge/talos-edge/core"
 )
-
-func patch(h http.Handler, path, mask, body string) *httptest.ResponseRecorder {
-	r := request(http.MethodPatch, path, body)
-	if mask != "" {
-		r.URL.RawQuery = url.Values{"update_mask": {mask}}.Encode()
-	}
-	return serve(h, r)
-}
 
 // full is a key of which every field is set that an update can change.
 const full = `,"scopes":["a","b"],"metadata":{"plan":"pro"},"ip_restriction":{"allowed_cidrs":["192.0.2.0/24"]},` +
@@ -68,15 +60,15 @@ func TestAnUpdateChangesWhatItsMaskNamesOrElseWhatItsBodyHolds(t *testing.T) {
 			if v := n.verify(t, made.Secret); !v.IsValid {
 				t.Fatal("a new key is not valid")
 			}
-			w := patch(n.admin, issuedPath+"/"+id, tc.mask, tc.body)
+			w := apitest.Patch(n.admin, issuedPath+"/"+id, tc.mask, tc.body)
 			if w.Code != http.StatusOK {
 				t.Fatalf("got %d %s", w.Code, w.Body)
 			}
-			k := unmarshal[client.Key](t, w.Body.Bytes())
+			k := apitest.Unmarshal[client.Key](t, w.Body.Bytes())
 			if shown(&k) != tc.want || k.KeyID != id || k.ActorID != "a" || k.Status != client.KeyStatusActive {
 				t.Errorf("got %q, want %q", shown(&k), tc.want)
 			}
-			if now := get(n.admin, issuedPath+"/"+id).Body.String(); now != w.Body.String() {
+			if now := apitest.Get(n.admin, issuedPath+"/"+id).Body.String(); now != w.Body.String() {
 				t.Errorf("stored is %s", now)
 			}
 			if v := n.verify(t, made.Secret); !slices.Equal(v.Scopes, k.Scopes) || string(v.Metadata) != string(k.Metadata) {
@@ -91,28 +83,28 @@ func TestAnImportedKeyIsUpdatedInBothForms(t *testing.T) {
 	n := newNode(t)
 	id := n.importKey(t, "raw", full).KeyID
 	for _, body := range []string{`{"name":"m"}`, `{"imported_api_key":{"name":"m","key_id":"` + id + `"},"key_id":"` + id + `"}`} {
-		w := patch(n.admin, importedPath+"/"+id, "", body)
-		if k := unmarshal[client.Key](t, w.Body.Bytes()); k.Name != "m" || len(k.Scopes) != 2 {
+		w := apitest.Patch(n.admin, importedPath+"/"+id, "", body)
+		if k := apitest.Unmarshal[client.Key](t, w.Body.Bytes()); k.Name != "m" || len(k.Scopes) != 2 {
 			t.Errorf("%s: got %d %s", body, w.Code, w.Body)
 		}
 	}
-	wantError(t, patch(n.admin, issuedPath+"/"+id, "", `{"name":"m"}`), http.StatusNotFound, core.KeyNotFound)
+	apitest.WantError(t, apitest.Patch(n.admin, issuedPath+"/"+id, "", `{"name":"m"}`), http.StatusNotFound, core.KeyNotFound)
 }
 
 func TestABodyAboutTheOtherKindOfKeyClearsNothing(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	issued, imported := n.issue(t, full).IssuedAPIKey.KeyID, n.importKey(t, "raw", full).KeyID
-	writes := n.store.written()
+	writes := n.store.Written()
 	for path, name := range map[string]string{
 		issuedPath + "/" + issued: "imported_api_key", importedPath + "/" + imported: "issued_api_key",
 	} {
 		for _, mask := range []string{"", "ip_restriction"} {
-			w := patch(n.admin, path, mask, `{"`+name+`":{"ip_restriction":{"allowed_cidrs":["10.0.0.0/8"]}}}`)
-			wantError(t, w, http.StatusBadRequest, core.BadRequest)
+			w := apitest.Patch(n.admin, path, mask, `{"`+name+`":{"ip_restriction":{"allowed_cidrs":["10.0.0.0/8"]}}}`)
+			apitest.WantError(t, w, http.StatusBadRequest, core.BadRequest)
 		}
 	}
-	if n.store.written() != writes {
+	if n.store.Written() != writes {
 		t.Error("something was written")
 	}
 }
@@ -121,12 +113,12 @@ func TestAttack20_AnUpdateReachesNoOtherField(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	id := n.issue(t, full).IssuedAPIKey.KeyID
-	writes := n.store.written()
+	writes := n.store.Written()
 	for _, mask := range []string{
 		"key_id", "actor_id", "status", "visibility", "expire_time", "create_time", "revocation_reason", "network", "*",
 		"name,status", "issued_api_key.name", "ip_restriction.allowed_cidrs", "Name", "rateLimitPolicy", "name,", ",", " ",
 	} {
-		e := wantError(t, patch(n.admin, issuedPath+"/"+id, mask, `{"name":"m"}`), http.StatusBadRequest, core.BadRequest)
+		e := apitest.WantError(t, apitest.Patch(n.admin, issuedPath+"/"+id, mask, `{"name":"m"}`), http.StatusBadRequest, core.BadRequest)
 		if !strings.Contains(e.Message, "update_mask") {
 			t.Errorf("%q: got %q", mask, e.Message)
 		}
@@ -144,21 +136,21 @@ func TestAttack20_AnUpdateReachesNoOtherField(t *testing.T) {
 		`{"rate_limit_policy":{"quota":1}}`:          "rate_limit_policy",
 		`{"name":"m","NAME":"k"}`:                    "NAME",
 	} {
-		e := wantError(t, patch(n.admin, issuedPath+"/"+id, "", body), http.StatusBadRequest, core.BadRequest)
+		e := apitest.WantError(t, apitest.Patch(n.admin, issuedPath+"/"+id, "", body), http.StatusBadRequest, core.BadRequest)
 		if !strings.Contains(e.Message, field) {
 			t.Errorf("%s: the message %q does not name %s", body, e.Message, field)
 		}
 	}
-	wantError(t, patch(n.admin, issuedPath+"/"+id, "name", `{}`), http.StatusBadRequest, core.BadRequest)
-	r := request(http.MethodPatch, issuedPath+"/"+id, `{"scopes":[]}`)
+	apitest.WantError(t, apitest.Patch(n.admin, issuedPath+"/"+id, "name", `{}`), http.StatusBadRequest, core.BadRequest)
+	r := apitest.Request(http.MethodPatch, issuedPath+"/"+id, `{"scopes":[]}`)
 	r.URL.RawQuery = "update_mask=name%zz"
-	wantError(t, serve(n.admin, r), http.StatusBadRequest, core.BadRequest)
-	if n.store.written() != writes {
+	apitest.WantError(t, apitest.Serve(n.admin, r), http.StatusBadRequest, core.BadRequest)
+	if n.store.Written() != writes {
 		t.Error("something was written")
 	}
-	wantError(t, patch(n.admin, issuedPath+"/"+unknownUUID, "", `{"name":"m"}`), http.StatusNotFound, core.KeyNotFound)
-	post(n.admin, anyPath+"/"+id+":revoke", "")
-	wantError(t, patch(n.admin, issuedPath+"/"+id, "", `{"name":"m"}`), http.StatusConflict, core.FailedPrecondition)
+	apitest.WantError(t, apitest.Patch(n.admin, issuedPath+"/"+unknownUUID, "", `{"name":"m"}`), http.StatusNotFound, core.KeyNotFound)
+	apitest.Post(n.admin, anyPath+"/"+id+":revoke", "")
+	apitest.WantError(t, apitest.Patch(n.admin, issuedPath+"/"+id, "", `{"name":"m"}`), http.StatusConflict, core.FailedPrecondition)
 }
 
 func TestARotationInheritsWhatIsAbsentAndOverridesWhatIsThere(t *testing.T) {
@@ -176,12 +168,12 @@ func TestARotationInheritsWhatIsAbsentAndOverridesWhatIsThere(t *testing.T) {
 			if !n.verify(t, made.Secret).IsValid {
 				t.Fatal("a new key is not valid")
 			}
-			w := post(n.admin, issuedPath+"/"+made.IssuedAPIKey.KeyID+":rotate", tc.body)
+			w := apitest.Post(n.admin, issuedPath+"/"+made.IssuedAPIKey.KeyID+":rotate", tc.body)
 			if w.Code != http.StatusOK {
 				t.Fatalf("got %d %s", w.Code, w.Body)
 			}
-			wantHeaders(t, w)
-			out := unmarshal[client.RotateResponse](t, w.Body.Bytes())
+			apitest.WantHeaders(t, w)
+			out := apitest.Unmarshal[client.RotateResponse](t, w.Body.Bytes())
 			if shown(&out.IssuedAPIKey) != tc.want || !out.IssuedAPIKey.ExpireTime.Equal(made.IssuedAPIKey.ExpireTime) {
 				t.Errorf("got %q, want %q", shown(&out.IssuedAPIKey), tc.want)
 			}
@@ -205,24 +197,24 @@ func TestARotationIsRefused(t *testing.T) {
 	n := newNode(t)
 	made := n.issue(t, full)
 	at := issuedPath + "/" + made.IssuedAPIKey.KeyID + ":rotate"
-	writes := n.store.written()
+	writes := n.store.Written()
 	for body, field := range map[string]string{
 		`{"name":""}`: "name", `{"scopes":[" "]}`: "scopes", `{"metadata":"x"}`: "metadata", `{"visibility":"x"}`: "visibility",
 		`{"ip_restriction":{"allowed_cidrs":[""]}}`: "ip_restriction", `{"rate_limit_policy":{"quota":1,"window":"x"}}`: "rate_limit_policy",
 	} {
-		e := wantError(t, post(n.admin, at, body), http.StatusBadRequest, core.BadRequest)
+		e := apitest.WantError(t, apitest.Post(n.admin, at, body), http.StatusBadRequest, core.BadRequest)
 		if !strings.Contains(e.Message, field) {
 			t.Errorf("%s: the message %q does not name %s", body, e.Message, field)
 		}
 	}
-	if n.store.written() != writes || !n.verify(t, made.Secret).IsValid {
+	if n.store.Written() != writes || !n.verify(t, made.Secret).IsValid {
 		t.Error("a rotation that was refused changed something")
 	}
-	wantError(t, post(n.admin, issuedPath+"/"+unknownUUID+":rotate", ""), http.StatusNotFound, core.KeyNotFound)
+	apitest.WantError(t, apitest.Post(n.admin, issuedPath+"/"+unknownUUID+":rotate", ""), http.StatusNotFound, core.KeyNotFound)
 	imported := n.importKey(t, "raw", "").KeyID
-	wantError(t, post(n.admin, issuedPath+"/"+imported+":rotate", ""), http.StatusNotFound, core.KeyNotFound)
-	post(n.admin, anyPath+"/"+made.IssuedAPIKey.KeyID+":revoke", "")
-	wantError(t, post(n.admin, at, ""), http.StatusConflict, core.FailedPrecondition)
+	apitest.WantError(t, apitest.Post(n.admin, issuedPath+"/"+imported+":rotate", ""), http.StatusNotFound, core.KeyNotFound)
+	apitest.Post(n.admin, anyPath+"/"+made.IssuedAPIKey.KeyID+":revoke", "")
+	apitest.WantError(t, apitest.Post(n.admin, at, ""), http.StatusConflict, core.FailedPrecondition)
 }
 
 func FuzzUpdate(f *testing.F) {
@@ -232,9 +224,9 @@ func FuzzUpdate(f *testing.F) {
 	} {
 		f.Add(seed[0], []byte(seed[1]))
 	}
-	f.Fuzz(func(t *testing.T, mask string, body []byte) {
+	f.Fuzz(func(t *testing.T, mask string, text []byte) {
 		var in updateBody
-		if decodeObject(body, &in) != nil {
+		if body.Object(text, &in) != nil {
 			return
 		}
 		fields, err := in.fields(core.Issued, "id")
@@ -250,7 +242,7 @@ func FuzzUpdate(f *testing.F) {
 		}
 		for _, path := range out.Mask {
 			if mask == "" && !slices.Contains(present(&fields.UpdateRequest), path) {
-				t.Fatalf("%s is changed, and does not stand in %s", path, body)
+				t.Fatalf("%s is changed, and does not stand in %s", path, text)
 			}
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/body"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 	"github.com/talos-edge/talos-edge/core/policy"
@@ -20,9 +21,9 @@ import (
 // cacheHeader tells whether a verdict was remembered (HIT) or looked up (MISS).
 const cacheHeader = "Ory-Talos-Cache"
 
-func (s *surface) verify(w http.ResponseWriter, r *http.Request, n Network) error {
+func verifyKey(s *surface, w http.ResponseWriter, r *http.Request, n Network, _ string) error {
 	var in client.VerifyRequest
-	if err := decode(w, r, maxBody, &in); err != nil {
+	if err := body.Decode(w, r, maxBody, &in); err != nil {
 		return err
 	}
 	if in.Credential == "" {
@@ -38,10 +39,9 @@ func (s *surface) verify(w http.ResponseWriter, r *http.Request, n Network) erro
 	if err != nil {
 		return err
 	}
-	results := []verify.Result{result}
-	caller.settle(r.Context(), n, []string{in.Credential}, results)
-	result = results[0]
-	if result.Err != nil {
+	results := [1]verify.Result{result}
+	caller.accept(results[:])
+	if result = results[0]; result.Err != nil {
 		return result.Err
 	}
 	caller.mark(w)
@@ -63,9 +63,9 @@ func (s *surface) verify(w http.ResponseWriter, r *http.Request, n Network) erro
 	return nil
 }
 
-func (s *surface) batchVerify(w http.ResponseWriter, r *http.Request, n Network) error {
+func batchVerify(s *surface, w http.ResponseWriter, r *http.Request, n Network, _ string) error {
 	var in client.BatchVerifyRequest
-	if err := decode(w, r, maxBody, &in); err != nil {
+	if err := body.Decode(w, r, maxBody, &in); err != nil {
 		return err
 	}
 	if len(in.Requests) < 1 || len(in.Requests) > client.MaxBatch {
@@ -85,9 +85,7 @@ func (s *surface) batchVerify(w http.ResponseWriter, r *http.Request, n Network)
 	if len(credentials) > 0 {
 		ctx := verify.WithClient(r.Context(), caller.addr)
 		results := n.Verifier.VerifyMany(ctx, n.ID, credentials, cacheMode(r))
-		if len(results) == len(credentials) {
-			caller.settle(r.Context(), n, credentials, results)
-		}
+		caller.accept(results)
 		if err := allFailed(results, len(credentials)); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 	"github.com/talos-edge/talos-edge/core/verify"
@@ -19,7 +20,7 @@ func TestVerifyWithoutACredentialIsRefused(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	for _, body := range []string{"", "{}", `{"credential":""}`, `{"credential":null}`, `{"credentials":"x"}`} {
-		wantError(t, post(n.admin, anyPath+":verify", body), http.StatusBadRequest, core.CredentialRequired)
+		apitest.WantError(t, apitest.Post(n.admin, anyPath+":verify", body), http.StatusBadRequest, core.CredentialRequired)
 	}
 }
 
@@ -33,7 +34,7 @@ func forgeries(t *testing.T, n *node) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	foreign, err := core.NewEngine(core.EngineConfig{Keyring: other}, newMemory())
+	foreign, err := core.NewEngine(core.EngineConfig{Keyring: other}, apitest.NewStore())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,7 @@ func forgeries(t *testing.T, n *node) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	same, err := core.NewEngine(core.EngineConfig{Keyring: mustKeyring(t)}, newMemory())
+	same, err := core.NewEngine(core.EngineConfig{Keyring: mustKeyring(t)}, apitest.NewStore())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +74,7 @@ func forgeries(t *testing.T, n *node) map[string]string {
 
 func mustKeyring(t *testing.T) *credential.Keyring {
 	t.Helper()
-	k, err := credential.NewKeyring(testSecret)
+	k, err := credential.NewKeyring(apitest.Secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +86,7 @@ func TestAttack18And19_ForgedUnknownAndForeignCredentialsGetTheSameAnswer(t *tes
 	n := newNode(t)
 	want := ""
 	for name, cred := range forgeries(t, n) {
-		w := post(n.admin, anyPath+":verify", marshal(t, client.VerifyRequest{Credential: cred}))
+		w := apitest.Post(n.admin, anyPath+":verify", apitest.Marshal(t, client.VerifyRequest{Credential: cred}))
 		if want == "" {
 			want = w.Body.String()
 		}
@@ -127,13 +128,13 @@ func TestAnIPListIsJudgedOnEachVerificationAndNeverShown(t *testing.T) {
 		} {
 			a, _ := netip.ParseAddr(addr)
 			n.from(a)
-			w := post(n.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`)
-			v := unmarshal[client.VerifyResponse](t, w.Body.Bytes())
+			w := apitest.Post(n.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`)
+			v := apitest.Unmarshal[client.VerifyResponse](t, w.Body.Bytes())
 			if v.IsValid != valid || !valid && v.ErrorCode != client.VerificationErrorIPNotAllowed {
 				t.Errorf("from %q: got %+v", addr, v)
 			}
-			b := post(n.admin, anyPath+":batchVerify", `{"requests":[{"credential":"`+k.Secret+`"}]}`)
-			if r := unmarshal[client.BatchVerifyResponse](t, b.Body.Bytes()).Results; r[0].IsValid != valid {
+			b := apitest.Post(n.admin, anyPath+":batchVerify", `{"requests":[{"credential":"`+k.Secret+`"}]}`)
+			if r := apitest.Unmarshal[client.BatchVerifyResponse](t, b.Body.Bytes()).Results; r[0].IsValid != valid {
 				t.Errorf("from %q, in a batch: got %+v", addr, r)
 			}
 			if strings.Contains(w.Body.String()+b.Body.String(), "192.0.2.0") {
@@ -164,9 +165,9 @@ func TestVerifySaysWhetherACacheAnsweredAndHeedsTheCallersWishes(t *testing.T) {
 				verify.Local: "",
 			} {
 				v := &fixedVerifier{result: verify.Result{Verdict: core.Unknown(core.NetworkID{}, "", 0), Cache: status}}
-				r := request(http.MethodPost, anyPath+":verify", `{"credential":"x"}`)
+				r := apitest.Request(http.MethodPost, anyPath+":verify", `{"credential":"x"}`)
 				r.Header.Set(tc.header, tc.value)
-				w := serve(v.handler(), r)
+				w := apitest.Serve(v.handler(), r)
 				if got := w.Header().Get(cacheHeader); got != header || v.mode != tc.want {
 					t.Errorf("%s: got %q and mode %d, want %q and %d", status, got, v.mode, header, tc.want)
 				}
@@ -179,7 +180,7 @@ func TestBatchVerifyJudgesEachItemAloneAndInOrder(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	k, gone := n.issue(t, ""), n.issue(t, "")
-	post(n.admin, anyPath+"/"+gone.IssuedAPIKey.KeyID+":revoke", "")
+	apitest.Post(n.admin, anyPath+"/"+gone.IssuedAPIKey.KeyID+":revoke", "")
 	items := []struct {
 		cred string
 		code client.VerificationErrorCode
@@ -198,8 +199,8 @@ func TestBatchVerifyJudgesEachItemAloneAndInOrder(t *testing.T) {
 		in.Requests = append(in.Requests, client.VerifyRequest{Credential: item.cred})
 	}
 	for range 2 {
-		w := post(n.admin, anyPath+":batchVerify", marshal(t, in))
-		out := unmarshal[client.BatchVerifyResponse](t, w.Body.Bytes())
+		w := apitest.Post(n.admin, anyPath+":batchVerify", apitest.Marshal(t, in))
+		out := apitest.Unmarshal[client.BatchVerifyResponse](t, w.Body.Bytes())
 		if len(out.Results) != len(items) {
 			t.Fatalf("%d results for %d items", len(out.Results), len(items))
 		}
@@ -209,8 +210,8 @@ func TestBatchVerifyJudgesEachItemAloneAndInOrder(t *testing.T) {
 			}
 		}
 	}
-	bad := post(n.admin, anyPath+":batchVerify", `{"requests":[null,{},{"credential":null}]}`)
-	for _, r := range unmarshal[client.BatchVerifyResponse](t, bad.Body.Bytes()).Results {
+	bad := apitest.Post(n.admin, anyPath+":batchVerify", `{"requests":[null,{},{"credential":null}]}`)
+	for _, r := range apitest.Unmarshal[client.BatchVerifyResponse](t, bad.Body.Bytes()).Results {
 		if r.ErrorCode != client.VerificationErrorInvalidFormat {
 			t.Errorf("got %+v", r)
 		}
@@ -222,12 +223,12 @@ func TestABatchHasOneToAHundredItems(t *testing.T) {
 	n := newNode(t)
 	for count, status := range map[int]int{0: 400, 1: 200, 100: 200, 101: 400} {
 		in := client.BatchVerifyRequest{Requests: make([]client.VerifyRequest, count)}
-		if w := post(n.admin, anyPath+":batchVerify", marshal(t, in)); w.Code != status {
+		if w := apitest.Post(n.admin, anyPath+":batchVerify", apitest.Marshal(t, in)); w.Code != status {
 			t.Errorf("%d items: got %d, want %d", count, w.Code, status)
 		}
 	}
 	for _, body := range []string{"", "{}", `{"requests":null}`, `{"requests":{}}`, `{"requests":["x"]}`} {
-		wantError(t, post(n.admin, anyPath+":batchVerify", body), http.StatusBadRequest, core.BadRequest)
+		apitest.WantError(t, apitest.Post(n.admin, anyPath+":batchVerify", body), http.StatusBadRequest, core.BadRequest)
 	}
 }
 
@@ -235,16 +236,16 @@ func TestUnavailableIsNeverInvalid(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	k := n.issue(t, "")
-	n.store.setDown(errDown())
-	one := post(n.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`)
-	many := post(n.admin, anyPath+":batchVerify", `{"requests":[{"credential":"`+k.Secret+`"},{}]}`)
+	n.store.SetDown(apitest.ErrDown())
+	one := apitest.Post(n.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`)
+	many := apitest.Post(n.admin, anyPath+":batchVerify", `{"requests":[{"credential":"`+k.Secret+`"},{}]}`)
 	for _, w := range []*httptest.ResponseRecorder{one, many} {
-		wantError(t, w, http.StatusServiceUnavailable, core.Unavailable)
+		apitest.WantError(t, w, http.StatusServiceUnavailable, core.Unavailable)
 		if w.Header().Get("Retry-After") == "" {
 			t.Error("no Retry-After")
 		}
 	}
-	n.store.setDown(nil)
+	n.store.SetDown(nil)
 	if !n.verify(t, k.Secret).IsValid {
 		t.Error("the failure was remembered")
 	}
@@ -252,29 +253,29 @@ func TestUnavailableIsNeverInvalid(t *testing.T) {
 
 func TestAnItemThatCannotBeJudgedFailsAloneAndABatchOfThemAsAWhole(t *testing.T) {
 	t.Parallel()
-	failed := verify.Result{Err: errDown()}
+	failed := verify.Result{Err: apitest.ErrDown()}
 	unknown := verify.Result{Verdict: core.Unknown(core.NetworkID{}, "", 0)}
 	ask := func(results ...verify.Result) *httptest.ResponseRecorder {
-		return post((&fixedVerifier{results: results}).handler(), anyPath+":batchVerify",
+		return apitest.Post((&fixedVerifier{results: results}).handler(), anyPath+":batchVerify",
 			`{"requests":[{"credential":"a"},{"credential":"b"}]}`)
 	}
-	out := unmarshal[client.BatchVerifyResponse](t, ask(failed, unknown).Body.Bytes())
+	out := apitest.Unmarshal[client.BatchVerifyResponse](t, ask(failed, unknown).Body.Bytes())
 	if out.Results[0].ErrorCode != client.VerificationErrorInternal || out.Results[0].IsValid {
 		t.Errorf("got %+v", out.Results[0])
 	}
 	if out.Results[1].ErrorCode != client.VerificationErrorNotFound {
 		t.Errorf("got %+v", out.Results[1])
 	}
-	wantError(t, ask(failed, failed), http.StatusServiceUnavailable, core.Unavailable)
+	apitest.WantError(t, ask(failed, failed), http.StatusServiceUnavailable, core.Unavailable)
 }
 
 func TestAttack04_ABatchAnswerOfAnotherLengthIsAnError(t *testing.T) {
 	t.Parallel()
 	valid := verify.Result{Verdict: &core.Verdict{Code: core.CodeValid, Status: core.StatusActive}}
 	for _, results := range [][]verify.Result{nil, {valid}, {valid, valid, valid}} {
-		w := post((&fixedVerifier{results: results}).handler(), anyPath+":batchVerify",
+		w := apitest.Post((&fixedVerifier{results: results}).handler(), anyPath+":batchVerify",
 			`{"requests":[{"credential":"a"},{"credential":"b"}]}`)
-		wantError(t, w, http.StatusInternalServerError, core.Internal)
+		apitest.WantError(t, w, http.StatusInternalServerError, core.Internal)
 	}
 }
 
@@ -285,8 +286,8 @@ func TestAVerdictThatThisBuildDoesNotKnowIsNotValid(t *testing.T) {
 		"status": {Code: core.CodeValid, KeyID: "k"},
 		"none":   nil,
 	} {
-		w := post((&fixedVerifier{result: verify.Result{Verdict: v}}).handler(), anyPath+":verify", `{"credential":"x"}`)
-		got := unmarshal[client.VerifyResponse](t, w.Body.Bytes())
+		w := apitest.Post((&fixedVerifier{result: verify.Result{Verdict: v}}).handler(), anyPath+":verify", `{"credential":"x"}`)
+		got := apitest.Unmarshal[client.VerifyResponse](t, w.Body.Bytes())
 		if got.IsValid || got.ErrorCode != client.VerificationErrorInternal || got.KeyID != "" {
 			t.Errorf("%s: got %+v", name, got)
 		}
@@ -297,9 +298,9 @@ func TestAKeyThatExpiredSinceItsVerdictReadsExpired(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	v := &core.Verdict{Code: core.CodeValid, Status: core.StatusActive, KeyID: "k", ExpireTime: now}
-	w := post((&fixedVerifier{result: verify.Result{Verdict: v, Now: now, Cache: verify.Hit}}).handler(),
+	w := apitest.Post((&fixedVerifier{result: verify.Result{Verdict: v, Now: now, Cache: verify.Hit}}).handler(),
 		anyPath+":verify", `{"credential":"x"}`)
-	got := unmarshal[client.VerifyResponse](t, w.Body.Bytes())
+	got := apitest.Unmarshal[client.VerifyResponse](t, w.Body.Bytes())
 	if got.IsValid || got.ErrorCode != client.VerificationErrorExpired || got.Status != client.KeyStatusExpired {
 		t.Errorf("got %+v", got)
 	}

@@ -97,3 +97,17 @@ type Revocation struct {
 	By          string // who did it, for the audit trail: "operator" or "holder"
 	Time        time.Time
 }
+
+// MaxKeyIDLength is the length of the longest key id, in bytes.
+const MaxKeyIDLength = 128
+
+// ValidKeyID tells whether a text can be the id of a key, here or on another implementation: up to [MaxKeyIDLength]
+// letters, digits, hyphens and underscores. It may stand in a path and in a header.
+func ValidKeyID(id string) bool {
+	for _, c := range []byte(id) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return id != "" && len(id) <= MaxKeyIDLength
+}

@@ -73,7 +73,7 @@ func (e *Engine) openToken(kind credential.Kind, cred string) *token {
 	default:
 		return nil
 	}
-	if err != nil || !e.issuers[claims.Issuer] || claims.Network != e.network || !isKeyID(claims.KeyID) ||
+	if err != nil || !e.issuers[claims.Issuer] || claims.Network != e.network || !isOwnKeyID(claims.KeyID) ||
 		claims.ExpireTime.Before(claims.IssueTime) || claims.ExpireTime.Sub(claims.IssueTime) > MaxTTL {
 		return nil
 	}
@@ -97,8 +97,8 @@ func (e *Engine) openToken(kind credential.Kind, cred string) *token {
 	return tok
 }
 
-// isKeyID tells whether s has the form of a key id, of an issued or an imported key.
-func isKeyID(s string) bool {
+// isOwnKeyID tells whether s has the form of an id that this engine gives a key, issued or imported.
+func isOwnKeyID(s string) bool {
 	const imported = 64 // hexadecimal digits
 	if len(s) != imported {
 		id, err := uuid.Parse(s)

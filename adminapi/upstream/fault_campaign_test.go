@@ -80,7 +80,7 @@ func moreFaults() map[string]faultCase {
 		"valid of an unknown visibility":  set("visibility", "KEY_VISIBILITY_MOON"),
 		"valid with an id of a path":      set("key_id", "../../x"),
 		"valid with an id with a newline": set("key_id", "x\r\nX-Talos-Actor: root"),
-		"valid with an id that is long":   set("key_id", strings.Repeat("a", maxKeyID+1)),
+		"valid with an id that is long":   set("key_id", strings.Repeat("a", core.MaxKeyIDLength+1)),
 		"valid with a number for an id":   set("key_id", 7),
 		"valid with scopes of numbers":    set("scopes", []int{1}),
 		"valid with a scope that is none": set("scopes", []string{"a b,c"}),

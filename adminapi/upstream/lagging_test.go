@@ -16,6 +16,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/sidecar"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/core/verify"
@@ -30,7 +31,7 @@ func sidecarOf(t *testing.T, config Config) (u *Upstream, admin http.Handler) {
 		t.Fatal(err)
 	}
 	t.Cleanup(v.Close)
-	return u, adminapi.SidecarAdmin(adminapi.SidecarOptions{
+	return u, sidecar.Admin(sidecar.Options{
 		Options: adminapi.Options{
 			Network:    func(*http.Request) (adminapi.Network, error) { return adminapi.Network{Verifier: v}, nil },
 			ClientAddr: func(*http.Request) netip.Addr { return netip.Addr{} },

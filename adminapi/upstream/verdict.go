@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
@@ -16,7 +15,6 @@ import (
 // Bounds of what is taken over from an answer, in bytes.
 const (
 	maxResult = 256 << 10
-	maxKeyID  = 128
 )
 
 // answer is the upstream's answer to one question.
@@ -189,7 +187,7 @@ func (w *wire) key(n *network, q question) (*core.Key, error) {
 	}
 	var err error
 	switch {
-	case !isKeyID(w.KeyID):
+	case !core.ValidKeyID(w.KeyID):
 		return nil, errors.New("a result names no key")
 	case !q.token() && w.KeyID != q.parsed.KeyID:
 		return nil, errKeyMismatch
@@ -259,11 +257,4 @@ func compactObject(raw json.RawMessage) (json.RawMessage, error) {
 		return nil, errors.New("a result has metadata that is no object")
 	}
 	return b.Bytes(), nil
-}
-
-// isKeyID tells whether s can be the id of a key: it goes into headers and paths.
-func isKeyID(s string) bool {
-	return s != "" && len(s) <= maxKeyID && !strings.ContainsFunc(s, func(c rune) bool {
-		return (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' && c != '_'
-	})
 }

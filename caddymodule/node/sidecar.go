@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/adminapi"
+	"github.com/talos-edge/talos-edge/adminapi/sidecar"
 	"github.com/talos-edge/talos-edge/adminapi/upstream"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
 	"github.com/talos-edge/talos-edge/core"
@@ -125,13 +126,13 @@ func (n *Sidecar) Verify(r *http.Request, credential string) (verify.Result, err
 
 // Admin answers verifications from the cache and passes on the rest.
 func (n *Sidecar) Admin(logger *zap.Logger) http.Handler {
-	return adminapi.SidecarAdmin(adminapi.SidecarOptions{Options: n.options(logger), Upstream: keys{n.upstream, n}})
+	return sidecar.Admin(sidecar.Options{Options: n.options(logger), Upstream: keys{n.upstream, n}})
 }
 
 // Public has keys revoked by the upstream.
 func (n *Sidecar) Public(o adminapi.PublicOptions) *adminapi.Public {
 	o.Options = n.options(o.Logger)
-	return adminapi.NewSidecarPublic(o, keys{n.upstream, n})
+	return sidecar.NewPublic(o, keys{n.upstream, n})
 }
 
 func (n *Sidecar) options(logger *zap.Logger) adminapi.Options {
@@ -198,6 +199,6 @@ func (s *sidecarSet) forget(network core.NetworkID, keyID string, position uint6
 
 // Interface guards.
 var (
-	_ Node              = (*Sidecar)(nil)
-	_ adminapi.Upstream = keys{}
+	_ Node             = (*Sidecar)(nil)
+	_ sidecar.Upstream = keys{}
 )

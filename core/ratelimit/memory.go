@@ -80,6 +80,20 @@ func (m *Memory) Take(
 	return r, nil
 }
 
+// GiveBack takes back a use that was counted and that was none after all.
+func (m *Memory) GiveBack(network core.NetworkID, keyID string, p core.RateLimitPolicy) {
+	if p.Quota <= 0 || p.Window <= 0 {
+		return
+	}
+	d := m.digest(network, keyID)
+	s := &m.shards[d[0]%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if full, known := s.full[d]; known {
+		s.full[d] = full - cellOf(p).interval
+	}
+}
+
 // Close does nothing: a Memory owns nothing but memory.
 func (m *Memory) Close() error { return nil }
 

@@ -20,11 +20,16 @@ func WithClient(ctx context.Context, addr netip.Addr) context.Context {
 	return context.WithValue(ctx, clientContextKey{}, addr)
 }
 
+// ClientOf is the address that [WithClient] has noted; the zero Addr without one.
+func ClientOf(ctx context.Context) netip.Addr {
+	addr, _ := ctx.Value(clientContextKey{}).(netip.Addr)
+	return addr
+}
+
 // shareOf is the part of the network that a client address is counted with. Whoever has an IPv6 address usually has the
 // 2^64 of its /64.
 func shareOf(ctx context.Context) netip.Prefix {
-	addr, _ := ctx.Value(clientContextKey{}).(netip.Addr)
-	addr = addr.Unmap()
+	addr := ClientOf(ctx).Unmap()
 	bits := addr.BitLen()
 	if addr.Is6() {
 		bits = 64

@@ -1,4 +1,4 @@
-package adminapi
+package sidecar
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 )
@@ -33,9 +34,9 @@ func TestASidecarAnswersVerificationsFromItsCacheAndLooksUpOnlyWhatMisses(t *tes
 		t.Errorf("got %+v and %q", v, cache)
 	}
 	s.lookups()
-	w := post(s.admin, anyPath+":batchVerify",
+	w := apitest.Post(s.admin, anyPath+":batchVerify",
 		`{"requests":[{"credential":"`+a.Secret+`"},{"credential":"`+b.Secret+`"},{"credential":"`+b.Secret+`"}]}`)
-	for _, v := range unmarshal[client.BatchVerifyResponse](t, w.Body.Bytes()).Results {
+	for _, v := range apitest.Unmarshal[client.BatchVerifyResponse](t, w.Body.Bytes()).Results {
 		if !v.IsValid {
 			t.Errorf("got %+v", v)
 		}
@@ -44,9 +45,9 @@ func TestASidecarAnswersVerificationsFromItsCacheAndLooksUpOnlyWhatMisses(t *tes
 		t.Errorf("%d look-ups for one miss", n)
 	}
 	for header, value := range map[string]string{"Cache-Control": "no-cache", "Pragma": "no-cache"} {
-		r := request(http.MethodPost, anyPath+":verify", `{"credential":"`+a.Secret+`"}`)
+		r := apitest.Request(http.MethodPost, anyPath+":verify", `{"credential":"`+a.Secret+`"}`)
 		r.Header.Set(header, value)
-		if w := serve(s.admin, r); w.Header().Get(cacheHeader) != "MISS" || s.lookups() != 1 {
+		if w := apitest.Serve(s.admin, r); w.Header().Get(cacheHeader) != "MISS" || s.lookups() != 1 {
 			t.Errorf("%s: %s is not honoured", header, value)
 		}
 	}
@@ -60,11 +61,11 @@ func TestARevocationThroughASidecarIsBelievedThereBeforeItIsAnswered(t *testing.
 		if v, _ := s.ask(t, k.Secret); !v.IsValid {
 			t.Fatal("a new key is not valid")
 		}
-		w := post(s.admin, strings.Replace(path, "%s", k.IssuedAPIKey.KeyID, 1), "")
+		w := apitest.Post(s.admin, strings.Replace(path, "%s", k.IssuedAPIKey.KeyID, 1), "")
 		if w.Code != http.StatusOK || w.Body.String() != "{}\n" {
 			t.Fatalf("got %d %s", w.Code, w.Body)
 		}
-		wantHeaders(t, w)
+		apitest.WantHeaders(t, w)
 		if v, cache := s.ask(t, k.Secret); v.ErrorCode != client.VerificationErrorRevoked || cache != "MISS" {
 			t.Errorf("after it: %+v, %s", v, cache)
 		}
@@ -137,7 +138,7 @@ func TestWhatPassesAndMayChangeAKeyIsForgottenBeforeItsAnswerWhateverThatIs(t *t
 				slices.Sort(want)
 				var got []string
 				w := &atAnswer{ResponseRecorder: httptest.NewRecorder(), begin: func() { got = s.forgets() }}
-				s.admin.ServeHTTP(w, request(tc.method, tc.path, tc.body))
+				s.admin.ServeHTTP(w, apitest.Request(tc.method, tc.path, tc.body))
 				if !slices.Equal(got, want) {
 					t.Errorf("%s: when the answer (%d) began, %v were forgotten, want %v", outcome, w.Code, got, want)
 				}
@@ -145,7 +146,7 @@ func TestWhatPassesAndMayChangeAKeyIsForgottenBeforeItsAnswerWhateverThatIs(t *t
 					t.Errorf("the answer is %s", w.Body)
 				}
 				if outcome == "reset" {
-					wantError(t, w.ResponseRecorder, http.StatusServiceUnavailable, core.Unavailable)
+					apitest.WantError(t, w.ResponseRecorder, http.StatusServiceUnavailable, core.Unavailable)
 				}
 			}
 		})
@@ -158,16 +159,16 @@ func TestAnUpstreamThatCannotBeReachedIsUnavailableAndNoKeyIsTakenForGood(t *tes
 	k := s.issue(t, "")
 	s.set(func() { s.down = errors.New("connection refused by secret.internal") })
 	for _, w := range []*httptest.ResponseRecorder{
-		post(s.admin, anyPath+"/"+k.IssuedAPIKey.KeyID+":revoke", ""),
-		post(s.admin, issuedPath, `{"name":"n","actor_id":"a"}`),
-		get(s.admin, issuedPath+"/"+k.IssuedAPIKey.KeyID),
-		get(s.admin, jwksPath),
-		post(s.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`),
-		post(s.publicHandler(), selfRevokePath, `{"credential":"`+k.Secret+`"}`),
-		get(s.publicHandler(), jwksPath),
-		get(s.publicHandler(), readyPath),
+		apitest.Post(s.admin, anyPath+"/"+k.IssuedAPIKey.KeyID+":revoke", ""),
+		apitest.Post(s.admin, issuedPath, `{"name":"n","actor_id":"a"}`),
+		apitest.Get(s.admin, issuedPath+"/"+k.IssuedAPIKey.KeyID),
+		apitest.Get(s.admin, jwksPath),
+		apitest.Post(s.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`),
+		apitest.Post(s.publicHandler(), selfRevokePath, `{"credential":"`+k.Secret+`"}`),
+		apitest.Get(s.publicHandler(), jwksPath),
+		apitest.Get(s.publicHandler(), readyPath),
 	} {
-		e := wantError(t, w, http.StatusServiceUnavailable, core.Unavailable)
+		e := apitest.WantError(t, w, http.StatusServiceUnavailable, core.Unavailable)
 		if w.Header().Get("Retry-After") == "" || strings.Contains(e.Message, "internal") {
 			t.Errorf("got %v %+v", w.Header(), e)
 		}
@@ -175,10 +176,10 @@ func TestAnUpstreamThatCannotBeReachedIsUnavailableAndNoKeyIsTakenForGood(t *tes
 	if got := s.forgets(); !slices.Equal(got, []string{k.IssuedAPIKey.KeyID}) {
 		t.Errorf("a change of an unknown outcome: %v were forgotten", got)
 	}
-	if e := wantError(t, get(s.admin, readyPath), 503, core.Unavailable); !strings.Contains(e.Message, "refused") {
+	if e := apitest.WantError(t, apitest.Get(s.admin, readyPath), 503, core.Unavailable); !strings.Contains(e.Message, "refused") {
 		t.Errorf("the operator is told %q", e.Message)
 	}
-	if w := get(s.admin, alivePath); w.Code != http.StatusOK {
+	if w := apitest.Get(s.admin, alivePath); w.Code != http.StatusOK {
 		t.Errorf("alive: %d", w.Code)
 	}
 }
@@ -194,8 +195,8 @@ func TestAChangeGoesOnWhenItsCallerDoesNot(t *testing.T) {
 			_, _ = io.WriteString(w, "{}")
 		}
 	})
-	r := request(http.MethodPost, anyPath+"/"+unknownUUID+":revoke", "").WithContext(ctx)
-	if w := serve(s.admin, r); w.Code != http.StatusOK || !slices.Equal(s.forgets(), []string{unknownUUID}) {
+	r := apitest.Request(http.MethodPost, anyPath+"/"+unknownUUID+":revoke", "").WithContext(ctx)
+	if w := apitest.Serve(s.admin, r); w.Code != http.StatusOK || !slices.Equal(s.forgets(), []string{unknownUUID}) {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 }
@@ -218,7 +219,7 @@ func TestAttack16_TheSidecarPassesTheCallersOwnAuthorityAndNothingElse(t *testin
 		w.WriteHeader(http.StatusForbidden)
 		_, _ = io.WriteString(w, "no")
 	})
-	r := request(http.MethodPost, issuedPath+"?a=b&c=%2F", `{"name":"n"}`)
+	r := apitest.Request(http.MethodPost, issuedPath+"?a=b&c=%2F", `{"name":"n"}`)
 	r.Host = "tenant1.example.com:4420"
 	for name, value := range map[string]string{
 		"Authorization": "Bearer caller", "Cookie": "session=caller", "X-Any": "1", "Accept-Encoding": "gzip, br",
@@ -229,7 +230,7 @@ func TestAttack16_TheSidecarPassesTheCallersOwnAuthorityAndNothingElse(t *testin
 	} {
 		r.Header[name] = []string{value}
 	}
-	w := serve(s.admin, r)
+	w := apitest.Serve(s.admin, r)
 	if w.Code != http.StatusForbidden || w.Body.String() != "no" || w.Header().Get("X-Own") != "kept" ||
 		w.Header().Get("Access-Control-Allow-Origin")+w.Header().Get("Strict-Transport-Security") != "" {
 		t.Errorf("got %d %v %s", w.Code, w.Header(), w.Body)
@@ -258,7 +259,7 @@ func TestAttack16_TheSidecarPassesTheCallersOwnAuthorityAndNothingElse(t *testin
 	for _, local := range []string{"127.0.0.1", "::1", ""} {
 		addr, _ := netip.ParseAddr(local)
 		s.from(addr)
-		serve(s.admin, request(http.MethodGet, issuedPath, ""))
+		apitest.Serve(s.admin, apitest.Request(http.MethodGet, issuedPath, ""))
 		if got := seen.Header["X-Forwarded-For"]; got != nil {
 			t.Errorf("a caller on this machine (%q) is forwarded as %q", local, got)
 		}
@@ -295,24 +296,24 @@ func TestAttack13_ASecondSpellingOrAnUnknownChangeDoesNotPass(t *testing.T) {
 		{"TRACE", "/v2alpha1/admin/issuedApiKeys", 405},
 		{"CONNECT", "/v2alpha1/admin/issuedApiKeys", 405},
 	} {
-		if w := serve(s.admin, request(tc.method, tc.path, "")); w.Code != tc.status {
+		if w := apitest.Serve(s.admin, apitest.Request(tc.method, tc.path, "")); w.Code != tc.status {
 			t.Errorf("%s %s: %d, want %d", tc.method, tc.path, w.Code, tc.status)
 		}
 	}
 	simple := httptest.NewRequest(http.MethodPost, issuedPath, strings.NewReader(`{"name":"n","actor_id":"a"}`))
 	simple.Header.Set("Content-Type", "text/plain") // as a page of any origin may send it
-	wantError(t, serve(s.admin, simple), http.StatusBadRequest, core.BadRequest)
+	apitest.WantError(t, apitest.Serve(s.admin, simple), http.StatusBadRequest, core.BadRequest)
 	long := `{"name":"` + strings.Repeat("x", maxBody) + `"}`
-	wantError(t, post(s.admin, issuedPath, long), http.StatusRequestEntityTooLarge, core.BadRequest)
-	wantError(t, post(s.admin, importedPath, `{"raw_key":"a","raw_key":"b"}`), http.StatusBadRequest, core.BadRequest)
+	apitest.WantError(t, apitest.Post(s.admin, issuedPath, long), http.StatusRequestEntityTooLarge, core.BadRequest)
+	apitest.WantError(t, apitest.Post(s.admin, importedPath, `{"raw_key":"a","raw_key":"b"}`), http.StatusBadRequest, core.BadRequest)
 }
 
 func TestAVerificationThatAnEdgeAsksForPasses(t *testing.T) {
 	t.Parallel()
 	s := newSidecarNode(t)
 	k := s.issue(t, `,"ip_restriction":{"allowed_cidrs":["203.0.113.0/24"]}`)
-	w := asEdge(s.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`)
-	wantMark(t, w, "1")
+	w := apitest.AsEdge(s.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`)
+	apitest.WantPosition(t, w, "1")
 	if s.lookups() != 0 || !strings.Contains(w.Body.String(), `"203.0.113.0/24"`) {
 		t.Errorf("got %s", w.Body)
 	}
@@ -332,8 +333,8 @@ func TestAnIPListThatTheUpstreamJudgedByOurAddressIsAskedAgainForTheCallers(t *t
 		if v, cache := s.ask(t, k.Secret); !v.IsValid || v.KeyID != id || cache != "MISS" {
 			t.Errorf("got %+v, %s", v, cache)
 		}
-		w := post(s.admin, anyPath+":batchVerify", batch)
-		out := unmarshal[client.BatchVerifyResponse](t, w.Body.Bytes()).Results
+		w := apitest.Post(s.admin, anyPath+":batchVerify", batch)
+		out := apitest.Unmarshal[client.BatchVerifyResponse](t, w.Body.Bytes()).Results
 		if !out[0].IsValid || out[1].ErrorCode != client.VerificationErrorNotFound {
 			t.Errorf("got %+v", out)
 		}
@@ -341,8 +342,8 @@ func TestAnIPListThatTheUpstreamJudgedByOurAddressIsAskedAgainForTheCallers(t *t
 	if len(s.askedFor) != 6 || s.askedFor[0] != netip.MustParseAddr("192.0.2.7") {
 		t.Errorf("asked for %v", s.askedFor)
 	}
-	s.set(func() { s.far = errDown() })
-	wantError(t, post(s.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`), 503, core.Unavailable)
+	s.set(func() { s.far = apitest.ErrDown() })
+	apitest.WantError(t, apitest.Post(s.admin, anyPath+":verify", `{"credential":"`+k.Secret+`"}`), 503, core.Unavailable)
 }
 
 func TestThePublicSurfaceOfASidecarAsksForEverybodyOnceInAWhile(t *testing.T) {
@@ -351,7 +352,7 @@ func TestThePublicSurfaceOfASidecarAsksForEverybodyOnceInAWhile(t *testing.T) {
 		asked := 0
 		var trouble error
 		release := make(chan struct{})
-		k := cached[int]{life: time.Second, fetch: func(ctx context.Context) (int, error) {
+		k := cached[int]{ttl: time.Second, fetch: func(ctx context.Context) (int, error) {
 			asked++
 			<-release
 			return asked, errors.Join(trouble, ctx.Err())
@@ -375,7 +376,7 @@ func TestThePublicSurfaceOfASidecarAsksForEverybodyOnceInAWhile(t *testing.T) {
 		synctest.Wait()
 		close(release)
 		wg.Wait()
-		trouble = errDown()
+		trouble = apitest.ErrDown()
 		time.Sleep(time.Second)
 		for range 10 { // a failure is not asked for again and again either
 			if _, err := k.get(t.Context()); core.ReasonOf(err) != core.Unavailable {

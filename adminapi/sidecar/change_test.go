@@ -1,4 +1,4 @@
-package adminapi
+package sidecar
 
 import (
 	"net/http"
@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -16,8 +17,8 @@ func TestEveryChangeThroughASidecarIsBelievedThereAtOnce(t *testing.T) {
 	if v, _ := s.ask(t, raw); v.ErrorCode != client.VerificationErrorNotFound {
 		t.Fatalf("before its import: %+v", v)
 	}
-	w := post(s.admin, batchPath, `{"requests":[{"raw_key":"`+raw+`","name":"n","actor_id":"a"},{}]}`)
-	out := unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
+	w := apitest.Post(s.admin, batchPath, `{"requests":[{"raw_key":"`+raw+`","name":"n","actor_id":"a"},{}]}`)
+	out := apitest.Unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
 	if w.Code != http.StatusOK || out.SuccessCount != 1 {
 		t.Fatalf("got %d %s", w.Code, w.Body)
 	}
@@ -25,17 +26,17 @@ func TestEveryChangeThroughASidecarIsBelievedThereAtOnce(t *testing.T) {
 		t.Errorf("after its import: %+v", v)
 	}
 	id := out.Results[0].ImportedAPIKey.KeyID
-	if w := patch(s.admin, importedPath+"/"+id, "scopes", `{"imported_api_key":{"scopes":["x"]}}`); w.Code != http.StatusOK {
+	if w := apitest.Patch(s.admin, importedPath+"/"+id, "scopes", `{"imported_api_key":{"scopes":["x"]}}`); w.Code != http.StatusOK {
 		t.Fatalf("got %d %s", w.Code, w.Body)
 	}
 	if v, _ := s.ask(t, raw); len(v.Scopes) != 1 || v.Scopes[0] != "x" {
 		t.Errorf("after the update: %+v", v)
 	}
-	token := unmarshal[client.DeriveResponse](t, post(s.admin, derivePath, `{"credential":"`+raw+`"}`).Body.Bytes()).Token.Token
+	token := apitest.Unmarshal[client.DeriveResponse](t, apitest.Post(s.admin, derivePath, `{"credential":"`+raw+`"}`).Body.Bytes()).Token.Token
 	if v, _ := s.ask(t, token); !v.IsValid || v.KeyID != id {
 		t.Errorf("its token: %+v", v)
 	}
-	if w := serve(s.admin, request(http.MethodDelete, importedPath+"/"+id, "")); w.Code != http.StatusOK {
+	if w := apitest.Serve(s.admin, apitest.Request(http.MethodDelete, importedPath+"/"+id, "")); w.Code != http.StatusOK {
 		t.Fatalf("got %d %s", w.Code, w.Body)
 	}
 	for _, cred := range []string{raw, token} {
@@ -48,15 +49,15 @@ func TestEveryChangeThroughASidecarIsBelievedThereAtOnce(t *testing.T) {
 	if v, _ := s.ask(t, k.Secret); !v.IsValid {
 		t.Fatal("a new key is not valid")
 	}
-	w = post(s.admin, issuedPath+"/"+k.IssuedAPIKey.KeyID+":rotate", "{}")
-	rotated := unmarshal[client.RotateResponse](t, w.Body.Bytes())
+	w = apitest.Post(s.admin, issuedPath+"/"+k.IssuedAPIKey.KeyID+":rotate", "{}")
+	rotated := apitest.Unmarshal[client.RotateResponse](t, w.Body.Bytes())
 	if v, _ := s.ask(t, k.Secret); v.ErrorCode != client.VerificationErrorRevoked {
 		t.Errorf("the old key after the rotation: %+v", v)
 	}
 	if v, _ := s.ask(t, rotated.Secret); !v.IsValid {
 		t.Errorf("the new key after the rotation: %+v", v)
 	}
-	if w := get(s.admin, issuedPath+"?page_size=1"); len(unmarshal[client.ListIssuedResponse](t, w.Body.Bytes()).IssuedAPIKeys) != 1 {
+	if w := apitest.Get(s.admin, issuedPath+"?page_size=1"); len(apitest.Unmarshal[client.ListIssuedResponse](t, w.Body.Bytes()).IssuedAPIKeys) != 1 {
 		t.Errorf("the list is %s", w.Body)
 	}
 }
@@ -65,9 +66,9 @@ func TestASidecarPassesABatchOfUpTo16MiBAndNoMoreThanAThousandKeys(t *testing.T)
 	t.Parallel()
 	s := newSidecarNode(t)
 	long := `{"requests":[{"raw_key":"a","name":"n","actor_id":"a"}],"x":"` + strings.Repeat("x", 2<<20) + `"}`
-	if w := post(s.admin, batchPath, long); w.Code != http.StatusOK {
+	if w := apitest.Post(s.admin, batchPath, long); w.Code != http.StatusOK {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
-	wantError(t, post(s.admin, batchPath, `{"requests":[{}`+strings.Repeat(",{}", 1000)+`]}`), 400, core.BadRequest)
-	wantError(t, post(s.admin, batchPath, `{"x":"`+strings.Repeat("x", maxBatchBody)+`"}`), 413, core.BadRequest)
+	apitest.WantError(t, apitest.Post(s.admin, batchPath, `{"requests":[{}`+strings.Repeat(",{}", 1000)+`]}`), 400, core.BadRequest)
+	apitest.WantError(t, apitest.Post(s.admin, batchPath, `{"x":"`+strings.Repeat("x", maxBatchBody)+`"}`), 413, core.BadRequest)
 }

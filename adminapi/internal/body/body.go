@@ -1,9 +1,10 @@
-package adminapi
+package body
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"mime"
 	"net/http"
 	"reflect"
@@ -14,44 +15,52 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// The longest bodies that are read, in bytes.
-const (
-	maxBody           = 1 << 20
-	maxBatchBody      = 16 << 20 // of an import of many keys
-	maxSelfRevokeBody = 32 << 10
-)
+// JSONType is the media type of everything that is read and written (RFC 8259).
+const JSONType = "application/json"
 
-// jsonType is the media type of everything that is read and written (RFC 8259).
-const jsonType = "application/json"
+// ErrTooLong marks an error that says that a body is over its limit.
+var ErrTooLong = errors.New("the body is too long")
 
-// decode reads the JSON object in a request's body into a pointer to a struct. An empty body is an empty object.
+// Decode reads the JSON object in a request's body into a pointer to a struct. An empty body is an empty object.
 // Unknown fields are passed over. Anything else than one object whose fields have the right types and stand in it once
-// is [core.BadRequest]; a body over limit bytes is that with status 413. No error repeats a value of the body.
-func decode(w http.ResponseWriter, r *http.Request, limit int64, into any) error {
-	if err := checkContentType(r); err != nil {
+// is [core.BadRequest]; a body over limit bytes is that, marked by [ErrTooLong]. No error repeats a value of the body.
+func Decode(w http.ResponseWriter, r *http.Request, limit int64, into any) error {
+	if err := CheckContentType(r); err != nil {
 		return err
 	}
 	if r.ContentLength > limit {
-		return errTooLarge(limit)
+		return errTooLong(limit)
 	}
-	b := takeBuffer()
-	defer giveBuffer(b)
+	b := TakeBuffer()
+	defer GiveBuffer(b)
 	if _, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
 		return bodyError(err, limit)
 	}
-	return decodeObject(b.Bytes(), into)
+	return Object(b.Bytes(), into)
+}
+
+// Read reads a body into memory of its own. One over limit bytes is marked by [ErrTooLong].
+func Read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		return nil, errTooLong(limit)
+	}
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if err != nil {
+		return nil, bodyError(err, limit)
+	}
+	return b, nil
 }
 
 // bodyError says why a body could not be read.
 func bodyError(err error, limit int64) error {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return errTooLarge(limit)
+		return errTooLong(limit)
 	}
 	return core.WrapError(core.BadRequest, "the request body could not be read", err)
 }
 
-// decodeObject is decode of a body that was read.
-func decodeObject(body []byte, into any) error {
+// Object is [Decode] of a body that was read.
+func Object(body []byte, into any) error {
 	trimmed := bytes.TrimLeft(body, " \t\r\n")
 	switch {
 	case len(trimmed) == 0:
@@ -64,36 +73,33 @@ func decodeObject(body []byte, into any) error {
 	if err := json.Unmarshal(trimmed, into); err != nil {
 		return decodeError(err)
 	}
-	return checkNames(trimmed)
+	return checkDuplicates(trimmed)
 }
 
-// checkContentType refuses what a web page of any origin may send without asking first (Fetch, "simple" requests): a
+// CheckContentType refuses what a web page of any origin may send without asking first (Fetch, "simple" requests): a
 // form, plain text, and a body without a type. Programs other than browsers may leave the type out.
-func checkContentType(r *http.Request) error {
+func CheckContentType(r *http.Request) error {
 	values := r.Header["Content-Type"]
 	if len(values) == 0 {
 		if r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "" {
 			return nil
 		}
 	} else if len(values) == 1 {
-		if values[0] == jsonType {
+		if values[0] == JSONType {
 			return nil
 		}
 		mediaType, params, err := mime.ParseMediaType(values[0])
 		charset, given := params["charset"]
-		if err == nil && mediaType == jsonType && (!given || strings.EqualFold(charset, "utf-8")) {
+		if err == nil && mediaType == JSONType && (!given || strings.EqualFold(charset, "utf-8")) {
 			return nil
 		}
 	}
-	return core.NewError(core.BadRequest, "the Content-Type of the request must be "+jsonType)
+	return core.NewError(core.BadRequest, "the Content-Type of the request must be "+JSONType)
 }
 
-func errTooLarge(limit int64) error {
-	return &httpError{
-		cause: core.NewError(core.BadRequest,
-			"the request body is longer than "+strconv.FormatInt(limit>>10, 10)+" KiB"),
-		status: http.StatusRequestEntityTooLarge,
-	}
+func errTooLong(limit int64) error {
+	return core.WrapError(core.BadRequest,
+		"the request body is longer than "+strconv.FormatInt(limit>>10, 10)+" KiB", ErrTooLong)
 }
 
 // decodeError says what is wrong with a body and where, in the API's words.

@@ -1,4 +1,4 @@
-package adminapi
+package sidecar
 
 import (
 	"context"
@@ -11,7 +11,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/core/verify"
@@ -41,7 +43,7 @@ type sidecarNode struct {
 	*farNode
 	verifier *verify.Verifier
 	admin    http.Handler
-	public   *Public
+	public   *adminapi.Public
 }
 
 func newSidecarNode(t *testing.T) *sidecarNode {
@@ -65,18 +67,18 @@ func newSidecarNode(t *testing.T) *sidecarNode {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.verifier.Close)
-	o := Options{
-		Network: func(*http.Request) (Network, error) { return Network{Verifier: s.verifier}, nil },
+	o := adminapi.Options{
+		Network: func(*http.Request) (adminapi.Network, error) { return adminapi.Network{Verifier: s.verifier}, nil },
 		ClientAddr: func(*http.Request) netip.Addr {
 			far.node.mu.Lock()
 			defer far.node.mu.Unlock()
 			return far.addr
 		},
 		Ready:  func(context.Context) error { return far.trouble() },
-		Logger: debugLogger(far.logs),
+		Logger: apitest.DebugLogger(far.logs),
 	}
-	s.admin = SidecarAdmin(SidecarOptions{Options: o, Upstream: far})
-	s.public = NewSidecarPublic(PublicOptions{Options: o, Health: true}, far)
+	s.admin = Admin(Options{Options: o, Upstream: far})
+	s.public = NewPublic(adminapi.PublicOptions{Options: o, Health: true}, far)
 	return s
 }
 
@@ -215,9 +217,83 @@ func (s *sidecarNode) publicHandler() http.Handler {
 // verdict verifies through the sidecar and tells what the cache did.
 func (s *sidecarNode) ask(t *testing.T, cred string) (v client.VerifyResponse, cache string) {
 	t.Helper()
-	w := post(s.admin, anyPath+":verify", marshal(t, client.VerifyRequest{Credential: cred}))
+	w := apitest.Post(s.admin, anyPath+":verify", apitest.Marshal(t, client.VerifyRequest{Credential: cred}))
 	if w.Code != http.StatusOK {
 		t.Fatalf("verify: %d %s", w.Code, w.Body)
 	}
-	return unmarshal[client.VerifyResponse](t, w.Body.Bytes()), w.Header().Get(cacheHeader)
+	return apitest.Unmarshal[client.VerifyResponse](t, w.Body.Bytes()), w.Header().Get(cacheHeader)
+}
+
+// The paths of the API.
+const (
+	issuedPath     = adminapi.AdminRoot + "issuedApiKeys"
+	importedPath   = adminapi.AdminRoot + "importedApiKeys"
+	anyPath        = adminapi.AdminRoot + "apiKeys"
+	batchPath      = importedPath + ":batchCreate"
+	derivePath     = anyPath + ":derive"
+	selfRevokePath = "/v2alpha1/apiKeys:selfRevoke"
+	jwksPath       = "/v2alpha1/derivedKeys/jwks.json"
+	alivePath      = "/health/alive"
+	readyPath      = "/health/ready"
+)
+
+const (
+	cacheHeader = "Ory-Talos-Cache"
+	unknownUUID = "00000000-0000-4000-8000-000000000000"
+
+	maxBody      = 1 << 20
+	maxBatchBody = 16 << 20
+	failureBurst = 10 // failed self-revocations that an address may make at once
+)
+
+// node is the upstream's private surface. Its clients are at 192.0.2.7, or where addr says.
+type node struct {
+	engine *core.Engine
+	admin  http.Handler
+	logs   *apitest.LogBuffer
+
+	mu   sync.Mutex
+	addr netip.Addr
+}
+
+func newNode(t *testing.T) *node {
+	t.Helper()
+	n := &node{
+		engine: apitest.Engine(t, apitest.NewStore(), 0), addr: netip.MustParseAddr("192.0.2.7"),
+		logs: &apitest.LogBuffer{},
+	}
+	verifier, err := verify.New(verify.Config{}, n.engine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(verifier.Close)
+	n.admin = adminapi.Admin(adminapi.Options{
+		Network: func(*http.Request) (adminapi.Network, error) {
+			return adminapi.Network{Keys: n.engine, Verifier: verifier}, nil
+		},
+		ClientAddr: func(*http.Request) netip.Addr {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			return n.addr
+		},
+		Ready:  n.engine.Ready,
+		Logger: apitest.DebugLogger(n.logs),
+	})
+	return n
+}
+
+func (n *node) from(addr netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.addr = addr
+}
+
+// issue makes a key; fields are added to the request, such as `,"ttl":"1h"`.
+func (n *node) issue(t *testing.T, fields string) client.IssueResponse {
+	t.Helper()
+	w := apitest.Post(n.admin, issuedPath, `{"name":"n","actor_id":"a"`+fields+`}`)
+	if w.Code != http.StatusOK {
+		t.Fatalf("issue: %d %s", w.Code, w.Body)
+	}
+	return apitest.Unmarshal[client.IssueResponse](t, w.Body.Bytes())
 }

@@ -1,4 +1,4 @@
-package adminapi
+package sidecar
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/verify"
@@ -48,21 +49,31 @@ func (f *slowFar) VerifyFor(
 	}
 }
 
-// settled settles a batch of a hundred, half of which was judged by the sidecar's own address.
-func settled(t *testing.T, far *slowFar) (results []verify.Result, took time.Duration) {
-	t.Helper()
-	credentials := make([]string, client.MaxBatch)
-	results = make([]verify.Result, client.MaxBatch)
+// fixedVerifier has judged every other credential by the sidecar's own address.
+type fixedVerifier struct{ adminapi.Verifier }
+
+func (fixedVerifier) VerifyMany(_ context.Context, _ core.NetworkID, creds []string, _ verify.Mode) []verify.Result {
+	results := make([]verify.Result, len(creds))
 	for i := range results {
-		credentials[i] = strconv.Itoa(i)
 		results[i] = verify.Result{Verdict: &core.Verdict{KeyID: "known"}}
 		if i%2 == 0 {
-			results[i].Verdict = &core.Verdict{KeyID: credentials[i], Code: core.CodeIPNotAllowed}
+			results[i].Verdict = &core.Verdict{KeyID: creds[i], Code: core.CodeIPNotAllowed}
 		}
 	}
-	a := &caller{addr: netip.MustParseAddr("192.0.2.7"), sidecar: &sidecar{upstream: far}}
+	return results
+}
+
+// verified verifies a batch of a hundred, half of which has to be asked again.
+func verified(t *testing.T, far *slowFar) (results []verify.Result, took time.Duration) {
+	t.Helper()
+	credentials := make([]string, client.MaxBatch)
+	for i := range credentials {
+		credentials[i] = strconv.Itoa(i)
+	}
+	v := verifier{fixedVerifier{}, far}
 	start := time.Now()
-	a.settle(t.Context(), Network{}, credentials, results)
+	ctx := verify.WithClient(t.Context(), netip.MustParseAddr("192.0.2.7"))
+	results = v.VerifyMany(ctx, core.NetworkID{}, credentials, verify.Use)
 	if far.asked != client.MaxBatch/2 {
 		t.Errorf("%d were asked", far.asked)
 	}
@@ -73,7 +84,7 @@ func TestWhatABatchHasToAskAgainIsAskedSideBySideAndAnsweredInItsPlace(t *testin
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		far := &slowFar{takes: 100 * time.Millisecond}
-		results, took := settled(t, far)
+		results, took := verified(t, far)
 		if took != 400*time.Millisecond || far.most != maxAgain { // 50 of them, 16 at once
 			t.Errorf("it took %s, %d at once", took, far.most)
 		}
@@ -94,7 +105,7 @@ func TestOneDeadlineHoldsForAllThatABatchAsksAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		far := &slowFar{takes: time.Hour}
-		results, took := settled(t, far)
+		results, took := verified(t, far)
 		if took != againTimeout {
 			t.Errorf("it took %s", took)
 		}

@@ -1,4 +1,4 @@
-package adminapi
+package body
 
 import (
 	"bytes"
@@ -15,20 +15,20 @@ const maxDepth = 1000
 // maxShownName is the length of the longest field name that an error repeats, in bytes.
 const maxShownName = 64
 
-// checkNames refuses a JSON text, which is known to be well formed, in which an object has a duplicate name. Readers
-// differ on which of the two counts, so one check could see one value and the next another. Of the API's objects, names
-// that differ only in case are the same, because they mean the same field.
-// Metadata and custom claims are their owner's own: there they are two.
-func checkNames(text []byte) error {
-	c := nameChecker{rest: text}
+// checkDuplicates refuses a JSON text, which is known to be well formed, in which an object has a duplicate name.
+// Readers differ on which of the two counts, so one check could see one value and the next another. Of the API's
+// objects, names that differ only in case are the same, because they mean the same field. Metadata and custom claims
+// are their owner's own: there they are two.
+func checkDuplicates(text []byte) error {
+	c := duplicateChecker{rest: text}
 	return c.value(0, true)
 }
 
-// nameChecker goes through a text once; rest is what is left of it.
-type nameChecker struct{ rest []byte }
+// duplicateChecker goes through a text once; rest is what is left of it.
+type duplicateChecker struct{ rest []byte }
 
 // value passes over one value. fold tells whether names in it are compared without regard to case.
-func (c *nameChecker) value(depth int, fold bool) error {
+func (c *duplicateChecker) value(depth int, fold bool) error {
 	if depth > maxDepth {
 		return core.NewError(core.BadRequest, "the request body is nested too deeply")
 	}
@@ -49,7 +49,7 @@ func (c *nameChecker) value(depth int, fold bool) error {
 	return nil
 }
 
-func (c *nameChecker) object(depth int, fold bool) error {
+func (c *duplicateChecker) object(depth int, fold bool) error {
 	c.rest = c.rest[1:] // the bracket
 	var first string    // spares small objects the map
 	var others map[string]struct{}
@@ -81,7 +81,7 @@ func (c *nameChecker) object(depth int, fold bool) error {
 	return nil
 }
 
-func (c *nameChecker) array(depth int, fold bool) error {
+func (c *duplicateChecker) array(depth int, fold bool) error {
 	c.rest = c.rest[1:] // the bracket
 	for c.next(']') {
 		if err := c.value(depth+1, fold); err != nil {
@@ -92,7 +92,7 @@ func (c *nameChecker) array(depth int, fold bool) error {
 }
 
 // next goes to the next member of an array or object, and past its end when there is none.
-func (c *nameChecker) next(end byte) bool {
+func (c *duplicateChecker) next(end byte) bool {
 	switch c.peek() {
 	case 0:
 		return false
@@ -106,7 +106,7 @@ func (c *nameChecker) next(end byte) bool {
 }
 
 // peek passes over white space and returns the byte after it; 0 at the end.
-func (c *nameChecker) peek() byte {
+func (c *duplicateChecker) peek() byte {
 	c.rest = bytes.TrimLeft(c.rest, " \t\r\n")
 	if len(c.rest) == 0 {
 		return 0
@@ -115,7 +115,7 @@ func (c *nameChecker) peek() byte {
 }
 
 // name takes the name of an object's member.
-func (c *nameChecker) name() string {
+func (c *duplicateChecker) name() string {
 	if c.peek() != '"' {
 		c.rest = nil
 		return ""
@@ -132,7 +132,7 @@ func (c *nameChecker) name() string {
 }
 
 // text takes a string with its quotes.
-func (c *nameChecker) text() []byte {
+func (c *duplicateChecker) text() []byte {
 	for i := 1; i < len(c.rest); i++ {
 		switch c.rest[i] {
 		case '\\':

@@ -1,14 +1,90 @@
-package adminapi
+package apitest
 
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/feed"
 )
 
-func (m *memory) apply(k core.Key, kind feed.EventKind) {
+// Store is a core.Store in memory.
+type Store struct {
+	mu        sync.Mutex
+	keys      map[string]core.Key
+	order     []string // of the keys, by their creation
+	positions feed.Positions
+	position  uint64
+	writes    int
+	down      error // in place of every answer
+}
+
+// NewStore makes an empty store.
+func NewStore() *Store { return &Store{keys: map[string]core.Key{}} }
+
+// SetDown is that of [core.Store].
+func (m *Store) SetDown(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.down = err
+}
+
+// Written is that of [core.Store].
+func (m *Store) Written() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.writes
+}
+
+// Get is that of [core.Store].
+func (m *Store) Get(_ context.Context, network core.NetworkID, keyID string) (core.Key, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.down != nil {
+		return core.Key{}, m.down
+	}
+	k, ok := m.keys[network.String()+"/"+keyID]
+	if !ok {
+		return core.Key{}, core.NewError(core.KeyNotFound, "no such key")
+	}
+	return k, nil
+}
+
+// GetMany is that of [core.Store].
+func (m *Store) GetMany(
+	ctx context.Context, network core.NetworkID, keyIDs []string,
+) (map[string]core.Key, error) {
+	found := map[string]core.Key{}
+	for _, id := range keyIDs {
+		k, err := m.Get(ctx, network, id)
+		switch {
+		case err == nil:
+			found[id] = k
+		case core.ReasonOf(err) != core.KeyNotFound:
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// ClaimSecret is that of [core.Store].
+func (*Store) ClaimSecret(context.Context, core.NetworkID, []string) error { return nil }
+
+// Positions is that of [core.Store].
+func (m *Store) Positions() *feed.Positions { return &m.positions }
+
+// Ping is that of [core.Store].
+func (m *Store) Ping(context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.down
+}
+
+// Close is that of [core.Store].
+func (*Store) Close() error { return nil }
+
+func (m *Store) apply(k core.Key, kind feed.EventKind) {
 	m.writes++
 	m.position++
 	name := k.Network.String() + "/" + k.ID
@@ -23,7 +99,8 @@ func (m *memory) apply(k core.Key, kind feed.EventKind) {
 	m.positions.Apply(feed.Event{Position: m.position, Network: k.Network, KeyID: k.ID, Kind: kind})
 }
 
-func (m *memory) Create(ctx context.Context, key core.Key) (core.Key, bool, error) {
+// Create is that of [core.Store].
+func (m *Store) Create(ctx context.Context, key core.Key) (core.Key, bool, error) {
 	results, err := m.CreateMany(ctx, key.Network, []core.Key{key}, 0)
 	if err != nil {
 		return core.Key{}, false, err
@@ -31,7 +108,8 @@ func (m *memory) Create(ctx context.Context, key core.Key) (core.Key, bool, erro
 	return results[0].Key, results[0].Created, results[0].Err
 }
 
-func (m *memory) CreateMany(
+// CreateMany is that of [core.Store].
+func (m *Store) CreateMany(
 	_ context.Context, network core.NetworkID, keys []core.Key, quota int64,
 ) ([]core.CreateResult, error) {
 	m.mu.Lock()
@@ -46,7 +124,7 @@ func (m *memory) CreateMany(
 	return results, nil
 }
 
-func (m *memory) create(network core.NetworkID, key core.Key, quota int64) core.CreateResult {
+func (m *Store) create(network core.NetworkID, key core.Key, quota int64) core.CreateResult {
 	var live int64
 	for _, k := range m.keys {
 		if k.Network != network {
@@ -69,7 +147,8 @@ func (m *memory) create(network core.NetworkID, key core.Key, quota int64) core.
 	return core.CreateResult{Key: key, Created: true}
 }
 
-func (m *memory) List(_ context.Context, q core.ListQuery) (page core.KeyPage, err error) {
+// List is that of [core.Store].
+func (m *Store) List(_ context.Context, q core.ListQuery) (page core.KeyPage, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.down != nil {
@@ -91,7 +170,7 @@ func (m *memory) List(_ context.Context, q core.ListQuery) (page core.KeyPage, e
 }
 
 // change replaces a key of a kind with what becomes of it.
-func (m *memory) change(
+func (m *Store) change(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, event feed.EventKind,
 	of func(core.Key) (core.Key, error),
 ) (core.Key, error) {
@@ -111,13 +190,15 @@ func (m *memory) change(
 	return k, nil
 }
 
-func (m *memory) Update(
+// Update is that of [core.Store].
+func (m *Store) Update(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, u core.Update,
 ) (core.Key, error) {
 	return m.change(ctx, network, kind, keyID, feed.EventUpdated, u.Of)
 }
 
-func (m *memory) Rotate(
+// Rotate is that of [core.Store].
+func (m *Store) Rotate(
 	ctx context.Context, network core.NetworkID, keyID string, r core.Rotation,
 ) (fresh, old core.Key, err error) {
 	old, err = m.change(ctx, network, core.Issued, keyID, feed.EventRevoked, func(k core.Key) (core.Key, error) {
@@ -136,13 +217,15 @@ func (m *memory) Rotate(
 	return fresh, old, nil
 }
 
-func (m *memory) Delete(ctx context.Context, network core.NetworkID, keyID string, _ core.Deletion) error {
+// Delete is that of [core.Store].
+func (m *Store) Delete(ctx context.Context, network core.NetworkID, keyID string, _ core.Deletion) error {
 	_, err := m.change(ctx, network, core.Imported, keyID, feed.EventDeleted,
 		func(k core.Key) (core.Key, error) { return k, nil })
 	return err
 }
 
-func (m *memory) Revoke(
+// Revoke is that of [core.Store].
+func (m *Store) Revoke(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
 ) (core.Key, error) {
 	return m.change(ctx, network, kind, keyID, feed.EventRevoked, func(k core.Key) (core.Key, error) {

@@ -1,4 +1,4 @@
-package adminapi
+package sidecar
 
 import (
 	"bytes"
@@ -13,14 +13,15 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// passing is one request on its way through the sidecar. It travels in the request's context.
+// passing is one request on its way to the upstream. It travels in the request's context.
 type passing struct {
 	sidecar *sidecar
-	network Network
+	network core.NetworkID
 	addr    netip.Addr // the caller's
 	edge    bool       // the caller is an edge
 	change  change
@@ -35,9 +36,9 @@ func passingOf(r *http.Request) *passing {
 }
 
 // newProxy makes the proxy of everything that passes.
-func (h *sidecarAdmin) newProxy() *httputil.ReverseProxy {
+func (h *admin) newProxy() *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
-		Transport:      h.sidecar.upstream,
+		Transport:      h.upstream,
 		Rewrite:        rewrite,
 		ModifyResponse: arrived,
 		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
@@ -45,7 +46,7 @@ func (h *sidecarAdmin) newProxy() *httputil.ReverseProxy {
 			p.forget(nil, 0) // it may have happened all the same
 			p.err = passedError(r.Context(), err)
 		},
-		ErrorLog: zap.NewStdLog(h.Logger),
+		ErrorLog: zap.NewStdLog(h.logger),
 	}
 }
 
@@ -72,7 +73,7 @@ func rewrite(r *httputil.ProxyRequest) {
 	r.Out.Host = r.In.Host
 	h := r.Out.Header
 	for name := range h {
-		if IsForwardingHeader(name) || overridesMethod(name) {
+		if adminapi.IsForwardingHeader(name) || overridesMethod(name) {
 			delete(h, name)
 		}
 	}
@@ -81,28 +82,13 @@ func rewrite(r *httputil.ProxyRequest) {
 	}
 	h.Add(markHeader, passingOf(r.In).sidecar.mark)
 	if passingOf(r.In).change.isOne() {
-		h.Set(client.EdgeHeader, "1") // the answer then tells the change's place
+		h.Set(client.EdgeHeader, "1") // the response then carries the change's feed position
 	}
 	h.Set("Accept-Encoding", "identity") // the answer may have to be read here
 	// A caller on this machine has this machine's address, which the upstream sees. No other may borrow it.
 	if addr := passingOf(r.In).addr.Unmap().WithZone(""); addr.IsValid() && !addr.IsLoopback() {
 		h.Set("X-Forwarded-For", addr.String())
 	}
-}
-
-// IsForwardingHeader tells whether proxies use a header to say for whom they ask, or that they are there. `_` and `.`
-// are read as `-`, as some servers do.
-func IsForwardingHeader(name string) bool {
-	name = strings.ToLower(strings.NewReplacer("_", "-", ".", "-").Replace(name))
-	_, found := forwardingHeaders[name]
-	return found || strings.HasPrefix(name, "x-forwarded")
-}
-
-var forwardingHeaders = map[string]struct{}{
-	"forwarded": {}, "via": {}, "x-real-ip": {}, "x-client-ip": {}, "x-cluster-client-ip": {}, "x-original-host": {},
-	"x-original-forwarded-for": {}, "x-original-url": {}, "x-rewrite-url": {}, "x-proxyuser-ip": {}, "client-ip": {},
-	"true-client-ip": {}, "cf-connecting-ip": {}, "fastly-client-ip": {}, "fly-client-ip": {}, "cdn-loop": {},
-	"x-envoy-external-address": {}, "x-azure-clientip": {}, "x-appengine-user-ip": {},
 }
 
 // overridesMethod tells whether some servers take the method from a header: what passes as a reading one could change a

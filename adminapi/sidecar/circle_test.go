@@ -1,4 +1,4 @@
-package adminapi
+package sidecar
 
 import (
 	"net/http"
@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -33,9 +34,9 @@ func TestARequestThatGoesInACircleEnds(t *testing.T) {
 				}
 				back.ServeHTTP(w, r)
 			})
-			r := request(http.MethodGet, issuedPath+"/6f3cbd64-3f0b-4d7e-9f5e-0c6a5a6b7c8d", "")
-			w := serve(s.admin, r)
-			wantError(t, w, http.StatusServiceUnavailable, core.Unavailable)
+			r := apitest.Request(http.MethodGet, issuedPath+"/6f3cbd64-3f0b-4d7e-9f5e-0c6a5a6b7c8d", "")
+			w := apitest.Serve(s.admin, r)
+			apitest.WantError(t, w, http.StatusServiceUnavailable, core.Unavailable)
 			if n := asked.Load(); n > 3 {
 				t.Errorf("one request became %d", n)
 			}
@@ -50,9 +51,9 @@ func TestARequestThatHasPassedManySidecarsIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSidecarNode(t)
 	s.answers(func(http.ResponseWriter, *http.Request) { t.Error("the upstream was asked") })
-	r := request(http.MethodGet, issuedPath+"/6f3cbd64-3f0b-4d7e-9f5e-0c6a5a6b7c8d", "")
+	r := apitest.Request(http.MethodGet, issuedPath+"/6f3cbd64-3f0b-4d7e-9f5e-0c6a5a6b7c8d", "")
 	for range maxMarks {
 		r.Header.Add(markHeader, "another")
 	}
-	wantError(t, serve(s.admin, r), http.StatusServiceUnavailable, core.Unavailable)
+	apitest.WantError(t, apitest.Serve(s.admin, r), http.StatusServiceUnavailable, core.Unavailable)
 }

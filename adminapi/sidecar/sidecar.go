@@ -1,4 +1,4 @@
-package adminapi
+package sidecar
 
 import (
 	"context"
@@ -7,6 +7,9 @@ import (
 	"net/netip"
 	"time"
 
+	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
 )
@@ -27,7 +30,7 @@ type Upstream interface {
 
 	// SelfRevoke asks the upstream to revoke the key behind a credential. The call is made of these two values and of
 	// nothing that the sidecar or its caller has beside them. The position is what the upstream tells of the change's
-	// place in its feed, see Forget.
+	// position in its feed, see Forget.
 	SelfRevoke(ctx context.Context, credential string, reason client.RevocationReason) (position uint64, err error)
 
 	// JWKS reads the public keys that derived tokens are signed with.
@@ -38,55 +41,75 @@ type Upstream interface {
 	Forget(network core.NetworkID, keyID string, position uint64)
 }
 
-// SidecarOptions say what a surface of a sidecar serves: a node that has no keys, and an upstream that does.
-type SidecarOptions struct {
-	// Options are those of any surface. Of a [Network] the id and the verifier are used; Ready tells of the upstream.
-	Options
+// Options say what a surface of a sidecar serves: a node that has no keys, and an upstream that does.
+type Options struct {
+	// Options are those of any surface. Of a network the id and the verifier are used; Ready tells of the upstream.
+	adminapi.Options
 
 	// Upstream is required.
 	Upstream Upstream
 }
 
-// SidecarAdmin serves the private surface of a sidecar. Verifications are answered from the sidecar's verifier;
-// everything else under the private paths, and the key set, passes to the upstream with what the caller sent and
-// nothing of the sidecar's own. When something that passes may have changed a key, the sidecar has forgotten that key
-// before the caller gets the answer, whatever it is.
+// Admin serves the private surface of a sidecar. What is local of the API's operations is answered here, verifications
+// from the sidecar's verifier; everything else under the private paths, and the key set, passes to the upstream with
+// what the caller sent and nothing of the sidecar's own. When something that passes may have changed a key, the sidecar
+// has forgotten that key before the caller gets the response, whatever it is.
 //
 // A verification that an edge asks for passes, too: what it is to be told of positions only the upstream knows.
-func SidecarAdmin(o SidecarOptions) http.Handler {
-	s := newSidecarSurface(o)
-	h := &sidecarAdmin{surface: s}
+func Admin(o Options) http.Handler {
+	s, local := newSidecar(o)
+	h := &admin{sidecar: s, local: adminapi.Admin(local), network: o.Network, clientAddr: local.ClientAddr}
+	h.logger = local.Logger
 	h.proxy = h.newProxy()
 	return h
 }
 
-// NewSidecarPublic makes the public surface of a sidecar. A self-revocation is made anew from its credential and reason
-// and sent to the upstream; the key is forgotten before the caller gets the answer.
-func NewSidecarPublic(o PublicOptions, upstream Upstream) *Public {
-	return newPublic(newSidecarSurface(SidecarOptions{Options: o.Options, Upstream: upstream}), &o)
+// NewPublic makes the public surface of a sidecar. A self-revocation is made anew from its credential and reason and
+// sent to the upstream; the key is forgotten before the caller gets the response.
+func NewPublic(o adminapi.PublicOptions, upstream Upstream) *adminapi.Public {
+	_, o.Options = newSidecar(Options{Options: o.Options, Upstream: upstream})
+	return adminapi.NewPublic(o)
 }
 
-func newSidecarSurface(o SidecarOptions) surface {
-	s := newSurface(o.Options)
-	s.sidecar = &sidecar{
+// newSidecar makes a sidecar, and the options of the surface that answers what is local.
+func newSidecar(o Options) (*sidecar, adminapi.Options) {
+	s := &sidecar{
 		upstream: o.Upstream,
 		mark:     rand.Text(),
-		keys:     cached[*client.JWKS]{life: keySetLife, fetch: o.Upstream.JWKS},
-		ready: cached[struct{}]{life: readyLife, fetch: func(ctx context.Context) (struct{}, error) {
+		keys:     cached[*client.JWKS]{ttl: keySetTTL, fetch: o.Upstream.JWKS},
+		ready: cached[struct{}]{ttl: readyTTL, fetch: func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, o.Ready(ctx)
 		}},
 	}
-	if o.Ready != nil {
-		s.Ready = s.sidecar.isReady
+	local := o.Options
+	local.Network = func(r *http.Request) (adminapi.Network, error) {
+		n, err := o.Network(r)
+		if err == nil {
+			n.Keys, n.Holders = nil, &holders{s, n.ID, n.Verifier}
+			n.Verifier = verifier{n.Verifier, s.upstream}
+		}
+		return n, err
 	}
-	return s
+	if o.Ready != nil {
+		local.Ready = func(ctx context.Context) error {
+			_, err := s.ready.get(ctx)
+			return err
+		}
+	}
+	if local.ClientAddr == nil {
+		local.ClientAddr = func(*http.Request) netip.Addr { return netip.Addr{} }
+	}
+	if local.Logger == nil {
+		local.Logger = zap.NewNop()
+	}
+	return s, local
 }
 
 // How long an answer to everybody serves for everybody. So who asks on a public surface reaches the upstream at this
 // rate and no other.
 const (
-	keySetLife = 5 * time.Second
-	readyLife  = time.Second
+	keySetTTL = 5 * time.Second
+	readyTTL  = time.Second
 )
 
 // How long a call of the upstream may take that a caller waits for.
@@ -101,19 +124,6 @@ type sidecar struct {
 	mark     string // tells this sidecar's passed requests
 	keys     cached[*client.JWKS]
 	ready    cached[struct{}]
-}
-
-func (s *sidecar) keySet(ctx context.Context) (*client.JWKS, error) {
-	set, err := s.keys.get(ctx)
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	return set, nil
-}
-
-func (s *sidecar) isReady(ctx context.Context) error {
-	_, err := s.ready.get(ctx)
-	return err
 }
 
 // unavailable makes the trouble of an upstream an error that puts no blame on the caller.

@@ -1,13 +1,15 @@
-package adminapi
+package sidecar
 
 import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -19,19 +21,19 @@ func TestAHolderRevokesItsCredentialThroughASidecar(t *testing.T) {
 		if v, _ := s.ask(t, k.Secret); !v.IsValid {
 			t.Fatal("a new key is not valid")
 		}
-		w := post(h, selfRevokePath, `{"credential":"`+k.Secret+`","reason":"REVOCATION_REASON_KEY_COMPROMISE"}`)
+		w := apitest.Post(h, selfRevokePath, `{"credential":"`+k.Secret+`","reason":"REVOCATION_REASON_KEY_COMPROMISE"}`)
 		if w.Code != http.StatusOK || w.Body.String() != "{}\n" {
 			t.Fatalf("got %d %s", w.Code, w.Body)
 		}
-		wantHeaders(t, w)
+		apitest.WantHeaders(t, w)
 		if v, _ := s.ask(t, k.Secret); v.ErrorCode != client.VerificationErrorRevoked {
 			t.Errorf("after it: %+v", v)
 		}
-		record := get(s.admin, issuedPath+"/"+k.IssuedAPIKey.KeyID)
+		record := apitest.Get(s.admin, issuedPath+"/"+k.IssuedAPIKey.KeyID)
 		if !strings.Contains(record.Body.String(), "REVOCATION_REASON_KEY_COMPROMISE") {
 			t.Errorf("the record reads %s", record.Body)
 		}
-		wantError(t, post(h, selfRevokePath, `{"credential":"`+k.Secret+`"}`), http.StatusUnauthorized, core.KeyRevoked)
+		apitest.WantError(t, apitest.Post(h, selfRevokePath, `{"credential":"`+k.Secret+`"}`), http.StatusUnauthorized, core.KeyRevoked)
 	}
 }
 
@@ -45,12 +47,12 @@ func TestAttack16_ASelfRevocationIsMadeAnewFromItsBodyAlone(t *testing.T) {
 		body, _ = io.ReadAll(r.Body)
 		_, _ = io.WriteString(w, "{}")
 	})
-	r := request(http.MethodPost, selfRevokePath+"?x=1", `{"credential":"c","other":1,"reason":""}`)
+	r := apitest.Request(http.MethodPost, selfRevokePath+"?x=1", `{"credential":"c","other":1,"reason":""}`)
 	r.Host = "evil.example"
 	for _, name := range []string{"Authorization", "Cookie", "X-Any", "X-Forwarded-For", "Talos-Edge"} {
 		r.Header.Set(name, "the caller's")
 	}
-	if w := serve(s.publicHandler(), r); w.Code != http.StatusOK {
+	if w := apitest.Serve(s.publicHandler(), r); w.Code != http.StatusOK {
 		t.Fatalf("got %d %s", w.Code, w.Body)
 	}
 	if got.RequestURI != selfRevokePath || got.Host == r.Host ||
@@ -75,7 +77,7 @@ func TestASelfRevocationIsForgottenWhateverBecameOfIt(t *testing.T) {
 		"garbage": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") },
 	} {
 		s.answers(h)
-		wantError(t, post(s.publicHandler(), selfRevokePath, body), http.StatusServiceUnavailable, core.Unavailable)
+		apitest.WantError(t, apitest.Post(s.publicHandler(), selfRevokePath, body), http.StatusServiceUnavailable, core.Unavailable)
 		if !slices.Equal(s.forgets(), []string{k.IssuedAPIKey.KeyID}) {
 			t.Errorf("%s: the key is not forgotten", name)
 		}
@@ -93,7 +95,7 @@ func TestACredentialThatDoesNotTellItsKeyIsForgottenByItsVerdict(t *testing.T) {
 		s.set(func() { s.verdict = &core.Verdict{KeyID: "far", Code: core.CodeRevoked, Status: core.StatusRevoked} })
 		_, _ = io.WriteString(w, "{}")
 	})
-	if w := post(s.publicHandler(), selfRevokePath, `{"credential":"anything"}`); w.Code != http.StatusOK {
+	if w := apitest.Post(s.publicHandler(), selfRevokePath, `{"credential":"anything"}`); w.Code != http.StatusOK {
 		t.Fatalf("got %d %s", w.Code, w.Body)
 	}
 	if got := s.forgets(); !slices.Equal(got, []string{"far"}) {
@@ -137,12 +139,12 @@ func TestAttack20_ASidecarTellsAHolderOnlyWhatIsAboutItsCredential(t *testing.T)
 			})
 			limited := false
 			for range failureBurst + 1 {
-				w := post(s.publicHandler(), selfRevokePath, `{"credential":"very-secret"}`)
+				w := apitest.Post(s.publicHandler(), selfRevokePath, `{"credential":"very-secret"}`)
 				if w.Code == http.StatusTooManyRequests && strings.Contains(w.Body.String(), "from this address") {
 					limited = true
 					break
 				}
-				e := wantError(t, w, tc.want, tc.told)
+				e := apitest.WantError(t, w, tc.want, tc.told)
 				if strings.Contains(e.Message, "secret") {
 					t.Errorf("the holder is told %q", e.Message)
 				}
@@ -168,12 +170,12 @@ func TestASidecarRefusesAWrongSelfRevocationWithoutAskingItsUpstream(t *testing.
 		``: core.CredentialRequired, `{"credential":1}`: core.BadRequest, `{"credential":"a\u0000b"}`: core.InvalidKeyFormat,
 		`{"credential":"c","reason":"REVOCATION_REASON_PRIVILEGE_WITHDRAWN"}`: core.BadRequest,
 	} {
-		wantError(t, post(s.publicHandler(), selfRevokePath, body), http.StatusBadRequest, want)
+		apitest.WantError(t, apitest.Post(s.publicHandler(), selfRevokePath, body), http.StatusBadRequest, want)
 	}
-	if w := get(s.publicHandler(), issuedPath); w.Code != http.StatusNotFound {
+	if w := apitest.Get(s.publicHandler(), issuedPath); w.Code != http.StatusNotFound {
 		t.Errorf("a private path on the public surface: %d", w.Code)
 	}
-	if w := get(s.publicHandler(), "/app"); w.Code != 299 {
+	if w := apitest.Get(s.publicHandler(), "/app"); w.Code != 299 {
 		t.Errorf("the app's path: %d", w.Code)
 	}
 }
@@ -189,7 +191,7 @@ func TestTheKeySetOfASidecarIsItsUpstreams(t *testing.T) {
 		_, _ = io.WriteString(w, set)
 	})
 	for range 20 {
-		w := get(s.publicHandler(), jwksPath)
+		w := apitest.Get(s.publicHandler(), jwksPath)
 		if w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != set ||
 			w.Header().Get("Cache-Control") != "public, max-age=60" {
 			t.Fatalf("got %d %v %s", w.Code, w.Header(), w.Body)
@@ -198,7 +200,33 @@ func TestTheKeySetOfASidecarIsItsUpstreams(t *testing.T) {
 	if s.keySets != 1 {
 		t.Errorf("the upstream was asked %d times", s.keySets)
 	}
-	if w := get(s.admin, jwksPath); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != set {
+	if w := apitest.Get(s.admin, jwksPath); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != set {
 		t.Errorf("the private surface: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestASidecarNotesTheFeedPositionOfAChange(t *testing.T) {
+	t.Parallel()
+	s := newSidecarNode(t)
+	k := s.issue(t, "")
+	place := func() uint64 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.place
+	}
+	w := apitest.Patch(s.admin, issuedPath+"/"+k.IssuedAPIKey.KeyID, "name", `{"name":"m"}`)
+	if w.Code != http.StatusOK || place() != s.engine.Applied() {
+		t.Errorf("an update: got %d, noted %d, want %d", w.Code, place(), s.engine.Applied())
+	}
+	if len(w.Header()["Talos-Edge"])+len(w.Header()["Talos-Position"]) != 0 {
+		t.Errorf("a caller that is no edge is told %v", w.Header())
+	}
+	apitest.WantPosition(t, apitest.AsEdge(s.admin, issuedPath, `{"name":"n","actor_id":"a"}`), strconv.FormatUint(s.engine.Applied(), 10))
+	w = apitest.Post(s.publicHandler(), selfRevokePath, `{"credential":"`+k.Secret+`"}`)
+	if w.Code != http.StatusOK || place() != s.engine.Applied() {
+		t.Errorf("a self-revocation: got %d, noted %d, want %d", w.Code, place(), s.engine.Applied())
+	}
+	if len(w.Header()["Talos-Edge"])+len(w.Header()["Talos-Position"]) != 0 {
+		t.Errorf("a holder is told %v", w.Header())
 	}
 }

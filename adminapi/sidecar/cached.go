@@ -1,4 +1,4 @@
-package adminapi
+package sidecar
 
 import (
 	"context"
@@ -9,9 +9,9 @@ import (
 )
 
 // cached answers many callers with one call: one at a time is made, and how it ended, also with an error, serves for
-// its lifetime. Set life and fetch before its first use.
+// its lifetime. Set ttl and fetch before its first use.
 type cached[T any] struct {
-	life  time.Duration
+	ttl   time.Duration
 	fetch func(context.Context) (T, error)
 
 	once sync.Once
@@ -22,21 +22,21 @@ type cached[T any] struct {
 	until time.Time
 }
 
-// get returns what is kept, or fetches it. The call is not its caller's alone and so ends with its own deadline; who
-// waits for it may leave before.
-func (k *cached[T]) get(ctx context.Context) (value T, err error) {
-	k.once.Do(func() { k.turn = make(chan struct{}, 1) })
+// get returns the cached value, or fetches it. The call is not its caller's alone and so ends with its own deadline;
+// who waits for it may leave before.
+func (c *cached[T]) get(ctx context.Context) (value T, err error) {
+	c.once.Do(func() { c.turn = make(chan struct{}, 1) })
 	select {
-	case k.turn <- struct{}{}:
-		defer func() { <-k.turn }()
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
 	case <-ctx.Done():
 		return value, core.WrapError(core.DeadlineExceeded, "the caller did not wait", ctx.Err())
 	}
-	if now := time.Now(); !now.Before(k.until) {
+	if now := time.Now(); !now.Before(c.until) {
 		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), holderTimeout)
 		defer cancel()
-		k.value, k.err = k.fetch(call)
-		k.until = time.Now().Add(k.life)
+		c.value, c.err = c.fetch(call)
+		c.until = time.Now().Add(c.ttl)
 	}
-	return k.value, k.err
+	return c.value, c.err
 }

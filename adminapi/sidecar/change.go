@@ -1,4 +1,4 @@
-package adminapi
+package sidecar
 
 import (
 	"encoding/json"
@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/talos-edge/talos-edge/adminapi"
+	"github.com/talos-edge/talos-edge/adminapi/internal/body"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -21,71 +23,58 @@ func (c *change) isOne() bool { return c.creates || len(c.keyIDs) > 0 }
 // importBody is what is read of an import: of one key, or of many.
 type importBody struct {
 	importItem
-	Requests bounded[importItem] `json:"requests"`
+	Requests body.List[importItem] `json:"requests"`
 }
 
 type importItem struct {
 	RawKey string `json:"raw_key"`
 }
 
-// collections are the paths below which keys are, each with what stands between it and a key id.
-var collections = [...]string{issuedPath + "/", importedPath + "/", anyPath + "/"}
-
 // classify finds out what a request may change. One that may change something, without a word of which key, does not
-// pass: the sidecar would go on believing what it remembers.
-func (p *passing) classify(w http.ResponseWriter, method, path string, body []byte) error {
-	switch method {
+// pass: the sidecar would go on believing what it has cached.
+func (p *passing) classify(
+	w http.ResponseWriter, r *http.Request, op *adminapi.Operation, keyID string, content []byte,
+) error {
+	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 		return nil
 	case http.MethodPost, http.MethodPatch, http.MethodDelete:
 	default:
 		w.Header().Set("Allow", "GET, HEAD, POST, PATCH, DELETE")
-		return core.NewError(methodNotAllowed, "this method is not one of the API")
+		return core.NewError(adminapi.MethodNotAllowed, "this method is not one of the API")
 	}
-	for _, collection := range collections {
-		rest, ok := strings.CutPrefix(path, collection)
-		if !ok {
-			continue
+	if op == nil { // of another implementation, or of a later version
+		var below bool
+		if keyID, below = adminapi.KeyInPath(r.URL.Path); !below || keyID == "" {
+			return core.NewError(core.NotFound, "there is nothing at this path")
 		}
-		id, _, _ := strings.Cut(rest, ":")
-		id, _, _ = strings.Cut(id, "/")
-		if !isKeyID(id) {
-			return errNoPath()
-		}
-		p.change = change{keyIDs: spellings(id), creates: strings.HasSuffix(rest, ":rotate")}
+		p.change.keyIDs = spellings(keyID)
 		return nil
 	}
-	if method != http.MethodPost {
-		return errNoPath()
+	if op.Changes&adminapi.ChangesKey != 0 {
+		p.change.keyIDs = spellings(keyID)
 	}
-	switch path {
-	case anyPath + ":verify", anyPath + ":batchVerify", anyPath + ":derive":
-		return nil
-	case issuedPath:
-		p.change.creates = true
-		return nil
-	case importedPath, importedPath + ":batchCreate":
-		p.change.creates = true
-		return p.identifyImports(body)
-	default:
-		return errNoPath()
+	p.change.creates = op.Changes&adminapi.CreatesKeys != 0
+	if op.Changes&adminapi.ImportsKeys != 0 {
+		return p.identifyImports(content)
 	}
+	return nil
 }
 
 // identifyImports notes the keys that an import is going to make: they may have been asked for already.
-func (p *passing) identifyImports(body []byte) error {
+func (p *passing) identifyImports(content []byte) error {
 	var in importBody
-	if err := decodeObject(body, &in); err != nil {
+	if err := body.Object(content, &in); err != nil {
 		return err
 	}
-	if in.Requests.over {
-		return errBatchSize()
+	if in.Requests.Over {
+		return adminapi.BatchSizeError()
 	}
-	for _, item := range append(in.Requests.items, in.importItem) {
+	for _, item := range append(in.Requests.Items, in.importItem) {
 		if item.RawKey == "" {
 			continue
 		}
-		if keyID, _ := p.sidecar.upstream.Identify(p.network.ID, item.RawKey); keyID != "" {
+		if keyID, _ := p.sidecar.upstream.Identify(p.network, item.RawKey); keyID != "" {
 			p.change.keyIDs = append(p.change.keyIDs, keyID)
 		}
 	}
@@ -128,9 +117,9 @@ func (c *created) each(f func(keyID string)) {
 }
 
 // forget forgets the keys that the request named and those that its answer names. The position is what the upstream
-// told of the change's place in its feed; 0: nothing.
+// told of the change's position in its feed; 0: nothing.
 func (p *passing) forget(answer []byte, position uint64) {
-	forget := func(keyID string) { p.sidecar.upstream.Forget(p.network.ID, keyID, position) }
+	forget := func(keyID string) { p.sidecar.upstream.Forget(p.network, keyID, position) }
 	for _, keyID := range p.change.keyIDs {
 		forget(keyID)
 	}

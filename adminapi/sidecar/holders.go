@@ -1,4 +1,4 @@
-package adminapi
+package sidecar
 
 import (
 	"context"
@@ -6,33 +6,50 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-// selfRevoke has the upstream revoke the key behind a credential, and forgets the key. A caller that goes away does not
+// holders has what holders ask for done by the upstream, for one network.
+type holders struct {
+	*sidecar
+	network  core.NetworkID
+	verifier adminapi.Verifier
+}
+
+// KeySet is the upstream's.
+func (s *holders) KeySet(ctx context.Context) (*client.JWKS, error) {
+	set, err := s.keys.get(ctx)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return set, nil
+}
+
+// SelfRevoke has the upstream revoke the key behind a credential, and forgets the key. A caller that goes away does not
 // stop it.
-func (s *sidecar) selfRevoke(ctx context.Context, n Network, cred string, reason core.RevocationReason) error {
+func (s *holders) SelfRevoke(ctx context.Context, cred string, reason core.RevocationReason) error {
 	if err := core.CheckSelfRevoke(cred, reason); err != nil {
 		return err
 	}
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), holderTimeout)
 	defer cancel()
-	position, err := s.upstream.SelfRevoke(call, cred, reasonName(reason))
-	if keyID, _ := s.upstream.Identify(n.ID, cred); keyID != "" {
-		s.upstream.Forget(n.ID, keyID, position)
+	position, err := s.upstream.SelfRevoke(call, cred, adminapi.ReasonName(reason))
+	if keyID, _ := s.upstream.Identify(s.network, cred); keyID != "" {
+		s.upstream.Forget(s.network, keyID, position)
 	} else {
-		s.forgetUnidentified(call, n, cred, position)
+		s.forgetUnidentified(call, cred, position)
 	}
 	return selfRevokeError(err)
 }
 
 // forgetUnidentified forgets the key of a credential that does not tell its key id: it asks for it, past the cache.
-func (s *sidecar) forgetUnidentified(ctx context.Context, n Network, cred string, position uint64) {
-	for _, mode := range []verify.Mode{verify.Use, verify.NoCache} { // what is remembered, and what is so now
-		if result, err := n.Verifier.Verify(ctx, n.ID, cred, mode); err == nil && result.Verdict.KeyID != "" {
-			s.upstream.Forget(n.ID, result.Verdict.KeyID, position)
+func (s *holders) forgetUnidentified(ctx context.Context, cred string, position uint64) {
+	for _, mode := range []verify.Mode{verify.Use, verify.NoCache} { // what is cached, and what is so now
+		if result, err := s.verifier.Verify(ctx, s.network, cred, mode); err == nil && result.Verdict.KeyID != "" {
+			s.upstream.Forget(s.network, result.Verdict.KeyID, position)
 			return
 		}
 	}
@@ -59,7 +76,7 @@ func selfRevokeError(err error) error {
 	}
 	if refused, ok := errors.AsType[*client.Error](err); ok {
 		reason := core.Reason(refused.Reason)
-		if message, known := holderFailures[reason]; known && StatusOf(reason) == refused.HTTP {
+		if message, known := holderFailures[reason]; known && adminapi.StatusOf(reason) == refused.HTTP {
 			return core.NewError(reason, message)
 		}
 		if refused.HTTP == http.StatusTooManyRequests {

@@ -1,0 +1,42 @@
+package apitest
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/credential"
+)
+
+// Engine makes an engine over a store. A quota of 0 is none.
+func Engine(t testing.TB, store core.Store, quota int64) *core.Engine {
+	t.Helper()
+	keyring, err := credential.NewKeyring(Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := core.NewEngine(core.EngineConfig{
+		Keyring: keyring, Prefixes: credential.Prefixes{Public: "ory_pub"}, Issuer: "https://issuer.example",
+		SigningKeys: SigningKeys(), KeyQuota: quota,
+	}, store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return engine
+}
+
+// Secret is the HMAC secret of the engines.
+const Secret = "an HMAC secret for the tests of adminapi"
+
+// SigningKeys are those of every node: to make them takes time.
+var SigningKeys = sync.OnceValue(func() *credential.SigningKeys {
+	set, err := credential.GenerateSigningKeys()
+	if err != nil {
+		panic(err)
+	}
+	keys, err := credential.ParseSigningKeys(set, "")
+	if err != nil {
+		panic(err)
+	}
+	return keys
+})

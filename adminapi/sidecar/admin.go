@@ -1,0 +1,96 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/adminapi"
+	"github.com/talos-edge/talos-edge/adminapi/internal/body"
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// admin is the private surface of a sidecar.
+type admin struct {
+	*sidecar
+	local      http.Handler
+	network    func(*http.Request) (adminapi.Network, error)
+	clientAddr func(*http.Request) netip.Addr
+	logger     *zap.Logger
+	proxy      *httputil.ReverseProxy
+}
+
+// ServeHTTP answers every request.
+func (h *admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := adminapi.PlainPath(r)
+	route, keyID := adminapi.Find(path)
+	// What is spelled in a second way could change a key that it does not seem to name.
+	private := len(path) > len(adminapi.AdminRoot) && strings.HasPrefix(path, adminapi.AdminRoot) &&
+		adminapi.IsPlain(path)
+	local := route.Local() && (!private || !adminapi.IsEdge(r))
+	if local || route == nil && !private {
+		h.local.ServeHTTP(w, r)
+		return
+	}
+	if err := h.pass(w, r, route.Of(r.Method), keyID); err != nil {
+		adminapi.Fail(w, r, h.logger, "pass", err)
+	}
+}
+
+// pass hands a request on to the upstream; op is nil if the API does not have it. The body is read first, so that a
+// request which breaks off changes nothing there and another address of the upstream can be tried. Once a change is on
+// its way, a caller that goes away does not stop it: what became of it would not be known.
+func (h *admin) pass(w http.ResponseWriter, r *http.Request, op *adminapi.Operation, keyID string) error {
+	n, err := h.network(r)
+	if err != nil {
+		return adminapi.NetworkError(err)
+	}
+	if err := h.checkMarks(r); err != nil {
+		return err
+	}
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if r.Method == http.MethodPost {
+		if err := body.CheckContentType(r); err != nil {
+			return err
+		}
+	}
+	var content []byte
+	if !reads {
+		if content, err = body.Read(w, r, op.MaxBody()); err != nil {
+			return err
+		}
+	}
+	p := &passing{sidecar: h.sidecar, network: n.ID, addr: h.clientAddr(r), edge: adminapi.IsEdge(r)}
+	if err := p.classify(w, r, op, keyID, content); err != nil {
+		return err
+	}
+	ctx := r.Context()
+	if !reads {
+		ctx = context.WithoutCancel(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, passTimeout)
+	defer cancel()
+	out := r.WithContext(context.WithValue(ctx, passingKey{}, p))
+	out.ContentLength, out.TransferEncoding, out.Trailer = int64(len(content)), nil, nil
+	out.Body, out.GetBody = http.NoBody, nil
+	if len(content) > 0 {
+		out.Body = io.NopCloser(bytes.NewReader(content))
+		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
+	}
+	h.proxy.ServeHTTP(w, out)
+	return p.err
+}
+
+// passedError is what a caller is told when a request that passed got no answer.
+func passedError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return core.WrapError(core.DeadlineExceeded, "the upstream did not answer in time", err)
+	}
+	return core.WrapError(core.Unavailable, "the upstream does not answer", err)
+}
