@@ -19,10 +19,13 @@ type heldSource struct {
 	release chan struct{}
 }
 
-func (s heldSource) Lookup(ctx context.Context, n core.NetworkID, credential string) (*core.Verdict, error) {
+func (s heldSource) Lookup(ctx context.Context, queries []verify.Query) ([]verify.LookupResult, error) {
 	<-s.release
-	return s.Engine.Lookup(ctx, n, credential)
+	return s.Engine.Lookup(ctx, queries)
 }
+
+// Limits let one credential go at a time.
+func (heldSource) Limits() verify.Limits { return verify.Limits{Calls: 1, Items: 1} }
 
 // A client that has verified more than there is room for takes no place from another address: not with single
 // verifications, and not with batches.
@@ -36,7 +39,7 @@ func TestAttack08_AFloodOfVerificationsLeavesRoomForOtherAddresses(t *testing.T)
 		synctest.Test(t, func(t *testing.T) {
 			n := newNode(t)
 			source := heldSource{n.engine, make(chan struct{})}
-			v, err := verify.New(verify.Config{MaxLookups: 1, MaxBatch: 1, MaxWaiting: 3}, source)
+			v, err := verify.New(verify.Config{MaxWaiting: 3}, source)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -98,7 +98,11 @@ func TestAttack24_ALookUpThatOutlivesItsConfigurationIsAnswered(t *testing.T) {
 		})
 		answered := make(chan answer, 1)
 		go func() { answered <- s.gatedFrom("203.0.113.9", cred) }()
-		<-asked
+		select {
+		case <-asked:
+		case got := <-answered:
+			t.Fatalf("%s: answered before it was asked: %d %s", path, got.status, got.body)
+		}
 		far.answers(nil)
 		s.reload(far.url(), header+fmt.Sprintf("\ntimeout %ds", 31+i), "")
 		close(proceed)

@@ -36,9 +36,9 @@ func TestDerive_ATokenStandsForItsKey(t *testing.T) {
 		if claims["sub"] != key.ID || claims["tenant"] != "t1" || claims["act"] != "alice" {
 			t.Errorf("%s: claims %s", name, d.Claims)
 		}
-		keyID, final := e.Identify(core.NetworkID{}, d.Token)
-		if keyID != key.ID || final != nil {
-			t.Errorf("%s: identified as %q, %+v", name, keyID, final)
+		q, final := e.Prepare(core.NetworkID{}, d.Token)
+		if q.KeyID != key.ID || final != nil {
+			t.Errorf("%s: identified as %q, %+v", name, q.KeyID, final)
 		}
 		v := lookup(t, e, d.Token)
 		if v.Code != core.CodeValid || v.KeyID != key.ID || v.ActorID != "alice" || v.Status != core.StatusActive ||

@@ -67,7 +67,7 @@ func issue(t testing.TB, e *core.Engine, change func(*core.IssueRequest)) (core.
 
 func lookup(t testing.TB, e *core.Engine, cred string) *core.Verdict {
 	t.Helper()
-	v, err := e.Lookup(t.Context(), core.NetworkID{}, cred)
+	v, err := lookUp(t, e, cred)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,4 +252,32 @@ func TestError_KeepsItsCauseForTheLogAndItsReasonForTheCaller(t *testing.T) {
 	if core.ReasonOf(cause) != core.Internal {
 		t.Error("an error without a reason is not internal")
 	}
+}
+
+// lookUpMany looks credentials up as a verifier does that has cached nothing.
+func lookUpMany(t testing.TB, e *core.Engine, creds []string) ([]core.LookupResult, error) {
+	t.Helper()
+	results := make([]core.LookupResult, len(creds))
+	var queries []core.Query
+	var places []int // of the queries in results
+	for i, cred := range creds {
+		q, final := e.Prepare(core.NetworkID{}, cred)
+		if results[i].Verdict = final; final == nil {
+			queries, places = append(queries, q), append(places, i)
+		}
+	}
+	if len(queries) == 0 {
+		return results, nil
+	}
+	found, err := e.Lookup(t.Context(), queries)
+	for i := range found {
+		results[places[i]] = found[i]
+	}
+	return results, err
+}
+
+func lookUp(t testing.TB, e *core.Engine, cred string) (*core.Verdict, error) {
+	t.Helper()
+	results, err := lookUpMany(t, e, []string{cred})
+	return results[0].Verdict, errors.Join(err, results[0].Err)
 }

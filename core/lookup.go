@@ -22,19 +22,24 @@ type target struct {
 	token *token // of a token, which was derived from the key
 }
 
-// Identify says without I/O which key a credential would belong to, or gives the final verdict on one that cannot be a
+// Prepare says without I/O which key a credential would belong to, or gives the final verdict on one that cannot be a
 // key of this network: a bad form, a wrong checksum, a foreign network. A forged key so costs no look-up.
-func (e *Engine) Identify(network NetworkID, cred string) (keyID string, final *Verdict) {
+func (e *Engine) Prepare(network NetworkID, cred string) (q Query, final *Verdict) {
 	want, final := e.identify(network, cred)
-	return want.keyID, final
+	q = Query{Network: network, Credential: cred, KeyID: want.keyID}
+	if final == nil {
+		// Each result is read from the row of its own key.
+		q.Claim, q.Parsed = Claim{Sure: true}, want
+	}
+	return q, final
 }
 
-func (e *Engine) identify(network NetworkID, cred string) (want target, final *Verdict) {
+func (e *Engine) identify(network NetworkID, cred string) (want *target, final *Verdict) {
 	if network != e.network {
-		return target{}, Unknown(network, "", UnknownCredentialType)
+		return new(target), Unknown(network, "", UnknownCredentialType)
 	}
 	if credential.Check(cred) != nil {
-		return target{}, &Verdict{Network: network, Code: CodeInvalidFormat}
+		return new(target), &Verdict{Network: network, Code: CodeInvalidFormat}
 	}
 	p := e.format.Parse(cred)
 	if p.Kind == credential.JWT || p.Kind == credential.Macaroon {
@@ -48,57 +53,46 @@ func (e *Engine) identify(network NetworkID, cred string) (want target, final *V
 }
 
 // keyTarget is the key that a credential which is no token would be, and whether there can be such a key.
-func keyTarget(p credential.Parsed, cred string) (want target, genuine bool) {
+func keyTarget(p credential.Parsed, cred string) (want *target, genuine bool) {
 	if p.Kind == credential.Issued {
-		return target{keyID: p.KeyID, kind: Issued, t: IssuedKey}, p.Genuine
+		return &target{keyID: p.KeyID, kind: Issued, t: IssuedKey}, p.Genuine
 	}
-	return target{keyID: p.KeyID, kind: Imported, t: ImportedKey}, len(cred) <= credential.MaxImportedLength
+	return &target{keyID: p.KeyID, kind: Imported, t: ImportedKey}, len(cred) <= credential.MaxImportedLength
 }
 
-// Lookup reads the state of the key behind a credential. An error means that nothing can be said about it.
-func (e *Engine) Lookup(ctx context.Context, network NetworkID, cred string) (*Verdict, error) {
-	want, final := e.identify(network, cred)
-	if final != nil {
-		return final, nil
-	}
-	key, err := e.store.Get(ctx, network, want.keyID)
-	if err != nil && ReasonOf(err) != KeyNotFound {
-		return nil, err
-	}
-	return e.verdict(want, &key, err == nil), nil
-}
-
-// LookupMany is Lookup for several credentials with one query. The results are in the order of the credentials.
-func (e *Engine) LookupMany(ctx context.Context, network NetworkID, creds []string) ([]LookupResult, error) {
-	results := make([]LookupResult, len(creds))
-	targets := make([]target, len(creds))
-	keyIDs := make([]string, 0, len(creds))
-	for i, cred := range creds {
-		targets[i], results[i].Verdict = e.identify(network, cred)
-		if results[i].Verdict == nil {
-			keyIDs = append(keyIDs, targets[i].keyID)
-		}
-	}
-	if len(keyIDs) == 0 {
+// Lookup reads the states of the keys behind credentials that [Engine.Prepare] has read, with one query of the store. An
+// error means that nothing can be said about a key.
+func (e *Engine) Lookup(ctx context.Context, queries []Query) ([]LookupResult, error) {
+	results := make([]LookupResult, len(queries))
+	if len(queries) == 1 {
+		results[0] = e.lookupOne(ctx, &queries[0])
 		return results, nil
 	}
-	keys, err := e.store.GetMany(ctx, network, keyIDs)
-	switch {
-	case err != nil && ReasonOf(err) == Internal: // a row that cannot be read fails alone
-		for i, cred := range creds {
-			results[i].Verdict, results[i].Err = e.Lookup(ctx, network, cred)
-		}
-		return results, nil
-	case err != nil:
-		return nil, err
+	keyIDs := make([]string, len(queries))
+	for i := range queries {
+		keyIDs[i] = queries[i].KeyID
 	}
-	for i, want := range targets {
-		if results[i].Verdict == nil {
-			key, found := keys[want.keyID]
-			results[i].Verdict = e.verdict(want, &key, found)
+	keys, err := e.store.GetMany(ctx, e.network, keyIDs)
+	for i := range queries {
+		switch q := &queries[i]; {
+		case err == nil:
+			key, found := keys[q.KeyID]
+			results[i].Verdict = e.verdict(q, &key, found)
+		case ReasonOf(err) == Internal: // a row that cannot be read fails alone
+			results[i] = e.lookupOne(ctx, q)
+		default:
+			return nil, err
 		}
 	}
 	return results, nil
+}
+
+func (e *Engine) lookupOne(ctx context.Context, q *Query) LookupResult {
+	key, err := e.store.Get(ctx, e.network, q.KeyID)
+	if err != nil && ReasonOf(err) != KeyNotFound {
+		return LookupResult{Err: err}
+	}
+	return LookupResult{Verdict: e.verdict(q, &key, err == nil)}
 }
 
 // Positions is the table of the store's changes.
@@ -110,7 +104,11 @@ func (e *Engine) Applied() uint64 { return e.Positions().Applied() }
 
 // verdict tells what a stored key means for a credential. A key of another kind than the credential's is no key: an
 // imported string that happens to be a key id opens nothing.
-func (e *Engine) verdict(want target, key *Key, found bool) *Verdict {
+func (e *Engine) verdict(q *Query, key *Key, found bool) *Verdict {
+	want, ok := q.Parsed.(*target)
+	if !ok {
+		return &Verdict{Network: q.Network, Code: CodeInternal} // Prepare did not make the query
+	}
 	if !found || !e.isTarget(want, key) {
 		return Unknown(e.network, want.keyID, want.t)
 	}
@@ -121,7 +119,7 @@ func (e *Engine) verdict(want target, key *Key, found bool) *Verdict {
 }
 
 // isTarget tells whether a stored key is the one that a credential stands for.
-func (e *Engine) isTarget(want target, key *Key) bool {
+func (e *Engine) isTarget(want *target, key *Key) bool {
 	return (key.Kind == want.kind || want.kind == AnyKind) && key.Network == e.network && key.ID == want.keyID &&
 		(want.token == nil || want.token.isOf(key))
 }

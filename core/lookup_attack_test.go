@@ -35,7 +35,7 @@ func TestAttack08_ABatchOfUnknownCredentialsIsOneRead(t *testing.T) {
 		creds[i] = fmt.Sprint("nobody-has-imported-this-", i)
 	}
 	before := store.reads.Load()
-	results, err := e.LookupMany(t.Context(), core.NetworkID{}, creds)
+	results, err := lookUpMany(t, e, creds)
 	if err != nil || len(results) != len(creds) {
 		t.Fatalf("%d results, %v", len(results), err)
 	}

@@ -94,7 +94,7 @@ func TestIdentify_AForgedKeyCostsNoLookUp(t *testing.T) {
 		}
 	}
 	other := uuid.MustParse("550e8400-e29b-41d4-a716-446655440001")
-	if _, v := e.Identify(other, mintFor(t, uuid.NewString(), secretA)); v == nil || v.Code != core.CodeNotFound {
+	if _, v := e.Prepare(other, mintFor(t, uuid.NewString(), secretA)); v == nil || v.Code != core.CodeNotFound {
 		t.Errorf("a foreign network's credential reads %+v", v)
 	}
 }
@@ -125,7 +125,7 @@ func TestAttack04_LookupManyAnswersInTheOrderOfTheCredentials(t *testing.T) {
 	}
 	creds := []string{bobSecret, "", aliceSecret, "nonsense", aliceSecret, strings.Repeat("x", 17<<10)}
 	want := []core.Code{core.CodeRevoked, core.CodeInvalidFormat, core.CodeValid, core.CodeNotFound, core.CodeValid, core.CodeInvalidFormat}
-	results, err := e.LookupMany(t.Context(), core.NetworkID{}, creds)
+	results, err := lookUpMany(t, e, creds)
 	if err != nil || len(results) != len(creds) {
 		t.Fatalf("%d results, %v", len(results), err)
 	}
@@ -168,7 +168,7 @@ func TestAttack08_ARowThatCannotBeReadFailsAlone(t *testing.T) {
 	odd, oddSecret := issue(t, e, nil)
 	_, secret := issue(t, e, nil)
 	e = newEngine(t, oddRow{store, odd.ID}, nil)
-	results, err := e.LookupMany(t.Context(), core.NetworkID{}, []string{oddSecret, secret})
+	results, err := lookUpMany(t, e, []string{oddSecret, secret})
 	if err != nil {
 		t.Fatal(err)
 	}

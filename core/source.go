@@ -1,5 +1,18 @@
 package core
 
+// Query is one credential that is to be looked up, as a source of verdicts has read it.
+type Query struct {
+	Network    NetworkID
+	Credential string
+
+	// KeyID is the key that the credential belongs to; empty: not known. It is a promise of the source: the verdict of
+	// the look-up names the same key, or none.
+	KeyID string
+
+	Claim  Claim
+	Parsed any // what the source has found in the credential, for its own look-up
+}
+
 // Claim is what a credential says of itself, checked or not. It tells the answer to the credential from the answers to
 // others of the same call.
 type Claim struct {
@@ -11,8 +24,15 @@ type Claim struct {
 	Sure bool
 }
 
-// Claimed lets all credentials go together: each result is read from the row of its own key.
-func (e *Engine) Claimed(NetworkID, string) Claim { return Claim{Sure: true} }
+// LookupLimits are the bounds of a source's calls. What is 0 has the verifier's default.
+type LookupLimits struct {
+	Calls int // out at once; default twice the number of processors, 4 to 32
+	Items int // look-ups in one call; default 100
+	Bytes int // that these take together; a larger one has a call of its own; default 512 KiB
+}
+
+// Limits are the defaults.
+func (e *Engine) Limits() LookupLimits { return LookupLimits{} }
 
 // Admit returns nil: the store may always be asked.
 func (e *Engine) Admit() error { return nil }

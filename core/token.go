@@ -32,7 +32,7 @@ type token struct {
 
 // identifyToken says which key a token was derived from, or gives the final verdict on one that is not genuine or not
 // of this time. The signature is checked once a token: what was found genuine is remembered until it expires, bounded.
-func (e *Engine) identifyToken(kind credential.Kind, cred string) (want target, final *Verdict) {
+func (e *Engine) identifyToken(kind credential.Kind, cred string) (want *target, final *Verdict) {
 	t := DerivedJWT
 	if kind == credential.Macaroon {
 		t = DerivedMacaroon
@@ -42,7 +42,7 @@ func (e *Engine) identifyToken(kind credential.Kind, cred string) (want target, 
 	fresh := tok == nil
 	if fresh {
 		if tok = e.openToken(kind, cred); tok == nil {
-			return target{}, &Verdict{Network: e.network, Type: t, Code: CodeSignatureInvalid}
+			return new(target), &Verdict{Network: e.network, Type: t, Code: CodeSignatureInvalid}
 		}
 		tok.t = t
 	}
@@ -52,12 +52,12 @@ func (e *Engine) identifyToken(kind credential.Kind, cred string) (want target, 
 		if code == CodeExpired {
 			final.Status, final.ExpireTime = StatusExpired, tok.ends()
 		}
-		return target{}, final
+		return new(target), final
 	}
 	if fresh {
 		e.memo.put(d, tok)
 	}
-	return target{keyID: tok.keyID, kind: AnyKind, t: t, token: tok}, nil
+	return &target{keyID: tok.keyID, kind: AnyKind, t: t, token: tok}, nil
 }
 
 // openToken checks all of a token but its times. It returns nil for one that is to be refused.

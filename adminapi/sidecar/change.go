@@ -74,8 +74,8 @@ func (p *passing) identifyImports(content []byte) error {
 		if item.RawKey == "" {
 			continue
 		}
-		if keyID, _ := p.sidecar.upstream.Identify(p.network, item.RawKey); keyID != "" {
-			p.change.keyIDs = append(p.change.keyIDs, keyID)
+		if q, _ := p.sidecar.upstream.Prepare(p.network, item.RawKey); q.KeyID != "" {
+			p.change.keyIDs = append(p.change.keyIDs, q.KeyID)
 		}
 	}
 	return nil

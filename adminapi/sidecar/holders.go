@@ -37,8 +37,8 @@ func (s *holders) SelfRevoke(ctx context.Context, cred string, reason core.Revoc
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), holderTimeout)
 	defer cancel()
 	position, err := s.upstream.SelfRevoke(call, cred, adminapi.ReasonName(reason))
-	if keyID, _ := s.upstream.Identify(s.network, cred); keyID != "" {
-		s.upstream.Forget(s.network, keyID, position)
+	if q, _ := s.upstream.Prepare(s.network, cred); q.KeyID != "" {
+		s.upstream.Forget(s.network, q.KeyID, position)
 	} else {
 		s.forgetUnidentified(call, cred, position)
 	}

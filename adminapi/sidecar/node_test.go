@@ -110,40 +110,38 @@ func (f *farNode) RoundTrip(r *http.Request) (*http.Response, error) {
 	return carrier.RoundTrip(out)
 }
 
-func (f *farNode) Identify(network core.NetworkID, cred string) (string, *core.Verdict) {
-	keyID, final := f.engine.Identify(network, cred)
+func (f *farNode) Prepare(network core.NetworkID, cred string) (verify.Query, *core.Verdict) {
+	q, final := f.engine.Prepare(network, cred)
 	if f.verdict != nil {
-		return "", nil
+		q.KeyID = ""
+		return q, nil
 	}
-	return keyID, final
+	return q, final
 }
 
-func (f *farNode) Lookup(ctx context.Context, network core.NetworkID, cred string) (*core.Verdict, error) {
+func (f *farNode) Lookup(ctx context.Context, queries []verify.Query) ([]verify.LookupResult, error) {
 	f.mu.Lock()
-	f.lookedUp++
+	f.lookedUp += len(queries)
 	err, verdict := f.down, f.verdict
 	f.mu.Unlock()
-	if err != nil || verdict != nil {
-		return verdict, err
+	switch {
+	case err != nil:
+		return nil, err
+	case verdict == nil:
+		return f.engine.Lookup(ctx, queries)
 	}
-	return f.engine.Lookup(ctx, network, cred)
-}
-
-// Claimed lets all credentials go together.
-func (*farNode) Claimed(core.NetworkID, string) core.Claim { return core.Claim{Sure: true} }
-
-// Admit lets every call go.
-func (*farNode) Admit() error { return nil }
-
-func (f *farNode) LookupMany(
-	ctx context.Context, network core.NetworkID, creds []string,
-) ([]verify.LookupResult, error) {
-	results := make([]verify.LookupResult, len(creds))
-	for i, cred := range creds {
-		results[i].Verdict, results[i].Err = f.Lookup(ctx, network, cred)
+	results := make([]verify.LookupResult, len(queries))
+	for i := range results {
+		results[i].Verdict = verdict
 	}
 	return results, nil
 }
+
+// Limits are the defaults.
+func (*farNode) Limits() verify.Limits { return verify.Limits{} }
+
+// Admit lets every call go.
+func (*farNode) Admit() error { return nil }
 
 func (f *farNode) Positions() *feed.Positions { return &f.positions }
 
@@ -157,7 +155,15 @@ func (f *farNode) VerifyFor(
 	if err != nil {
 		return nil, err
 	}
-	return f.engine.Lookup(ctx, network, cred)
+	q, final := f.engine.Prepare(network, cred)
+	if final != nil {
+		return final, nil
+	}
+	results, err := f.engine.Lookup(ctx, []verify.Query{q})
+	if err != nil {
+		return nil, err
+	}
+	return results[0].Verdict, results[0].Err
 }
 
 func (f *farNode) SelfRevoke(ctx context.Context, cred string, reason client.RevocationReason) (uint64, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/verify"
 )
 
 // Upstream is the server that a sidecar's keys live on, as the sidecar's surfaces see it. Its methods may be called
@@ -22,8 +23,8 @@ type Upstream interface {
 	// asks for itself (headers, a certificate) is not the caller's.
 	http.RoundTripper
 
-	// Identify says which key a credential would belong to, as [verify.Source] does.
-	Identify(network core.NetworkID, credential string) (keyID string, final *core.Verdict)
+	// Prepare says which key a credential would belong to, as [verify.Source] does.
+	Prepare(network core.NetworkID, credential string) (q verify.Query, final *core.Verdict)
 
 	// VerifyFor asks about one credential on behalf of the caller at an address. The answer is not remembered.
 	VerifyFor(ctx context.Context, network core.NetworkID, credential string, client netip.Addr) (*core.Verdict, error)

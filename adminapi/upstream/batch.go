@@ -21,7 +21,7 @@ type outcome struct {
 
 // ask has questions answered: with one call, or with one after the other when one cannot hold them or must not, see
 // [verify.Apart]. The outcomes are in their order.
-func (u *Upstream) ask(ctx context.Context, n *network, questions []question) []outcome {
+func (u *Upstream) ask(ctx context.Context, n *network, questions []*question) []outcome {
 	outcomes := make([]outcome, len(questions))
 	rest := make([]int, len(questions))
 	for i := range rest {
@@ -30,7 +30,7 @@ func (u *Upstream) ask(ctx context.Context, n *network, questions []question) []
 	for len(rest) > 0 {
 		var batch []int
 		batch, rest = together(questions, rest)
-		part, answered := make([]question, len(batch)), make([]outcome, len(batch))
+		part, answered := make([]*question, len(batch)), make([]outcome, len(batch))
 		for i, at := range batch {
 			part[i] = questions[at]
 		}
@@ -43,11 +43,11 @@ func (u *Upstream) ask(ctx context.Context, n *network, questions []question) []
 }
 
 // together divides questions, by their places, into those that one call holds, at least one, and the rest.
-func together(questions []question, places []int) (batch, rest []int) {
+func together(questions []*question, places []int) (batch, rest []int) {
 	bytes := client.BatchFrame
 	var apart verify.Apart
 	for _, at := range places {
-		q := &questions[at]
+		q := questions[at]
 		full := len(batch) > 0 && (len(batch) == client.MaxBatch || bytes+q.size() > client.MaxBatchBytes)
 		if full || !apart.Add(q.claim) {
 			rest = append(rest, at)
@@ -61,7 +61,7 @@ func together(questions []question, places []int) (batch, rest []int) {
 
 // askBatch fills in outcomes by a call, or by calls for parts of it when one item spoils it for the others. A part that
 // would have less than a quarter of the timeout is not asked about: the answers to the others would come too late.
-func (u *Upstream) askBatch(ctx context.Context, n *network, questions []question, outcomes []outcome) {
+func (u *Upstream) askBatch(ctx context.Context, n *network, questions []*question, outcomes []outcome) {
 	answers, err := u.batch(ctx, n, questions)
 	if half := len(questions) / 2; half > 0 && errors.Is(err, errDivide) && u.timeForMore(ctx) {
 		u.askBatch(ctx, n, questions[:half], outcomes[:half])

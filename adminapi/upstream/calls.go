@@ -52,11 +52,11 @@ func (u *Upstream) optionsFor(n *network, keyIDs ...string) []client.CallOption 
 }
 
 // batch asks about several credentials with one call.
-func (u *Upstream) batch(ctx context.Context, n *network, questions []question) ([]answer, error) {
+func (u *Upstream) batch(ctx context.Context, n *network, questions []*question) ([]answer, error) {
 	in := client.BatchRequest{Requests: make([]json.RawMessage, len(questions))}
 	keyIDs := make([]string, len(questions))
 	for i, q := range questions {
-		in.Requests[i], keyIDs[i] = q.item, q.claim.KeyID
+		in.Requests[i], keyIDs[i] = q.item(), q.claim.KeyID
 	}
 	var out struct {
 		Results []json.RawMessage `json:"results"`
@@ -96,7 +96,7 @@ func (u *Upstream) batch(ctx context.Context, n *network, questions []question) 
 // doubt is why the answers to several questions are not to be used, or nil. One result in the wrong place makes all of
 // them doubtful; one question at a time, there is no wrong place. One that is behind a change is asked for again, too,
 // apart from the others in the end: another address, or a moment, may do.
-func (u *Upstream) doubt(n *network, q question, w *wire, edge client.EdgeAnswer, siblings bool) error {
+func (u *Upstream) doubt(n *network, q *question, w *wire, edge client.EdgeAnswer, siblings bool) error {
 	switch {
 	case w.misplaced(q, siblings):
 		u.log.misplaced()
@@ -109,10 +109,10 @@ func (u *Upstream) doubt(n *network, q question, w *wire, edge client.EdgeAnswer
 }
 
 // single asks about one credential for a client address.
-func (u *Upstream) single(ctx context.Context, n *network, q question, addr netip.Addr) (answer, error) {
+func (u *Upstream) single(ctx context.Context, n *network, q *question, addr netip.Addr) (answer, error) {
 	var raw json.RawMessage
 	f := u.do(ctx, 0, func(ctx context.Context, c *client.Client) (err error) {
-		raw, err = c.Do(ctx, http.MethodPost, client.VerifyPath, q.item, nil,
+		raw, err = c.Do(ctx, http.MethodPost, client.VerifyPath, q.item(), nil,
 			append(u.optionsFor(n, q.claim.KeyID), client.ForClient(addr))...)
 		return err
 	})
@@ -124,7 +124,7 @@ func (u *Upstream) single(ctx context.Context, n *network, q question, addr neti
 
 // read makes a verdict of an answer to a question that was asked at one of this node's own positions. A verdict that a
 // later change of the key has overtaken stays: its reader asks again. One from before an earlier change is an error.
-func (u *Upstream) read(n *network, q question, began uint64, o outcome) *looked {
+func (u *Upstream) read(n *network, q *question, began uint64, o outcome) *looked {
 	l := new(looked)
 	if o.err != nil {
 		l.err = o.err

@@ -136,7 +136,7 @@ func TestARefusalInUnknownWordsIsUnavailableAndHoldsNoneOfThem(t *testing.T) {
 	cred, _ := mint(t)
 	s.results[cred] = bad(client.VerificationErrorCode("what was sent: " + cred))
 	u, logs := open(t, nil, serve(t, s, "").URL)
-	_, err := u.Lookup(t.Context(), core.NetworkID{}, cred)
+	_, err := lookUp(t.Context(), u, core.NetworkID{}, cred)
 	if !errors.Is(err, verify.ErrRefused) || core.ReasonOf(err) != core.Unavailable {
 		t.Errorf("got %v", err)
 	}

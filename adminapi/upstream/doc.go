@@ -4,7 +4,7 @@
 // # A look-up
 //
 // An [Upstream] is a [verify.Source]. Look-ups wait for their turn in the verifier, which [Upstream.Fit] tells the
-// bounds of; a call of [Upstream.LookupMany] becomes one call of the upstream. A batch is the one form of every
+// bounds of; a call of [Upstream.Lookup] becomes one call of the upstream. A batch is the one form of every
 // question, so there is one form of every answer to check.
 //
 // # What is believed

@@ -266,7 +266,7 @@ func TestAHostThatHasNoAddressIsUnavailable(t *testing.T) {
 	t.Parallel()
 	cred, _ := mint(t)
 	u, logs := open(t, nil, "http://no-such-host.invalid:4420")
-	_, err := u.Lookup(t.Context(), core.NetworkID{}, cred)
+	_, err := lookUp(t.Context(), u, core.NetworkID{}, cred)
 	if core.ReasonOf(err) != core.Unavailable || errors.Is(err, verify.ErrMisconfigured) {
 		t.Errorf("got %v", err)
 	}
@@ -292,7 +292,7 @@ func TestAConnectionThatDiedWhileItWasKeptIsReplacedAtOnce(t *testing.T) {
 	counter := new(callCounter)
 	u, _ := open(t, func(c *Config) { c.NoIPLists, c.Observer = true, counter }, serve(t, s, "").URL)
 	for range 10 {
-		if v, err := u.Lookup(t.Context(), core.NetworkID{}, cred); err != nil || v.Code != core.CodeValid {
+		if v, err := lookUp(t.Context(), u, core.NetworkID{}, cred); err != nil || v.Code != core.CodeValid {
 			t.Fatalf("got %+v, %v", v, err)
 		}
 	}
@@ -315,7 +315,7 @@ func TestOneLossInAHundredIsNotSeen(t *testing.T) {
 	u, _ := open(t, func(c *Config) { c.NoIPLists = true }, serve(t, s, "").URL)
 	cred, _ := s.add(t, nil)
 	for i := range 500 {
-		if v, err := u.Lookup(t.Context(), core.NetworkID{}, cred); err != nil || v.Code != core.CodeValid {
+		if v, err := lookUp(t.Context(), u, core.NetworkID{}, cred); err != nil || v.Code != core.CodeValid {
 			t.Fatalf("look-up %d: got %+v, %v", i, v, err)
 		}
 	}
@@ -402,7 +402,7 @@ func TestOneResultThatCannotBeReadFailsAlone(t *testing.T) {
 	odd, _ := s.add(t, func(r map[string]any) { r["scopes"] = "not a list" })
 	fine, _ := s.add(t, nil)
 	u, _ := open(t, nil, serve(t, s, "").URL)
-	results, err := u.LookupMany(t.Context(), core.NetworkID{}, []string{odd, fine})
+	results, err := lookUpMany(t.Context(), u, core.NetworkID{}, []string{odd, fine})
 	if err != nil || results[0].Err == nil || results[1].Err != nil || results[1].Verdict.Code != core.CodeValid {
 		t.Errorf("got %+v, %v", results, err)
 	}

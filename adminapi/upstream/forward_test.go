@@ -231,7 +231,7 @@ func TestASelfRevocationIsRefusedAtOnceWhileTheBreakerIsOpen(t *testing.T) {
 	h := newHost(t, reset)
 	h.Start()
 	u := newUpstream(t, Config{Addresses: []string{h.URL}, Breaker: Breaker{Failures: 1, Pause: 1 << 40}})
-	if _, err := u.Lookup(t.Context(), core.NetworkID{}, "credential"); err == nil {
+	if _, err := lookUp(t.Context(), u, core.NetworkID{}, "credential"); err == nil {
 		t.Fatal("a look-up was answered")
 	}
 	asked := h.times()

@@ -174,7 +174,7 @@ func TestAttack05_ACacheThatLagsBringsNoAddressListBack(t *testing.T) {
 	revoking(s)
 	u, sidecar := sidecarOf(t, Config{Addresses: []string{serve(t, lagging(s), "").URL}, Timeout: patience})
 	list := func() string {
-		v, err := u.Lookup(t.Context(), core.NetworkID{}, cred)
+		v, err := lookUp(t.Context(), u, core.NetworkID{}, cred)
 		if err != nil || len(v.AllowedCIDRs) != 1 {
 			t.Fatalf("got %+v, %v", v, err)
 		}

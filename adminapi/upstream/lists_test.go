@@ -37,7 +37,7 @@ func TestAddressListsAreKnownBeforeAGoodVerdict(t *testing.T) {
 				s.lists[keyID] = []string{"10.0.0.0/8"}
 			}
 			u, _ := open(t, func(c *Config) { c.NoIPLists = tc.none }, serve(t, s, "").URL)
-			v, err := u.Lookup(t.Context(), core.NetworkID{}, cred)
+			v, err := lookUp(t.Context(), u, core.NetworkID{}, cred)
 			if err != nil || decide(v, inside) != core.CodeValid || tc.none != (decide(v, outside) == core.CodeValid) {
 				t.Errorf("got %+v, %v", v, err)
 			}
@@ -116,7 +116,7 @@ func TestWhatARecordSaysOfTheKeysStateIsTheNewerWord(t *testing.T) {
 			return r.Method == http.MethodGet && answer(w, r, body)
 		}
 		u, _ := open(t, nil, serve(t, s, "").URL)
-		v, err := u.Lookup(t.Context(), core.NetworkID{}, cred)
+		v, err := lookUp(t.Context(), u, core.NetworkID{}, cred)
 		switch {
 		case (err != nil) != want.fails, errors.Is(err, verify.ErrRefused) != want.refused:
 			t.Errorf("%s: got %+v, %v", status, v, err)
@@ -134,14 +134,14 @@ func TestATokenOfAnUpstreamThatDoesNotTellItsListIsNotAdmitted(t *testing.T) {
 	s.results[token] = s.results[cred]
 	server := serve(t, s, "")
 	u, logs := open(t, nil, server.URL)
-	if v, err := u.Lookup(t.Context(), core.NetworkID{}, token); core.ReasonOf(err) != core.Unavailable || err == nil {
+	if v, err := lookUp(t.Context(), u, core.NetworkID{}, token); core.ReasonOf(err) != core.Unavailable || err == nil {
 		t.Errorf("got %+v, %v", v, err)
 	}
 	if logs.FilterMessageSnippet("ip_lists none").Len() != 1 {
 		t.Error("the operator is not told")
 	}
 	u, _ = open(t, func(c *Config) { c.NoIPLists = true }, server.URL)
-	if v, err := u.Lookup(t.Context(), core.NetworkID{}, token); err != nil || v.KeyID != keyID {
+	if v, err := lookUp(t.Context(), u, core.NetworkID{}, token); err != nil || v.KeyID != keyID {
 		t.Errorf("got %+v, %v", v, err)
 	}
 }
@@ -213,7 +213,7 @@ func TestAttack08_AReadOfAListThatCouldNotEndInTimeIsNotBegun(t *testing.T) {
 	for i := range creds {
 		creds[i], _ = s.add(t, nil)
 	}
-	results, err := u.LookupMany(t.Context(), core.NetworkID{}, creds)
+	results, err := lookUpMany(t.Context(), u, core.NetworkID{}, creds)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,12 +25,12 @@ func TestWhileTheBreakerIsOpenNobodyIsAskedAndNobodyWaits(t *testing.T) {
 	u, logs := open(t, func(c *Config) { c.Breaker.Pause = time.Hour }, serve(t, s, "").URL)
 	cred, _ := mint(t)
 	for range 5 {
-		if _, err := u.Lookup(t.Context(), core.NetworkID{}, cred); core.ReasonOf(err) != core.Unavailable {
+		if _, err := lookUp(t.Context(), u, core.NetworkID{}, cred); core.ReasonOf(err) != core.Unavailable {
 			t.Fatalf("got %v", err)
 		}
 	}
 	for range 100 {
-		_, err := u.Lookup(t.Context(), core.NetworkID{}, cred)
+		_, err := lookUp(t.Context(), u, core.NetworkID{}, cred)
 		e, ok := errors.AsType[*core.Error](err)
 		if !ok || e.Reason != core.Unavailable || e.RetryAfter <= 0 {
 			t.Fatalf("got %v", err)
@@ -69,7 +69,7 @@ func TestRecoveryBeginsWithOneProbe(t *testing.T) {
 	u, _ := open(t, func(c *Config) { c.MaxInFlight = 1 }, serve(t, s, "").URL)
 	cred, _ := s.add(t, nil)
 	eventually(t, "the breaker opens", func() bool {
-		_, _ = u.Lookup(t.Context(), core.NetworkID{}, cred)
+		_, _ = lookUp(t.Context(), u, core.NetworkID{}, cred)
 		return u.Breakers()[0].State == "open"
 	})
 	s.set(func() { down = false })
@@ -77,12 +77,12 @@ func TestRecoveryBeginsWithOneProbe(t *testing.T) {
 	eventually(t, "it lets probes through", func() bool { return u.Breakers()[0].State == "half-open" })
 	probe := make(chan error, 1)
 	go func() {
-		_, err := u.Lookup(t.Context(), core.NetworkID{}, cred)
+		_, err := lookUp(t.Context(), u, core.NetworkID{}, cred)
 		probe <- err
 	}()
 	eventually(t, "the probe arrives", func() bool { return len(s.calls(":batchVerify")) == before+1 })
 	for range 50 {
-		if _, err := u.Lookup(t.Context(), core.NetworkID{}, cred); core.ReasonOf(err) != core.Unavailable || err == nil {
+		if _, err := lookUp(t.Context(), u, core.NetworkID{}, cred); core.ReasonOf(err) != core.Unavailable || err == nil {
 			t.Fatalf("got %v", err)
 		}
 	}
@@ -93,7 +93,7 @@ func TestRecoveryBeginsWithOneProbe(t *testing.T) {
 	if err := <-probe; err != nil {
 		t.Errorf("the probe: %v", err)
 	}
-	if _, err := u.Lookup(t.Context(), core.NetworkID{}, cred); err != nil {
+	if _, err := lookUp(t.Context(), u, core.NetworkID{}, cred); err != nil {
 		t.Errorf("after: %v", err)
 	}
 }
@@ -104,7 +104,7 @@ func TestCredentialsThatAreNotValidOpenNoBreaker(t *testing.T) {
 	u, _ := open(t, nil, serve(t, s, "").URL)
 	for range 30 {
 		cred, _ := mint(t)
-		if v, err := u.Lookup(t.Context(), core.NetworkID{}, cred); err != nil || v.Code != core.CodeNotFound {
+		if v, err := lookUp(t.Context(), u, core.NetworkID{}, cred); err != nil || v.Code != core.CodeNotFound {
 			t.Fatalf("got %+v, %v", v, err)
 		}
 	}
@@ -117,7 +117,7 @@ func TestATooManyRequestsIsNoFailureAndSaysWhenToTryAgain(t *testing.T) {
 	u, _ := open(t, nil, serve(t, s, "").URL)
 	cred, _ := mint(t)
 	for range 10 {
-		_, err := u.Lookup(t.Context(), core.NetworkID{}, cred)
+		_, err := lookUp(t.Context(), u, core.NetworkID{}, cred)
 		e, ok := errors.AsType[*core.Error](err)
 		if !ok || e.Reason != core.Unavailable || e.RetryAfter != 7*time.Second || !errors.Is(err, verify.ErrThrottled) {
 			t.Fatalf("got %#v", err)
@@ -150,7 +150,7 @@ func TestWhenAnAddressFailsTheNextOneIsUsedAndKept(t *testing.T) {
 			}
 			u, _ := open(t, nil, first.URL, serve(t, b, "").URL)
 			for range 10 {
-				if v, err := u.Lookup(t.Context(), core.NetworkID{}, cred); err != nil || v.Code != core.CodeValid {
+				if v, err := lookUp(t.Context(), u, core.NetworkID{}, cred); err != nil || v.Code != core.CodeValid {
 					t.Fatalf("got %+v, %v", v, err)
 				}
 			}
@@ -161,7 +161,7 @@ func TestWhenAnAddressFailsTheNextOneIsUsedAndKept(t *testing.T) {
 				t.Errorf("got %+v", got)
 			}
 			b.set(func() { b.fault = saying(500, jsonType, envelope) })
-			if v, err := u.Lookup(t.Context(), core.NetworkID{}, cred); err == nil ||
+			if v, err := lookUp(t.Context(), u, core.NetworkID{}, cred); err == nil ||
 				errors.Is(err, verify.ErrMisconfigured) != (name == "401") {
 				t.Errorf("all fail: got %+v, %v", v, err)
 			}
@@ -176,10 +176,10 @@ func TestAnAddressThatHangsIsLeftAfterOneCall(t *testing.T) {
 	a.fault = func(_ http.ResponseWriter, r *http.Request, _ []byte) bool { <-r.Context().Done(); return true }
 	cred, _ := b.add(t, nil)
 	u, _ := open(t, func(c *Config) { c.Timeout = time.Second }, serve(t, a, "").URL, serve(t, b, "").URL)
-	if v, err := u.Lookup(t.Context(), core.NetworkID{}, cred); core.ReasonOf(err) != core.Unavailable || err == nil {
+	if v, err := lookUp(t.Context(), u, core.NetworkID{}, cred); core.ReasonOf(err) != core.Unavailable || err == nil {
 		t.Errorf("got %+v, %v", v, err)
 	}
-	if v, err := u.Lookup(t.Context(), core.NetworkID{}, cred); err != nil || v.Code != core.CodeValid {
+	if v, err := lookUp(t.Context(), u, core.NetworkID{}, cred); err != nil || v.Code != core.CodeValid {
 		t.Errorf("got %+v, %v", v, err)
 	}
 }
@@ -193,7 +193,7 @@ func TestACallWithoutTimeIsNobodysFailure(t *testing.T) {
 	for range 10 {
 		cred, _ := mint(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		if _, err := u.Lookup(ctx, core.NetworkID{}, cred); core.ReasonOf(err) != core.Unavailable || err == nil {
+		if _, err := lookUp(ctx, u, core.NetworkID{}, cred); core.ReasonOf(err) != core.Unavailable || err == nil {
 			t.Errorf("got %v", err)
 		}
 		cancel()
@@ -273,7 +273,7 @@ func TestTLS(t *testing.T) {
 	t.Cleanup(server.Close)
 
 	u, _ := open(t, nil, server.URL)
-	if v, err := u.Lookup(t.Context(), core.NetworkID{}, cred); core.ReasonOf(err) != core.Unavailable || err == nil ||
+	if v, err := lookUp(t.Context(), u, core.NetworkID{}, cred); core.ReasonOf(err) != core.Unavailable || err == nil ||
 		errors.Is(err, verify.ErrMisconfigured) {
 		t.Errorf("a stranger's certificate: got %+v, %v", v, err)
 	}
@@ -284,7 +284,7 @@ func TestTLS(t *testing.T) {
 	trusted.AddCert(server.Certificate())
 	u, _ = open(t, func(c *Config) { c.TLS = &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12} }, server.URL)
 	for range 3 {
-		if v, err := u.Lookup(t.Context(), core.NetworkID{}, cred); err != nil || v.Code != core.CodeValid {
+		if v, err := lookUp(t.Context(), u, core.NetworkID{}, cred); err != nil || v.Code != core.CodeValid {
 			t.Errorf("got %+v, %v", v, err)
 		}
 	}

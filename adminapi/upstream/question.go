@@ -22,7 +22,6 @@ type network struct {
 type question struct {
 	credential string
 	parsed     credential.Parsed
-	item       json.RawMessage // as it is in a batch
 	claim      verify.Claim
 }
 
@@ -40,26 +39,23 @@ func (n *network) read(cred string) (parsed credential.Parsed, final *core.Verdi
 }
 
 // ask makes the question about a credential, or the verdict on one that needs none.
-func (n *network) ask(cred string) (question, *core.Verdict, error) {
+func (n *network) ask(cred string) (*question, *core.Verdict) {
 	parsed, final := n.read(cred)
 	if final != nil {
-		return question{}, final, nil
+		return nil, final
 	}
-	item, err := json.Marshal(client.VerifyRequest{Credential: cred})
-	if err != nil {
-		return question{}, nil, unavailable("the credential cannot be sent to the upstream", nil, 0)
-	}
-	return question{credential: cred, parsed: parsed, item: item, claim: n.claimOf(parsed, cred)}, nil, nil
+	q := &question{credential: cred, parsed: parsed, claim: n.claimOf(parsed, cred)}
+	q.claim.Size = len(q.item()) + 1
+	return q, nil
 }
 
-// claim is what a credential says of itself, and what it takes in a batch.
-func (n *network) claim(cred string) verify.Claim {
-	q, _, err := n.ask(cred)
+// item is the question as it is in a batch.
+func (q *question) item() json.RawMessage {
+	item, err := json.Marshal(client.VerifyRequest{Credential: q.credential})
 	if err != nil {
-		return verify.Claim{}
+		return nil // no text fails
 	}
-	q.claim.Size = q.size()
-	return q.claim
+	return item
 }
 
 func (n *network) claimOf(parsed credential.Parsed, cred string) verify.Claim {
@@ -74,13 +70,13 @@ func (n *network) claimOf(parsed credential.Parsed, cred string) verify.Claim {
 }
 
 // size is what a question takes in a batch, in bytes.
-func (q question) size() int { return len(q.item) + 1 }
+func (q *question) size() int { return q.claim.Size }
 
 // token tells whether the credential is derived from a key, whose id it does not show.
-func (q question) token() bool { return q.parsed.KeyID == "" }
+func (q *question) token() bool { return q.parsed.KeyID == "" }
 
 // credentialType is the type of what was presented.
-func (q question) credentialType() core.CredentialType {
+func (q *question) credentialType() core.CredentialType {
 	switch q.parsed.Kind {
 	case credential.Issued:
 		return core.IssuedKey

@@ -69,15 +69,7 @@ func (c *countingSource) count() {
 }
 
 // Lookup counts.
-func (c *countingSource) Lookup(ctx context.Context, n core.NetworkID, cred string) (*core.Verdict, error) {
+func (c *countingSource) Lookup(ctx context.Context, queries []verify.Query) ([]verify.LookupResult, error) {
 	c.count()
-	return c.Upstream.Lookup(ctx, n, cred)
-}
-
-// LookupMany counts.
-func (c *countingSource) LookupMany(
-	ctx context.Context, n core.NetworkID, creds []string,
-) ([]verify.LookupResult, error) {
-	c.count()
-	return c.Upstream.LookupMany(ctx, n, creds)
+	return c.Upstream.Lookup(ctx, queries)
 }

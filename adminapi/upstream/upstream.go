@@ -173,30 +173,34 @@ func (u *Upstream) Close() {
 // Positions is the table of the changes that passed through this node, see [Upstream.Forget].
 func (u *Upstream) Positions() *feed.Positions { return &u.changes.table }
 
-// Identify says which key a credential would belong to, or that it cannot be one. Whether a key is genuine only the
-// upstream can tell; of a token nobody can say without reading it.
-func (u *Upstream) Identify(id core.NetworkID, cred string) (keyID string, final *core.Verdict) {
+// Prepare says which key a credential would belong to, or that it cannot be one. Whether a key is genuine only the
+// upstream can tell; of a token nobody can say without reading it, so its claims are not checked.
+func (u *Upstream) Prepare(id core.NetworkID, cred string) (q verify.Query, final *core.Verdict) {
+	q = verify.Query{Network: id, Credential: cred}
 	n := u.networks[id]
 	if n == nil {
-		return "", core.Unknown(id, "", core.UnknownCredentialType)
+		return q, core.Unknown(id, "", core.UnknownCredentialType)
 	}
-	parsed, final := n.read(cred)
-	return parsed.KeyID, final
+	asked, final := n.ask(cred)
+	if final != nil {
+		q.KeyID = final.KeyID
+		return q, final
+	}
+	q.KeyID, q.Claim, q.Parsed = asked.parsed.KeyID, asked.claim, asked
+	return q, nil
 }
 
-// Fit adds the bounds of look-ups at this upstream to the configuration of a verifier over it.
+// Limits are those of a batch, and of the calls that may be out at once.
+func (u *Upstream) Limits() verify.Limits {
+	return verify.Limits{
+		Calls: u.config.MaxInFlight, Items: client.MaxBatch, Bytes: client.MaxBatchBytes - client.BatchFrame,
+	}
+}
+
+// Fit adds the bounds of the wait for this upstream to the configuration of a verifier over it.
 func (u *Upstream) Fit(c verify.Config) verify.Config {
-	c.LookupTimeout, c.MaxLookups, c.MaxWaiting = u.config.Timeout, u.config.MaxInFlight, u.config.MaxQueue
-	c.MaxBatch, c.MaxBatchBytes = client.MaxBatch, client.MaxBatchBytes-client.BatchFrame
+	c.LookupTimeout, c.MaxWaiting = u.config.Timeout, u.config.MaxQueue
 	return c
-}
-
-// Claimed is what a credential says of itself, which nobody has checked.
-func (u *Upstream) Claimed(id core.NetworkID, cred string) verify.Claim {
-	if n := u.networks[id]; n != nil {
-		return n.claim(cred)
-	}
-	return verify.Claim{}
 }
 
 // Admit returns nil when a call could be made now, and otherwise why none would be: the breaker of each address is
@@ -209,42 +213,23 @@ func (u *Upstream) Admit() error {
 	return nil
 }
 
-// Lookup asks the upstream about a credential.
-func (u *Upstream) Lookup(ctx context.Context, id core.NetworkID, cred string) (*core.Verdict, error) {
-	results, err := u.LookupMany(ctx, id, []string{cred})
-	if err != nil {
-		return nil, err
-	}
-	return results[0].Verdict, results[0].Err
-}
-
-// LookupMany asks about several credentials of one network with one call, as far as a call may hold them, and one more
-// for each address list that is needed.
-func (u *Upstream) LookupMany(
-	ctx context.Context, id core.NetworkID, creds []string,
-) ([]verify.LookupResult, error) {
-	results := make([]verify.LookupResult, len(creds))
-	n := u.networks[id]
-	if n == nil {
-		for i := range results {
-			results[i].Verdict = core.Unknown(id, "", core.UnknownCredentialType)
-		}
-		return results, nil
-	}
+// Lookup asks about several credentials of one network with one call, as far as a call may hold them, and one more for
+// each address list that is needed.
+func (u *Upstream) Lookup(ctx context.Context, queries []verify.Query) ([]verify.LookupResult, error) {
 	if u.ending.Err() != nil {
 		return nil, errClosed
 	}
+	n := u.networks[queries[0].Network]
+	questions := make([]*question, len(queries))
+	for i := range queries {
+		q, ok := queries[i].Parsed.(*question)
+		if !ok || n == nil {
+			return nil, unavailable("a query was made by another source", nil, 0)
+		}
+		questions[i] = q
+	}
 	ctx, cancel := u.bounded(ctx)
 	defer cancel()
-	questions := make([]question, 0, len(creds))
-	places := make([]int, 0, len(creds))
-	for i, cred := range creds {
-		var q question
-		q, results[i].Verdict, results[i].Err = n.ask(cred)
-		if results[i].Verdict == nil && results[i].Err == nil {
-			questions, places = append(questions, q), append(places, i)
-		}
-	}
 	began := u.changes.table.Applied()
 	outcomes := u.ask(ctx, n, questions)
 	all := make([]*looked, len(questions))
@@ -252,8 +237,9 @@ func (u *Upstream) LookupMany(
 		all[i] = u.read(n, questions[i], began, o)
 	}
 	u.readLists(ctx, n, all)
+	results := make([]verify.LookupResult, len(queries))
 	for i, l := range all {
-		results[places[i]] = verify.LookupResult{Verdict: l.verdict, Err: l.err}
+		results[i] = verify.LookupResult{Verdict: l.verdict, Err: l.err}
 	}
 	return results, nil
 }
@@ -276,9 +262,9 @@ func (u *Upstream) VerifyFor(
 	if n == nil {
 		return core.Unknown(id, "", core.UnknownCredentialType), nil
 	}
-	q, final, err := n.ask(cred)
-	if final != nil || err != nil {
-		return final, err
+	q, final := n.ask(cred)
+	if final != nil {
+		return final, nil
 	}
 	if !addr.IsValid() {
 		return &core.Verdict{
@@ -291,7 +277,7 @@ func (u *Upstream) VerifyFor(
 }
 
 // verifyFor makes the calls for [Upstream.VerifyFor]: they have a bound of their own, which covers both.
-func (u *Upstream) verifyFor(ctx context.Context, n *network, q question, addr netip.Addr) (*core.Verdict, error) {
+func (u *Upstream) verifyFor(ctx context.Context, n *network, q *question, addr netip.Addr) (*core.Verdict, error) {
 	began := u.changes.table.Applied()
 	a, err := u.single(ctx, n, q, addr)
 	l := u.read(n, q, began, outcome{a, err})

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -53,15 +54,15 @@ func TestIdentifyNeedsNoSecretAndNoCall(t *testing.T) {
 		},
 		"a key of another network": {networkA, issued, "", core.CodeNotFound},
 	} {
-		keyID, final := u.Identify(tc.network, tc.cred)
-		if keyID != tc.keyID || (final == nil) != (tc.final == core.CodeValid) ||
+		q, final := u.Prepare(tc.network, tc.cred)
+		if q.KeyID != tc.keyID || (final == nil) != (tc.final == core.CodeValid) ||
 			final != nil && (final.Code != tc.final || final.Network != tc.network) {
-			t.Errorf("%s: got %q, %+v", name, keyID, final)
+			t.Errorf("%s: got %q, %+v", name, q.KeyID, final)
 		}
 		if final == nil {
 			continue
 		}
-		if v, err := u.Lookup(t.Context(), tc.network, tc.cred); err != nil || v.Code != tc.final {
+		if v, err := lookUp(t.Context(), u, tc.network, tc.cred); err != nil || v.Code != tc.final {
 			t.Errorf("%s: looked up: got %+v, %v", name, v, err)
 		}
 	}
@@ -215,7 +216,7 @@ func TestAVerdictSaysWhatTheUpstreamSaysAndNothingElse(t *testing.T) {
 				cred = tc.cred
 			}
 			u, logs := open(t, nil, serve(t, s, "").URL)
-			v, err := u.Lookup(t.Context(), core.NetworkID{}, cred)
+			v, err := lookUp(t.Context(), u, core.NetworkID{}, cred)
 			noSecret(t, logs, []error{err}, cred)
 			if tc.fails {
 				if err == nil || core.ReasonOf(err) != core.Unavailable {
@@ -244,7 +245,7 @@ func TestTokensInTheWrongPlaceAreNoticedByTheirSubject(t *testing.T) {
 	}
 	s.change = func(r []map[string]any) []map[string]any { slices.Reverse(r); return r }
 	u, _ := open(t, nil, serve(t, s, "").URL)
-	results, err := u.LookupMany(t.Context(), core.NetworkID{}, creds)
+	results, err := lookUpMany(t.Context(), u, core.NetworkID{}, creds)
 	for i, r := range results {
 		if r.Err != nil || r.Verdict.KeyID != ids[i] {
 			t.Errorf("token %d: got %+v, %v", i, r, err)
@@ -340,7 +341,7 @@ func TestBatchesKeepTheirLimits(t *testing.T) {
 			creds[i] = "mc_v1_" + strings.Repeat("<", 15<<10) + creds[i]
 		}
 	}
-	results, err := u.LookupMany(t.Context(), core.NetworkID{}, creds)
+	results, err := lookUpMany(t.Context(), u, core.NetworkID{}, creds)
 	for i, r := range results {
 		if r.Err != nil || r.Verdict.Code != core.CodeNotFound {
 			t.Errorf("credential %d: got %+v, %v", i, r, err)
@@ -396,7 +397,7 @@ func TestAfterItsEndTheSourceIsUnavailable(t *testing.T) {
 	cred, _ := mint(t)
 	under := make(chan error, 1)
 	go func() {
-		_, err := u.Lookup(t.Context(), core.NetworkID{}, cred)
+		_, err := lookUp(t.Context(), u, core.NetworkID{}, cred)
 		under <- err
 	}()
 	eventually(t, "the call is out", func() bool { return len(s.calls("")) == 1 })
@@ -405,7 +406,7 @@ func TestAfterItsEndTheSourceIsUnavailable(t *testing.T) {
 	if err := <-under; core.ReasonOf(err) != core.Unavailable {
 		t.Errorf("the one under way: got %v", err)
 	}
-	if _, err := u.Lookup(t.Context(), core.NetworkID{}, cred); core.ReasonOf(err) != core.Unavailable {
+	if _, err := lookUp(t.Context(), u, core.NetworkID{}, cred); core.ReasonOf(err) != core.Unavailable {
 		t.Errorf("got %v", err)
 	}
 	if got := u.Breakers()[0].State; got != "closed" {
@@ -414,4 +415,35 @@ func TestAfterItsEndTheSourceIsUnavailable(t *testing.T) {
 	if n := counter.all()[ResultCanceled]; n != 1 {
 		t.Errorf("%d calls are counted as canceled", n)
 	}
+}
+
+// lookUpMany looks credentials up as a verifier does that has cached nothing.
+func lookUpMany(
+	ctx context.Context, u *Upstream, network core.NetworkID, creds []string,
+) ([]verify.LookupResult, error) {
+	results := make([]verify.LookupResult, len(creds))
+	var queries []verify.Query
+	var places []int // of the queries in results
+	for i, cred := range creds {
+		q, final := u.Prepare(network, cred)
+		if results[i].Verdict = final; final == nil {
+			queries, places = append(queries, q), append(places, i)
+		}
+	}
+	if len(queries) == 0 {
+		return results, nil
+	}
+	found, err := u.Lookup(ctx, queries)
+	for i := range found {
+		results[places[i]] = found[i]
+	}
+	return results, err
+}
+
+func lookUp(ctx context.Context, u *Upstream, network core.NetworkID, cred string) (*core.Verdict, error) {
+	results, err := lookUpMany(ctx, u, network, []string{cred})
+	if err == nil {
+		err = results[0].Err
+	}
+	return results[0].Verdict, err
 }

@@ -33,7 +33,7 @@ var errFull = unavailable("too many verifications for client addresses are waiti
 type verifyForCalls struct {
 	timeout time.Duration
 	table   *feed.Positions
-	send    func(context.Context, *network, question, netip.Addr) (*core.Verdict, error)
+	send    func(context.Context, *network, *question, netip.Addr) (*core.Verdict, error)
 	out     chan struct{} // holds a token for each call that is out
 
 	detached context.Context //nolint:containedctx // of all calls: close ends it, and no caller does
@@ -79,7 +79,7 @@ type call struct {
 
 func newVerifyForCalls(
 	timeout time.Duration, table *feed.Positions,
-	send func(context.Context, *network, question, netip.Addr) (*core.Verdict, error),
+	send func(context.Context, *network, *question, netip.Addr) (*core.Verdict, error),
 ) *verifyForCalls {
 	v := &verifyForCalls{
 		timeout: timeout,
@@ -103,7 +103,7 @@ func (v *verifyForCalls) close() {
 }
 
 // verify has a question answered. One whose answer is older than the last change of its key is asked again.
-func (v *verifyForCalls) verify(ctx context.Context, n *network, q question, addr netip.Addr) (*core.Verdict, error) {
+func (v *verifyForCalls) verify(ctx context.Context, n *network, q *question, addr netip.Addr) (*core.Verdict, error) {
 	const attempts = 3
 	k := callKey{groupKey{n.id, sha256.Sum256([]byte(q.credential))}, addr}
 	for range attempts {
@@ -128,7 +128,7 @@ func (v *verifyForCalls) verify(ctx context.Context, n *network, q question, add
 }
 
 // join returns a call that is under way and began after the last change of the key, or a new one.
-func (v *verifyForCalls) join(k callKey, n *network, q question) (*call, error) {
+func (v *verifyForCalls) join(k callKey, n *network, q *question) (*call, error) {
 	began := v.table.Applied()
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -197,7 +197,7 @@ func (v *verifyForCalls) remove(k callKey, c *call) {
 // inTurn sends when its group has room, and then when there is room at all: a call that waits for its group keeps no
 // other group waiting. At most half of the time is for the wait, so that each call has the time that it needs.
 func (v *verifyForCalls) inTurn(
-	ctx context.Context, g *group, n *network, q question, addr netip.Addr,
+	ctx context.Context, g *group, n *network, q *question, addr netip.Addr,
 ) (verdict *core.Verdict, err error) {
 	waiting, cancel := context.WithTimeout(ctx, v.timeout/2)
 	defer cancel()

@@ -249,41 +249,32 @@ func traceCredential(rank int) string { return fmt.Sprintf("%s%0100d", tracePref
 // Positions is a table without a change.
 func (s *traceSource) Positions() *feed.Positions { return &s.positions }
 
-// Identify finds the key's id in the credential.
-func (*traceSource) Identify(n core.NetworkID, credential string) (string, *core.Verdict) {
+// Prepare finds the key's id in the credential.
+func (*traceSource) Prepare(n core.NetworkID, credential string) (q verify.Query, final *core.Verdict) {
 	digits, ok := strings.CutPrefix(credential, tracePrefix)
 	rank, err := strconv.ParseUint(digits, 10, 32)
 	if !ok || err != nil {
-		return "", core.Unknown(n, "", core.UnknownCredentialType)
+		return q, core.Unknown(n, "", core.UnknownCredentialType)
 	}
-	return fmt.Sprintf("%08x-0000-4000-8000-000000000000", rank), nil
+	id := fmt.Sprintf("%08x-0000-4000-8000-000000000000", rank)
+	return verify.Query{Network: n, Credential: credential, KeyID: id, Claim: core.Claim{Sure: true}}, nil
 }
 
-// Lookup answers as for a key with a few scopes and some metadata.
-func (s *traceSource) Lookup(_ context.Context, n core.NetworkID, credential string) (*core.Verdict, error) {
-	id, final := s.Identify(n, credential)
-	if final != nil {
-		return final, nil
-	}
-	return core.NewVerdict(&core.Key{
-		Network: n, ID: id, Kind: core.Issued, ActorID: "load", Scopes: []string{"orders:read", "orders:write"},
-		Metadata: []byte(`{"plan":"gold"}`), Visibility: core.VisibilitySecret, Status: core.StatusActive,
-	}, "http://localhost", time.Now()), nil
-}
-
-// Claimed lets all credentials go together.
-func (*traceSource) Claimed(core.NetworkID, string) core.Claim { return core.Claim{Sure: true} }
-
-// Admit lets every call go.
-func (*traceSource) Admit() error { return nil }
-
-// LookupMany looks each up.
-func (s *traceSource) LookupMany(ctx context.Context, n core.NetworkID, credentials []string) (
-	[]verify.LookupResult, error,
-) {
-	results := make([]verify.LookupResult, len(credentials))
-	for i, c := range credentials {
-		results[i].Verdict, results[i].Err = s.Lookup(ctx, n, c)
+// Lookup answers as for keys with a few scopes and some metadata.
+func (*traceSource) Lookup(_ context.Context, queries []verify.Query) ([]verify.LookupResult, error) {
+	results := make([]verify.LookupResult, len(queries))
+	for i, q := range queries {
+		results[i].Verdict = core.NewVerdict(&core.Key{
+			Network: q.Network, ID: q.KeyID, Kind: core.Issued, ActorID: "load",
+			Scopes:   []string{"orders:read", "orders:write"},
+			Metadata: []byte(`{"plan":"gold"}`), Visibility: core.VisibilitySecret, Status: core.StatusActive,
+		}, "http://localhost", time.Now())
 	}
 	return results, nil
 }
+
+// Limits are the defaults.
+func (*traceSource) Limits() verify.Limits { return verify.Limits{} }
+
+// Admit lets every call go.
+func (*traceSource) Admit() error { return nil }

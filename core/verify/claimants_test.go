@@ -9,7 +9,7 @@ import (
 // flooded runs a test of a verifier whose queue is full of tokens that claim the key "victim", all from two addresses.
 func flooded(t *testing.T, tokens int, test func(t bubble, v *Verifier, s *fakeSource)) {
 	t.Helper()
-	config := Config{MaxLookups: 1, MaxBatch: 20, LookupTimeout: time.Minute}
+	config := setup{Config{LookupTimeout: time.Minute}, Limits{Calls: 1, Items: 20}}
 	atRoundTrip(t, config, func(t bubble, v *Verifier, s *fakeSource) {
 		for i := range tokens {
 			_ = asking(t, v, fmt.Sprint("key:of-victim-a", i), "198.51.100.1")
@@ -46,7 +46,7 @@ func TestAttack08_TokensThatMustNotShareACallKeepNobodyElseOutOfIt(t *testing.T)
 }
 
 func TestAttack08_CredentialsThatHaveACallOfTheirOwnTakeOneCallInEight(t *testing.T) {
-	config := Config{MaxLookups: 1, MaxBatch: 10, LookupTimeout: time.Minute}
+	config := setup{Config{LookupTimeout: time.Minute}, Limits{Calls: 1, Items: 10}}
 	atRoundTrip(t, config, func(t bubble, v *Verifier, s *fakeSource) {
 		for i := range 200 {
 			_ = asking(t, v, fmt.Sprint("key:opaque-", i), someone)

@@ -151,7 +151,7 @@ func TestCloseCutsShortARefreshThatIsToBeRepeated(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := farSource(roundTrip, keyOf(0))
-		v := newVerifier(t, Config{MaxLookups: 1, TTL: 10 * time.Second, LookupTimeout: time.Minute}, s)
+		v := newVerifier(t, setup{Config{TTL: 10 * time.Second, LookupTimeout: time.Minute}, Limits{Calls: 1}}, s)
 		known := keepKnown(t, v, 1)[0]
 		time.Sleep(8900 * time.Millisecond) // into the last fifth of its lifetime, whatever it is exactly
 		first := asking(t, v, "key:first", someone)

@@ -43,13 +43,6 @@ type Config struct {
 	// for the wait, but for a known key whose first call the source refused with [ErrThrottled]. Default 5 s.
 	LookupTimeout time.Duration
 
-	// MaxLookups is how many calls of the source are out at once. Default twice the number of processors, 4 to 32.
-	MaxLookups int
-
-	// MaxBatch is how many look-ups one call holds, and MaxBatchBytes how many bytes their credentials have together;
-	// a larger one has a call of its own. Default 100 and 512 KiB.
-	MaxBatch, MaxBatchBytes int
-
 	// MaxWaiting is how many look-ups may wait; one more fails at once. Default 10,000.
 	MaxWaiting int
 }
@@ -68,9 +61,6 @@ func (c Config) withDefaults() (Config, error) {
 	c.StaleIfError = max(cmp.Or(c.StaleIfError, 5*time.Minute), 0)
 	c.MaxBytes = cmp.Or(c.MaxBytes, 100<<20)
 	c.LookupTimeout = cmp.Or(c.LookupTimeout, 5*time.Second)
-	c.MaxLookups = cmp.Or(c.MaxLookups, min(max(2*runtime.GOMAXPROCS(0), 4), 32))
-	c.MaxBatch = cmp.Or(c.MaxBatch, 100)
-	c.MaxBatchBytes = cmp.Or(c.MaxBatchBytes, 512<<10)
 	c.MaxWaiting = cmp.Or(c.MaxWaiting, 10_000)
 	switch {
 	case c.TTL < minLife:
@@ -83,11 +73,22 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("max_size is under %dMiB", minBytes>>20)
 	case c.LookupTimeout < 0:
 		return c, fmt.Errorf("look-up timeout %s is negative", c.LookupTimeout)
-	case min(c.MaxLookups, c.MaxWaiting, c.MaxBatch, c.MaxBatchBytes) < 0:
-		return c, fmt.Errorf("bounds %d, %d, %d and %d of look-ups: one is negative",
-			c.MaxLookups, c.MaxWaiting, c.MaxBatch, c.MaxBatchBytes)
+	case c.MaxWaiting < 0:
+		return c, fmt.Errorf("bound %d of look-ups that wait is negative", c.MaxWaiting)
 	}
 	return c, nil
+}
+
+// limitsOf are the limits of a source, with what is zero filled in.
+func limitsOf(source Source) (Limits, error) {
+	l := source.Limits()
+	l.Calls = cmp.Or(l.Calls, min(max(2*runtime.GOMAXPROCS(0), 4), 32))
+	l.Items = cmp.Or(l.Items, 100)
+	l.Bytes = cmp.Or(l.Bytes, 512<<10)
+	if min(l.Calls, l.Items, l.Bytes) < 0 {
+		return l, fmt.Errorf("limits %+v of the source: one is negative", l)
+	}
+	return l, nil
 }
 
 // Mode says what a caller wants of the cache.

@@ -103,7 +103,7 @@ func TestAWaiterThatKnewTheOldVerdictDoesNotServeItAfterANo(t *testing.T) {
 	for name, c := range noes {
 		synctest.Test(t, func(t *testing.T) {
 			source, v := outlived(t, c.config)
-			q := &query{digest: v.hash.of(networkA, "key:a"), network: networkA, credential: "key:a"}
+			q := &query{digest: v.hash.of(networkA, "key:a"), Query: Query{Network: networkA, Credential: "key:a"}}
 			v.prepare(q)
 			source.set(c.no)
 			_, _ = v.Verify(t.Context(), networkA, "key:a", NoCache)

@@ -52,7 +52,7 @@ func TestAttack08_MadeUpImportedKeysReachTheStoreTogetherAndNoFasterThanItReads(
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := newVerifier(t, Config{MaxLookups: 4}, engine)
+		v := newVerifier(t, setup{Config{}, Limits{Calls: 4}}, engine)
 		var answers []<-chan asked
 		ask := func(credential, client string) {
 			answer := make(chan asked, 1)

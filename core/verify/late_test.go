@@ -22,7 +22,7 @@ func TestAttack08_CallsThatStrangersMakeLateDoNotKeepARevokedKeyAlive(t *testing
 			}
 			return nil
 		}
-		v := newVerifier(t, Config{MaxLookups: 4, MaxBatch: 1, TTL: 10 * time.Second, LookupTimeout: 2 * time.Second}, s)
+		v := newVerifier(t, setup{Config{TTL: 10 * time.Second, LookupTimeout: 2 * time.Second}, Limits{Calls: 4, Items: 1}}, s)
 		known := keepKnown(t, v, 1)[0]
 		s.revokeUnseen(networkA, keyOf(0))
 		var strangers sync.WaitGroup
@@ -52,7 +52,7 @@ func TestALookUpThatIsToBeRepeatedAndWhoseTimeEndsMeanwhileLeavesTheQueue(t *tes
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := farSource(roundTrip, keyOf(0))
-		v := newVerifier(t, Config{MaxLookups: 1, TTL: time.Second, LookupTimeout: time.Second, StaleIfError: -1}, s)
+		v := newVerifier(t, setup{Config{TTL: time.Second, LookupTimeout: time.Second, StaleIfError: -1}, Limits{Calls: 1}}, s)
 		known := keepKnown(t, v, 1)[0]
 		time.Sleep(2 * time.Second) // past its lifetime
 		var batch []*lookup

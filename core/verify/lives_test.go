@@ -311,12 +311,17 @@ func TestAConfigurationThatMakesNoSenseIsRefused(t *testing.T) {
 		"small":              {MaxBytes: 1000},
 		"negative size":      {MaxBytes: -1},
 		"timeout":            {LookupTimeout: -1},
-		"look-ups":           {MaxLookups: -1},
 		"waiting":            {MaxWaiting: -1},
 	} {
-		if v, err := New(c, newFakeSource()); err == nil {
+		if v, err := New(c, adapted{plainSource: newFakeSource()}); err == nil {
 			v.Close()
 			t.Errorf("%s: accepted", name)
+		}
+	}
+	for name, l := range map[string]Limits{"calls": {Calls: -1}, "items": {Items: -1}, "bytes": {Bytes: -1}} {
+		if v, err := New(Config{}, adapted{newFakeSource(), l}); err == nil {
+			v.Close()
+			t.Errorf("negative %s of the source: accepted", name)
 		}
 	}
 	if _, err := New(Config{}, nil); err == nil {

@@ -16,16 +16,13 @@ import (
 
 // lookup is one credential being looked up, for all who wait for it.
 type lookup struct {
-	digest     digest
-	network    core.NetworkID
-	credential string
-	keyID      string // what the source says it would be; empty: not known
-	claim      Claim
-	mode       Mode   // Use: it is shared
-	old        *entry // what a good verdict would replace, or nil
-	began      uint64 // the position before the look-up
-	slot       feed.Slot
-	deadline   time.Time // of the wait and the call together
+	Query
+	digest   digest
+	mode     Mode   // Use: it is shared
+	old      *entry // what a good verdict would replace, or nil
+	began    uint64 // the position before the look-up
+	slot     feed.Slot
+	deadline time.Time // of the wait and the call together
 
 	// What follows is guarded by Verifier.mu.
 	lane       laneKey
@@ -97,7 +94,7 @@ func (v *Verifier) startBackground(q *query) bool {
 	if v.underWay(q) != nil || v.stopping || v.queue.waiting >= v.queue.room {
 		return false
 	}
-	l := v.newLookup(q, q.network, netip.Prefix{}, position)
+	l := v.newLookup(q, q.Network, netip.Prefix{}, position)
 	l.background = true
 	v.submit([]*lookup{l})
 	return true
@@ -187,21 +184,18 @@ func (v *Verifier) underWay(q *query) *lookup {
 
 // newLookup makes a look-up for a query. mu is held.
 func (v *Verifier) newLookup(q *query, network core.NetworkID, share netip.Prefix, position uint64) *lookup {
-	lane := laneKey{network: network, opaque: q.claim.KeyID == "" && !q.claim.Sure}
+	lane := laneKey{network: network, opaque: q.Claim.KeyID == "" && !q.Claim.Sure}
 	l := &lookup{
-		digest:     q.digest,
-		network:    network,
-		credential: q.credential,
-		keyID:      q.keyID,
-		claim:      q.claim,
-		mode:       q.mode,
-		old:        q.old,
-		began:      position,
-		slot:       feed.SlotOf(network, q.keyID),
-		deadline:   time.Now().Add(v.config.LookupTimeout),
-		lane:       lane,
-		client:     clientKey{lane: lane, addr: share},
-		done:       make(chan struct{}),
+		Query:    q.Query,
+		digest:   q.digest,
+		mode:     q.mode,
+		old:      q.old,
+		began:    position,
+		slot:     feed.SlotOf(network, q.KeyID),
+		deadline: time.Now().Add(v.config.LookupTimeout),
+		lane:     lane,
+		client:   clientKey{lane: lane, addr: share},
+		done:     make(chan struct{}),
 	}
 	if l.mode == Use {
 		v.lookups[l.digest] = l
@@ -350,18 +344,11 @@ func (v *Verifier) guarded(ctx context.Context, batch []*lookup) (results []Look
 		err = fmt.Errorf("the look-up panicked with a %T\n%s", recover(), debug.Stack())
 		v.fail(batch, err)
 	}()
-	network := batch[0].network
-	if len(batch) == 1 {
-		var r LookupResult
-		r.Verdict, r.Err = v.source.Lookup(ctx, network, batch[0].credential)
-		results = []LookupResult{r}
-	} else {
-		credentials := make([]string, len(batch))
-		for i, l := range batch {
-			credentials[i] = l.credential
-		}
-		results, err = v.source.LookupMany(ctx, network, credentials)
+	queries := make([]Query, len(batch))
+	for i, l := range batch {
+		queries[i] = l.Query
 	}
+	results, err = v.source.Lookup(ctx, queries)
 	returned = true
 	return results, err
 }
@@ -373,11 +360,11 @@ func (l *lookup) check(r LookupResult) error {
 		return r.Err
 	case r.Verdict == nil:
 		return errors.New("the source gave neither verdict nor error")
-	case r.Verdict.Network != l.network:
+	case r.Verdict.Network != l.Network:
 		return errors.New("the source gave a verdict of another network")
 	case r.Verdict.Code == core.CodeValid && r.Verdict.KeyID == "":
 		return errors.New("the source gave a valid verdict without a key")
-	case l.keyID != "" && r.Verdict.KeyID != "" && r.Verdict.KeyID != l.keyID:
+	case l.KeyID != "" && r.Verdict.KeyID != "" && r.Verdict.KeyID != l.KeyID:
 		return errors.New("the source gave a verdict of another key")
 	default:
 		return nil
@@ -390,8 +377,8 @@ func (v *Verifier) complete(l *lookup, verdict *core.Verdict, c *clock) {
 	if verdict.Position != 0 {
 		o.position = min(o.position, verdict.Position)
 	}
-	if verdict.KeyID != "" && verdict.KeyID != l.keyID {
-		o.slot = feed.SlotOf(l.network, verdict.KeyID)
+	if verdict.KeyID != "" && verdict.KeyID != l.KeyID {
+		o.slot = feed.SlotOf(l.Network, verdict.KeyID)
 	}
 	if l.mode != NoStore {
 		v.remember(l.digest, &o, c)

@@ -153,7 +153,7 @@ func TestAPanicOfTheSourceReachesEveryWaiterAsAnError(t *testing.T) {
 			source := newFakeSource("a")
 			gate := make(chan struct{})
 			source.enter = func(context.Context, string) error { <-gate; blow(); return nil }
-			v := newVerifier(t, Config{MaxLookups: 1}, source)
+			v := newVerifier(t, setup{Config{}, Limits{Calls: 1}}, source)
 			errs := make(chan error, 3)
 			for range 3 {
 				go func() {
@@ -221,7 +221,7 @@ func TestAttack08_LookUpsInFlightAreBoundedAndSoIsTheirQueue(t *testing.T) {
 			defer inside.Add(-1)
 			return waitFor(gate)(ctx, c)
 		}
-		v := newVerifier(t, Config{MaxLookups: 4, MaxWaiting: 6}, source)
+		v := newVerifier(t, setup{Config{MaxWaiting: 6}, Limits{Calls: 4}}, source)
 		var callers sync.WaitGroup
 		var refused atomic.Int64
 		for i := range 50 {
@@ -252,7 +252,7 @@ func TestALookUpThatWaitsForItsTurnTooLongFails(t *testing.T) {
 		source := newFakeSource("a", "b")
 		gate := make(chan struct{})
 		source.enter = func(context.Context, string) error { <-gate; return nil }
-		v := newVerifier(t, Config{MaxLookups: 1, LookupTimeout: time.Second}, source)
+		v := newVerifier(t, setup{Config{LookupTimeout: time.Second}, Limits{Calls: 1}}, source)
 		var callers sync.WaitGroup
 		for _, c := range []string{"key:a", "key:b"} {
 			callers.Go(func() {

@@ -8,7 +8,7 @@ import (
 
 // VerifyMany is [Verifier.Verify] for several credentials of one network. The results are in the order of the
 // credentials; each has its own error. What memory does not answer is looked up with one call of the source, a
-// credential that stands in the batch twice once.
+// credential that is in the batch twice once.
 func (v *Verifier) VerifyMany(
 	ctx context.Context, network core.NetworkID, credentials []string, mode Mode,
 ) []Result {
@@ -36,7 +36,7 @@ func (v *Verifier) VerifyMany(
 				continue
 			}
 		}
-		q := &query{digest: d, network: network, credential: credential, mode: mode}
+		q := &query{Query: Query{Network: network, Credential: credential}, digest: d, mode: mode}
 		asked[d], queries[i] = q, q
 		if v.prepare(q) {
 			open = append(open, q)

@@ -19,7 +19,7 @@ import (
 // model is a source with random behaviour that checks what it is asked. A credential is
 // "<network> <key id> <kind> <number>"; keys whose id begins with g are good.
 type model struct {
-	config    Config
+	config    setup
 	positions feed.Positions
 	tame      bool // every call is answered
 
@@ -85,7 +85,7 @@ func (m *model) change() {
 func (m *model) enter(n core.NetworkID, credentials []string) (trip time.Duration, fate int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.inFlight++; m.inFlight > m.config.MaxLookups {
+	if m.inFlight++; m.inFlight > m.config.Limits.Calls {
 		m.complain("%d calls at once", m.inFlight)
 	}
 	bytes := 0
@@ -100,7 +100,7 @@ func (m *model) enter(n core.NetworkID, credentials []string) (trip time.Duratio
 			}
 		}
 	}
-	if items := len(credentials); items == 0 || items > m.config.MaxBatch || bytes > m.config.MaxBatchBytes && items > 1 {
+	if items := len(credentials); items == 0 || items > m.config.Limits.Items || bytes > m.config.Limits.Bytes && items > 1 {
 		m.complain("a call holds %d look-ups and %d bytes", items, bytes)
 	}
 	return time.Duration(1+m.random.IntN(60)) * time.Millisecond, m.random.IntN(30)
@@ -200,10 +200,7 @@ func modelRound(t *testing.T, seed uint64) []string {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 0))
 	m := &model{tame: seed%4 == 0, random: rand.New(rand.NewPCG(seed, 1))}
-	m.config = Config{
-		MaxLookups: 1 + random.IntN(4), MaxBatch: 1 + random.IntN(20), MaxBatchBytes: 400, MaxWaiting: 5 + random.IntN(100),
-		LookupTimeout: 300 * time.Millisecond, TTL: time.Second, NegativeTTL: -1, StaleIfError: -1,
-	}
+	m.config = setup{Config{MaxWaiting: 5 + random.IntN(100), LookupTimeout: 300 * time.Millisecond, TTL: time.Second, NegativeTTL: -1, StaleIfError: -1}, Limits{Calls: 1 + random.IntN(4), Items: 1 + random.IntN(20), Bytes: 400}}
 	v := newVerifier(t, m.config, m)
 	var callers sync.WaitGroup
 	for range 200 + random.IntN(200) {
@@ -287,13 +284,13 @@ func (m *model) checkQueue(v *Verifier) {
 	each := func(f *lookup) {
 		waiting++
 		if f.ended {
-			m.complain("%q waits and has ended", f.credential)
+			m.complain("%q waits and has ended", f.Credential)
 		}
 		if f.place == nil || f.timer == nil {
-			m.complain("%q waits without a place or a timer", f.credential)
+			m.complain("%q waits without a place or a timer", f.Credential)
 		}
 		if q.inFlight < q.calls && q.paceOf(f).Open(now) {
-			m.complain("%q waits with %d of %d calls out", f.credential, q.inFlight, q.calls)
+			m.complain("%q waits with %d of %d calls out", f.Credential, q.inFlight, q.calls)
 		}
 	}
 	for _, l := range q.lanes {

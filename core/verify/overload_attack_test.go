@@ -15,9 +15,7 @@ func TestAttack08_AKnownKeyInACallThatIsRefusedForStrangersIsLookedUpAgain(t *te
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := farSource(roundTrip, keyOf(0))
-		v := newVerifier(t, Config{
-			MaxLookups: 1, MaxBatch: 8, TTL: time.Second, StaleIfError: -1, LookupTimeout: 2 * time.Second,
-		}, s)
+		v := newVerifier(t, setup{Config{TTL: time.Second, StaleIfError: -1, LookupTimeout: 2 * time.Second}, Limits{Calls: 1, Items: 8}}, s)
 		known := keepKnown(t, v, 1)[0]
 		time.Sleep(2 * time.Second) // past its lifetime
 		first := asking(t, v, unknownKey(0), someone)

@@ -16,10 +16,8 @@ import (
 
 // farConfig is that of a sidecar, which makes two calls of a hundred, at a fifth of its size: so are the rates below,
 // but for the long variant.
-func farConfig() Config {
-	return Config{
-		MaxLookups: 2, MaxBatch: 20 * scale(), MaxWaiting: 2000 * scale(), LookupTimeout: 2 * time.Second,
-	}
+func farConfig() setup {
+	return setup{Config{MaxWaiting: 2000 * scale(), LookupTimeout: 2 * time.Second}, Limits{Calls: 2, Items: 20 * scale()}}
 }
 
 // scale is by how much everything is larger in the long variant.
@@ -117,7 +115,7 @@ var overloads = []struct {
 // wantGoodput checks that a source was used to at least 95 % and that whoever was refused did not wait for long.
 func wantGoodput(t *testing.T, l *load, trip, measured time.Duration) {
 	t.Helper()
-	batch := float64(farConfig().MaxBatch) // whether the last call is counted is a matter of chance
+	batch := float64(farConfig().Limits.Items) // whether the last call is counted is a matter of chance
 	if most := capacity(trip) * measured.Seconds(); float64(len(l.good)) < 0.95*most-batch {
 		t.Errorf("%v away: %d answered, it can answer %.0f", trip, len(l.good), most)
 	}

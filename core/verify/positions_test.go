@@ -158,7 +158,7 @@ func TestModel_NoRequestThatBeganAfterARevocationIsAdmitted(t *testing.T) {
 	t.Parallel()
 	const keys, workers = 60, 8
 	source := newFakeSource()
-	v := newVerifier(t, Config{MaxLookups: 3}, source)
+	v := newVerifier(t, setup{Config{}, Limits{Calls: 3}}, source)
 	ctx := context.Background()
 	var revoked [keys]atomic.Bool
 	stop := make(chan struct{})

@@ -21,13 +21,10 @@ const (
 
 // query is one credential on its way through a miss.
 type query struct {
-	digest     digest
-	network    core.NetworkID
-	credential string
-	keyID      string // what the source says it would be; empty: not known
-	claim      Claim
-	mode       Mode   // effective
-	old        *entry // a good verdict that a new one would replace, or nil
+	Query
+	digest digest
+	mode   Mode   // effective
+	old    *entry // a good verdict that a new one would replace, or nil
 
 	lookup *lookup // nil: refused
 	joined bool    // the look-up is another request's
@@ -41,12 +38,12 @@ func (v *Verifier) prepare(q *query) bool {
 		q.result = Result{Err: ErrClosed}
 		return false
 	}
-	keyID, final := v.source.Identify(q.network, q.credential)
+	prepared, final := v.source.Prepare(q.Network, q.Credential)
 	if final != nil {
 		q.result = Result{Verdict: final, Position: v.positions.Applied(), Now: time.Now(), Cache: Local}
 		return false
 	}
-	q.keyID, q.claim = keyID, v.source.Claimed(q.network, q.credential)
+	q.Query = prepared
 	if q.mode != Use {
 		return true
 	}
@@ -68,7 +65,7 @@ func (v *Verifier) knownFailing(q *query) bool {
 		return false
 	}
 	if due {
-		v.refresh(q.old, q.network, q.credential)
+		v.refresh(q.old, q.Network, q.Credential)
 	}
 	q.result = Result{Verdict: q.old.verdict, Position: q.old.position, Now: c.now, Cache: Stale}
 	return true
@@ -148,15 +145,11 @@ func (v *Verifier) refresh(e *entry, network core.NetworkID, credential string) 
 	if e.state.Or(stateRefreshing)&stateRefreshing != 0 {
 		return
 	}
-	keyID, final := v.source.Identify(network, credential)
+	prepared, final := v.source.Prepare(network, credential)
 	if final != nil {
 		return // the entry will not be replaced
 	}
-	q := &query{
-		digest: e.digest, network: network, credential: credential, keyID: keyID,
-		claim: v.source.Claimed(network, credential), mode: Use, old: e,
-	}
-	if !v.startBackground(q) {
+	if !v.startBackground(&query{Query: prepared, digest: e.digest, mode: Use, old: e}) {
 		e.state.And(^uint32(stateRefreshing))
 	}
 }

@@ -62,9 +62,9 @@ type client struct {
 	rank    int           // in queue.largest
 }
 
-func newQueue(c *Config) queue {
+func newQueue(limits Limits, room int) queue {
 	return queue{
-		calls: c.MaxLookups, items: c.MaxBatch, bytes: c.MaxBatchBytes, room: c.MaxWaiting,
+		calls: limits.Calls, items: limits.Items, bytes: limits.Bytes, room: room,
 		lanes: make(map[laneKey]*lane), clients: make(map[clientKey]*client),
 	}
 }
@@ -281,11 +281,11 @@ func (t *taking) one(c *client) (added bool) {
 // add moves a look-up from the queue into the call, if there is room for it and it may share the call.
 func (t *taking) add(e *list.Element) bool {
 	l := e.Value.(*lookup) //nolint:errcheck,forcetypeassert // see push
-	size := cmp.Or(l.claim.Size, len(l.credential))
+	size := cmp.Or(l.Claim.Size, len(l.Credential))
 	if t.full = len(t.batch) > 0 && t.bytes+size > t.queue.bytes; t.full {
 		return false
 	}
-	if !t.apart.Add(l.claim) {
+	if !t.apart.Add(l.Claim) {
 		return false
 	}
 	t.bytes += size

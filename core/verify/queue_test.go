@@ -15,7 +15,7 @@ import (
 )
 
 // edgeConfig is that of a sidecar.
-var edgeConfig = Config{MaxLookups: 2, MaxBatch: 100, MaxWaiting: 10_000, LookupTimeout: 2 * time.Second}
+var edgeConfig = setup{Config{MaxWaiting: 10_000, LookupTimeout: 2 * time.Second}, Limits{Calls: 2, Items: 100}}
 
 const roundTrip = 20 * time.Millisecond
 
@@ -46,7 +46,7 @@ const someone, another = "192.0.2.1", "192.0.2.2"
 type bubble struct{ *testing.T }
 
 // atRoundTrip runs a test of a verifier over a source that is a round trip away, on a clock of its own.
-func atRoundTrip(t *testing.T, config Config, test func(t bubble, v *Verifier, s *fakeSource)) {
+func atRoundTrip(t *testing.T, config configured, test func(t bubble, v *Verifier, s *fakeSource)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestTenThousandKeysTakeAHundredAndSixtyCalls(t *testing.T) {
 }
 
 func TestACallHoldsNoMoreBytesThanItMayAndALargerCredentialGoesAlone(t *testing.T) {
-	config := Config{MaxLookups: 1, MaxBatchBytes: 1000}
+	config := setup{Config{}, Limits{Calls: 1, Bytes: 1000}}
 	atRoundTrip(t, config, func(t bubble, v *Verifier, s *fakeSource) {
 		var answers []<-chan asked
 		for i, size := range []int{10, 400, 500, 200, 5000, 10} {
@@ -131,7 +131,7 @@ func TestACallHoldsNoMoreBytesThanItMayAndALargerCredentialGoesAlone(t *testing.
 }
 
 func TestACredentialThatMustNotShareACallDoesNotAndTakesTurnsWithTheOthers(t *testing.T) {
-	config := Config{MaxLookups: 1}
+	config := setup{Config{}, Limits{Calls: 1}}
 	atRoundTrip(t, config, func(t bubble, v *Verifier, s *fakeSource) {
 		answers := []<-chan asked{asking(t, v, "key:first", someone)}
 		for i := range 3 {
@@ -152,7 +152,7 @@ func TestACredentialThatMustNotShareACallDoesNotAndTakesTurnsWithTheOthers(t *te
 }
 
 func TestAttack04_CredentialsThatClaimOneKeyShareNoCallAndDelayNoOthers(t *testing.T) {
-	config := Config{MaxLookups: 1, MaxBatch: 10}
+	config := setup{Config{}, Limits{Calls: 1, Items: 10}}
 	atRoundTrip(t, config, func(t bubble, v *Verifier, s *fakeSource) {
 		answers := []<-chan asked{asking(t, v, "key:first", someone)}
 		for i := range 3 { // of the same client, and before the others
@@ -173,7 +173,7 @@ func TestAttack04_CredentialsThatClaimOneKeyShareNoCallAndDelayNoOthers(t *testi
 }
 
 func TestAttack02_NetworksTakeTurnsAndNeverShareACall(t *testing.T) {
-	config := Config{MaxLookups: 1, MaxBatch: 2}
+	config := setup{Config{}, Limits{Calls: 1, Items: 2}}
 	atRoundTrip(t, config, func(t bubble, v *Verifier, s *fakeSource) {
 		var all sync.WaitGroup
 		for _, n := range []core.NetworkID{networkA, networkB} {
@@ -198,7 +198,7 @@ func TestAttack02_NetworksTakeTurnsAndNeverShareACall(t *testing.T) {
 }
 
 func TestAttack08_AFullQueueRefusesTheClientThatHasTheMostInIt(t *testing.T) {
-	config := Config{MaxLookups: 1, MaxBatch: 1, MaxWaiting: 10, LookupTimeout: time.Minute}
+	config := setup{Config{MaxWaiting: 10, LookupTimeout: time.Minute}, Limits{Calls: 1, Items: 1}}
 	atRoundTrip(t, config, func(t bubble, v *Verifier, _ *fakeSource) {
 		var many []<-chan asked
 		for i := range 11 {
@@ -226,7 +226,7 @@ func TestAttack08_AFullQueueRefusesTheClientThatHasTheMostInIt(t *testing.T) {
 }
 
 func TestAttack08_ClientsTakeTurns(t *testing.T) {
-	config := Config{MaxLookups: 1, MaxBatch: 10, LookupTimeout: time.Minute}
+	config := setup{Config{LookupTimeout: time.Minute}, Limits{Calls: 1, Items: 10}}
 	atRoundTrip(t, config, func(t bubble, v *Verifier, _ *fakeSource) {
 		for i := range 1000 {
 			_ = asking(t, v, unknownKey(i), someone)
@@ -260,7 +260,7 @@ func TestAttack08_KnownKeysComeBeforeStrangersAndLeaveThemAnEighth(t *testing.T)
 			ids[i] = keyOf(i)
 		}
 		s := farSource(roundTrip, ids...)
-		v := newVerifier(t, Config{MaxLookups: 1, MaxBatch: 8, TTL: time.Second, LookupTimeout: time.Minute}, s)
+		v := newVerifier(t, setup{Config{TTL: time.Second, LookupTimeout: time.Minute}, Limits{Calls: 1, Items: 8}}, s)
 		known := keepKnown(t, v, len(ids))
 		time.Sleep(2 * time.Second) // past their lifetime
 		before := len(s.made())
@@ -347,7 +347,7 @@ func TestAttack08_ABatchOfKnownAndUnknownKeysDoesNotOverfillTheQueue(t *testing.
 		for i := range 50 {
 			s.create(networkA, keyOf(i))
 		}
-		v := newVerifier(t, Config{MaxLookups: 1, MaxWaiting: room, TTL: time.Second, LookupTimeout: time.Minute}, s)
+		v := newVerifier(t, setup{Config{MaxWaiting: room, TTL: time.Second, LookupTimeout: time.Minute}, Limits{Calls: 1}}, s)
 		known := keepKnown(t, v, 50)
 		time.Sleep(2 * time.Second) // past their lifetime
 		var all sync.WaitGroup

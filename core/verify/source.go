@@ -29,27 +29,26 @@ func denies(err error) bool { return errors.Is(err, ErrMisconfigured) || errors.
 // Source is where verdicts come from: the keys of this node, or an upstream. Its methods may be called from several
 // goroutines, return when their context ends, and never put a credential into an error.
 type Source interface {
-	// Identify says without I/O what a credential would be: the id of the key it belongs to, or a final verdict (bad
-	// form, wrong checksum, foreign network) that needs no look-up and is not remembered. It is called on misses only.
+	// Prepare reads a credential without I/O. It returns the query by which the credential is looked up, or a final
+	// verdict (bad form, wrong checksum, foreign network) that needs no look-up and is not remembered. It is called on
+	// misses only, once for each.
 	//
-	// A key id that is not empty is a promise: the verdict of a look-up names the same key, or none. The verifier
-	// refuses any other answer, so that a reply out of order cannot lend one holder the identity of another. A source
-	// that cannot be sure returns an empty id.
-	Identify(network core.NetworkID, credential string) (keyID string, final *core.Verdict)
+	// A key id in the query that is not empty is a promise: the verdict of a look-up names the same key, or none. The
+	// verifier refuses any other answer, so that a reply out of order cannot lend one holder the identity of another.
+	// A source that cannot be sure leaves it empty. What could be mistaken for each other, by the claims, never shares
+	// a call.
+	Prepare(network core.NetworkID, credential string) (q Query, final *core.Verdict)
 
-	// Lookup reads the state of a credential's key. An error means "cannot say"; [ErrMisconfigured] marks one that
-	// lies with us, [ErrRefused] one that says no and not why. A verdict that says "not valid" names, in KeyID, the
-	// key that the credential would have, so that the creation of that key ends it. Verdict.Position, when it is not
-	// zero, lowers the position that the verifier noted before the call.
-	Lookup(ctx context.Context, network core.NetworkID, credential string) (*core.Verdict, error)
+	// Lookup reads the state of the keys of queries that Prepare has made, of one network, as many as Limits allow.
+	// There are as many results as queries, in their order; an item that fails, fails alone. An error is one for every
+	// item and means "cannot say"; [ErrMisconfigured] marks one that lies with us, [ErrRefused] one that says no and not
+	// why. A verdict that says "not valid" names, in KeyID, the key that the credential would have, so that the creation
+	// of that key ends it. Verdict.Position, when it is not zero, lowers the position that the verifier noted before the
+	// call.
+	Lookup(ctx context.Context, queries []Query) ([]LookupResult, error)
 
-	// LookupMany answers several credentials of one network at once. There are as many results as credentials, in
-	// their order; an item that fails, fails alone. An error is one for every item.
-	LookupMany(ctx context.Context, network core.NetworkID, credentials []string) ([]LookupResult, error)
-
-	// Claimed is what a credential says of itself. What could be mistaken for each other never shares a call.
-	// It is called on misses only, without I/O.
-	Claimed(network core.NetworkID, credential string) Claim
+	// Limits are the bounds of its calls. They are the same each time.
+	Limits() Limits
 
 	// Admit returns nil when a call could be made now, or else an error that says why none would be. It makes none, and
 	// is called on misses only.
@@ -59,5 +58,14 @@ type Source interface {
 	Positions() *feed.Positions
 }
 
-// LookupResult is the answer to one credential of a batch: a verdict or an error.
-type LookupResult = core.LookupResult
+// What a source takes and gives.
+type (
+	// Query is one credential, as the source has read it.
+	Query = core.Query
+
+	// Limits bound the calls of a source.
+	Limits = core.LookupLimits
+
+	// LookupResult is the answer to one query: a verdict or an error.
+	LookupResult = core.LookupResult
+)

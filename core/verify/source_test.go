@@ -243,9 +243,80 @@ func testKey(n core.NetworkID, id string) core.Key {
 }
 
 // newVerifier makes a verifier that ends with the test.
-func newVerifier(tb testing.TB, config Config, source Source) *Verifier {
+// setup is a configuration, and the limits of the source.
+type setup struct {
+	Config
+	Limits Limits
+}
+
+// configured is a [Config] or a [setup].
+type configured interface{ asSetup() setup }
+
+func (c Config) asSetup() setup { return setup{Config: c} }
+func (s setup) asSetup() setup  { return s }
+
+// plainSource is a source that looks credentials up by themselves.
+type plainSource interface {
+	Identify(network core.NetworkID, credential string) (keyID string, final *core.Verdict)
+	Claimed(network core.NetworkID, credential string) Claim
+	Lookup(ctx context.Context, network core.NetworkID, credential string) (*core.Verdict, error)
+	LookupMany(ctx context.Context, network core.NetworkID, credentials []string) ([]LookupResult, error)
+	Admit() error
+	Positions() *feed.Positions
+}
+
+// adapted makes a [Source] of a plain one.
+type adapted struct {
+	plainSource
+	limits Limits
+}
+
+func (a adapted) Limits() Limits { return a.limits }
+
+func (a adapted) Prepare(n core.NetworkID, credential string) (Query, *core.Verdict) {
+	keyID, final := a.Identify(n, credential)
+	q := Query{Network: n, Credential: credential, KeyID: keyID}
+	if final == nil {
+		q.Claim = a.Claimed(n, credential)
+	}
+	return q, final
+}
+
+func (a adapted) Lookup(ctx context.Context, queries []Query) ([]LookupResult, error) {
+	network := queries[0].Network
+	if len(queries) == 1 {
+		v, err := a.plainSource.Lookup(ctx, network, queries[0].Credential)
+		return []LookupResult{{Verdict: v, Err: err}}, nil
+	}
+	credentials := make([]string, len(queries))
+	for i := range queries {
+		credentials[i] = queries[i].Credential
+	}
+	return a.LookupMany(ctx, network, credentials)
+}
+
+// limited gives a source other limits.
+type limited struct {
+	Source
+	limits Limits
+}
+
+func (l limited) Limits() Limits { return l.limits }
+
+// newVerifier makes a verifier over a [Source] or a [plainSource].
+func newVerifier(tb testing.TB, config configured, source any) *Verifier {
 	tb.Helper()
-	v, err := New(config, source)
+	c := config.asSetup()
+	var s Source
+	switch source := source.(type) {
+	case Source:
+		s = limited{source, c.Limits}
+	case plainSource:
+		s = adapted{source, c.Limits}
+	default:
+		tb.Fatalf("%T is no source", source)
+	}
+	v, err := New(c.Config, s)
 	if err != nil {
 		tb.Fatal(err)
 	}

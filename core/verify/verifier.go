@@ -53,6 +53,10 @@ func New(config Config, source Source) (*Verifier, error) {
 	if source == nil || source.Positions() == nil {
 		return nil, errors.New("verify: a source with positions is needed")
 	}
+	limits, err := limitsOf(source)
+	if err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
 	v := &Verifier{
 		config:    config,
 		source:    source,
@@ -61,7 +65,7 @@ func New(config Config, source Source) (*Verifier, error) {
 		base:      feed.Epoch,
 		cells:     newCells(),
 		lookups:   make(map[digest]*lookup),
-		queue:     newQueue(&config),
+		queue:     newQueue(limits, config.MaxWaiting),
 	}
 	v.resume = time.AfterFunc(config.LookupTimeout, v.resumed)
 	v.resume.Stop()
@@ -171,7 +175,11 @@ func (v *Verifier) believed(e *entry) bool { return e.position >= v.positions.At
 func (v *Verifier) verifyOne(
 	ctx context.Context, d digest, network core.NetworkID, credential string, mode Mode,
 ) (Result, error) {
-	q := &query{digest: d, network: network, credential: credential, mode: v.effective(mode)}
+	q := &query{
+		Query:  Query{Network: network, Credential: credential},
+		digest: d,
+		mode:   v.effective(mode),
+	}
 	if v.prepare(q) {
 		v.lookUp(ctx, network, []*query{q})
 	}
