@@ -60,8 +60,8 @@ func keyTarget(p credential.Parsed, cred string) (want *target, genuine bool) {
 	return &target{keyID: p.KeyID, kind: Imported, t: ImportedKey}, len(cred) <= credential.MaxImportedLength
 }
 
-// Lookup reads the states of the keys behind credentials that [Engine.Prepare] has read, with one query of the store. An
-// error means that nothing can be said about a key.
+// Lookup reads the states of the keys behind credentials that [Engine.Prepare] has read, with one query of the store.
+// An error means that nothing can be said about a key.
 func (e *Engine) Lookup(ctx context.Context, queries []Query) ([]LookupResult, error) {
 	results := make([]LookupResult, len(queries))
 	if len(queries) == 1 {

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	"github.com/talos-edge/talos-edge/adminapi/client"
-	"github.com/talos-edge/talos-edge/core/verify"
 )
 
 // errDivide in a call's error says that one item may have spoilt the call for the others: they are asked about again in
@@ -17,46 +14,6 @@ var errDivide = errors.New("the batch was refused as a whole")
 type outcome struct {
 	answer answer
 	err    error
-}
-
-// ask has questions answered: with one call, or with one after the other when one cannot hold them or must not, see
-// [verify.Apart]. The outcomes are in their order.
-func (u *Upstream) ask(ctx context.Context, n *network, questions []*question) []outcome {
-	outcomes := make([]outcome, len(questions))
-	rest := make([]int, len(questions))
-	for i := range rest {
-		rest[i] = i
-	}
-	for len(rest) > 0 {
-		var batch []int
-		batch, rest = together(questions, rest)
-		part, answered := make([]*question, len(batch)), make([]outcome, len(batch))
-		for i, at := range batch {
-			part[i] = questions[at]
-		}
-		u.askBatch(ctx, n, part, answered)
-		for i, at := range batch {
-			outcomes[at] = answered[i]
-		}
-	}
-	return outcomes
-}
-
-// together divides questions, by their places, into those that one call holds, at least one, and the rest.
-func together(questions []*question, places []int) (batch, rest []int) {
-	bytes := client.BatchFrame
-	var apart verify.Apart
-	for _, at := range places {
-		q := questions[at]
-		full := len(batch) > 0 && (len(batch) == client.MaxBatch || bytes+q.size() > client.MaxBatchBytes)
-		if full || !apart.Add(q.claim) {
-			rest = append(rest, at)
-			continue
-		}
-		bytes += q.size()
-		batch = append(batch, at)
-	}
-	return batch, rest
 }
 
 // askBatch fills in outcomes by a call, or by calls for parts of it when one item spoils it for the others. A part that

@@ -122,7 +122,7 @@ func TestAttack04_AnExchangedResultLendsNoTokenAnIdentity(t *testing.T) {
 			s.results[tc.invalid] = bad(client.VerificationErrorSignatureInvalid)
 			u, _ := open(t, nil, serve(t, s, "").URL)
 			for _, order := range [][]string{{tc.genuine, tc.invalid}, {tc.invalid, tc.genuine}} {
-				results, err := lookUpMany(t.Context(), u, core.NetworkID{}, order)
+				results, err := verifyMany(t, u, order)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -163,7 +163,7 @@ func TestTokensOfOneKeyGoTogetherWhileTheirEndsTellThemApart(t *testing.T) {
 		add(forgeMacaroon(t, "of another"), opaqueOf, ends), // opaque
 	)
 	u, _ := open(t, func(c *Config) { c.MaxInFlight = 1 }, serve(t, s, "").URL)
-	results, err := lookUpMany(t.Context(), u, core.NetworkID{}, creds)
+	results, err := verifyMany(t, u, creds)
 	for i, r := range results {
 		if r.Err != nil || r.Verdict.Code != core.CodeValid {
 			t.Errorf("credential %d: got %+v, %v", i, r.Verdict, r.Err)

@@ -69,9 +69,6 @@ func (n *network) claimOf(parsed credential.Parsed, cred string) verify.Claim {
 	return verify.Claim{KeyID: keyID, End: expires.Unix()}
 }
 
-// size is what a question takes in a batch, in bytes.
-func (q *question) size() int { return q.claim.Size }
-
 // token tells whether the credential is derived from a key, whose id it does not show.
 func (q *question) token() bool { return q.parsed.KeyID == "" }
 

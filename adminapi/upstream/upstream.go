@@ -213,8 +213,8 @@ func (u *Upstream) Admit() error {
 	return nil
 }
 
-// Lookup asks about several credentials of one network with one call, as far as a call may hold them, and one more for
-// each address list that is needed.
+// Lookup asks about credentials of one network with one call, and one more for each address list that is needed. Which
+// credentials may share a call is the verifier's to say.
 func (u *Upstream) Lookup(ctx context.Context, queries []verify.Query) ([]verify.LookupResult, error) {
 	if u.ending.Err() != nil {
 		return nil, errClosed
@@ -231,7 +231,8 @@ func (u *Upstream) Lookup(ctx context.Context, queries []verify.Query) ([]verify
 	ctx, cancel := u.bounded(ctx)
 	defer cancel()
 	began := u.changes.table.Applied()
-	outcomes := u.ask(ctx, n, questions)
+	outcomes := make([]outcome, len(questions))
+	u.askBatch(ctx, n, questions, outcomes)
 	all := make([]*looked, len(questions))
 	for i, o := range outcomes {
 		all[i] = u.read(n, questions[i], began, o)

@@ -44,7 +44,7 @@ const unknownShare = 8
 // laneKey names look-ups that may share a call.
 type laneKey struct {
 	network core.NetworkID
-	opaque  bool // each of them has a call of its own, see [Apart]
+	opaque  bool // each of them has a call of its own, see [batchClaims]
 }
 
 // lane is what waits under one laneKey.
@@ -211,12 +211,12 @@ func (q *queue) paused(now time.Time) time.Duration {
 
 // taking is a call that is being filled.
 type taking struct {
-	queue *queue
-	items int
-	bytes int
-	apart Apart
-	full  bool // the next one has no room
-	batch []*lookup
+	queue  *queue
+	items  int
+	bytes  int
+	claims batchClaims
+	full   bool // the next one has no room
+	batch  []*lookup
 
 	from map[*client]*list.Element // where the look-ups begin that were not passed over; nil: none are left
 }
@@ -285,7 +285,7 @@ func (t *taking) add(e *list.Element) bool {
 	if t.full = len(t.batch) > 0 && t.bytes+size > t.queue.bytes; t.full {
 		return false
 	}
-	if !t.apart.Add(l.Claim) {
+	if !t.claims.add(l.Claim) {
 		return false
 	}
 	t.bytes += size

@@ -41,10 +41,10 @@ type Source interface {
 
 	// Lookup reads the state of the keys of queries that Prepare has made, of one network, as many as Limits allow.
 	// There are as many results as queries, in their order; an item that fails, fails alone. An error is one for every
-	// item and means "cannot say"; [ErrMisconfigured] marks one that lies with us, [ErrRefused] one that says no and not
-	// why. A verdict that says "not valid" names, in KeyID, the key that the credential would have, so that the creation
-	// of that key ends it. Verdict.Position, when it is not zero, lowers the position that the verifier noted before the
-	// call.
+	// item and means "cannot say"; [ErrMisconfigured] marks one that lies with us, [ErrRefused] one that says no and
+	// not why. A verdict that says "not valid" names, in KeyID, the key that the credential would have, so that the
+	// creation of that key ends it. Verdict.Position, when it is not zero, lowers the position that the verifier noted
+	// before the call.
 	Lookup(ctx context.Context, queries []Query) ([]LookupResult, error)
 
 	// Limits are the bounds of its calls. They are the same each time.

@@ -5,16 +5,16 @@ import "github.com/talos-edge/talos-edge/core"
 // Claim is what a credential says of itself.
 type Claim = core.Claim
 
-// Apart decides which credentials may share a call: those whose answers can be told from each other, so that a reply
-// whose results are in the wrong order is noticed and lends nobody an identity. An answer names its key and, for a
-// token, the token's end. So one call holds
+// batchClaims are what the credentials in one call claim. They decide which credentials may share it: those whose
+// answers can be told from each other, so that a reply whose results are in the wrong order is noticed and lends nobody
+// an identity. An answer names its key and, for a token, the token's end. So one call holds
 //
 //   - a credential that does not say what key it belongs to alone;
 //   - a key, and no other credential that claims the same key;
 //   - tokens of one key only if each says when it ends, each at another second.
 //
 // The zero value is of an empty call.
-type Apart struct {
+type batchClaims struct {
 	alone bool
 	seen  map[mark]struct{}
 }
@@ -31,8 +31,8 @@ const (
 	someEnd = -1 // any credential that claims the key
 )
 
-// Add adds a credential to the call, or returns false when it must not share it with those that are there.
-func (a *Apart) Add(c Claim) bool {
+// add adds a credential to the call, or returns false when it must not share it with those that are there.
+func (a *batchClaims) add(c Claim) bool {
 	opaque := c.KeyID == "" && !c.Sure
 	switch {
 	case a.alone, opaque && len(a.seen) > 0:
@@ -58,7 +58,7 @@ func (a *Apart) Add(c Claim) bool {
 	return true
 }
 
-func (a *Apart) has(keyID string, end int64) bool {
+func (a *batchClaims) has(keyID string, end int64) bool {
 	_, there := a.seen[mark{keyID, end}]
 	return there
 }
