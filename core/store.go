@@ -6,6 +6,9 @@ import (
 	"github.com/talos-edge/talos-edge/core/feed"
 )
 
+// MaxEvents is how many events [Store.Events] returns at most.
+const MaxEvents = 1000
+
 // Store keeps keys. It is what [Engine] needs of a database; package storage implements it, and package
 // storage/storagetest says in tests what an implementation must do.
 //
@@ -66,6 +69,12 @@ type Store interface {
 	// one that is among checks is replaced by the first; one that is not is [FailedPrecondition]: with these secrets
 	// no stored key would verify.
 	ClaimSecret(ctx context.Context, network NetworkID, checks []string) error
+
+	// Events returns the changes of all networks whose position is higher than after: in the order of their positions,
+	// without a gap, at most limit, 1 to [MaxEvents]. They are committed, and every change that was acknowledged before
+	// the call is among them as far as limit reaches. A position beyond the last one is [FailedPrecondition]: the
+	// database is another one, or was restored, and whoever follows its feed starts over.
+	Events(ctx context.Context, after uint64, limit int) ([]feed.Event, error)
 
 	// Positions is the table that every change, of this process and of others on the same database, is applied to. If
 	// there can be others, the store renews its lease ([feed.Positions.Renew]) while it hears of their changes.

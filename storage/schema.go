@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/talos-edge/talos-edge/storage/sqlite"
+	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
 // Schema is the state of a database's schema.
-type Schema = sqlite.Schema
+type Schema = sqlstore.Schema
 
 // ReadSchema reads the state of the schema of the database that dsn names. It changes nothing and creates nothing: of a
 // database that is missing the version is 0.

@@ -16,6 +16,7 @@ import (
 	"modernc.org/sqlite"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
 //go:embed migrations/*.sql
@@ -34,7 +35,7 @@ func migrate(ctx context.Context, path string, logger *zap.Logger) error {
 			return fmt.Errorf("read the schema's version: %w", err)
 		}
 		if current > target {
-			return errNewer(current, target)
+			return sqlstore.NewerError(current, target)
 		}
 		done, err := p.Up(ctx)
 		if err != nil {
@@ -46,11 +47,6 @@ func migrate(ctx context.Context, path string, logger *zap.Logger) error {
 		}
 		return nil
 	})
-}
-
-func errNewer(current, target int64) error {
-	return core.NewError(core.FailedPrecondition, fmt.Sprintf("the database has schema version %d, and this build "+
-		"knows versions up to %d: run the newer build that wrote it", current, target))
 }
 
 // inTransaction calls f with a provider of the migrations, in one transaction that holds the write lock. Before it, the

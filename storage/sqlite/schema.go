@@ -12,29 +12,16 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
-
-// Schema is the state of a database's schema.
-type Schema struct {
-	Version  int64             // of the database; 0: there is none
-	Newest   int64             // that this build knows
-	Versions []SchemaMigration // that this build knows, the oldest first
-}
-
-// SchemaMigration is a step from one version of the schema to the next.
-type SchemaMigration struct {
-	Version int64
-	Name    string // of its file
-	Applied bool
-}
 
 // errDone ends a transaction whose changes are not wanted.
 var errDone = errors.New("done")
 
 // ReadSchema reads the state of the schema of the database file at path. It changes nothing and creates nothing: of a
 // file that is missing the version is 0.
-func ReadSchema(ctx context.Context, path string) (Schema, error) {
-	var s Schema
+func ReadSchema(ctx context.Context, path string) (sqlstore.Schema, error) {
+	var s sqlstore.Schema
 	path, err := Canonical(path)
 	if err != nil {
 		return s, err
@@ -49,7 +36,7 @@ func ReadSchema(ctx context.Context, path string) (Schema, error) {
 		return errDone // goose may have made its own table
 	})
 	if err != nil && !errors.Is(err, errDone) {
-		return Schema{}, fmt.Errorf("read the schema of %s: %w", path, translate(err))
+		return sqlstore.Schema{}, fmt.Errorf("read the schema of %s: %w", path, translate(err))
 	}
 	return s, nil
 }
@@ -57,15 +44,15 @@ func ReadSchema(ctx context.Context, path string) (Schema, error) {
 // MigrateUp brings the schema of the database file at path up by at most steps versions, or with 0 to the newest one,
 // and creates the file when it is missing. It returns the state after that. A schema that is newer than this build is
 // [core.FailedPrecondition].
-func MigrateUp(ctx context.Context, path string, steps int) (Schema, error) {
+func MigrateUp(ctx context.Context, path string, steps int) (sqlstore.Schema, error) {
 	path, err := Canonical(path)
 	if err != nil {
-		return Schema{}, err
+		return sqlstore.Schema{}, err
 	}
 	if err := createFile(path); err != nil {
-		return Schema{}, err
+		return sqlstore.Schema{}, err
 	}
-	return step(ctx, path, steps, func(s *Schema) bool { return s.Version < s.Newest },
+	return step(ctx, path, steps, func(s *sqlstore.Schema) bool { return s.Version < s.Newest },
 		func(p *goose.Provider) error {
 			_, err := p.UpByOne(ctx)
 			return err
@@ -75,18 +62,18 @@ func MigrateUp(ctx context.Context, path string, steps int) (Schema, error) {
 // MigrateDown takes the schema of the database file at path back by at most steps versions, with what only the later
 // ones can hold: after the last step nothing is left. No other process may have the database open. It returns the
 // state after that. A file that is missing, and a schema that is newer than this build, are [core.FailedPrecondition].
-func MigrateDown(ctx context.Context, path string, steps int) (Schema, error) {
+func MigrateDown(ctx context.Context, path string, steps int) (sqlstore.Schema, error) {
 	path, err := Canonical(path)
 	if err != nil {
-		return Schema{}, err
+		return sqlstore.Schema{}, err
 	}
 	if steps < 1 {
-		return Schema{}, core.NewError(core.BadRequest, "migrating down needs a number of steps")
+		return sqlstore.Schema{}, core.NewError(core.BadRequest, "migrating down needs a number of steps")
 	}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return Schema{}, core.NewError(core.FailedPrecondition, "there is no database at "+path)
+		return sqlstore.Schema{}, core.NewError(core.FailedPrecondition, "there is no database at "+path)
 	}
-	return step(ctx, path, steps, func(s *Schema) bool { return s.Version > 0 },
+	return step(ctx, path, steps, func(s *sqlstore.Schema) bool { return s.Version > 0 },
 		func(p *goose.Provider) error {
 			_, err := p.Down(ctx)
 			return err
@@ -95,14 +82,14 @@ func MigrateDown(ctx context.Context, path string, steps int) (Schema, error) {
 
 // step takes steps, or with 0 as many as more allows, in one transaction.
 func step(
-	ctx context.Context, path string, steps int, more func(*Schema) bool, one func(*goose.Provider) error,
-) (s Schema, err error) {
+	ctx context.Context, path string, steps int, more func(*sqlstore.Schema) bool, one func(*goose.Provider) error,
+) (s sqlstore.Schema, err error) {
 	err = inTransaction(ctx, path, zap.NewNop(), true, func(p *goose.Provider) error {
 		for taken := 0; ; taken++ {
 			if s, err = schemaOf(ctx, p); err != nil {
 				return err
 			}
-			if err := s.check(); err != nil {
+			if err := s.Check(); err != nil {
 				return err
 			}
 			if !more(&s) || steps > 0 && taken == steps {
@@ -114,35 +101,27 @@ func step(
 		}
 	})
 	if err != nil {
-		return Schema{}, fmt.Errorf("migrate %s: %w", path, translate(err))
+		return sqlstore.Schema{}, fmt.Errorf("migrate %s: %w", path, translate(err))
 	}
 	return s, nil
 }
 
-// check refuses a schema that is newer than this build.
-func (s *Schema) check() error {
-	if s.Version > s.Newest {
-		return errNewer(s.Version, s.Newest)
-	}
-	return nil
-}
-
 // newSchema is the state of a database that is not there.
-func newSchema() Schema {
-	var s Schema
+func newSchema() sqlstore.Schema {
+	var s sqlstore.Schema
 	files, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {
 		return s // the pattern is well formed
 	}
 	for i, file := range files {
 		s.Newest = int64(i) + 1
-		s.Versions = append(s.Versions, SchemaMigration{Version: s.Newest, Name: filepath.Base(file)})
+		s.Versions = append(s.Versions, sqlstore.SchemaMigration{Version: s.Newest, Name: filepath.Base(file)})
 	}
 	return s
 }
 
 // schemaOf reads the state of a schema.
-func schemaOf(ctx context.Context, p *goose.Provider) (s Schema, err error) {
+func schemaOf(ctx context.Context, p *goose.Provider) (s sqlstore.Schema, err error) {
 	if s.Version, s.Newest, err = p.GetVersions(ctx); err != nil {
 		return s, fmt.Errorf("read the schema's version: %w", err)
 	}
@@ -151,7 +130,7 @@ func schemaOf(ctx context.Context, p *goose.Provider) (s Schema, err error) {
 		return s, fmt.Errorf("read the schema's migrations: %w", err)
 	}
 	for _, m := range all {
-		s.Versions = append(s.Versions, SchemaMigration{
+		s.Versions = append(s.Versions, sqlstore.SchemaMigration{
 			Version: m.Source.Version, Name: filepath.Base(m.Source.Path), Applied: m.State == goose.StateApplied,
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
 func TestSchema_OfNoDatabaseIsThatOfAnEmptyOne(t *testing.T) {
@@ -156,7 +157,7 @@ func TestSchema_AMigrationThatIsCutShortLeavesTheOldOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := errors.New("broken")
-	if _, err := step(t.Context(), path, 0, func(*Schema) bool { return true }, func(p *goose.Provider) error {
+	if _, err := step(t.Context(), path, 0, func(*sqlstore.Schema) bool { return true }, func(p *goose.Provider) error {
 		if _, err := p.UpByOne(t.Context()); err != nil {
 			return err
 		}

@@ -42,6 +42,7 @@ type Store struct {
 	writer    *writer
 	watcher   *watcher
 	reader    *sqlstore.Reader
+	feed      *sqlstore.Feed
 	readers   *sql.DB
 
 	slots    chan struct{} // one element for each look-up under way
@@ -143,6 +144,9 @@ func (s *Store) connect(ctx context.Context, path string, opts Options) error {
 	if s.reader, err = sqlstore.NewReader(ctx, s.readers); err != nil {
 		return err
 	}
+	if s.feed, err = sqlstore.NewFeed(ctx, s.readers); err != nil {
+		return err
+	}
 	// SQLite has opened these with the first statement. They stay while a connection is open.
 	return errors.Join(s.identity.add(path+"-wal"), s.identity.add(path+"-shm"), s.identity.check())
 }
@@ -183,6 +187,9 @@ func (s *Store) disconnect() error {
 	var err error
 	if s.reader != nil {
 		err = s.reader.Close()
+	}
+	if s.feed != nil {
+		err = errors.Join(err, s.feed.Close())
 	}
 	if s.readers != nil {
 		err = errors.Join(err, s.readers.Close())

@@ -102,6 +102,15 @@ func (s *Store) ClaimSecret(ctx context.Context, network core.NetworkID, checks 
 	})
 }
 
+// Events returns changes.
+func (s *Store) Events(ctx context.Context, after uint64, limit int) (events []feed.Event, err error) {
+	err = s.read(ctx, func(ctx context.Context) error {
+		events, err = s.feed.Events(ctx, after, limit)
+		return err
+	})
+	return events, err
+}
+
 // Get returns a key.
 func (s *Store) Get(ctx context.Context, network core.NetworkID, keyID string) (k core.Key, err error) {
 	err = s.read(ctx, func(ctx context.Context) error {

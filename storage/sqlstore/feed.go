@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/feed"
 )
 
@@ -69,6 +70,28 @@ func (f *Feed) After(ctx context.Context, after uint64, limit int) ([]feed.Event
 		return nil, err
 	}
 	return events, nil
+}
+
+// Events returns events, as [core.Store] says.
+func (f *Feed) Events(ctx context.Context, after uint64, limit int) ([]feed.Event, error) {
+	if limit < 1 || limit > core.MaxEvents {
+		return nil, core.NewError(core.Internal, fmt.Sprintf("%d events were asked for at once", limit))
+	}
+	if after <= math.MaxInt64 {
+		events, err := f.After(ctx, after, limit)
+		if err != nil || len(events) > 0 || after == 0 {
+			return events, err
+		}
+	}
+	last, err := f.Last(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if after > last {
+		return nil, core.NewError(core.FailedPrecondition,
+			fmt.Sprintf("the feed of changes ends at %d, before %d: start over", last, after))
+	}
+	return nil, nil
 }
 
 // readEvent fills in what needs a conversion. A kind or reason of a newer build is not an error: the change must still

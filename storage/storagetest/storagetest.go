@@ -99,6 +99,7 @@ func Run(t *testing.T, open func(t *testing.T) Opener) {
 		{"delete", deleteTests},
 		{"revoke", revokeTests},
 		{"secrets", secretTests},
+		{"events", eventTests},
 		{"positions", positionTests},
 		{"life", lifeTests},
 		{"together", togetherTests},

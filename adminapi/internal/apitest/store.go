@@ -71,6 +71,9 @@ func (m *Store) GetMany(
 // ClaimSecret is that of [core.Store].
 func (*Store) ClaimSecret(context.Context, core.NetworkID, []string) error { return nil }
 
+// Events is that of [core.Store]: no test of the API reads events.
+func (*Store) Events(context.Context, uint64, int) ([]feed.Event, error) { return nil, nil }
+
 // Positions is that of [core.Store].
 func (m *Store) Positions() *feed.Positions { return &m.positions }
 
