@@ -213,7 +213,7 @@ func TestAMethodThatAPathDoesNotTakeIsRefusedAndTheRightOneNamed(t *testing.T) {
 	}
 }
 
-func TestAnUnknownNetworkIsNotFoundAndAnUnavailableOneIsUnavailable(t *testing.T) {
+func TestAnUnknownNetworkIsNotFound(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		err    error

@@ -29,7 +29,7 @@ func (heldSource) Limits() verify.Limits { return verify.Limits{Calls: 1, Items:
 
 // A client that has verified more than there is room for takes no place from another address: not with single
 // verifications, and not with batches.
-func TestAttack08_AFloodOfVerificationsLeavesRoomForOtherAddresses(t *testing.T) {
+func TestAttack08_VerificationsLeaveRoomForOtherAddresses(t *testing.T) {
 	t.Parallel()
 	stranger, other := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2")
 	for path, body := range map[string]string{

@@ -129,7 +129,7 @@ func TestADeletedKeyIsGoneAtOnceAndCanBeImportedAgain(t *testing.T) {
 	}
 }
 
-func TestAnImportedKeyIsRevokedThroughBothOfItsPathsAndNotAsAnIssuedOne(t *testing.T) {
+func TestAnImportedKeyIsRevokedThroughBothOfItsPaths(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	for i, path := range []string{importedPath, anyPath} {
@@ -194,7 +194,7 @@ func TestABatchImportsEachKeyAlone(t *testing.T) {
 	}
 }
 
-func TestABatchOfWhichNothingWasImportedHasTheStatusOfItsFirstErrorAndAllResults(t *testing.T) {
+func TestABatchThatImportsNothingHasItsFirstErrorsStatus(t *testing.T) {
 	t.Parallel()
 	full := newNodeWith(t, setup{quota: 1})
 	full.importKey(t, "there", "")

@@ -148,7 +148,7 @@ func TestTheServersOwnTroubleDoesNotCountAsAFailure(t *testing.T) {
 	}
 }
 
-func TestAttack20_AttemptsAtTheSameTimeDoNotExceedTheLimitTogether(t *testing.T) {
+func TestAttack20_SimultaneousAttemptsStayWithinTheLimit(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	h := n.publicHandler()

@@ -81,7 +81,7 @@ func mustKeyring(t *testing.T) *credential.Keyring {
 	return k
 }
 
-func TestAttack18And19_ForgedUnknownAndForeignCredentialsGetTheSameAnswer(t *testing.T) {
+func TestAttack18And19_AllUnknownCredentialsGetTheSameAnswer(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	want := ""
@@ -251,7 +251,7 @@ func TestUnavailableIsNeverInvalid(t *testing.T) {
 	}
 }
 
-func TestAnItemThatCannotBeJudgedFailsAloneAndABatchOfThemAsAWhole(t *testing.T) {
+func TestAnItemThatCannotBeJudgedFailsAlone(t *testing.T) {
 	t.Parallel()
 	failed := verify.Result{Err: apitest.ErrDown()}
 	unknown := verify.Result{Verdict: core.Unknown(core.NetworkID{}, "", 0)}

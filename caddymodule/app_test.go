@@ -175,7 +175,7 @@ func TestValidateCreatesNothing(t *testing.T) {
 	}
 }
 
-func TestNodeWithoutConfigurationKeepsSecretAndKeysAcrossRestarts(t *testing.T) {
+func TestNodeWithoutConfigurationSurvivesRestarts(t *testing.T) {
 	s := newSolo(t)
 	t.Setenv("XDG_DATA_HOME", filepath.Join(s.folder, "data"))
 	s.mustLoad("", onlyAdmin)

@@ -177,7 +177,7 @@ func TestAttack17_ForgedJWTsAreRefusedAtTheGate(t *testing.T) {
 	})
 }
 
-func TestAttack17_MacaroonsAreNeitherWidenedNorChangedByTheirHolders(t *testing.T) {
+func TestAttack17_HoldersCannotWidenMacaroons(t *testing.T) {
 	e := startEdge(t, edgeConfig{Site: scopedSite, Global: "servers {\ntrusted_proxies static 127.0.0.0/8\n}"})
 	_, key := e.issue(core.IssueRequest{Scopes: []string{"a", "b"}, AllowedCIDRs: cidrs(t, "127.0.0.0/8")})
 	made := e.derive(core.DeriveRequest{
@@ -261,7 +261,7 @@ func overloaded(t *testing.T, bare string) string {
 	return text
 }
 
-func TestAttack18_NothingThatIsDerivedFromAKeyStandsForMoreThanItIs(t *testing.T) {
+func TestAttack18_ATokenStandsForNoMoreThanItsKey(t *testing.T) {
 	keys := newSigningKeys(t, "a")
 	e := startEdge(t, edgeConfig{Talos: "public_prefix pub\nsigning_keys " + inline(keys)})
 	id, key := e.issue(core.IssueRequest{})

@@ -207,7 +207,7 @@ func TestGate_RefusesWithAnAnswerThatSaysNoMoreThanItMay(t *testing.T) {
 	}
 }
 
-func TestGate_TakesCredentialsFromTheConfiguredPlacesAndTakesThemOff(t *testing.T) {
+func TestGate_ReadsAndStripsConfiguredCredentials(t *testing.T) {
 	const sources = "from header Authorization Bearer\nfrom header X-Api-Key\nfrom query api_key\nfrom cookie key"
 	e := startEdge(t, edgeConfig{Site: `
 		route /keep/* {

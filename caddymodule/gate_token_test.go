@@ -200,7 +200,7 @@ func TestGate_ATokenOfAnImportedKeyNamesThatKeyAndItsOwnType(t *testing.T) {
 	}
 }
 
-func TestASidecarAdmitsTheTokensOfANodeOfOursUntilTheirKeyIsRevoked(t *testing.T) {
+func TestASidecarAdmitsTokensUntilTheirKeyIsRevoked(t *testing.T) {
 	far := newFarNode(t)
 	s := startSidecar(t, far.url(), "", "")
 	id, key := s.issue()

@@ -123,7 +123,7 @@ func TestGate_ErrorRoutesShowTheLimitToo(t *testing.T) {
 	}
 }
 
-func TestLimitsAreCountedAcrossReloadsAndSurfacesAndNotAtAllWhenOff(t *testing.T) {
+func TestLimitsAreCountedAcrossReloadsAndSurfaces(t *testing.T) {
 	e := startEdge(t, edgeConfig{})
 	_, key := e.issue(core.IssueRequest{RateLimit: thrice})
 	use := func() int { return e.get("/", "Authorization", "Bearer "+key).status }

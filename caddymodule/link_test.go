@@ -8,7 +8,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 )
 
-func TestAttack21_AChangeIntoADatabaseThatALinkNoLongerLeadsToIsRefused(t *testing.T) {
+func TestAttack21_ALinkThatLeadsElsewhereIsNoticed(t *testing.T) {
 	s := newSolo(t)
 	current := filepath.Join(s.folder, "current")
 	for _, name := range []string{"blue", "green"} {

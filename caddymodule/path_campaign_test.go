@@ -11,7 +11,7 @@ import (
 
 // Paths of the private surface, spelled as chance has it with what some server somewhere undoes: no spelling passes the
 // public surface, with any method, in origin form and in absolute form.
-func TestAttack13_Campaign_NoGeneratedSpellingOfAnAdminPathPassesThePublicSurface(t *testing.T) {
+func TestAttack13_Campaign_NoSpellingOfAnAdminPathIsPublic(t *testing.T) {
 	c := newCampaign(t)
 	s := newSolo(t)
 	s.mustLoad("talos {\nstorage sqlite://FOLDER/talos.db\n}", publicSite)

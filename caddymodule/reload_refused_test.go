@@ -317,9 +317,9 @@ func TestAReloadOfTheSameNodeOpensNothing(t *testing.T) {
 	}
 }
 
-// TestAMigrationThatTakesTooLongIsRefusedAndLeavesTheDatabaseWhole reloads to a database of an earlier schema, whose
+// TestAMigrationThatTakesTooLongIsRefused reloads to a database of an earlier schema, whose
 // migration never ends.
-func TestAMigrationThatTakesTooLongIsRefusedAndLeavesTheDatabaseWhole(t *testing.T) {
+func TestAMigrationThatTakesTooLongIsRefused(t *testing.T) {
 	s := newSolo(t)
 	path := filepath.Join(s.folder, "old.db")
 	dsn := "sqlite://" + filepath.ToSlash(path)

@@ -15,7 +15,7 @@ import (
 
 // A key's end is acknowledged by the call that ends it. Whatever request begins after that is refused, and until the
 // call was made none is: on an embedded node, and on a sidecar through which the call goes.
-func TestAttack05_Campaign_NoRequestBegunAfterTheEndOfAKeyIsAdmitted(t *testing.T) {
+func TestAttack05_Campaign_NothingIsAdmittedAfterAKeysEnd(t *testing.T) {
 	c := newCampaign(t)
 	t.Run("embedded", func(t *testing.T) {
 		e := startEdge(t, edgeConfig{Site: "talos_gate\nrespond ok"})

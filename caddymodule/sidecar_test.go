@@ -102,7 +102,7 @@ func TestAnIPListOfANodeOfOursIsJudgedAtTheSidecarForEachClient(t *testing.T) {
 	}
 }
 
-func TestAnImplementationThatIsNotOursIsAskedForListsAndOnBehalfOfEachClient(t *testing.T) {
+func TestAnotherImplementationIsAskedForListsAndClients(t *testing.T) {
 	api := &plainAPI{}
 	far := newFarServer(t, api)
 	s := startSidecar(t, far.url(), `header Authorization "`+sidecarToken+`"`, "")
@@ -198,7 +198,7 @@ func TestASidecarWithoutItsCertificatesDoesNotStart(t *testing.T) {
 	}
 }
 
-func TestAttack16_AnUpstreamsAuthorityIsNotLentToWhoeverReachesTheSidecar(t *testing.T) {
+func TestAttack16_TheSidecarsAuthorityIsNotLent(t *testing.T) {
 	api := &plainAPI{}
 	far := newFarServer(t, api)
 	s := startSidecar(t, far.url(), `header Authorization "`+sidecarToken+`"`, "")
@@ -293,7 +293,7 @@ func TestAnEdgeOutlivesItsUpstream(t *testing.T) {
 	})
 }
 
-func TestAnUpstreamThatRefusesTheSidecarMakesNoKeyInvalidAndNothingStaleIsServed(t *testing.T) {
+func TestAnUpstreamThatRefusesTheSidecarIsUnavailable(t *testing.T) {
 	api := &plainAPI{}
 	far := newFarServer(t, api)
 	s := startSidecar(t, far.url(), `header Authorization "`+sidecarToken+`"`, "ttl 1s\nstale_if_error 10m")
@@ -456,7 +456,7 @@ func TestTheMetricsOfASidecarTellOfItsUpstream(t *testing.T) {
 	}
 }
 
-func TestAttack08_AFloodFromOneAddressTakesNoOtherAddressesShareOfTheUpstream(t *testing.T) {
+func TestAttack08_AFloodFromOneAddressHarmsNoOther(t *testing.T) {
 	far := newFarNode(t)
 	s := startSidecar(t, far.url(), "max_in_flight 1\nmax_queue 5\ntimeout 30s", "")
 	gate := make(chan struct{})

@@ -107,7 +107,7 @@ func (c *certificates) listen(handler http.Handler) (addr string) {
 	return server.Listener.Addr().String()
 }
 
-func TestAttack16_ASidecarsCertificateOpensItsNodeForItsOwnCallsOnly(t *testing.T) {
+func TestAttack16_ACertificateIsForTheSidecarsOwnCallsOnly(t *testing.T) {
 	far := newFarNode(t)
 	c := newCertificates(t)
 	node := c.listen(far.handler)

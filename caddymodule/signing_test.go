@@ -64,7 +64,7 @@ func pick(t testing.TB, set []byte, kids ...string) []byte {
 	return marshal(t, some)
 }
 
-func TestASetOfSigningKeysThatChangesEndsTheTokensOfTheKeysThatItDrops(t *testing.T) {
+func TestASigningKeyThatIsDroppedEndsItsTokens(t *testing.T) {
 	e := startEdge(t, edgeConfig{})
 	all := newSigningKeys(t, "a", "b")
 	file := filepath.Join(e.folder, "jwks.json")
@@ -174,7 +174,7 @@ func TestAGeneratedSigningKeyIsKeptAndPublished(t *testing.T) {
 	}
 }
 
-func TestAFileWithoutSigningKeysLeavesTheRunningConfigurationInPlace(t *testing.T) {
+func TestAFileWithoutSigningKeysIsRefused(t *testing.T) {
 	e := startEdge(t, edgeConfig{})
 	_, key := e.issue(core.IssueRequest{})
 	set := newSigningKeys(t, "a")

@@ -149,7 +149,7 @@ func TestIssue_RefusesWhatIsNotWellFormedAndWritesNothing(t *testing.T) {
 	}
 }
 
-func TestIssue_ARepeatedRequestIDAnswersTheSameKeyWithoutItsSecret(t *testing.T) {
+func TestIssue_ARepeatedRequestIDShowsNoSecret(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), nil)
 	withID := func(r *core.IssueRequest) { r.RequestID = "job-1" }

@@ -153,7 +153,7 @@ func pageToken(t testing.TB, e *core.Engine, r core.ListRequest) string {
 	return page.NextPageToken
 }
 
-func TestAttack20_APageTokenOfAnotherNetworkKindFilterOrSecretIsRefused(t *testing.T) {
+func TestAttack20_AForeignPageTokenIsRefused(t *testing.T) {
 	t.Parallel()
 	store := openStore(t)
 	e := newEngine(t, store, nil)
@@ -207,7 +207,7 @@ func TestAttack20_APageTokenOfAnotherNetworkKindFilterOrSecretIsRefused(t *testi
 	}
 }
 
-func TestList_APageTokenOutlivesARotationOfTheSecretAndAnotherSpellingOfTheFilter(t *testing.T) {
+func TestList_APageTokenOutlivesARotationOfTheSecret(t *testing.T) {
 	t.Parallel()
 	store := openStore(t)
 	e := newEngine(t, store, nil)

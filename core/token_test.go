@@ -105,7 +105,7 @@ func TestDerive_ATokenOfARevokedKeyReadsRevokedAtOnce(t *testing.T) {
 	}
 }
 
-func TestAttack18_ATokenOfADeletedKeyIsNoneOfTheKeyThatIsImportedAnew(t *testing.T) {
+func TestAttack18_ATokenEndsWithTheKeyThatIsDeleted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := openStore(t)
@@ -152,9 +152,9 @@ func TestAttack18_ATokenOfADeletedKeyIsNoneOfTheKeyThatIsImportedAnew(t *testing
 	})
 }
 
-// TestAttack18_ATokenFromBeforeADeletionIsDeadWheneverTheKeyIsImportedAgain imports the same key again for the same
+// TestAttack18_ATokenFromBeforeADeletionStaysDead imports the same key again for the same
 // actor within the leeway for clocks, and lets the clocks of the nodes that issue tokens differ by as much.
-func TestAttack18_ATokenFromBeforeADeletionIsDeadWheneverTheKeyIsImportedAgain(t *testing.T) {
+func TestAttack18_ATokenFromBeforeADeletionStaysDead(t *testing.T) {
 	t.Parallel()
 	for name, pause := range map[string]time.Duration{
 		"at the same moment": 0, "within the same second": 300 * time.Millisecond,
@@ -233,7 +233,7 @@ func TestToken_WithoutTheKeysPositionIsOlderThanNoImport(t *testing.T) {
 	})
 }
 
-func TestToken_OfAnIssuedKeyMayBeOlderThanTheKeyByAClockThatWasAhead(t *testing.T) {
+func TestToken_MayBeOlderThanItsIssuedKeyByAClockAhead(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), withSigning)
 	issued, _ := issue(t, e, nil)
@@ -278,7 +278,7 @@ func TestToken_IsNeverMoreThanItsKeyIsNow(t *testing.T) {
 	}
 }
 
-func TestAttack17_TokensOfAnotherIssuerNetworkOrTimeAreRefusedThoughSigned(t *testing.T) {
+func TestAttack17_SignedTokensFromElsewhereAreRefused(t *testing.T) {
 	t.Parallel()
 	store := openStore(t)
 	e := newEngine(t, store, func(c *core.EngineConfig) {

@@ -45,7 +45,7 @@ func dying(t *testing.T, times int64) (c *Client, asked *atomic.Int64) {
 	return c, asked
 }
 
-func TestACallThatChangesNothingIsRepeatedOnceWhenItsConnectionDies(t *testing.T) {
+func TestAReadIsRepeatedOnceWhenItsConnectionDies(t *testing.T) {
 	t.Parallel()
 	c, asked := dying(t, 1)
 	if v, _, err := c.Verify(t.Context(), "x"); err != nil || !v.IsValid || asked.Load() != 2 {
@@ -131,7 +131,7 @@ func refusing(t *testing.T, retryAfter string, statuses ...int) (rt transport, a
 	}, asked
 }
 
-func TestACallThatIsRefusedForNowIsRepeatedAfterTheTimeThatTheServerAsksFor(t *testing.T) {
+func TestACallIsRepeatedAfterRetryAfter(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		retries    int

@@ -21,7 +21,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/credential"
 )
 
-func TestASidecarAnswersVerificationsFromItsCacheAndLooksUpOnlyWhatMisses(t *testing.T) {
+func TestASidecarAnswersVerificationsFromItsCache(t *testing.T) {
 	t.Parallel()
 	s := newSidecarNode(t)
 	a, b := s.issue(t, ""), s.issue(t, "")
@@ -53,7 +53,7 @@ func TestASidecarAnswersVerificationsFromItsCacheAndLooksUpOnlyWhatMisses(t *tes
 	}
 }
 
-func TestARevocationThroughASidecarIsBelievedThereBeforeItIsAnswered(t *testing.T) {
+func TestARevocationThroughASidecarCountsThereAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newSidecarNode(t)
 	for _, path := range []string{issuedPath + "/%s:revoke", anyPath + "/%s:revoke"} {
@@ -83,7 +83,7 @@ func (w *atAnswer) WriteHeader(status int) {
 	w.ResponseRecorder.WriteHeader(status)
 }
 
-func TestWhatPassesAndMayChangeAKeyIsForgottenBeforeItsAnswerWhateverThatIs(t *testing.T) {
+func TestAChangeThatPassesIsForgottenBeforeItsAnswer(t *testing.T) {
 	t.Parallel()
 	const id, hex = "4be0643f-1d98-473b-97cd-ca98a65347dd", "4be0643f1d98473b97cdca98a65347dd"
 	imported := credential.ImportedKeyID(core.NetworkID{}, "raw")
@@ -153,7 +153,7 @@ func TestWhatPassesAndMayChangeAKeyIsForgottenBeforeItsAnswerWhateverThatIs(t *t
 	}
 }
 
-func TestAnUpstreamThatCannotBeReachedIsUnavailableAndNoKeyIsTakenForGood(t *testing.T) {
+func TestAnUpstreamThatCannotBeReachedIsUnavailable(t *testing.T) {
 	t.Parallel()
 	s := newSidecarNode(t)
 	k := s.issue(t, "")
@@ -201,7 +201,7 @@ func TestAChangeGoesOnWhenItsCallerDoesNot(t *testing.T) {
 	}
 }
 
-func TestAttack16_TheSidecarPassesTheCallersOwnAuthorityAndNothingElse(t *testing.T) {
+func TestAttack16_OnlyTheCallersOwnAuthorityPasses(t *testing.T) {
 	t.Parallel()
 	s := newSidecarNode(t)
 	var mu sync.Mutex
@@ -322,7 +322,7 @@ func TestAVerificationThatAnEdgeAsksForPasses(t *testing.T) {
 	}
 }
 
-func TestAnIPListThatTheUpstreamJudgedByOurAddressIsAskedAgainForTheCallers(t *testing.T) {
+func TestAnIPListIsJudgedForTheCallersAddress(t *testing.T) {
 	t.Parallel()
 	s := newSidecarNode(t)
 	k := s.issue(t, "")

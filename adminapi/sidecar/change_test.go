@@ -62,7 +62,7 @@ func TestEveryChangeThroughASidecarIsBelievedThereAtOnce(t *testing.T) {
 	}
 }
 
-func TestASidecarPassesABatchOfUpTo16MiBAndNoMoreThanAThousandKeys(t *testing.T) {
+func TestASidecarBoundsTheBatchesThatItPasses(t *testing.T) {
 	t.Parallel()
 	s := newSidecarNode(t)
 	long := `{"requests":[{"raw_key":"a","name":"n","actor_id":"a"}],"x":"` + strings.Repeat("x", 2<<20) + `"}`

@@ -108,7 +108,7 @@ func TestACredentialThatDoesNotTellItsKeyIsForgottenByItsVerdict(t *testing.T) {
 
 // Attack 20: what a holder is told comes from a closed list, so an upstream's words do not reach it; what is not about the
 // credential is nobody's failed attempt.
-func TestAttack20_ASidecarTellsAHolderOnlyWhatIsAboutItsCredential(t *testing.T) {
+func TestAttack20_ASidecarTellsAHolderOnlyOfItsCredential(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		status int
@@ -162,7 +162,7 @@ func TestAttack20_ASidecarTellsAHolderOnlyWhatIsAboutItsCredential(t *testing.T)
 	}
 }
 
-func TestASidecarRefusesAWrongSelfRevocationWithoutAskingItsUpstream(t *testing.T) {
+func TestASidecarRefusesAWrongSelfRevocationItself(t *testing.T) {
 	t.Parallel()
 	s := newSidecarNode(t)
 	s.answers(func(http.ResponseWriter, *http.Request) { t.Error("the upstream was asked") })

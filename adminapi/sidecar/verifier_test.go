@@ -80,7 +80,7 @@ func verified(t *testing.T, far *slowFar) (results []verify.Result, took time.Du
 	return results, time.Since(start)
 }
 
-func TestWhatABatchHasToAskAgainIsAskedSideBySideAndAnsweredInItsPlace(t *testing.T) {
+func TestWhatABatchAsksAgainIsAskedSideBySide(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		far := &slowFar{takes: 100 * time.Millisecond}

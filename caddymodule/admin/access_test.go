@@ -98,7 +98,7 @@ func testAccess(t *testing.T, cases []accessCase) {
 	}
 }
 
-func TestPrivateSurfaceAnswersToLoopbackUnixSocketsAndAllowedRanges(t *testing.T) {
+func TestAccess_LoopbackUnixSocketsAndAllowedRanges(t *testing.T) {
 	t.Parallel()
 	testAccess(t, []accessCase{
 		{"loopback", caller{}, nil},

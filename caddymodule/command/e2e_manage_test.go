@@ -143,7 +143,7 @@ false
 	}
 }
 
-func TestTheBinaryStopsAnImportAfterTheCallUnderWayAndGoesOnFromThere(t *testing.T) {
+func TestTheBinaryStopsAndResumesAnImport(t *testing.T) {
 	t.Parallel()
 	s := &importServer{}
 	calling, release := make(chan struct{}), make(chan struct{})

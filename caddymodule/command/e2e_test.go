@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-func TestServeWithoutAnyConfigurationIssuesVerifiesRevokesAndKeepsItsState(t *testing.T) {
+func TestServeWithoutConfigurationKeepsItsState(t *testing.T) {
 	t.Parallel()
 	dir, env := home(t)
 	s := serveBinary(t, env)
@@ -62,7 +62,7 @@ func TestServeWithoutAnyConfigurationIssuesVerifiesRevokesAndKeepsItsState(t *te
 	}
 }
 
-func TestServeAdminAndServePublicShareADatabaseAndBelieveEachOtherAtOnce(t *testing.T) {
+func TestServeAdminAndServePublicShareADatabase(t *testing.T) {
 	t.Parallel()
 	_, env := home(t)
 	admin, public := serveBinary(t, env, "admin"), serveBinary(t, env, "public")
@@ -175,7 +175,7 @@ func TestServeUsesTheDatabaseThatTheEnvironmentNames(t *testing.T) {
 	}
 }
 
-func TestEveryConfigurationThatServeWritesIsValidAndCheckingItCreatesNothing(t *testing.T) {
+func TestEveryConfigurationThatServeWritesIsValid(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/serve/*.caddyfile")
 	if err != nil || len(files) == 0 {

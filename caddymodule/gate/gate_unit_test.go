@@ -92,7 +92,7 @@ func through(t testing.TB, g *Gate, r *http.Request) (*httptest.ResponseRecorder
 	return w, behind, err
 }
 
-func TestGate_WhenNothingCanSayTheAnswerIs503AndLoudOnlyNowAndThen(t *testing.T) {
+func TestGate_UnavailableIs503AndIsLoggedNowAndThen(t *testing.T) {
 	t.Parallel()
 	cause := core.WrapError(core.Unavailable, "the database does not answer", errors.New("disk on fire"))
 	for name, a := range map[string]*fakeAuthority{
@@ -216,7 +216,7 @@ func TestGate_RequestsShareNoHeaderValues(t *testing.T) {
 	}
 }
 
-func TestGate_PlaceholdersThatAreEmptyOrUnknownRefuseTheConfiguration(t *testing.T) {
+func TestGate_RefusesEmptyAndUnknownPlaceholders(t *testing.T) {
 	t.Setenv("TALOS_TEST_SCOPE", "orders:read")
 	g := newTestGate(t, &Gate{Scopes: []string{"{env.TALOS_TEST_SCOPE}"}}, &fakeAuthority{}, nil)
 	if !slices.Equal(g.rules.Scopes, []string{"orders:read"}) {

@@ -133,7 +133,7 @@ func TestHiding_LooksThroughTrailersWhenTheyHaveCome(t *testing.T) {
 	}
 }
 
-func TestPrivateWriter_SpeaksForSharedCachesOnlyWhereTheAppDoesNot(t *testing.T) {
+func TestCacheControl_IsAddedOnlyWhereTheAppSaysNothing(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ app, want []string }{
 		"nothing":             {nil, []string{"private"}},

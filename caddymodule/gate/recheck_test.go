@@ -246,7 +246,7 @@ func TestRecheck_AStreamIsClosedWhenItsKeyIsNoLongerGood(t *testing.T) {
 	}
 }
 
-func TestRecheck_AStreamThatNothingCanSayAboutGoesOnForTheStaleWindow(t *testing.T) {
+func TestRecheck_AStreamGoesOnForTheStaleWindow(t *testing.T) {
 	t.Parallel()
 	down := core.NewError(core.Unavailable, "the database does not answer")
 	synctest.Test(t, func(t *testing.T) {

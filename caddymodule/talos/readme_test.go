@@ -258,7 +258,7 @@ func TestREADME_EachShellBlockRuns(t *testing.T) {
 }
 
 // An app may fold what the example exempts into a path that it gates: no spelling of one passes without a key.
-func TestAttack13_CaddyfileExample_ExemptsOnlyPathsWithOneReading(t *testing.T) {
+func TestAttack13_TheExampleExemptsPathsWithOneReadingOnly(t *testing.T) {
 	t.Parallel()
 	n := startExample(t)
 	status := func(target string) string {

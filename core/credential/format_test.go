@@ -200,7 +200,7 @@ func TestMint_NeedsASecretAndForPublicKeysAPrefix(t *testing.T) {
 	}
 }
 
-func TestNewKeyring_RefusesShortAndRepeatedSecretsAndDoesNotPrintThem(t *testing.T) {
+func TestNewKeyring_RefusesShortAndRepeatedSecrets(t *testing.T) {
 	t.Parallel()
 	for name, secrets := range map[string][]string{
 		"short":         {"too short"},

@@ -65,7 +65,7 @@ func TestJudgeTheVerdictAndTheTime(t *testing.T) {
 	}
 }
 
-func TestAttack01_AddressScopesAndExpiryAreJudgedOnEveryUseOfAVerdict(t *testing.T) {
+func TestAttack01_EveryUseOfAVerdictIsJudged(t *testing.T) {
 	t.Parallel()
 	v := verdict(func(v *core.Verdict) {
 		v.ExpireTime = now.Add(time.Second)

@@ -9,7 +9,7 @@ import (
 )
 
 // The older verdict cannot be read when the newer no comes, because its write is not applied yet.
-func TestAttack05_AnOlderGoodVerdictThatLandsLateDoesNotOutlastANewerNo(t *testing.T) {
+func TestAttack05_ALateGoodVerdictDoesNotOutlastANewerNo(t *testing.T) {
 	t.Parallel()
 	c, err := newCache(minBytes)
 	if err != nil {

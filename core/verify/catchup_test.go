@@ -14,9 +14,9 @@ import (
 
 const bound = 50 * time.Millisecond
 
-// TestAttack05_AProcessThatWasPausedHearsOfChangesBeforeItAnswers lets another process revoke a key while this one is
+// TestAttack05_APausedProcessCatchesUpBeforeItAnswers lets another process revoke a key while this one is
 // paused: nothing polls, and the clocks go on. Each way to an answer is met: hits, a batch, a look-up under way.
-func TestAttack05_AProcessThatWasPausedHearsOfChangesBeforeItAnswers(t *testing.T) {
+func TestAttack05_APausedProcessCatchesUpBeforeItAnswers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource("a", "b")

@@ -28,7 +28,7 @@ func TestAttack08_WhoClaimsTheKeyOfAnotherTakesTurnsWithIt(t *testing.T) {
 	})
 }
 
-func TestAttack08_TokensThatMustNotShareACallKeepNobodyElseOutOfIt(t *testing.T) {
+func TestAttack08_TokensOfOneKeyKeepNobodyElseOutOfACall(t *testing.T) {
 	flooded(t, 250, func(t bubble, v *Verifier, s *fakeSource) {
 		var others []<-chan asked
 		for i := range 10 {
@@ -45,7 +45,7 @@ func TestAttack08_TokensThatMustNotShareACallKeepNobodyElseOutOfIt(t *testing.T)
 	})
 }
 
-func TestAttack08_CredentialsThatHaveACallOfTheirOwnTakeOneCallInEight(t *testing.T) {
+func TestAttack08_OpaqueCredentialsTakeOneCallInEight(t *testing.T) {
 	config := setup{Config{LookupTimeout: time.Minute}, Limits{Calls: 1, Items: 10}}
 	atRoundTrip(t, config, func(t bubble, v *Verifier, s *fakeSource) {
 		for i := range 200 {

@@ -40,7 +40,7 @@ func (s *slowStore) read() {
 }
 
 // An imported key has no checksum, so that any text could be one and only the store can tell.
-func TestAttack08_MadeUpImportedKeysReachTheStoreTogetherAndNoFasterThanItReads(t *testing.T) {
+func TestAttack08_MadeUpImportedKeysAreReadInBatches(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		keyring, err := credential.NewKeyring(strings.Repeat("s", 32))

@@ -12,7 +12,7 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-func TestAttack08_CallsThatStrangersMakeLateDoNotKeepARevokedKeyAlive(t *testing.T) {
+func TestAttack08_LateCallsDoNotKeepARevokedKeyAlive(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := farSource(roundTrip, keyOf(0))
@@ -48,7 +48,7 @@ func TestAttack08_CallsThatStrangersMakeLateDoNotKeepARevokedKeyAlive(t *testing
 	})
 }
 
-func TestALookUpThatIsToBeRepeatedAndWhoseTimeEndsMeanwhileLeavesTheQueue(t *testing.T) {
+func TestALookUpWhoseTimeEndsLeavesTheQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := farSource(roundTrip, keyOf(0))

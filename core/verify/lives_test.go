@@ -143,7 +143,7 @@ func TestAFinalVerdictNeedsNoLookUpAndIsNotKept(t *testing.T) {
 	}
 }
 
-func TestAnEntryIsRefreshedInTheLastFifthOfItsLifeWhenItIsAskedFor(t *testing.T) {
+func TestAnEntryIsRefreshedInTheLastFifthOfItsLifetime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource("a", "quiet")

@@ -83,7 +83,7 @@ func TestMemory_MaxBytesBoundsTheHeap(t *testing.T) {
 	runtime.KeepAlive(v)
 }
 
-func TestAttack08_AFloodOfRandomCredentialsEvictsNoGoodEntryAndIsBounded(t *testing.T) {
+func TestAttack08_RandomCredentialsEvictNoGoodEntry(t *testing.T) {
 	alone(t)
 	source := newFakeSource(keyOf(1), keyOf(2))
 	const maxBytes = 8 << 20

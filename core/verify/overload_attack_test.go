@@ -11,7 +11,7 @@ import (
 
 // A source refuses a call that holds strangers' credentials and a known key: the known key is looked up again without
 // the strangers, and its caller does not hear of the refusal.
-func TestAttack08_AKnownKeyInACallThatIsRefusedForStrangersIsLookedUpAgain(t *testing.T) {
+func TestAttack08_AKnownKeyInARefusedCallIsLookedUpAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := farSource(roundTrip, keyOf(0))

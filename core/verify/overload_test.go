@@ -124,7 +124,7 @@ func wantGoodput(t *testing.T, l *load, trip, measured time.Duration) {
 	}
 }
 
-func TestAttack08_OfMoreThanTheSourceCanAnswerAsMuchIsAnsweredAsItCan(t *testing.T) {
+func TestAttack08_AnOverloadedSourceAnswersAtItsCapacity(t *testing.T) {
 	t.Parallel()
 	const measured = 5 * time.Second
 	for _, o := range overloads {

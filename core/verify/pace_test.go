@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestASourceThatAsksForFewerCallsNoLongerIsAskedAtFullRateWithinAMinute(t *testing.T) {
+func TestAPaceThatWasSlowedRecoversWithinAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := farSource(roundTrip)

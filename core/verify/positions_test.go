@@ -92,7 +92,7 @@ func TestAttack05_AnOlderAnswerNeverReplacesANewer(t *testing.T) {
 	}
 }
 
-func TestAttack05_ALaggingNodeIsAskedTwiceAgainAndThenNobodyCanSay(t *testing.T) {
+func TestAttack05_ALaggingNodeIsAskedTwiceAgain(t *testing.T) {
 	t.Parallel()
 	source := newFakeSource("a")
 	source.create(networkA, "other")
@@ -127,7 +127,7 @@ func TestAttack05_ALaggingNodeIsAskedTwiceAgainAndThenNobodyCanSay(t *testing.T)
 	}
 }
 
-func TestAttack06_ANegativeEntryDoesNotBlockAKeyThatIsCreatedAMomentLater(t *testing.T) {
+func TestAttack06_ANegativeEntryDoesNotBlockANewKey(t *testing.T) {
 	t.Parallel()
 	source := newFakeSource()
 	v := newVerifier(t, Config{}, source)

@@ -112,7 +112,7 @@ func TestTenThousandKeysTakeAHundredAndSixtyCalls(t *testing.T) {
 	})
 }
 
-func TestACallHoldsNoMoreBytesThanItMayAndALargerCredentialGoesAlone(t *testing.T) {
+func TestACallHoldsNoMoreBytesThanItMay(t *testing.T) {
 	config := setup{Config{}, Limits{Calls: 1, Bytes: 1000}}
 	atRoundTrip(t, config, func(t bubble, v *Verifier, s *fakeSource) {
 		var answers []<-chan asked
@@ -130,7 +130,7 @@ func TestACallHoldsNoMoreBytesThanItMayAndALargerCredentialGoesAlone(t *testing.
 	})
 }
 
-func TestACredentialThatMustNotShareACallDoesNotAndTakesTurnsWithTheOthers(t *testing.T) {
+func TestACredentialThatMustNotShareACallTakesTurns(t *testing.T) {
 	config := setup{Config{}, Limits{Calls: 1}}
 	atRoundTrip(t, config, func(t bubble, v *Verifier, s *fakeSource) {
 		answers := []<-chan asked{asking(t, v, "key:first", someone)}
@@ -151,7 +151,7 @@ func TestACredentialThatMustNotShareACallDoesNotAndTakesTurnsWithTheOthers(t *te
 	})
 }
 
-func TestAttack04_CredentialsThatClaimOneKeyShareNoCallAndDelayNoOthers(t *testing.T) {
+func TestAttack04_CredentialsThatClaimOneKeyShareNoCall(t *testing.T) {
 	config := setup{Config{}, Limits{Calls: 1, Items: 10}}
 	atRoundTrip(t, config, func(t bubble, v *Verifier, s *fakeSource) {
 		answers := []<-chan asked{asking(t, v, "key:first", someone)}
@@ -252,7 +252,7 @@ func keepKnown(t *testing.T, v *Verifier, n int) []string {
 	return credentials
 }
 
-func TestAttack08_KnownKeysComeBeforeStrangersAndLeaveThemAnEighth(t *testing.T) {
+func TestAttack08_KnownKeysComeFirstAndLeaveAnEighth(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ids := make([]string, 20)
@@ -339,7 +339,7 @@ func TestAttack08_A429HoldsStrangersBackAndKnownKeysGoOn(t *testing.T) {
 	})
 }
 
-func TestAttack08_ABatchOfKnownAndUnknownKeysDoesNotOverfillTheQueue(t *testing.T) {
+func TestAttack08_AMixedBatchDoesNotOverfillTheQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const room = 10

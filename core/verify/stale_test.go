@@ -24,7 +24,7 @@ func outlived(t *testing.T, config Config) (*fakeSource, *Verifier) {
 	return source, v
 }
 
-func TestAGoodVerdictServesOnForTheStaleWindowWhileTheSourceFails(t *testing.T) {
+func TestAGoodVerdictServesForTheStaleWindow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource("a")
@@ -42,7 +42,7 @@ func TestAGoodVerdictServesOnForTheStaleWindowWhileTheSourceFails(t *testing.T) 
 	})
 }
 
-func TestTheStaleWindowOfAConnectedEntryBeginsWhenTheStreamBreaks(t *testing.T) {
+func TestTheStaleWindowBeginsWhenTheStreamBreaks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource("a")

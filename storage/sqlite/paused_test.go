@@ -17,9 +17,9 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// TestAttack05_AProcessThatWasStoppedAdmitsNoKeyThatWasRevokedMeanwhile stops a node (SIGSTOP), revokes a key that it
+// TestAttack05_AStoppedProcessAdmitsNoRevokedKey stops a node (SIGSTOP), revokes a key that it
 // has cached in this process, and lets it go on. The requests wait in a pipe, so that it meets them before all else.
-func TestAttack05_AProcessThatWasStoppedAdmitsNoKeyThatWasRevokedMeanwhile(t *testing.T) {
+func TestAttack05_AStoppedProcessAdmitsNoRevokedKey(t *testing.T) {
 	t.Parallel()
 	const requests, pause = 200, 4 * lease
 	path := newDatabase(t).path

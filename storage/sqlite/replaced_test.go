@@ -41,8 +41,8 @@ func revokeK(s *Store) error {
 	return err
 }
 
-// TestAttack21_NothingIsAcknowledgedIntoAFileThatARestartWouldNotFind takes the database away under a running store.
-func TestAttack21_NothingIsAcknowledgedIntoAFileThatARestartWouldNotFind(t *testing.T) {
+// TestAttack21_NothingIsAcknowledgedIntoALostFile takes the database away under a running store.
+func TestAttack21_NothingIsAcknowledgedIntoALostFile(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		take     func(path string) error
