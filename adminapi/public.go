@@ -34,11 +34,17 @@ func NewPublic(o PublicOptions) *Public {
 	return p
 }
 
+// Answers tells whether a public surface answers a request, see [Public.Serve].
+func (o *PublicOptions) Answers(r *http.Request) bool {
+	route, _ := Find(PlainPath(r))
+	return route.isPublic(o.Health) || IsAdminPath(r.URL)
+}
+
 // Serve answers a request for one of the surface's own paths, and with 404 one for a path of the private surface,
 // however it is spelled. Any other request it leaves alone and returns false.
 func (p *Public) Serve(w http.ResponseWriter, r *http.Request) (handled bool) {
 	route, _ := Find(PlainPath(r))
-	if !p.has(route) {
+	if !route.isPublic(p.health) {
 		if !IsAdminPath(r.URL) {
 			return false
 		}
@@ -58,13 +64,13 @@ func (p *Public) Serve(w http.ResponseWriter, r *http.Request) (handled bool) {
 	return true
 }
 
-// has tells whether a route stands on the public surface.
-func (p *Public) has(route *Route) bool {
-	if route == nil {
+// isPublic tells whether a route is on a public surface, with or without health.
+func (t *Route) isPublic(health bool) bool {
+	if t == nil {
 		return false
 	}
-	op := route.operations[0]
-	return op.public && (p.health || !op.health)
+	op := t.operations[0]
+	return op.public && (health || !op.health)
 }
 
 // limited revokes the key behind a credential, unless the caller's address has failed too often. Every answer that the

@@ -18,6 +18,7 @@ type Public struct {
 	// Health adds `/health/alive` and `/health/ready`, without detail. Default: false, they go on too.
 	Health bool `json:"health,omitempty"`
 
+	options adminapi.PublicOptions
 	surface *node.Surface[*adminapi.Public]
 	limited bool // it has a use of the failure limiter
 }
@@ -40,9 +41,9 @@ func (p *Public) Provision(ctx caddy.Context) error {
 		return err
 	}
 	p.limited = true
-	o := adminapi.PublicOptions{Health: p.Health, Limiter: limiter.FailureLimiter}
-	o.Logger = ctx.Logger()
-	p.surface = node.NewSurface(app, func(n node.Node) *adminapi.Public { return n.Public(o) })
+	p.options = adminapi.PublicOptions{Health: p.Health, Limiter: limiter.FailureLimiter}
+	p.options.Logger = ctx.Logger()
+	p.surface = node.NewSurface(app, func(n node.Node) *adminapi.Public { return n.Public(p.options) })
 	return nil
 }
 
@@ -74,8 +75,11 @@ func (p *Public) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 }
 
 // serve answers a request of the public surface. The node stays open while its body comes slowly, and no longer: the
-// next handler may take as long as a stream.
+// next handler may take as long as a stream. For any other request no node is opened.
 func (p *Public) serve(w http.ResponseWriter, r *http.Request) bool {
+	if !p.options.Answers(r) {
+		return false
+	}
 	surface := p.surface.Hold()
 	defer p.surface.Release()
 	return surface.Serve(w, r)

@@ -30,3 +30,21 @@ func TestAttack13_WhatThePublicSurfaceAnswersGoesNoFurther(t *testing.T) {
 		}
 	}
 }
+
+func TestARequestForTheNextHandlerOpensNoNode(t *testing.T) {
+	t.Parallel()
+	surface := node.NewSurface(new(node.App), func(node.Node) *adminapi.Public {
+		t.Error("a node was taken hold of")
+		return adminapi.NewPublic(adminapi.PublicOptions{})
+	})
+	p := &Public{surface: surface}
+	reached := false
+	next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { reached = true; return nil })
+	err := p.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/orders", nil), next)
+	if err != nil {
+		t.Error(err)
+	}
+	if !reached {
+		t.Error("the next handler was not called")
+	}
+}
