@@ -7,18 +7,23 @@ import (
 	"net/http"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	_ "github.com/caddyserver/caddy/v2/modules/filestorage" // where the app keeps generated signing keys
 	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/caddymodule/node"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
+
+// registerApp makes the app known, which package caddymodule does otherwise.
+var registerApp = sync.OnceFunc(func() { caddy.RegisterModule(new(node.App)) })
 
 // benchGate is a gate over a node with a number of keys, all of them in the cache.
 func benchGate(b *testing.B, keys int) (gate *Gate, secrets []string) {
@@ -29,6 +34,7 @@ func benchGate(b *testing.B, keys int) (gate *Gate, secrets []string) {
 		"admin": {"disabled": true}, "storage": {"module": "file_system", "root": "%s"},
 		"apps": {"talos": {"storage": "sqlite://%s/talos.db", "hmac_secret": "an HMAC secret for tests, long enough"}}
 	}`, dir, dir)
+	registerApp()
 	if err := caddy.Load([]byte(config), true); err != nil {
 		b.Fatal(err)
 	}
