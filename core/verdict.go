@@ -163,16 +163,16 @@ func (v *Verdict) pack() {
 	v.Scopes = held
 }
 
-// TextSize is how many bytes the text takes that [Verdict.Settle] moves.
+// TextSize is how many bytes the text takes that [Verdict.Compact] moves.
 func (v *Verdict) TextSize() int {
 	return len(v.KeyID) + len(v.Identity.Actor) + len(v.Identity.Scopes) + len(v.Identity.Metadata)
 }
 
-// Settle copies a valid verdict to a place where it is going to stay: itself, its list of scopes, and the text of its
+// Compact copies a valid verdict to a place where it is going to stay: itself, its list of scopes, and the text of its
 // key id, its identity and its scopes, which then lie side by side. The text must have room for [Verdict.TextSize] and
 // is not written to again; a list of scopes that is longer than the room for it lies elsewhere. Of a verdict that is
 // one of many, each part that lies elsewhere costs a wait for memory. Beside is the memory of all such parts, in bytes.
-func (v *Verdict) Settle(to *Verdict, scopes []string, text []byte) (beside int) {
+func (v *Verdict) Compact(to *Verdict, scopes []string, text []byte) (beside int) {
 	*to = *v
 	move := func(part *string) {
 		n := copy(text, *part)

@@ -22,7 +22,7 @@
 //
 // A small table of pointers, then the positive cache, then the negative one; each is read without a lock of ours.
 // Negative verdicts have a cache of their own, so that random credentials cannot push good ones out. On a miss
-// [Source.Identify] may settle the matter without I/O; else identical credentials share one look-up, which runs on a
+// [Source.Prepare] may answer without I/O; else identical credentials share one look-up, which runs on a
 // context of its own, so that a caller who goes away harms nobody.
 //
 // # The queue

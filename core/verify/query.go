@@ -32,7 +32,7 @@ type query struct {
 	result Result
 }
 
-// prepare finds out what is known without a look-up. It returns false when that settles the matter.
+// prepare finds out what is known without a look-up. It returns false when that is the answer.
 func (v *Verifier) prepare(q *query) bool {
 	if v.closed.Load() {
 		q.result = Result{Err: ErrClosed}

@@ -26,7 +26,7 @@ func TestPiecesOfMemoryFillTheAllocatorsSizeClasses(t *testing.T) {
 	}
 }
 
-func TestASettledVerdictIsTheSameAndLiesBesideItsEntry(t *testing.T) {
+func TestACompactVerdictIsTheSame(t *testing.T) {
 	t.Parallel()
 	for _, scopes := range [][]string{nil, {"a"}, {"a", "b:c", "d"}, {"a", "b", "c", "d"}} {
 		for _, long := range []int{0, 30, 80, 200, 400, 5000} {
@@ -58,7 +58,7 @@ func TestASettledVerdictIsTheSameAndLiesBesideItsEntry(t *testing.T) {
 			lies("verdict", unsafe.Pointer(e.verdict))
 			lies("key id", unsafe.Pointer(unsafe.StringData(got.KeyID)))
 			lies("actor", unsafe.Pointer(unsafe.StringData(got.Identity.Actor)))
-			if n := len(scopes); n > 0 && n <= len(settled{}.scopes) {
+			if n := len(scopes); n > 0 && n <= len(compactEntry{}.scopes) {
 				lies("list of scopes", unsafe.Pointer(unsafe.SliceData(got.Scopes)))
 				lies("last scope", unsafe.Pointer(unsafe.StringData(got.Scopes[n-1])))
 			}
