@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/feed"
+	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
 // BenchmarkLookUp reads random keys. The one with a million keys takes half a minute to load them, and runs when
@@ -158,37 +160,42 @@ func load(b *testing.B, s *Store, n int) []string {
 		b.Fatal(err)
 	}
 	ctx := context.WithoutCancel(b.Context())
-	session, err := newSession(ctx, db)
-	if err != nil {
-		b.Fatal(err)
-	}
 	defer func() {
-		session.close()
 		if err := db.Close(); err != nil {
 			b.Error(err)
 		}
 	}()
 	ids := make([]string, 0, n)
 	for len(ids) < n {
-		if err := loadSome(ctx, session, &ids, min(n, len(ids)+50_000)); err != nil {
+		if err := loadSome(ctx, db, &ids, min(n, len(ids)+50_000)); err != nil {
 			b.Fatal(err)
 		}
 	}
 	return ids
 }
 
-func loadSome(ctx context.Context, s *session, ids *[]string, upTo int) error {
-	if err := s.exec(ctx, s.begin); err != nil {
+func loadSome(ctx context.Context, db *sql.DB, ids *[]string, upTo int) (err error) {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, tx.Rollback())
+		}
+	}()
+	w, err := sqlstore.NewWriter(ctx, tx)
+	if err != nil {
 		return err
 	}
 	for len(*ids) < upTo {
 		k := benchKey()
-		if _, _, err := s.writer.Create(ctx, k); err != nil {
-			return errors.Join(err, s.exec(ctx, s.rollback))
+		if _, _, err := w.Create(ctx, k); err != nil {
+			return err
 		}
 		*ids = append(*ids, k.ID)
 	}
-	return s.exec(ctx, s.commit)
+	return errors.Join(w.Close(), tx.Commit())
 }
 
 // BenchmarkCreateMany creates 1000 keys in one go, which a quota counts first or not.

@@ -2,15 +2,7 @@
 //
 // # Writing
 //
-// One goroutine commits. It takes all changes that wait, at most 256, into one transaction and one fsync; each change
-// has a savepoint, so that a change that is refused (a key id that is taken, a key revoked before) fails alone. Any
-// other error rolls the group back, and each of its changes is tried alone. While nothing waits behind it, a change is
-// committed at once: there is no timer. The queue is bounded; a change that finds it full waits until its caller's
-// context ends. A caller that goes away takes its change out of the queue; once the change was taken from the queue it
-// is carried out, whoever waits.
-//
-// A change is answered when it is durable (synchronous=FULL: the write-ahead log was synced) and its event was applied
-// to the store's [feed.Positions].
+// A [sqlstore.GroupCommit] makes the changes. synchronous=FULL: a commit returns when the write-ahead log was synced.
 //
 // # Reading
 //

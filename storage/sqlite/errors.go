@@ -79,16 +79,3 @@ func isInterrupted(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	return ok && e.Code()&0xff == sqlite3.SQLITE_INTERRUPT
 }
-
-func errClosed() error { return core.NewError(core.Unavailable, "the store is closed") }
-
-// errNotBegun is for a caller that went away while its change waited.
-func errNotBegun(cause error) error {
-	return core.WrapError(core.DeadlineExceeded, "the database did not answer in time; nothing was changed", cause)
-}
-
-// errUnknown is for a caller that went away while its change was being committed.
-func errUnknown(cause error) error {
-	return core.WrapError(core.DeadlineExceeded,
-		"the database did not answer in time; whether the change was made is not known", cause)
-}

@@ -108,13 +108,6 @@ func wantReason(t *testing.T, err error, want core.Reason) {
 	}
 }
 
-// size is how many mutations wait.
-func (q *queue) size() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.waiting)
-}
-
 // pathOf is the file of a store.
 func pathOf(tb testing.TB, s *Store) string {
 	tb.Helper()

@@ -126,10 +126,14 @@ func checkFile(t *testing.T, d *database, acknowledged map[string]core.Status) {
 	}
 	for query, want := range map[string]string{
 		"PRAGMA integrity_check": "ok",
-		"SELECT COUNT(*) FROM (SELECT key_id FROM events EXCEPT SELECT key_id FROM keys)":                                 "0",
-		"SELECT COUNT(*) FROM (SELECT created_seq FROM keys EXCEPT SELECT seq FROM events WHERE kind = 1)":                "0",
-		"SELECT COUNT(*) FROM (SELECT key_id FROM keys WHERE status = 2 EXCEPT SELECT key_id FROM events WHERE kind = 2)": "0",
-		"SELECT COUNT(*) FROM (SELECT key_id FROM events WHERE kind = 2 EXCEPT SELECT key_id FROM keys WHERE status = 2)": "0",
+		"SELECT COUNT(*) FROM (SELECT key_id FROM events " +
+			"EXCEPT SELECT key_id FROM keys)": "0",
+		"SELECT COUNT(*) FROM (SELECT created_seq FROM keys " +
+			"EXCEPT SELECT seq FROM events WHERE kind = 1)": "0",
+		"SELECT COUNT(*) FROM (SELECT key_id FROM keys WHERE status = 2 " +
+			"EXCEPT SELECT key_id FROM events WHERE kind = 2)": "0",
+		"SELECT COUNT(*) FROM (SELECT key_id FROM events WHERE kind = 2 " +
+			"EXCEPT SELECT key_id FROM keys WHERE status = 2)": "0",
 		"SELECT MAX(seq) - COUNT(*) FROM events": "0",
 	} {
 		if got := queryText(t, s.readers, query); got != want {
@@ -147,7 +151,8 @@ func queryText(tb testing.TB, db *sql.DB, query string) string {
 	return text
 }
 
-// writeUntilKilled creates keys and revokes every other one, in several goroutines, and writes a line after each answer.
+// writeUntilKilled creates keys and revokes every other one, in several goroutines, and writes a line after each
+// answer.
 func writeUntilKilled(path string) {
 	ctx := context.Background()
 	fail := func(err error) {

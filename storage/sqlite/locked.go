@@ -9,24 +9,21 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
-// SQLite itself waits for a lock without regard to a context, and for each statement anew. So the connections that need
-// the write lock do not let it wait: they ask again, at first after minLockDelay and then ever more seldom.
-const (
-	minLockDelay = time.Millisecond
-	maxLockDelay = 25 * time.Millisecond
-	// lockNotice is how long a start waits for a lock before it says so in the log.
-	lockNotice = time.Second
-)
+// lockNotice is how long a start waits for a lock before it says so in the log.
+const lockNotice = time.Second
 
 // whenFree calls try until another error comes than that the database is locked, for wait at most, and tells what it
-// waits for. A lock that stays is [core.Unavailable], or [core.DeadlineExceeded] if ctx ended first.
+// waits for. SQLite itself would wait without regard to a context, and for each statement anew; so the connections that
+// need the write lock do not let it wait. A lock that stays is [core.Unavailable], or [core.DeadlineExceeded] if ctx
+// ended first.
 func whenFree(ctx context.Context, logger *zap.Logger, path string, wait time.Duration, try func() error) error {
 	began, said := time.Now(), false
 	bounded, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	for delay := minLockDelay; ; delay = min(2*delay, maxLockDelay) {
+	for delay := sqlstore.NextLockDelay(0); ; delay = sqlstore.NextLockDelay(delay) {
 		err := try()
 		if !isBusy(err) {
 			return err

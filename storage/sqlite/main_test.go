@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/storage/sqlstore"
 	"github.com/talos-edge/talos-edge/storage/storagetest"
 )
 
@@ -74,7 +75,7 @@ func (d *database) open(ctx context.Context) (*Store, error) {
 	return s, nil
 }
 
-// control is a [storagetest.Control] by means of the writer's hooks.
+// control is a [storagetest.Control] by means of the group commit's hooks.
 type control struct {
 	store *Store
 	held  map[storagetest.Point]chan struct{} // has an element when the writer was stopped there
@@ -95,10 +96,10 @@ func newControl() *control {
 	}
 }
 
-func (c *control) hooks() hooks {
-	return hooks{
-		beforeTake: func() { c.stop(storagetest.BeforeTaking) },
-		beforeCommit: func() error {
+func (c *control) hooks() sqlstore.Hooks {
+	return sqlstore.Hooks{
+		BeforeTake: func() { c.stop(storagetest.BeforeTaking) },
+		BeforeCommit: func() error {
 			c.stop(storagetest.BeforeCommit)
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -106,7 +107,7 @@ func (c *control) hooks() hooks {
 			c.fault = nil
 			return err
 		},
-		committed: func() {
+		Committed: func() {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.commits++
@@ -151,7 +152,7 @@ func (c *control) Held(ctx context.Context, p storagetest.Point) error {
 	}
 }
 
-func (c *control) Waiting() int { return c.store.writer.queue.size() }
+func (c *control) Waiting() int { return c.store.group.Waiting() }
 
 func (c *control) FailNextCommit(err error) {
 	c.mu.Lock()

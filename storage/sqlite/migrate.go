@@ -106,7 +106,10 @@ func useWAL(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
-// lend calls f with a provider that works on a connection which is inside a transaction.
+// lend calls f with a provider that works on a connection which is inside a transaction. goose itself begins a
+// transaction for each migration, on a pool. Here all migrations are one transaction, so that a failure leaves the
+// schema that an older build knows, and the write lock is held since the version was read. A session locker of goose
+// cannot do that: it does not learn whether to commit.
 func lend(c any, f func(*goose.Provider) error) (err error) {
 	inner, ok := c.(driverConn)
 	if !ok {

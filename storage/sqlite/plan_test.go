@@ -23,7 +23,8 @@ func (r *recorder) PrepareContext(ctx context.Context, query string) (*sql.Stmt,
 // plan is how SQLite would run a query.
 func plan(t *testing.T, s *Store, query string) string {
 	t.Helper()
-	rows, err := s.readers.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, make([]any, strings.Count(query, "$"))...)
+	args := make([]any, strings.Count(query, "$"))
+	rows, err := s.readers.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +48,7 @@ func TestEachListWalksAnIndexFromThePageBeforeAndSortsNothing(t *testing.T) {
 	t.Parallel()
 	s := openAt(t, newDatabase(t).path, Options{})
 	r := &recorder{DB: s.readers}
-	reader, err := sqlstore.NewReader(t.Context(), r)
+	reader, err := sqlstore.NewReader(t.Context(), r, dialect())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/feed"
+	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
 func copyFile(from, to string) error {
@@ -120,7 +121,7 @@ func TestAttack21_AFileThatIsTakenAwayDuringACommit(t *testing.T) {
 	t.Parallel()
 	path := newDatabase(t).path
 	var take bool
-	s := openAt(t, path, Options{hooks: hooks{beforeCommit: func() error {
+	s := openAt(t, path, Options{hooks: sqlstore.Hooks{BeforeCommit: func() error {
 		if take {
 			return os.Rename(path, path+".old")
 		}
@@ -192,7 +193,7 @@ func TestAttack21_NoConnectionIsOpenedToAnotherFile(t *testing.T) {
 		conn, err := s.readers.Conn(t.Context())
 		must(t, err) // all were open
 		if i == 0 {
-			discard(conn)
+			sqlstore.Discard(conn)
 		}
 		defer func() { _ = conn.Close() }()
 	}
@@ -210,8 +211,8 @@ func openAtOnce(t *testing.T, path string) error {
 	return s.Close()
 }
 
-// TestAttack21_ADatabaseThatIsRestoredInPlaceIsNotUsed restores a backup into the open file, as sqlite3's .restore does.
-// Its feed ends before what the store has read of it, so a revocation there gets a position that verdicts in memory are
+// TestAttack21_ADatabaseThatIsRestoredInPlaceIsNotUsed restores a backup into the open file, as sqlite3's .restore
+// does. Its feed ends before what the store has read of it, so a revocation there gets a position that verdicts in memory are
 // believed beyond.
 func TestAttack21_ADatabaseThatIsRestoredInPlaceIsNotUsed(t *testing.T) {
 	t.Parallel()

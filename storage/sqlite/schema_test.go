@@ -30,7 +30,9 @@ func TestSchema_OfNoDatabaseIsThatOfAnEmptyOne(t *testing.T) {
 		t.Errorf("%+v, and before there was one %+v", up, none)
 	}
 	for i, v := range up.Versions {
-		if !v.Applied || none.Versions[i].Applied || v.Version != none.Versions[i].Version || v.Name != none.Versions[i].Name {
+		want := none.Versions[i]
+		want.Applied = true
+		if v != want || none.Versions[i].Applied {
 			t.Errorf("%+v, and before there was one %+v", v, none.Versions[i])
 		}
 	}

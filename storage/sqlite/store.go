@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"sync"
 	"time"
@@ -30,20 +31,23 @@ type Options struct {
 	Logger *zap.Logger
 
 	busyTimeout time.Duration // 0: busyTimeout
-	queue       int           // 0: maxQueue
+	queue       int           // 0: what a group commit takes
 	rest        time.Duration // 0: restInterval
-	hooks       hooks
+	hooks       sqlstore.Hooks
 }
 
 // Store is a [core.Store] on one SQLite file. Its methods do what the interface says.
 type Store struct {
+	sqlstore.Changes
+	sqlstore.Reads
+
 	positions *feed.Positions
 	identity  *identity
-	writer    *writer
+	writing   *sql.DB
+	group     *sqlstore.GroupCommit
 	watcher   *watcher
-	reader    *sqlstore.Reader
-	feed      *sqlstore.Feed
 	readers   *sql.DB
+	prepared  []io.Closer // on readers
 
 	slots    chan struct{} // one element for each look-up under way
 	closing  chan struct{}
@@ -71,13 +75,9 @@ func open(ctx context.Context, path string, opts Options) (_ *Store, err error) 
 	if opts.busyTimeout == 0 {
 		opts.busyTimeout = busyTimeout
 	}
-	if opts.queue == 0 {
-		opts.queue = maxQueue
-	}
 	if opts.rest == 0 {
 		opts.rest = restInterval
 	}
-	opts.hooks.setDefaults()
 	given := path
 	if path, err = Canonical(path); err != nil {
 		return nil, err
@@ -96,9 +96,8 @@ func open(ctx context.Context, path string, opts Options) (_ *Store, err error) 
 		return nil, errors.Join(err, s.disconnect())
 	}
 	// The goroutines belong to the store, not to whoever opens it: they end in Close.
-	background := context.WithoutCancel(ctx)
-	go s.writer.run(background)
-	go s.watcher.run(background, s.closing)
+	s.group.Start(ctx)
+	go s.watcher.run(context.WithoutCancel(ctx), s.closing)
 	return s, nil
 }
 
@@ -108,17 +107,17 @@ func (s *Store) connect(ctx context.Context, path string, opts Options) error {
 	size := max(minReaders, runtime.GOMAXPROCS(0))
 	s.slots = make(chan struct{}, size)
 
-	writing, err := s.pool(uri(path, 0), 1)
-	if err != nil {
+	var err error
+	if s.writing, err = s.pool(uri(path, 0), 1); err != nil {
 		return err
 	}
-	s.writer = &writer{
-		db: writing, queue: newQueue(opts.queue), positions: s.positions, identity: s.identity, hooks: opts.hooks,
-		lockWait: wait, done: make(chan struct{}),
-		health: &health{logger: opts.Logger, what: "writing to the database"},
-	}
+	s.group = sqlstore.NewGroupCommit(sqlstore.GroupCommitOptions{
+		DB: s.writing, Dialect: dialect(), Positions: s.positions, Logger: opts.Logger,
+		LockWait: wait, MaxQueue: opts.queue, Check: s.identity.check, Rewound: s.identity.rewind, Hooks: opts.hooks,
+	})
+	s.Changes = s.group.Changes()
 	err = whenFree(ctx, opts.Logger, path, openWait, func() error {
-		_, err := s.writer.connect(ctx)
+		_, err := s.group.Connect(ctx)
 		return err
 	})
 	if err != nil {
@@ -130,7 +129,7 @@ func (s *Store) connect(ctx context.Context, path string, opts Options) error {
 	}
 	s.watcher = &watcher{
 		db: watching, positions: s.positions, identity: s.identity, rest: opts.rest, done: make(chan struct{}),
-		health: &health{logger: opts.Logger, what: "watching the database for changes"},
+		health: &sqlstore.Health{Logger: opts.Logger, What: "watching the database for changes"},
 	}
 	if err := s.watcher.begin(ctx); err != nil {
 		return err
@@ -141,12 +140,17 @@ func (s *Store) connect(ctx context.Context, path string, opts Options) error {
 	if err := fill(ctx, s.readers, size); err != nil {
 		return err
 	}
-	if s.reader, err = sqlstore.NewReader(ctx, s.readers); err != nil {
+	reader, err := sqlstore.NewReader(ctx, s.readers, dialect())
+	if err != nil {
 		return err
 	}
-	if s.feed, err = sqlstore.NewFeed(ctx, s.readers); err != nil {
+	s.prepared = append(s.prepared, reader)
+	events, err := sqlstore.NewFeed(ctx, s.readers)
+	if err != nil {
 		return err
 	}
+	s.prepared = append(s.prepared, events)
+	s.Reads = sqlstore.NewReads(s.read, reader, events)
 	// SQLite has opened these with the first statement. They stay while a connection is open.
 	return errors.Join(s.identity.add(path+"-wal"), s.identity.add(path+"-shm"), s.identity.check())
 }
@@ -185,11 +189,8 @@ func fill(ctx context.Context, db *sql.DB, size int) error {
 // connection moves the write-ahead log into the file.
 func (s *Store) disconnect() error {
 	var err error
-	if s.reader != nil {
-		err = s.reader.Close()
-	}
-	if s.feed != nil {
-		err = errors.Join(err, s.feed.Close())
+	for _, p := range s.prepared {
+		err = errors.Join(err, p.Close())
 	}
 	if s.readers != nil {
 		err = errors.Join(err, s.readers.Close())
@@ -198,9 +199,11 @@ func (s *Store) disconnect() error {
 		s.watcher.drop()
 		err = errors.Join(err, s.watcher.db.Close())
 	}
-	if s.writer != nil {
-		s.writer.drop()
-		err = errors.Join(err, s.writer.db.Close())
+	if s.group != nil {
+		s.group.Disconnect()
+	}
+	if s.writing != nil {
+		err = errors.Join(err, s.writing.Close())
 	}
 	return err
 }
@@ -209,8 +212,7 @@ func (s *Store) disconnect() error {
 // ended when it returns. Later calls do nothing and return the same.
 func (s *Store) Close() error {
 	s.once.Do(func() {
-		s.writer.queue.close()
-		<-s.writer.done
+		s.group.Stop()
 		close(s.closing)
 		<-s.watcher.done
 		for range cap(s.slots) {
@@ -221,4 +223,47 @@ func (s *Store) Close() error {
 		}
 	})
 	return s.closeErr
+}
+
+// Positions is the table that changes are applied to.
+func (s *Store) Positions() *feed.Positions { return s.positions }
+
+// Ping looks a key up that there is not: what it needs is what every look-up needs, the schema too. What changes need
+// beyond that is that the file is in its place.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.identity.check(); err != nil {
+		return err
+	}
+	if _, err := s.Get(ctx, core.NetworkID{}, ""); err != nil && core.ReasonOf(err) != core.KeyNotFound {
+		return err
+	}
+	return nil
+}
+
+// read runs a look-up when one of the pool's connections is free.
+func (s *Store) read(ctx context.Context, look func(context.Context) error) error {
+	if err := ctx.Err(); err != nil {
+		return translate(err)
+	}
+	select {
+	case s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return translate(ctx.Err())
+	case <-s.closing:
+		return sqlstore.ClosedError()
+	}
+	defer func() { <-s.slots }()
+	select {
+	case <-s.closing:
+		return sqlstore.ClosedError()
+	default:
+	}
+	if err := s.identity.readable(); err != nil {
+		return err
+	}
+	err := look(ctx)
+	if isInterrupted(err) && ctx.Err() != nil {
+		err = ctx.Err() // it is what broke the look-up off
+	}
+	return translate(err)
 }

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/feed"
+	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
 // onWriter opens a store and returns what makes it run a statement on its writing connection before each change from
@@ -28,15 +28,15 @@ func onWriter(t *testing.T, opts Options) (*Store, func(statement string)) {
 		s      *Store
 		before atomic.Pointer[string]
 	)
-	opts.hooks.beforeTake = func() {
+	opts.hooks.BeforeTake = func() {
 		statement := before.Load()
 		if statement == nil || *statement == "" {
 			return
 		}
 		ctx := context.Background()
-		session, err := s.writer.connect(ctx)
+		conn, err := s.group.Connect(ctx)
 		if err == nil {
-			_, err = session.conn.ExecContext(ctx, *statement)
+			_, err = conn.ExecContext(ctx, *statement)
 		}
 		if err != nil {
 			t.Errorf("%s: %v", *statement, err)
@@ -129,9 +129,14 @@ func TestAttack22_TheWriterReopensAConnectionThatWasLost(t *testing.T) {
 		s    *Store
 		lose atomic.Bool
 	)
-	s = openAt(t, newDatabase(t).path, Options{hooks: hooks{beforeTake: func() {
+	s = openAt(t, newDatabase(t).path, Options{hooks: sqlstore.Hooks{BeforeTake: func() {
 		if lose.CompareAndSwap(true, false) {
-			discard(s.writer.session.conn)
+			conn, err := s.group.Connect(context.Background())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			sqlstore.Discard(conn)
 		}
 	}}})
 	create(t, s, "before")
@@ -197,7 +202,7 @@ func TestAGapOfAnyLengthIsFilled(t *testing.T) {
 	t.Parallel()
 	path := newDatabase(t).path
 	s := openAt(t, path, Options{rest: time.Hour})
-	const n = 2*gapChunk + 1
+	const n = 2*core.MaxEvents + 1
 	outside(t, path, fmt.Sprintf(`INSERT INTO events (network, key_id, kind, time, actor, reason)
 		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
 		SELECT zeroblob(16), 'k' || i, 1, 0, '', 0 FROM n`, n))
@@ -205,54 +210,6 @@ func TestAGapOfAnyLengthIsFilled(t *testing.T) {
 	if got := s.positions.Changed(feed.EventCreated); got != n+1 || s.positions.Applied() != n+1 {
 		t.Errorf("%d changes were taken in, at %d", got, s.positions.Applied())
 	}
-}
-
-func TestAFullQueueHoldsCallersBackUntilTheirContextEnds(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(2)
-		for range 2 {
-			if err := q.push(t.Context(), &mutation{}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		began := time.Now()
-		wantReason(t, q.push(ctx, &mutation{}), core.DeadlineExceeded)
-		if since := time.Since(began); since != time.Second {
-			t.Errorf("held back for %v", since)
-		}
-
-		third := &mutation{}
-		pushed := make(chan error)
-		go func() { pushed <- q.push(t.Context(), third) }()
-		synctest.Wait()
-		if q.size() != 2 {
-			t.Errorf("%d wait", q.size())
-		}
-		if got := q.take(1); len(got) != 1 {
-			t.Errorf("took %d", len(got))
-		}
-		if err := <-pushed; err != nil {
-			t.Error(err)
-		}
-		if !q.remove(third) || q.remove(third) {
-			t.Error("a mutation can be taken out once")
-		}
-
-		go func() { pushed <- q.push(t.Context(), third) }()
-		if err := <-pushed; err != nil {
-			t.Error(err)
-		}
-		go func() { pushed <- q.push(t.Context(), &mutation{}) }()
-		synctest.Wait()
-		q.close()
-		wantReason(t, <-pushed, core.Unavailable)
-		if got := q.take(maxGroup); len(got) != 2 || q.wait() {
-			t.Errorf("%d were left, and more may come", len(got))
-		}
-	})
 }
 
 func TestConnectionsThatWereReopenedLeaveNothingOpen(t *testing.T) {
@@ -264,7 +221,7 @@ func TestConnectionsThatWereReopenedLeaveNothingOpen(t *testing.T) {
 		wantReason(t, err, core.Unavailable)
 	}
 	path := pathOf(t, s)
-	if n := s.writer.db.Stats().OpenConnections; n > 1 {
+	if n := s.writing.Stats().OpenConnections; n > 1 {
 		t.Errorf("%d connections are open", n)
 	}
 	on("")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/talos-edge/talos-edge/core/feed"
@@ -37,7 +38,7 @@ type watcher struct {
 	positions *feed.Positions
 	identity  *identity
 	rest      time.Duration // how often it polls while there are no changes
-	health    *health
+	health    *sqlstore.Health
 	done      chan struct{}
 
 	// The rest is used by run alone, and before it by begin. A data version means something on its own connection only,
@@ -91,7 +92,7 @@ func (w *watcher) run(ctx context.Context, stop <-chan struct{}) {
 		next := w.rest
 		switch {
 		case err != nil:
-			w.health.failed(err)
+			w.health.Failed(err)
 			w.drop()
 			next = retryInterval
 			w.positions.Renew(time.Now().Add(failedLease))
@@ -103,7 +104,7 @@ func (w *watcher) run(ctx context.Context, stop <-chan struct{}) {
 		if err == nil {
 			w.positions.MarkComplete(began)
 			w.positions.Renew(began.Add(lease))
-			w.health.ok()
+			w.health.OK()
 			if busy > 0 {
 				next = busyInterval
 			}
@@ -135,16 +136,8 @@ func (w *watcher) poll(ctx context.Context) (found int, err error) {
 	if last < applied {
 		return 0, w.identity.rewind()
 	}
-	for {
-		events, err := w.feed.After(ctx, w.positions.Applied(), gapChunk)
-		if err != nil {
-			return found, err
-		}
-		w.positions.Apply(events...)
-		found += len(events)
-		if len(events) < gapChunk {
-			break
-		}
+	if found, err = w.feed.CatchUp(ctx, w.positions, math.MaxUint64); err != nil {
+		return found, err
 	}
 	// What was committed between the two queries moves the version again; it is then read once more, for nothing.
 	w.seen, w.known = version, true
@@ -162,12 +155,12 @@ func (w *watcher) connect(ctx context.Context) error {
 	}
 	feed, err := sqlstore.NewFeed(ctx, conn)
 	if err != nil {
-		discard(conn)
+		sqlstore.Discard(conn)
 		return err
 	}
 	dataVersion, err := conn.PrepareContext(ctx, "PRAGMA data_version")
 	if err != nil {
-		discard(conn, feed)
+		sqlstore.Discard(conn, feed)
 		return fmt.Errorf("prepare statement: %w", err)
 	}
 	w.conn, w.feed, w.dataVersion, w.known = conn, feed, dataVersion, false
@@ -177,7 +170,7 @@ func (w *watcher) connect(ctx context.Context) error {
 // drop closes the connection.
 func (w *watcher) drop() {
 	if w.conn != nil {
-		discard(w.conn, w.feed, w.dataVersion)
+		sqlstore.Discard(w.conn, w.feed, w.dataVersion)
 		w.conn = nil
 	}
 }

@@ -1,9 +1,22 @@
 // Package sqlstore holds what the SQL engines of package storage share: the statements, and the mapping between rows
 // and the types of package core.
 //
-// It opens nothing and begins no transaction. An engine prepares a [Reader], a [Feed] or a [Writer] on a connection or
-// a pool of its own, decides when transactions begin and end, and translates the errors of its driver. Errors that come
-// from here with a meaning are a [core.Error]; all others are the driver's, as they are.
+// An engine opens the database, says in a [Dialect] what its SQL and its driver's errors have of their own, and embeds
+// the methods of a store: [Reads] from a [Reader] and a [Feed] on a pool that reads, [Changes] from a [GroupCommit] on
+// a connection that writes. What is left to it is to learn of the changes of other processes ([Feed.CatchUp]).
+//
+// # Writing
+//
+// One goroutine commits. It takes all changes that wait, at most 256, into one transaction and one sync; each change
+// has a savepoint, so that a change that is refused (a key id that is taken, a key revoked before) fails alone. Any
+// other error rolls the group back, and each of its changes is tried alone. While nothing waits behind it, a change is
+// committed at once: there is no timer. The queue is bounded; a change that finds it full waits until its caller's
+// context ends. A caller that goes away takes its change out of the queue; once the change was taken from the queue it
+// is carried out, whoever waits. A change is answered when it is durable and its events were applied to the store's
+// [feed.Positions].
+//
+// Errors that come from a [Reader], [Feed] or [Writer] with a meaning are a [core.Error]; all others are the driver's,
+// as they are.
 //
 // # Rows
 //

@@ -72,6 +72,27 @@ func (f *Feed) After(ctx context.Context, after uint64, limit int) ([]feed.Event
 	return events, nil
 }
 
+// CatchUp applies the events from what is applied on up to before, without it, and returns how many. Of a feed that is
+// written meanwhile it may apply some of what is new; math.MaxUint64 is for all that there are.
+func (f *Feed) CatchUp(ctx context.Context, positions *feed.Positions, before uint64) (found int, err error) {
+	for positions.Applied()+1 < before {
+		events, err := f.After(ctx, positions.Applied(), core.MaxEvents)
+		if err != nil {
+			return found, err
+		}
+		n := len(events)
+		for n > 0 && events[n-1].Position >= before {
+			n--
+		}
+		positions.Apply(events[:n]...)
+		found += n
+		if n < core.MaxEvents {
+			break
+		}
+	}
+	return found, nil
+}
+
 // Events returns events, as [core.Store] says.
 func (f *Feed) Events(ctx context.Context, after uint64, limit int) ([]feed.Event, error) {
 	if limit < 1 || limit > core.MaxEvents {

@@ -3,28 +3,25 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 
 	"github.com/talos-edge/talos-edge/core"
 )
 
-const (
-	selectKey  = `SELECT ` + keyColumns + ` FROM keys WHERE network = $1 AND key_id = $2`
-	selectKeys = `SELECT ` + keyColumns + ` FROM keys WHERE network = $1 ` +
-		`AND key_id IN (SELECT value FROM json_each($2))`
-)
+const selectKey = `SELECT ` + keyColumns + ` FROM keys WHERE network = $1 AND key_id = $2`
 
 // Reader looks keys up and lists them. It may be used from several goroutines when it was prepared on a pool.
 type Reader struct {
 	prepared
+	dialect      *Dialect
 	get, getMany *sql.Stmt
 	lists        lists
 }
 
 // NewReader prepares a Reader. Whoever does closes it.
-func NewReader(ctx context.Context, p Preparer) (*Reader, error) {
-	r := &Reader{}
+func NewReader(ctx context.Context, p Preparer, d *Dialect) (*Reader, error) {
+	r := &Reader{dialect: d}
+	selectKeys := `SELECT ` + keyColumns + ` FROM keys WHERE network = $1 AND ` + d.KeyIDIn
 	var err error
 	r.prepared, err = prepare(ctx, p,
 		append(r.lists.statements(), statement{&r.get, selectKey}, statement{&r.getMany, selectKeys})...)
@@ -54,11 +51,11 @@ func (r *Reader) GetMany(
 	if len(keyIDs) == 0 {
 		return found, nil
 	}
-	ids, err := json.Marshal(keyIDs)
+	ids, err := r.dialect.KeyIDs(keyIDs)
 	if err != nil {
 		return nil, fmt.Errorf("encode key ids: %w", err)
 	}
-	err = keys(ctx, r.getMany, network, func(k core.Key) { found[k.ID] = k }, network[:], string(ids))
+	err = keys(ctx, r.getMany, network, func(k core.Key) { found[k.ID] = k }, network[:], ids)
 	if err != nil {
 		return nil, err
 	}

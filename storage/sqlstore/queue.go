@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -7,14 +7,15 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core/feed"
-	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
-// mutation is one change on its way through the writer.
+// change makes a change in a transaction and returns its events; none when nothing was changed. It may be called again
+// after a rollback.
+type change func(context.Context, *Writer) ([]feed.Event, error)
+
+// mutation is one change on its way through the group commit.
 type mutation struct {
-	// apply makes the change in the writer's transaction. It may be called again after a rollback. There are no
-	// events when nothing was changed.
-	apply func(context.Context, *sqlstore.Writer) ([]feed.Event, error)
+	apply change
 	until time.Time     // up to when it waits for other processes' transactions
 	err   error         // the answer, once done is closed
 	done  chan struct{} // closed when the mutation has its answer
@@ -22,14 +23,14 @@ type mutation struct {
 
 // finish gives the mutation its answer.
 func (m *mutation) finish(err error) {
-	m.err = translate(err)
+	m.err = err
 	close(m.done)
 }
 
-// queue holds the mutations that wait for the writer, first in, first out.
+// queue holds the mutations that wait to be committed, first in, first out.
 type queue struct {
 	slots   chan struct{} // one element for each mutation that waits: the bound
-	wake    chan struct{} // has an element when the writer should look
+	wake    chan struct{} // has an element when there may be something to take
 	closing chan struct{}
 
 	mu      sync.Mutex
@@ -55,13 +56,13 @@ func (q *queue) push(ctx context.Context, m *mutation) error {
 	case <-ctx.Done():
 		return errNotBegun(ctx.Err())
 	case <-q.closing:
-		return errClosed()
+		return ClosedError()
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		<-q.slots
-		return errClosed()
+		return ClosedError()
 	}
 	q.waiting = append(q.waiting, m)
 	q.wakeUp()
@@ -92,6 +93,13 @@ func (q *queue) wait() bool {
 		}
 		<-q.wake
 	}
+}
+
+// size is how many mutations wait.
+func (q *queue) size() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
 }
 
 // take returns the mutations that have waited longest, at most limit; none when all of them were removed.

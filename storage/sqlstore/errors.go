@@ -1,0 +1,17 @@
+package sqlstore
+
+import "github.com/talos-edge/talos-edge/core"
+
+// ClosedError is the error of a call after the store was closed.
+func ClosedError() error { return core.NewError(core.Unavailable, "the store is closed") }
+
+// errNotBegun is for a caller that went away while its change waited.
+func errNotBegun(cause error) error {
+	return core.WrapError(core.DeadlineExceeded, "the database did not answer in time; nothing was changed", cause)
+}
+
+// errUnknown is for a caller that went away while its change was being committed.
+func errUnknown(cause error) error {
+	return core.WrapError(core.DeadlineExceeded,
+		"the database did not answer in time; whether the change was made is not known", cause)
+}

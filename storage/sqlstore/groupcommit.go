@@ -1,0 +1,276 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/core/feed"
+)
+
+const (
+	// maxGroup is how many changes are committed together at most. It bounds how long one commit takes.
+	maxGroup = 256
+	// maxQueue is how many changes wait at most.
+	maxQueue = 1024
+)
+
+// GroupCommitOptions are the settings of a [GroupCommit].
+type GroupCommitOptions struct {
+	// DB is the pool that the writing connection is taken from. Whoever opened it closes it, after Disconnect.
+	DB      *sql.DB
+	Dialect *Dialect
+	// Positions is the table that the events of committed changes are applied to.
+	Positions *feed.Positions
+	Logger    *zap.Logger
+	// LockWait is how long a change waits for other processes' transactions, since it was asked for.
+	LockWait time.Duration
+	// MaxQueue is how many changes wait at most; more callers are held back. 0: 1024.
+	MaxQueue int
+
+	// Check returns an error when a change that is committed now would be lost. It is called before each group and
+	// after its commit.
+	Check func() error
+	// Rewound is called when the feed ends before what was read of it. It returns the error for the group's changes.
+	Rewound func() error
+
+	Hooks Hooks
+}
+
+// Hooks let tests look and reach into a [GroupCommit]. nil: nothing is done.
+type Hooks struct {
+	BeforeTake   func()       // changes wait, and are about to be taken from the queue
+	BeforeCommit func() error // the transaction is about to be committed; an error stands in for COMMIT's
+	Committed    func()       // a transaction was committed
+}
+
+func (h *Hooks) setDefaults() {
+	if h.BeforeTake == nil {
+		h.BeforeTake = func() {}
+	}
+	if h.BeforeCommit == nil {
+		h.BeforeCommit = func() error { return nil }
+	}
+	if h.Committed == nil {
+		h.Committed = func() {}
+	}
+}
+
+// GroupCommit makes all changes of a node: its one goroutine commits together what waits together.
+type GroupCommit struct {
+	GroupCommitOptions
+	queue  *queue
+	health Health
+	done   chan struct{} // closed when the goroutine has ended
+
+	session *session // the connection; nil after one that failed. From Start on the goroutine's alone
+}
+
+// NewGroupCommit makes a GroupCommit, which does nothing before Start.
+func NewGroupCommit(opts GroupCommitOptions) *GroupCommit {
+	opts.Hooks.setDefaults()
+	return &GroupCommit{
+		GroupCommitOptions: opts,
+		queue:              newQueue(cmp.Or(opts.MaxQueue, maxQueue)),
+		health:             Health{Logger: opts.Logger, What: "writing to the database"},
+		done:               make(chan struct{}),
+	}
+}
+
+// Start starts the goroutine, which ends with [GroupCommit.Stop]. A ctx that can end would cost a goroutine a statement
+// in some drivers, and could break off a group because of one of its members; so its end is not regarded.
+func (g *GroupCommit) Start(ctx context.Context) { go g.run(context.WithoutCancel(ctx)) }
+
+// Stop lets no more changes in, and returns when those that were let in have been answered. It is called once, after
+// Start.
+func (g *GroupCommit) Stop() {
+	g.queue.close()
+	<-g.done
+}
+
+// Waiting is how many changes wait to be committed.
+func (g *GroupCommit) Waiting() int { return g.queue.size() }
+
+// do has a change made, and returns its outcome when it is durable and its events are applied.
+func (g *GroupCommit) do(ctx context.Context, apply change) error {
+	m := &mutation{apply: apply, until: time.Now().Add(g.LockWait), done: make(chan struct{})}
+	if err := g.queue.push(ctx, m); err != nil {
+		return err
+	}
+	select {
+	case <-m.done:
+		return m.err
+	case <-ctx.Done():
+	}
+	if g.queue.remove(m) {
+		return errNotBegun(ctx.Err())
+	}
+	select {
+	case <-m.done:
+		return m.err
+	default:
+		return errUnknown(ctx.Err())
+	}
+}
+
+// run commits what waits until the queue is closed and empty.
+func (g *GroupCommit) run(ctx context.Context) {
+	defer close(g.done)
+	for g.queue.wait() {
+		g.Hooks.BeforeTake()
+		if group := g.queue.take(maxGroup); len(group) > 0 {
+			g.commit(ctx, group)
+		}
+	}
+}
+
+// commit has a group committed, together or else one by one, and answers each of its members.
+func (g *GroupCommit) commit(ctx context.Context, group []*mutation) {
+	if err := g.Check(); err != nil {
+		g.answer(group, err)
+		return
+	}
+	group = g.begin(ctx, group)
+	if len(group) == 0 {
+		return
+	}
+	err := g.transact(ctx, group)
+	if err == nil {
+		return
+	}
+	if len(group) == 1 {
+		g.answer(group, err)
+		return
+	}
+	for i := range group {
+		one := g.begin(ctx, group[i:i+1:i+1])
+		if len(one) == 0 {
+			continue
+		}
+		if err := g.transact(ctx, one); err != nil {
+			g.answer(one, err)
+		}
+	}
+}
+
+// begin begins a transaction for a group and returns those of its members that are in it. While another process has the
+// lock, it answers each member whose time is over; without a transaction none of them is the cause of an error.
+func (g *GroupCommit) begin(ctx context.Context, group []*mutation) []*mutation {
+	for delay := NextLockDelay(0); ; delay = NextLockDelay(delay) {
+		err := g.tryBegin(ctx)
+		switch {
+		case err == nil:
+			return group
+		case !g.Dialect.Busy(err):
+			g.health.Failed(err)
+			g.Disconnect()
+			g.answer(group, err)
+			return nil
+		}
+		now, waited := time.Now(), len(group)
+		group = slices.DeleteFunc(group, func(m *mutation) bool {
+			if m.until.After(now) {
+				delay = min(delay, m.until.Sub(now))
+				return false
+			}
+			g.answer([]*mutation{m}, err)
+			return true
+		})
+		if len(group) < waited {
+			g.health.Failed(err)
+		}
+		if len(group) == 0 {
+			return nil
+		}
+		<-time.After(delay)
+	}
+}
+
+func (g *GroupCommit) tryBegin(ctx context.Context) error {
+	if _, err := g.Connect(ctx); err != nil {
+		return err
+	}
+	return g.session.exec(ctx, g.session.begin)
+}
+
+// answer gives all members of a group the same answer.
+func (g *GroupCommit) answer(group []*mutation, err error) {
+	for _, m := range group {
+		m.finish(g.Dialect.Translate(err))
+	}
+}
+
+// transact makes the changes of a group in the transaction that begin has begun, and answers its members. When it
+// returns an error, nothing was changed and nobody was answered. A change that went into a database which was taken
+// away meanwhile is made as far as this process can tell, and is not acknowledged.
+func (g *GroupCommit) transact(ctx context.Context, group []*mutation) error {
+	s := g.session
+	outcomes := make([]error, len(group))
+	events, err := g.apply(ctx, s, group, outcomes)
+	if err == nil {
+		err = g.Hooks.BeforeCommit()
+	}
+	if err == nil {
+		err = s.exec(ctx, s.commit)
+	}
+	if err != nil {
+		g.health.Failed(err)
+		// Some errors end a transaction by themselves. A connection whose state is not certain is given up, which also
+		// rolls back.
+		if s.exec(ctx, s.rollback) != nil {
+			g.Disconnect()
+		}
+		return err
+	}
+	g.health.OK()
+	g.Hooks.Committed()
+	g.Positions.Apply(events...)
+	lost := g.Check()
+	for i, m := range group {
+		m.finish(g.Dialect.Translate(cmp.Or(outcomes[i], lost)))
+	}
+	return nil
+}
+
+// apply makes the changes, each in a savepoint, and returns their events. A change that fails alone has its error in
+// outcomes.
+func (g *GroupCommit) apply(
+	ctx context.Context, s *session, group []*mutation, outcomes []error,
+) (events []feed.Event, err error) {
+	for i, m := range group {
+		if err := s.exec(ctx, s.savepoint); err != nil {
+			return nil, err
+		}
+		made, err := m.apply(ctx, s.writer)
+		if err != nil {
+			if !g.Dialect.FailsAlone(err) {
+				return nil, err
+			}
+			outcomes[i] = err
+			if err := s.exec(ctx, s.rollbackTo); err != nil {
+				return nil, err
+			}
+		}
+		if err := s.exec(ctx, s.release); err != nil {
+			return nil, err
+		}
+		if err == nil {
+			events = append(events, made...)
+		}
+	}
+	if len(events) == 0 {
+		return nil, nil
+	}
+	first := events[0].Position
+	if g.Positions.Applied() >= first {
+		return nil, g.Rewound()
+	}
+	// Without this, a process would pass over what another one committed before its own change. Nothing can come in
+	// between any more.
+	_, err = s.feed.CatchUp(ctx, g.Positions, first)
+	return events, err
+}
