@@ -83,7 +83,8 @@ func TestAnyNumberOfCredentialsIsAskedAboutInOrder(t *testing.T) {
 				t.Fatal(err)
 			}
 			var again BatchVerifyResponse
-			if err := json.Unmarshal(raw, &again); err != nil || len(again.Results) != tc.n || len(out.Results) != tc.n {
+			if err := json.Unmarshal(raw, &again); err != nil ||
+				len(again.Results) != tc.n || len(out.Results) != tc.n {
 				t.Fatalf("got %d and %d results, %v", len(out.Results), len(again.Results), err)
 			}
 			for i, cred := range creds {
@@ -133,7 +134,8 @@ func TestAnEdgeSaysSoAndReadsWhetherItWasUnderstood(t *testing.T) {
 			t.Parallel()
 			m := &mirror{answer: tc.answer}
 			got := EdgeAnswer{true, 99}
-			if _, _, err := m.client(t).BatchVerify(t.Context(), []string{"x"}, Edge(&got)); err != nil || got != tc.want {
+			_, _, err := m.client(t).BatchVerify(t.Context(), []string{"x"}, Edge(&got))
+			if err != nil || got != tc.want {
 				t.Errorf("got %+v, %v", got, err)
 			}
 			if m.header.Get("Talos-Edge") != "1" {
@@ -147,13 +149,16 @@ func TestACallMayHaveItsOwnHeadersAndHost(t *testing.T) {
 	t.Parallel()
 	m := &mirror{}
 	c := m.client(t, WithHeader("Authorization", "Bearer a"))
-	_, _, err := c.BatchVerify(t.Context(), []string{"x"}, Host("tenant.internal"), ForClient(netip.MustParseAddr("::ffff:192.0.2.1")),
+	_, _, err := c.BatchVerify(t.Context(), []string{"x"},
+		Host("tenant.internal"), ForClient(netip.MustParseAddr("::ffff:192.0.2.1")),
 		Headers(http.Header{"authorization": {"Bearer b"}, "X-Two": {"1", "2"}}))
 	if err != nil || m.host != "tenant.internal" || m.header.Get("X-Forwarded-For") != "192.0.2.1" ||
-		len(m.header["Authorization"]) != 1 || m.header.Get("Authorization") != "Bearer b" || len(m.header["X-Two"]) != 2 {
+		len(m.header["Authorization"]) != 1 || m.header.Get("Authorization") != "Bearer b" ||
+		len(m.header["X-Two"]) != 2 {
 		t.Errorf("got %v, %v, %v", m.host, m.header, err)
 	}
-	if _, _, err := c.BatchVerify(t.Context(), []string{"x"}); err != nil || m.header.Get("Authorization") != "Bearer a" {
+	if _, _, err := c.BatchVerify(t.Context(), []string{"x"}); err != nil ||
+		m.header.Get("Authorization") != "Bearer a" {
 		t.Errorf("the next call: got %v, %v", m.header, err)
 	}
 	if base, carrier := c.Target(); base.Host == "" || carrier == nil {
@@ -168,7 +173,8 @@ func TestAnAnswerMustSayThatItIsJSONWhereThatIsAskedFor(t *testing.T) {
 		"text/html": false, "text/plain": false, ";": false,
 	} {
 		m := &mirror{answer: http.Header{"Content-Type": {contentType}}}
-		if _, _, err := m.client(t, WithOnlyJSON()).BatchVerify(t.Context(), []string{"x"}); (err == nil) != ok || !ok && !errors.Is(err, ErrAnswer) {
+		_, _, err := m.client(t, WithOnlyJSON()).BatchVerify(t.Context(), []string{"x"})
+		if (err == nil) != ok || !ok && !errors.Is(err, ErrAnswer) {
 			t.Errorf("%q: got %v", contentType, err)
 		}
 	}
@@ -177,7 +183,8 @@ func TestAnAnswerMustSayThatItIsJSONWhereThatIsAskedFor(t *testing.T) {
 func TestTheLengthOfAnAnswerIsBounded(t *testing.T) {
 	t.Parallel()
 	m := &mirror{}
-	if _, _, err := m.client(t, WithMaxAnswer(50)).BatchVerify(t.Context(), []string{strings.Repeat("x", 50)}); !errors.Is(err, ErrAnswer) {
+	_, _, err := m.client(t, WithMaxAnswer(50)).BatchVerify(t.Context(), []string{strings.Repeat("x", 50)})
+	if !errors.Is(err, ErrAnswer) {
 		t.Errorf("got %v", err)
 	}
 }

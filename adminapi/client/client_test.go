@@ -49,47 +49,73 @@ func TestEachCallIsWrittenAsTheContractSays(t *testing.T) {
 		call   func(context.Context, *Client) (json.RawMessage, error)
 		asked  string
 	}{
-		"issue": {`{"issued_api_key":{"key_id":"k"},"secret":"s"}`, func(ctx context.Context, c *Client) (json.RawMessage, error) {
-			v, raw, err := c.Issue(ctx, &IssueRequest{Name: "n", ActorID: "a", TTL: "1h", RateLimitPolicy: &RateLimitPolicy{Quota: 5}})
-			if err == nil && (v.Secret != "s" || v.IssuedAPIKey.KeyID != "k") {
-				t.Errorf("got %+v", v)
-			}
-			return raw, err
-		}, `POST /prefix/v2alpha1/admin/issuedApiKeys application/json  {"name":"n","actor_id":"a","ttl":"1h","rate_limit_policy":{"quota":"5"}}`},
-		"get": {`{"key_id":"k","metadata":{"a": 1},"create_time":"2026-01-02T03:04:05.5Z"}`, func(ctx context.Context, c *Client) (json.RawMessage, error) {
-			v, raw, err := c.GetIssued(ctx, "a/b c")
-			if err == nil && (string(v.Metadata) != `{"a": 1}` || v.CreateTime.Nanosecond() != 5e8 || !v.ExpireTime.IsZero()) {
-				t.Errorf("got %+v", v)
-			}
-			return raw, err
-		}, `GET /prefix/v2alpha1/admin/issuedApiKeys/a%2Fb%20c   `},
+		"issue": {
+			`{"issued_api_key":{"key_id":"k"},"secret":"s"}`,
+			func(ctx context.Context, c *Client) (json.RawMessage, error) {
+				v, raw, err := c.Issue(ctx, &IssueRequest{
+					Name: "n", ActorID: "a", TTL: "1h", RateLimitPolicy: &RateLimitPolicy{Quota: 5},
+				})
+				if err == nil && (v.Secret != "s" || v.IssuedAPIKey.KeyID != "k") {
+					t.Errorf("got %+v", v)
+				}
+				return raw, err
+			},
+			`POST /prefix/v2alpha1/admin/issuedApiKeys application/json  ` +
+				`{"name":"n","actor_id":"a","ttl":"1h","rate_limit_policy":{"quota":"5"}}`,
+		},
+		"get": {
+			`{"key_id":"k","metadata":{"a": 1},"create_time":"2026-01-02T03:04:05.5Z"}`,
+			func(ctx context.Context, c *Client) (json.RawMessage, error) {
+				v, raw, err := c.GetIssued(ctx, "a/b c")
+				if err == nil && (string(v.Metadata) != `{"a": 1}` || v.CreateTime.Nanosecond() != 5e8 ||
+					!v.ExpireTime.IsZero()) {
+					t.Errorf("got %+v", v)
+				}
+				return raw, err
+			},
+			`GET /prefix/v2alpha1/admin/issuedApiKeys/a%2Fb%20c   `,
+		},
 		"revoke": {`{}`, func(ctx context.Context, c *Client) (json.RawMessage, error) {
 			return c.Revoke(ctx, Issued, "k", RevokeRequest{Reason: RevocationReasonSuperseded})
-		}, `POST /prefix/v2alpha1/admin/issuedApiKeys/k:revoke application/json  {"reason":"REVOCATION_REASON_SUPERSEDED"}`},
+		}, `POST /prefix/v2alpha1/admin/issuedApiKeys/k:revoke application/json  ` +
+			`{"reason":"REVOCATION_REASON_SUPERSEDED"}`},
 		"revoke of either kind": {`{}`, func(ctx context.Context, c *Client) (json.RawMessage, error) {
 			return c.Revoke(ctx, AnyKind, "k", RevokeRequest{})
 		}, `POST /prefix/v2alpha1/admin/apiKeys/k:revoke application/json  {}`},
-		"verify": {`{"is_valid":true,"rate_limit_remaining":"4"}`, func(ctx context.Context, c *Client) (json.RawMessage, error) {
-			v, raw, err := c.Verify(ctx, "x", NoCache())
-			if err == nil && (!v.IsValid || *v.RateLimitRemaining != 4) {
-				t.Errorf("got %+v", v)
-			}
-			return raw, err
-		}, `POST /prefix/v2alpha1/admin/apiKeys:verify application/json no-cache {"credential":"x"}`},
-		"batch verify": {`{"results":[{"is_valid":true},{"is_valid":false}]}`, func(ctx context.Context, c *Client) (json.RawMessage, error) {
-			v, raw, err := c.BatchVerify(ctx, []string{"x", "y"})
-			if err == nil && (!v.Results[0].IsValid || v.Results[1].IsValid) {
-				t.Errorf("got %+v", v)
-			}
-			return raw, err
-		}, `POST /prefix/v2alpha1/admin/apiKeys:batchVerify application/json  {"requests":[{"credential":"x"},{"credential":"y"}]}`},
+		"verify": {
+			`{"is_valid":true,"rate_limit_remaining":"4"}`,
+			func(ctx context.Context, c *Client) (json.RawMessage, error) {
+				v, raw, err := c.Verify(ctx, "x", NoCache())
+				if err == nil && (!v.IsValid || *v.RateLimitRemaining != 4) {
+					t.Errorf("got %+v", v)
+				}
+				return raw, err
+			},
+			`POST /prefix/v2alpha1/admin/apiKeys:verify application/json no-cache {"credential":"x"}`,
+		},
+		"batch verify": {
+			`{"results":[{"is_valid":true},{"is_valid":false}]}`,
+			func(ctx context.Context, c *Client) (json.RawMessage, error) {
+				v, raw, err := c.BatchVerify(ctx, []string{"x", "y"})
+				if err == nil && (!v.Results[0].IsValid || v.Results[1].IsValid) {
+					t.Errorf("got %+v", v)
+				}
+				return raw, err
+			},
+			`POST /prefix/v2alpha1/admin/apiKeys:batchVerify application/json  ` +
+				`{"requests":[{"credential":"x"},{"credential":"y"}]}`,
+		},
 		"self-revoke": {`{}`, func(ctx context.Context, c *Client) (json.RawMessage, error) {
 			return c.SelfRevoke(ctx, "x", "")
 		}, `POST /prefix/v2alpha1/apiKeys:selfRevoke application/json  {"credential":"x"}`},
-		"key set": {`{"keys":[{}],"jwks":{"keys":[{}]}}`, func(ctx context.Context, c *Client) (json.RawMessage, error) {
-			_, raw, err := c.JWKS(ctx)
-			return raw, err
-		}, `GET /prefix/v2alpha1/derivedKeys/jwks.json   `},
+		"key set": {
+			`{"keys":[{}],"jwks":{"keys":[{}]}}`,
+			func(ctx context.Context, c *Client) (json.RawMessage, error) {
+				_, raw, err := c.JWKS(ctx)
+				return raw, err
+			},
+			`GET /prefix/v2alpha1/derivedKeys/jwks.json   `,
+		},
 		"ready": {``, func(ctx context.Context, c *Client) (json.RawMessage, error) {
 			return nil, c.Ready(ctx)
 		}, `GET /prefix/health/ready   `},
@@ -113,12 +139,13 @@ func TestEachCallIsWrittenAsTheContractSays(t *testing.T) {
 
 func TestARefusalIsAnErrorWithItsReason(t *testing.T) {
 	t.Parallel()
-	c, _ := server(t, http.StatusNotFound, `{"error":{"code":404,"message":"no such key","status":"NOT_FOUND","details":`+
-		`[{"@type":"x"},{"@type":"y","reason":"API_KEY_NOT_FOUND","domain":"d"}]}}`)
+	c, _ := server(t, http.StatusNotFound, `{"error":{"code":404,"message":"no such key","status":"NOT_FOUND",`+
+		`"details":[{"@type":"x"},{"@type":"y","reason":"API_KEY_NOT_FOUND","domain":"d"}]}}`)
 	_, _, err := c.GetIssued(t.Context(), "k")
 	e, ok := errors.AsType[*Error](err)
 	want := Error{
-		HTTP: 404, Status: "NOT_FOUND", Reason: "API_KEY_NOT_FOUND", Message: "no such key", RetryAfter: 7 * time.Second,
+		HTTP: 404, Status: "NOT_FOUND", Reason: "API_KEY_NOT_FOUND", Message: "no such key",
+		RetryAfter: 7 * time.Second,
 	}
 	if ok {
 		e.body = ""

@@ -30,13 +30,19 @@ func TestEachManagementCallIsWrittenAsTheContractSays(t *testing.T) {
 		"import": {record, func(ctx context.Context, c *Client) (json.RawMessage, error) {
 			return key(c.Import(ctx, &ImportRequest{RawKey: "r", IssueRequest: IssueRequest{Name: "n", ActorID: "a"}}))
 		}, `POST /prefix/v2alpha1/admin/importedApiKeys application/json  {"raw_key":"r","name":"n","actor_id":"a"}`},
-		"list": {`{"imported_api_keys":[{"key_id":"k"}],"next_page_token":"t"}`, func(ctx context.Context, c *Client) (json.RawMessage, error) {
-			page, raw, err := c.List(ctx, Imported, ListRequest{PageSize: 2, PageToken: "p=", Filter: `actor_id="x"`})
-			if err == nil && (len(page.Keys) != 1 || page.Keys[0].KeyID != "k" || page.NextPageToken != "t") {
-				t.Errorf("got %+v", page)
-			}
-			return raw, err
-		}, `GET /prefix/v2alpha1/admin/importedApiKeys?filter=actor_id%3D%22x%22&page_size=2&page_token=p%3D   `},
+		"list": {
+			`{"imported_api_keys":[{"key_id":"k"}],"next_page_token":"t"}`,
+			func(ctx context.Context, c *Client) (json.RawMessage, error) {
+				page, raw, err := c.List(ctx, Imported, ListRequest{
+					PageSize: 2, PageToken: "p=", Filter: `actor_id="x"`,
+				})
+				if err == nil && (len(page.Keys) != 1 || page.Keys[0].KeyID != "k" || page.NextPageToken != "t") {
+					t.Errorf("got %+v", page)
+				}
+				return raw, err
+			},
+			`GET /prefix/v2alpha1/admin/importedApiKeys?filter=actor_id%3D%22x%22&page_size=2&page_token=p%3D   `,
+		},
 		"list with defaults": {`{"issued_api_keys":[]}`, func(ctx context.Context, c *Client) (json.RawMessage, error) {
 			_, raw, err := c.List(ctx, Issued, ListRequest{})
 			return raw, err
@@ -48,24 +54,38 @@ func TestEachManagementCallIsWrittenAsTheContractSays(t *testing.T) {
 			return key(c.Update(ctx, Imported, "k", &UpdateRequest{
 				Scopes: []string{}, IPRestriction: &IPRestriction{}, RateLimitPolicy: &RateLimitPolicy{},
 			}))
-		}, `PATCH /prefix/v2alpha1/admin/importedApiKeys/k application/json  {"scopes":[],"ip_restriction":{},"rate_limit_policy":{}}`},
-		"rotate": {`{"issued_api_key":{"key_id":"k"},"secret":"s","old_issued_api_key":{"key_id":"o"}}`, func(ctx context.Context, c *Client) (json.RawMessage, error) {
-			out, raw, err := c.RotateIssued(ctx, "o", &RotateRequest{Scopes: []string{}})
-			if err == nil && (out.IssuedAPIKey.KeyID != "k" || out.Secret != "s" || out.OldIssuedAPIKey.KeyID != "o") {
-				t.Errorf("got %+v", out)
-			}
-			return raw, err
-		}, `POST /prefix/v2alpha1/admin/issuedApiKeys/o:rotate application/json  {"scopes":[]}`},
+		}, `PATCH /prefix/v2alpha1/admin/importedApiKeys/k application/json  ` +
+			`{"scopes":[],"ip_restriction":{},"rate_limit_policy":{}}`},
+		"rotate": {
+			`{"issued_api_key":{"key_id":"k"},"secret":"s","old_issued_api_key":{"key_id":"o"}}`,
+			func(ctx context.Context, c *Client) (json.RawMessage, error) {
+				out, raw, err := c.RotateIssued(ctx, "o", &RotateRequest{Scopes: []string{}})
+				if err == nil && (out.IssuedAPIKey.KeyID != "k" || out.Secret != "s" ||
+					out.OldIssuedAPIKey.KeyID != "o") {
+					t.Errorf("got %+v", out)
+				}
+				return raw, err
+			},
+			`POST /prefix/v2alpha1/admin/issuedApiKeys/o:rotate application/json  {"scopes":[]}`,
+		},
 		"delete": {`{}`, func(ctx context.Context, c *Client) (json.RawMessage, error) {
 			return c.DeleteImported(ctx, "k")
 		}, `DELETE /prefix/v2alpha1/admin/importedApiKeys/k   `},
-		"derive": {`{"token":{"token":"t","claims":{"a":1},"expire_time":"2026-01-02T03:04:05Z"}}`, func(ctx context.Context, c *Client) (json.RawMessage, error) {
-			out, raw, err := c.Derive(ctx, &DeriveRequest{Credential: "c", Algorithm: TokenAlgorithmMacaroon, TTL: "1m", Scopes: []string{}})
-			if err == nil && (out.Token.Token != "t" || string(out.Token.Claims) != `{"a":1}` || out.Token.ExpireTime.Year() != 2026) {
-				t.Errorf("got %+v", out)
-			}
-			return raw, err
-		}, `POST /prefix/v2alpha1/admin/apiKeys:derive application/json  {"credential":"c","algorithm":"TOKEN_ALGORITHM_MACAROON","ttl":"1m","scopes":[]}`},
+		"derive": {
+			`{"token":{"token":"t","claims":{"a":1},"expire_time":"2026-01-02T03:04:05Z"}}`,
+			func(ctx context.Context, c *Client) (json.RawMessage, error) {
+				out, raw, err := c.Derive(ctx, &DeriveRequest{
+					Credential: "c", Algorithm: TokenAlgorithmMacaroon, TTL: "1m", Scopes: []string{},
+				})
+				if err == nil && (out.Token.Token != "t" || string(out.Token.Claims) != `{"a":1}` ||
+					out.Token.ExpireTime.Year() != 2026) {
+					t.Errorf("got %+v", out)
+				}
+				return raw, err
+			},
+			`POST /prefix/v2alpha1/admin/apiKeys:derive application/json  ` +
+				`{"credential":"c","algorithm":"TOKEN_ALGORITHM_MACAROON","ttl":"1m","scopes":[]}`,
+		},
 		"the document": {`{"openapi":"3.0.3"}`, func(ctx context.Context, c *Client) (json.RawMessage, error) {
 			return c.OpenAPI(ctx)
 		}, `GET /prefix/openapi.json   `},
@@ -86,13 +106,18 @@ func TestEachManagementCallIsWrittenAsTheContractSays(t *testing.T) {
 
 func TestABatchOfWhichNothingWasImportedIsAnErrorWithItsResults(t *testing.T) {
 	t.Parallel()
-	const envelope = `"error":{"code":409,"message":"m","status":"ALREADY_EXISTS","details":[{"reason":"API_KEY_EXISTS"}]}`
+	const envelope = `"error":{"code":409,"message":"m","status":"ALREADY_EXISTS",` +
+		`"details":[{"reason":"API_KEY_EXISTS"}]}`
 	results := []BatchCreateResult{{Index: 0, ErrorCode: BatchCreateErrorAlreadyExists, ErrorMessage: "m"}}
 	for name, tc := range map[string]struct {
 		answer string
 		want   []BatchCreateResult
 	}{
-		"with results":    {`{` + envelope + `,"results":[{"index":0,"error_code":"` + string(BatchCreateErrorAlreadyExists) + `","error_message":"m"}],"success_count":0,"failure_count":1}`, results},
+		"with results": {
+			`{` + envelope + `,"results":[{"index":0,"error_code":"` + string(BatchCreateErrorAlreadyExists) +
+				`","error_message":"m"}],"success_count":0,"failure_count":1}`,
+			results,
+		},
 		"without":         {`{` + envelope + `}`, nil},
 		"of another size": {`{` + envelope + `,"results":[{},{}]}`, nil},
 	} {
@@ -103,7 +128,8 @@ func TestABatchOfWhichNothingWasImportedIsAnErrorWithItsResults(t *testing.T) {
 			t.Fatalf("%s: got %v", name, err)
 		}
 		if tc.want == nil && (out != nil || raw != nil) ||
-			tc.want != nil && (!reflect.DeepEqual(out.Results, tc.want) || out.FailureCount != 1 || string(raw) != tc.answer) {
+			tc.want != nil && (!reflect.DeepEqual(out.Results, tc.want) || out.FailureCount != 1 ||
+				string(raw) != tc.answer) {
 			t.Errorf("%s: got %+v and %s", name, out, raw)
 		}
 		if want := `POST /prefix/v2alpha1/admin/importedApiKeys:batchCreate application/json  ` +

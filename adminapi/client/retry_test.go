@@ -61,7 +61,10 @@ func TestACallThatChangesSomethingIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	c, asked := dying(t, 99)
 	for name, call := range map[string]func() error{
-		"issue":       func() error { _, _, err := c.Issue(t.Context(), &IssueRequest{Name: "n", ActorID: "a"}); return err },
+		"issue": func() error {
+			_, _, err := c.Issue(t.Context(), &IssueRequest{Name: "n", ActorID: "a"})
+			return err
+		},
 		"revoke":      func() error { _, err := c.Revoke(t.Context(), Issued, "k", RevokeRequest{}); return err },
 		"self-revoke": func() error { _, err := c.SelfRevoke(t.Context(), "x", ""); return err },
 	} {
@@ -71,7 +74,8 @@ func TestACallThatChangesSomethingIsNotRepeated(t *testing.T) {
 		}
 	}
 	asked.Store(0)
-	if _, _, err := c.Issue(t.Context(), &IssueRequest{Name: "n", ActorID: "a", RequestID: "r"}); err == nil || asked.Load() != 2 {
+	_, _, err := c.Issue(t.Context(), &IssueRequest{Name: "n", ActorID: "a", RequestID: "r"})
+	if err == nil || asked.Load() != 2 {
 		t.Errorf("with a request id: got %v after %d requests", err, asked.Load())
 	}
 }
@@ -142,8 +146,10 @@ func TestACallIsRepeatedAfterRetryAfter(t *testing.T) {
 		least      time.Duration
 		most       time.Duration
 	}{
-		"503":                  {2, "", []int{503, 200}, 2, true, 0, firstBackoff},
-		"429, twice":           {2, "3", []int{429, 429, 200}, 3, true, 6 * time.Second, 6*time.Second + 3*firstBackoff},
+		"503": {2, "", []int{503, 200}, 2, true, 0, firstBackoff},
+		"429, twice": {
+			2, "3", []int{429, 429, 200}, 3, true, 6 * time.Second, 6*time.Second + 3*firstBackoff,
+		},
 		"too often":            {2, "1", []int{503}, 3, false, 2 * time.Second, 2*time.Second + 3*firstBackoff},
 		"not unless asked":     {0, "1", []int{503}, 1, false, 0, 0},
 		"an hour is too long":  {2, "3600", []int{503}, 1, false, 0, 0},
@@ -155,7 +161,8 @@ func TestACallIsRepeatedAfterRetryAfter(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				rt, asked := refusing(t, tc.retryAfter, tc.statuses...)
-				c, err := New("http://localhost", WithTransport(rt), WithRetries(tc.retries), WithTimeout(10*time.Second))
+				c, err := New("http://localhost",
+					WithTransport(rt), WithRetries(tc.retries), WithTimeout(10*time.Second))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -164,7 +171,8 @@ func TestACallIsRepeatedAfterRetryAfter(t *testing.T) {
 				if took := time.Since(start); took < tc.least || took > tc.most {
 					t.Errorf("it took %s", took)
 				}
-				if _, refused := errors.AsType[*Error](err); asked.Load() != tc.asked || (err == nil) != tc.ok || !tc.ok && !refused {
+				_, refused := errors.AsType[*Error](err)
+				if asked.Load() != tc.asked || (err == nil) != tc.ok || !tc.ok && !refused {
 					t.Errorf("got %v after %d requests", err, asked.Load())
 				}
 				asked.Store(0)
