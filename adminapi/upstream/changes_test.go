@@ -39,7 +39,8 @@ func changesUnderWay(t *testing.T, place uint64) {
 		}
 		close(began)
 		<-goOn
-		return saying(200, jsonType, `{"results":[{"is_valid":true,"status":"KEY_STATUS_ACTIVE","key_id":"`+keyID+`"}]}`,
+		return saying(200, jsonType,
+			`{"results":[{"is_valid":true,"status":"KEY_STATUS_ACTIVE","key_id":"`+keyID+`"}]}`,
 			"Talos-Edge", "1", "Talos-Position", "5")(w, r, body)
 	}
 	u, _ := open(t, nil, serve(t, s, "").URL)
@@ -70,12 +71,14 @@ func TestAttack05_ACopyThatIsBehindBringsNoRevokedKeyBack(t *testing.T) {
 	other, _ := s.add(t, nil)
 	u, _ := open(t, nil, serve(t, s, "").URL)
 	v := verifying(t, u, verify.Config{})
-	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeValid {
+	r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use)
+	if err != nil || r.Verdict.Code != core.CodeValid {
 		t.Fatalf("got %+v, %v", r, err)
 	}
 	u.Forget(core.NetworkID{}, keyID, 42)
 	u.Forget(core.NetworkID{}, keyID, 40) // late news
-	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); core.ReasonOf(err) != core.Unavailable || err == nil {
+	r, err = v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use)
+	if core.ReasonOf(err) != core.Unavailable || err == nil {
 		t.Errorf("got %+v, %v", r, err)
 	}
 	expect(t, v, other, core.CodeValid, "another key")
@@ -146,7 +149,8 @@ func TestAttack06_TheCreationOfAKeyEndsItsNegative(t *testing.T) {
 	cred, keyID := mint(t)
 	u, _ := open(t, nil, serve(t, s, "").URL)
 	v := verifying(t, u, verify.Config{})
-	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Verdict.Code != core.CodeNotFound {
+	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil ||
+		r.Verdict.Code != core.CodeNotFound {
 		t.Fatalf("got %+v, %v", r, err)
 	}
 	s.set(func() { s.results[cred] = good(keyID) })

@@ -27,7 +27,7 @@ func TestAttack23_AFailureAfterANegativeVerdictServesNothing(t *testing.T) {
 		at   fault  // or an answer
 		edge bool
 
-		stands bool // it says nothing about the key, or that it is good: what was known serves on
+		served bool // it says nothing about the key, or that it is good: the verdict of before is served
 	}{
 		"IP_NOT_ALLOWED":           {no: `{"is_valid":false,"error_code":"VERIFICATION_ERROR_IP_NOT_ALLOWED"}`},
 		"REVOKED":                  {no: `{"is_valid":false,"error_code":"VERIFICATION_ERROR_REVOKED"}`},
@@ -38,7 +38,8 @@ func TestAttack23_AFailureAfterANegativeVerdictServesNothing(t *testing.T) {
 		},
 		"a reason that is no name": {no: `{"is_valid":false,"error_code":"key is asleep"}`},
 		"valid with a reason why not": {
-			no: `{"is_valid":true,"key_id":"KEY_ID","status":"KEY_STATUS_ACTIVE","error_code":"VERIFICATION_ERROR_SUSPENDED"}`,
+			no: `{"is_valid":true,"key_id":"KEY_ID","status":"KEY_STATUS_ACTIVE",` +
+				`"error_code":"VERIFICATION_ERROR_SUSPENDED"}`,
 		},
 		"valid in a state of another time": {
 			no:   `{"is_valid":true,"key_id":"KEY_ID","status":"KEY_STATUS_SUSPENDED"}`,
@@ -65,23 +66,23 @@ func TestAttack23_AFailureAfterANegativeVerdictServesNothing(t *testing.T) {
 		"a redirect to where one signs on": {at: saying(302, "text/html", "", "Location", "/login")},
 		"INTERNAL": {
 			no:     `{"is_valid":false,"error_code":"VERIFICATION_ERROR_INTERNAL"}`,
-			stands: true,
+			served: true,
 		},
-		"no reason at all": {no: `{"is_valid":false}`, stands: true},
+		"no reason at all": {no: `{"is_valid":false}`, served: true},
 		"the neutral reason": {
 			no:     `{"is_valid":false,"error_code":"VERIFICATION_ERROR_UNSPECIFIED"}`,
-			stands: true,
+			served: true,
 		},
 		"RATE_LIMITED": {
 			no:     `{"is_valid":false,"error_code":"VERIFICATION_ERROR_RATE_LIMITED"}`,
-			stands: true,
+			served: true,
 		},
-		"a record without a state": {at: records(saying(200, jsonType, `{"key_id":"KEY_ID"}`)), stands: true},
+		"a record without a state": {at: records(saying(200, jsonType, `{"key_id":"KEY_ID"}`)), served: true},
 		"another key's record": {
 			at:     records(saying(200, jsonType, `{"key_id":"x","status":"KEY_STATUS_REVOKED"}`)),
-			stands: true,
+			served: true,
 		},
-		"400": {at: saying(400, jsonType, envelope), stands: true},
+		"400": {at: saying(400, jsonType, envelope), served: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -105,7 +106,7 @@ func TestAttack23_AFailureAfterANegativeVerdictServesNothing(t *testing.T) {
 			s.set(func() { s.fault = saying(500, jsonType, envelope) })
 			for range 20 {
 				r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use)
-				if served := err == nil && r.Verdict.Code == core.CodeValid; served != tc.stands {
+				if valid := err == nil && r.Verdict.Code == core.CodeValid; valid != tc.served {
 					t.Fatalf("got %+v, %v", r, err)
 				}
 			}

@@ -20,7 +20,8 @@ func moreFaults() map[string]faultCase {
 	for text, result := range map[string]Result{
 		"402 Payment Required": ResultMisconfigured, "406 Not Acceptable": ResultMisconfigured,
 		"407 Proxy Authentication Required": ResultMisconfigured, "408 Request Timeout": ResultFailed,
-		"410 Gone": ResultMisconfigured, "415 Unsupported Media Type": ResultMisconfigured, "425 Too Early": ResultFailed,
+		"410 Gone": ResultMisconfigured, "415 Unsupported Media Type": ResultMisconfigured,
+		"425 Too Early":                     ResultFailed,
 		"451 Unavailable For Legal Reasons": ResultMisconfigured, "501 Not Implemented": ResultFailed,
 		"504 Gateway Timeout": ResultFailed, "507 Insufficient Storage": ResultFailed, "599 ": ResultFailed,
 		"300 Multiple Choices": ResultMisconfigured, "304 Not Modified": ResultMisconfigured,
@@ -29,7 +30,8 @@ func moreFaults() map[string]faultCase {
 	}
 	for _, status := range []int{301, 302, 303, 308} { // to an address that would say yes
 		faults["a redirect, "+http.StatusText(status)] = faultCase{
-			saying(status, "text/plain", "", "Location", "http://127.0.0.1:1/v2alpha1/admin/apiKeys:batchVerify"), ResultMisconfigured,
+			saying(status, "text/plain", "", "Location", "http://127.0.0.1:1/v2alpha1/admin/apiKeys:batchVerify"),
+			ResultMisconfigured,
 		}
 	}
 	const good = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -69,7 +71,9 @@ func moreFaults() map[string]faultCase {
 		faults[name] = faultCase{saying(200, jsonType, text), ResultGarbage}
 	}
 	faults["a bomb of gzip"] = faultCase{saying(200, jsonType, bomb(), "Content-Encoding", "gzip"), ResultGarbage}
-	faults["gzip that is none"] = faultCase{saying(200, jsonType, `{"results":[]}`, "Content-Encoding", "gzip"), ResultGarbage}
+	faults["gzip that is none"] = faultCase{
+		saying(200, jsonType, `{"results":[]}`, "Content-Encoding", "gzip"), ResultGarbage,
+	}
 	for name, change := range map[string]func(map[string]any){
 		"valid as text":                   set("is_valid", "true"),
 		"valid as a number":               set("is_valid", 1),

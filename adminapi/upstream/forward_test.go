@@ -124,14 +124,17 @@ func TestAttack16_CallersRequestsCarryNoneOfTheNodesAuthority(t *testing.T) {
 	}
 	r, body := h.request(0)
 	if r.RequestURI != "/before/v2alpha1/admin/x?a=%2F" || r.Host != "tenant.example.com" || body != "body" ||
-		r.Header.Get("Authorization") != "Bearer caller" || r.Header["X-Ours"] != nil || len(r.TLS.PeerCertificates) != 0 {
-		t.Errorf("it was sent as %s at %s, %v, with %d certificates", r.RequestURI, r.Host, r.Header, len(r.TLS.PeerCertificates))
+		r.Header.Get("Authorization") != "Bearer caller" || r.Header["X-Ours"] != nil ||
+		len(r.TLS.PeerCertificates) != 0 {
+		t.Errorf("it was sent as %s at %s, %v, with %d certificates",
+			r.RequestURI, r.Host, r.Header, len(r.TLS.PeerCertificates))
 	}
 	if _, err := u.SelfRevoke(t.Context(), "credential", client.RevocationReasonSuperseded); err != nil {
 		t.Fatal(err)
 	}
 	r, body = h.request(1)
-	if r.RequestURI != "/before/v2alpha1/apiKeys:selfRevoke" || r.Header["Authorization"] != nil || r.Header["X-Ours"] != nil ||
+	if r.RequestURI != "/before/v2alpha1/apiKeys:selfRevoke" || r.Header["Authorization"] != nil ||
+		r.Header["X-Ours"] != nil ||
 		body != `{"credential":"credential","reason":"REVOCATION_REASON_SUPERSEDED"}` {
 		t.Errorf("a self-revocation was sent as %s, %v, %s", r.RequestURI, r.Header, body)
 	}
@@ -235,7 +238,8 @@ func TestASelfRevocationIsRefusedAtOnceWhileTheBreakerIsOpen(t *testing.T) {
 		t.Fatal("a look-up was answered")
 	}
 	asked := h.times()
-	if _, err := u.SelfRevoke(t.Context(), "credential", ""); core.ReasonOf(err) != core.Unavailable || h.times() != asked {
+	_, err := u.SelfRevoke(t.Context(), "credential", "")
+	if core.ReasonOf(err) != core.Unavailable || h.times() != asked {
 		t.Errorf("got %v", err)
 	}
 }

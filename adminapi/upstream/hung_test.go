@@ -22,7 +22,8 @@ func TestAttack08_TheBreakerOpensAtAHungUpstreamInAnyFlood(t *testing.T) {
 	counter := new(callCounter)
 	u, _ := open(t, func(c *Config) {
 		c.Observer = counter
-		c.Timeout, c.MaxInFlight, c.Breaker = 400*time.Millisecond, inFlight, Breaker{Failures: failures, Pause: time.Hour}
+		c.Timeout, c.MaxInFlight = 400*time.Millisecond, inFlight
+		c.Breaker = Breaker{Failures: failures, Pause: time.Hour}
 	}, serve(t, s, "").URL)
 	v := verifying(t, u, verify.Config{TTL: time.Second})
 	eventually(t, "the key is good", func() bool {
@@ -34,15 +35,16 @@ func TestAttack08_TheBreakerOpensAtAHungUpstreamInAnyFlood(t *testing.T) {
 		s.fault = func(_ http.ResponseWriter, r *http.Request, _ []byte) bool { <-r.Context().Done(); return true }
 	})
 	flood, stop := context.WithCancel(t.Context())
-	var strangers sync.WaitGroup
-	defer strangers.Wait()
+	var callers sync.WaitGroup
+	defer callers.Wait()
 	defer stop()
 	for w := range 200 {
-		strangers.Go(func() {
+		callers.Go(func() {
 			ctx := verify.WithClient(flood, netip.AddrFrom4([4]byte{192, 0, 2, byte(w)}))
 			for i := 0; flood.Err() == nil && i < 1_000_000; i++ {
-				if _, err := v.Verify(ctx, core.NetworkID{}, fmt.Sprintf("made-up-%d-%d", w, i), verify.Use); err == nil {
-					t.Error("a stranger is answered")
+				_, err := v.Verify(ctx, core.NetworkID{}, fmt.Sprintf("made-up-%d-%d", w, i), verify.Use)
+				if err == nil {
+					t.Error("a caller with an unknown credential is answered")
 				}
 				if u.Admit() != nil {
 					return // nothing but errors from here on
@@ -51,7 +53,7 @@ func TestAttack08_TheBreakerOpensAtAHungUpstreamInAnyFlood(t *testing.T) {
 		})
 	}
 	eventually(t, "the breaker opens", func() bool { return u.Breakers()[0].State == "open" })
-	strangers.Wait()
+	callers.Wait()
 	calls := len(s.calls(":batchVerify")) - before
 	if calls > failures+inFlight {
 		t.Errorf("%d calls were made until the breaker opened after %d failures", calls, failures)

@@ -41,17 +41,17 @@ func sidecarOf(t *testing.T, config Config) (u *Upstream, admin http.Handler) {
 	})
 }
 
-// lagging is an upstream that does not understand edges, behind a cache that keeps everything for ever and passes only
+// lagging is an upstream that does not understand edges, behind a cache in which nothing expires and that passes only
 // what asks for no-cache.
 func lagging(s *standIn) http.Handler {
-	kept := make(map[string][]byte)
+	cached := make(map[string][]byte)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		r.Body = io.NopCloser(strings.NewReader(string(body)))
 		name := r.Method + r.URL.Path + string(body)
 		reads := r.Method == http.MethodGet || strings.HasSuffix(strings.ToLower(r.URL.Path), "verify")
 		s.mu.Lock()
-		answer, hit := kept[name]
+		answer, hit := cached[name]
 		s.mu.Unlock()
 		if !reads || !hit || r.Header.Get("Cache-Control") == "no-cache" {
 			inner := httptest.NewRecorder()
@@ -59,7 +59,7 @@ func lagging(s *standIn) http.Handler {
 			answer = inner.Body.Bytes()
 		}
 		if !hit {
-			s.set(func() { kept[name] = answer })
+			s.set(func() { cached[name] = answer })
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(answer)
@@ -100,9 +100,12 @@ func TestAttack05_ACacheThatLagsBringsNoRevokedKeyBack(t *testing.T) {
 	t.Parallel()
 	expires := time.Now().Add(time.Hour)
 	for name, token := range map[string]func(t *testing.T, keyID string) string{
-		"a key":                       nil,
-		"a JWT":                       func(_ *testing.T, keyID string) string { return jwt(keyID) },
-		"a macaroon":                  func(t *testing.T, keyID string) string { t.Helper(); return derived(t, keyID, expires) },
+		"a key": nil,
+		"a JWT": func(_ *testing.T, keyID string) string { return jwt(keyID) },
+		"a macaroon": func(t *testing.T, keyID string) string {
+			t.Helper()
+			return derived(t, keyID, expires)
+		},
 		"a token without its subject": func(*testing.T, string) string { return "mc_v1_of-another-form" },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -184,13 +187,15 @@ func TestAttack05_ACacheThatLagsBringsNoAddressListBack(t *testing.T) {
 		t.Fatalf("got %s", got)
 	}
 	w := httptest.NewRecorder()
-	sidecar.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPatch,
-		client.KeyPath(client.Issued, keyID), strings.NewReader(`{"ip_restriction":{"allowed_cidrs":["192.0.2.0/24"]}}`)))
+	sidecar.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(),
+		http.MethodPatch, client.KeyPath(client.Issued, keyID),
+		strings.NewReader(`{"ip_restriction":{"allowed_cidrs":["192.0.2.0/24"]}}`)))
 	if got := list(); w.Code != http.StatusOK || got != "192.0.2.0/24" {
 		t.Errorf("got %d and then %s", w.Code, got)
 	}
 	addr := netip.MustParseAddr("192.0.2.1")
-	if v, err := u.VerifyFor(t.Context(), core.NetworkID{}, cred, addr); err != nil || decide(v, addr) != core.CodeValid {
+	if v, err := u.VerifyFor(t.Context(), core.NetworkID{}, cred, addr); err != nil ||
+		decide(v, addr) != core.CodeValid {
 		t.Errorf("for a client address: got %+v, %v", v, err)
 	}
 	if calls := s.calls(":verify"); calls[0].header.Get("Cache-Control") != "no-cache" {

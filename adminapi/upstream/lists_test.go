@@ -193,7 +193,7 @@ func TestIPNotAllowedIsAskedAgainForTheClientAndNeverKept(t *testing.T) {
 		}
 	}
 	if r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use); err != nil || r.Cache != verify.Miss {
-		t.Errorf("it was kept: got %+v, %v", r, err)
+		t.Errorf("it was cached: got %+v, %v", r, err)
 	}
 }
 

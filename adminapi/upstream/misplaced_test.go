@@ -15,6 +15,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/verify"
 )
 
 // derived makes a macaroon of a key that ends at a time, and has what holders appended. Whoever says that it is genuine
@@ -26,8 +27,8 @@ func derived(tb testing.TB, keyID string, expires time.Time, caveats ...string) 
 		tb.Fatal(err)
 	}
 	token, err := f.MintMacaroon(&credential.Claims{
-		Issuer: "http://localhost", KeyID: keyID, TokenID: uuid.NewString(), ActorID: "a", IssueTime: expires.Add(-time.Hour),
-		NotBefore: expires.Add(-time.Hour), ExpireTime: expires,
+		Issuer: "http://localhost", KeyID: keyID, TokenID: uuid.NewString(), ActorID: "a",
+		IssueTime: expires.Add(-time.Hour), NotBefore: expires.Add(-time.Hour), ExpireTime: expires,
 	})
 	if err == nil && len(caveats) > 0 {
 		token, err = credential.AppendCaveats(token, caveats...)
@@ -38,10 +39,10 @@ func derived(tb testing.TB, keyID string, expires time.Time, caveats ...string) 
 	return token
 }
 
-// forgeMacaroon makes a macaroon of a stranger's, with any first caveats.
+// forgeMacaroon makes a macaroon under another server's key, with any first caveats.
 func forgeMacaroon(tb testing.TB, caveats ...string) string {
 	tb.Helper()
-	m, err := macaroon.New([]byte("a stranger's key"), []byte(uuid.NewString()), "http://localhost", macaroon.V2)
+	m, err := macaroon.New([]byte("another server's key"), []byte(uuid.NewString()), "http://localhost", macaroon.V2)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -71,8 +72,8 @@ func spoil(tb testing.TB, cred string) string {
 	return "mc_v1_" + base64.RawURLEncoding.EncodeToString(b)
 }
 
-// An upstream that exchanges the results of two credentials in one reply gives the holder of an invalid one the identity
-// of a valid one, unless the answers can be told apart by what the credentials say of themselves.
+// An upstream that exchanges the results of two credentials in one reply gives the holder of an invalid one the
+// identity of a valid one, unless the answers can be told apart by what the credentials say of themselves.
 func TestAttack04_AnExchangedResultLendsNoTokenAnIdentity(t *testing.T) {
 	t.Parallel()
 	ends := time.Now().Add(time.Hour).Truncate(time.Second)
@@ -93,7 +94,8 @@ func TestAttack04_AnExchangedResultLendsNoTokenAnIdentity(t *testing.T) {
 			token, derived(t, other, ends, claims(keyID, ends)),
 		},
 		"a narrowed macaroon and a narrower one": {
-			derived(t, keyID, ends.Add(time.Hour), until), forgeMacaroon(t, claims(keyID, ends.Add(2*time.Hour)), until),
+			derived(t, keyID, ends.Add(time.Hour), until),
+			forgeMacaroon(t, claims(keyID, ends.Add(2*time.Hour)), until),
 		},
 		"a macaroon without claims": {token, forgeMacaroon(t, "scopes=a")},
 		"a macaroon with two subjects": {
@@ -175,5 +177,44 @@ func TestTokensOfOneKeyGoTogetherWhileTheirEndsTellThemApart(t *testing.T) {
 	}
 	if err != nil || !slices.Equal(sizes, []int{30, 1, 1}) {
 		t.Errorf("got batches of %v, %v", sizes, err)
+	}
+}
+
+// Results in another order lend one holder the identity of another. They are noticed by the keys' ids and asked again
+// in batches in which there is no other order.
+func TestAttack04_MisplacedResultsLendNobodyAnIdentity(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func([]map[string]any) []map[string]any{
+		"reordered": func(r []map[string]any) []map[string]any {
+			out := make([]map[string]any, len(r))
+			for i := range r {
+				out[i] = r[(i+1)%len(r)]
+			}
+			return out
+		},
+		"the first one everywhere": func(r []map[string]any) []map[string]any {
+			out := make([]map[string]any, len(r))
+			for i := range r {
+				out[i] = r[0]
+			}
+			return out
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStandIn()
+			s.edge, s.change = true, change
+			creds, ids := make([]string, 20), make([]string, 20)
+			for i := range creds {
+				creds[i], ids[i] = s.add(t, nil)
+			}
+			u, _ := open(t, nil, serve(t, s, "").URL)
+			v := verifying(t, u, verify.Config{})
+			for i, r := range v.VerifyMany(t.Context(), core.NetworkID{}, creds, verify.Use) {
+				if r.Err != nil || r.Verdict.KeyID != ids[i] || r.Verdict.ActorID != "actor of "+ids[i] {
+					t.Errorf("credential %d: got %+v, %v", i, r.Verdict, r.Err)
+				}
+			}
+		})
 	}
 }

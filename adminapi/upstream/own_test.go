@@ -81,7 +81,8 @@ func TestAnEdgeOfOurOwnNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.Forget(core.NetworkID{}, freeID, engine.Positions().Applied())
-	for _, r := range v.VerifyMany(t.Context(), core.NetworkID{}, []string{free, creds[4], creds[5]}, verify.NoCache)[:1] {
+	results := v.VerifyMany(t.Context(), core.NetworkID{}, []string{free, creds[4], creds[5]}, verify.NoCache)
+	for _, r := range results[:1] {
 		if r.Err != nil || r.Verdict.Code != core.CodeRevoked {
 			t.Errorf("after the revocation: got %+v, %v", r.Verdict, r.Err)
 		}

@@ -82,7 +82,8 @@ func TestRecoveryBeginsWithOneProbe(t *testing.T) {
 	}()
 	eventually(t, "the probe arrives", func() bool { return len(s.calls(":batchVerify")) == before+1 })
 	for range 50 {
-		if _, err := lookUp(t.Context(), u, core.NetworkID{}, cred); core.ReasonOf(err) != core.Unavailable || err == nil {
+		_, err := lookUp(t.Context(), u, core.NetworkID{}, cred)
+		if core.ReasonOf(err) != core.Unavailable || err == nil {
 			t.Fatalf("got %v", err)
 		}
 	}
@@ -119,7 +120,8 @@ func TestATooManyRequestsIsNoFailureAndSaysWhenToTryAgain(t *testing.T) {
 	for range 10 {
 		_, err := lookUp(t.Context(), u, core.NetworkID{}, cred)
 		e, ok := errors.AsType[*core.Error](err)
-		if !ok || e.Reason != core.Unavailable || e.RetryAfter != 7*time.Second || !errors.Is(err, verify.ErrThrottled) {
+		if !ok || e.Reason != core.Unavailable || e.RetryAfter != 7*time.Second ||
+			!errors.Is(err, verify.ErrThrottled) {
 			t.Fatalf("got %#v", err)
 		}
 	}
@@ -275,10 +277,10 @@ func TestTLS(t *testing.T) {
 	u, _ := open(t, nil, server.URL)
 	if v, err := lookUp(t.Context(), u, core.NetworkID{}, cred); core.ReasonOf(err) != core.Unavailable || err == nil ||
 		errors.Is(err, verify.ErrMisconfigured) {
-		t.Errorf("a stranger's certificate: got %+v, %v", v, err)
+		t.Errorf("an untrusted certificate: got %+v, %v", v, err)
 	}
 	if len(s.calls("")) != 0 {
-		t.Error("the credential was sent to a stranger")
+		t.Error("the credential was sent to an untrusted server")
 	}
 	trusted := x509.NewCertPool()
 	trusted.AddCert(server.Certificate())
@@ -312,7 +314,8 @@ func TestReadyAsksTheUpstream(t *testing.T) {
 	if got := u.Breakers()[0].State; got != "closed" {
 		t.Errorf("the breaker is %s", got)
 	}
-	if calls := s.calls("/health/ready"); len(calls) == 0 || strings.Contains(calls[0].header.Get("Authorization"), "x") {
+	if calls := s.calls("/health/ready"); len(calls) == 0 ||
+		strings.Contains(calls[0].header.Get("Authorization"), "x") {
 		t.Errorf("got %+v", calls)
 	}
 }

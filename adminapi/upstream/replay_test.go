@@ -81,8 +81,8 @@ func newWireHost(t *testing.T, overTLS bool) *wireHost {
 	return h
 }
 
-// received are the changes that came. Over HTTP/1 the client has closed its connections, and what it sent before that is
-// among them; over HTTP/2 it sends nothing again before it has heard what became of the last time.
+// received are the changes that came. Over HTTP/1 the client has closed its connections, and what it sent before that
+// is among them; over HTTP/2 it sends nothing again before it has heard what became of the last time.
 func (h *wireHost) received(t *testing.T) []http.Header {
 	t.Helper()
 	var d net.Dialer

@@ -81,8 +81,9 @@ func mint(tb testing.TB) (cred, keyID string) {
 func good(keyID string) map[string]any {
 	return map[string]any{
 		"is_valid": true, "key_id": keyID, "actor_id": "actor of " + keyID, "scopes": []string{"a:read", "b"},
-		"metadata": map[string]any{"plan": "gold"}, "status": "KEY_STATUS_ACTIVE", "visibility": "KEY_VISIBILITY_SECRET",
-		"issuer": "http://localhost",
+		"metadata": map[string]any{"plan": "gold"}, "status": "KEY_STATUS_ACTIVE",
+		"visibility": "KEY_VISIBILITY_SECRET",
+		"issuer":     "http://localhost",
 	}
 }
 

@@ -115,8 +115,8 @@ func TestAttack08_EqualVerifyForAtTheSameTimeIsOneCall(t *testing.T) {
 				t.Fatalf("got %+v", got)
 			}
 		}
-		if a, z, x := <-second, <-third, <-fourth; a.verdict.ActorID != "a10.0.0.2" || z.verdict.ActorID != "b10.0.0.1" ||
-			x.err != nil {
+		a, z, x := <-second, <-third, <-fourth
+		if a.verdict.ActorID != "a10.0.0.2" || z.verdict.ActorID != "b10.0.0.1" || x.err != nil {
 			t.Errorf("got %+v, %+v, %+v", a, z, x)
 		}
 		if got := <-b.start(t.Context(), core.NetworkID{}, "a", from(1)); got.err != nil {
@@ -143,7 +143,8 @@ func TestAttack08_OneCredentialFromEverywhereLeavesRoom(t *testing.T) {
 		for _, a := range flood {
 			select {
 			case got := <-a:
-				if e, ok := errors.AsType[*core.Error](got.err); !ok || e.Reason != core.Unavailable || e.RetryAfter == 0 {
+				e, ok := errors.AsType[*core.Error](got.err)
+				if !ok || e.Reason != core.Unavailable || e.RetryAfter == 0 {
 					t.Errorf("got %+v", got)
 				}
 				refused++
