@@ -26,17 +26,20 @@ func TestEveryChangeThroughASidecarIsBelievedThereAtOnce(t *testing.T) {
 		t.Errorf("after its import: %+v", v)
 	}
 	id := out.Results[0].ImportedAPIKey.KeyID
-	if w := apitest.Patch(s.admin, importedPath+"/"+id, "scopes", `{"imported_api_key":{"scopes":["x"]}}`); w.Code != http.StatusOK {
+	w = apitest.Patch(s.admin, importedPath+"/"+id, "scopes", `{"imported_api_key":{"scopes":["x"]}}`)
+	if w.Code != http.StatusOK {
 		t.Fatalf("got %d %s", w.Code, w.Body)
 	}
 	if v, _ := s.ask(t, raw); len(v.Scopes) != 1 || v.Scopes[0] != "x" {
 		t.Errorf("after the update: %+v", v)
 	}
-	token := apitest.Unmarshal[client.DeriveResponse](t, apitest.Post(s.admin, derivePath, `{"credential":"`+raw+`"}`).Body.Bytes()).Token.Token
+	w = apitest.Post(s.admin, derivePath, `{"credential":"`+raw+`"}`)
+	token := apitest.Unmarshal[client.DeriveResponse](t, w.Body.Bytes()).Token.Token
 	if v, _ := s.ask(t, token); !v.IsValid || v.KeyID != id {
 		t.Errorf("its token: %+v", v)
 	}
-	if w := apitest.Serve(s.admin, apitest.Request(http.MethodDelete, importedPath+"/"+id, "")); w.Code != http.StatusOK {
+	w = apitest.Serve(s.admin, apitest.Request(http.MethodDelete, importedPath+"/"+id, ""))
+	if w.Code != http.StatusOK {
 		t.Fatalf("got %d %s", w.Code, w.Body)
 	}
 	for _, cred := range []string{raw, token} {
@@ -57,7 +60,8 @@ func TestEveryChangeThroughASidecarIsBelievedThereAtOnce(t *testing.T) {
 	if v, _ := s.ask(t, rotated.Secret); !v.IsValid {
 		t.Errorf("the new key after the rotation: %+v", v)
 	}
-	if w := apitest.Get(s.admin, issuedPath+"?page_size=1"); len(apitest.Unmarshal[client.ListIssuedResponse](t, w.Body.Bytes()).IssuedAPIKeys) != 1 {
+	w = apitest.Get(s.admin, issuedPath+"?page_size=1")
+	if page := apitest.Unmarshal[client.ListIssuedResponse](t, w.Body.Bytes()); len(page.IssuedAPIKeys) != 1 {
 		t.Errorf("the list is %s", w.Body)
 	}
 }
@@ -69,6 +73,8 @@ func TestASidecarBoundsTheBatchesThatItPasses(t *testing.T) {
 	if w := apitest.Post(s.admin, batchPath, long); w.Code != http.StatusOK {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
-	apitest.WantError(t, apitest.Post(s.admin, batchPath, `{"requests":[{}`+strings.Repeat(",{}", 1000)+`]}`), 400, core.BadRequest)
-	apitest.WantError(t, apitest.Post(s.admin, batchPath, `{"x":"`+strings.Repeat("x", maxBatchBody)+`"}`), 413, core.BadRequest)
+	apitest.WantError(t, apitest.Post(s.admin, batchPath, `{"requests":[{}`+strings.Repeat(",{}", 1000)+`]}`),
+		400, core.BadRequest)
+	apitest.WantError(t, apitest.Post(s.admin, batchPath, `{"x":"`+strings.Repeat("x", maxBatchBody)+`"}`),
+		413, core.BadRequest)
 }

@@ -21,7 +21,8 @@ func TestAHolderRevokesItsCredentialThroughASidecar(t *testing.T) {
 		if v, _ := s.ask(t, k.Secret); !v.IsValid {
 			t.Fatal("a new key is not valid")
 		}
-		w := apitest.Post(h, selfRevokePath, `{"credential":"`+k.Secret+`","reason":"REVOCATION_REASON_KEY_COMPROMISE"}`)
+		w := apitest.Post(h, selfRevokePath,
+			`{"credential":"`+k.Secret+`","reason":"REVOCATION_REASON_KEY_COMPROMISE"}`)
 		if w.Code != http.StatusOK || w.Body.String() != "{}\n" {
 			t.Fatalf("got %d %s", w.Code, w.Body)
 		}
@@ -33,7 +34,8 @@ func TestAHolderRevokesItsCredentialThroughASidecar(t *testing.T) {
 		if !strings.Contains(record.Body.String(), "REVOCATION_REASON_KEY_COMPROMISE") {
 			t.Errorf("the record reads %s", record.Body)
 		}
-		apitest.WantError(t, apitest.Post(h, selfRevokePath, `{"credential":"`+k.Secret+`"}`), http.StatusUnauthorized, core.KeyRevoked)
+		apitest.WantError(t, apitest.Post(h, selfRevokePath, `{"credential":"`+k.Secret+`"}`),
+			http.StatusUnauthorized, core.KeyRevoked)
 	}
 }
 
@@ -77,7 +79,8 @@ func TestASelfRevocationIsForgottenWhateverBecameOfIt(t *testing.T) {
 		"garbage": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") },
 	} {
 		s.answers(h)
-		apitest.WantError(t, apitest.Post(s.publicHandler(), selfRevokePath, body), http.StatusServiceUnavailable, core.Unavailable)
+		apitest.WantError(t, apitest.Post(s.publicHandler(), selfRevokePath, body),
+			http.StatusServiceUnavailable, core.Unavailable)
 		if !slices.Equal(s.forgets(), []string{k.IssuedAPIKey.KeyID}) {
 			t.Errorf("%s: the key is not forgotten", name)
 		}
@@ -87,18 +90,20 @@ func TestASelfRevocationIsForgottenWhateverBecameOfIt(t *testing.T) {
 func TestACredentialThatDoesNotTellItsKeyIsForgottenByItsVerdict(t *testing.T) {
 	t.Parallel()
 	s := newSidecarNode(t)
-	s.set(func() { s.verdict = &core.Verdict{KeyID: "far", Code: core.CodeValid, Status: core.StatusActive} })
+	s.set(func() { s.verdict = &core.Verdict{KeyID: "elsewhere", Code: core.CodeValid, Status: core.StatusActive} })
 	if v, _ := s.ask(t, "anything"); !v.IsValid {
 		t.Fatalf("got %+v", v)
 	}
 	s.answers(func(w http.ResponseWriter, _ *http.Request) {
-		s.set(func() { s.verdict = &core.Verdict{KeyID: "far", Code: core.CodeRevoked, Status: core.StatusRevoked} })
+		s.set(func() {
+			s.verdict = &core.Verdict{KeyID: "elsewhere", Code: core.CodeRevoked, Status: core.StatusRevoked}
+		})
 		_, _ = io.WriteString(w, "{}")
 	})
 	if w := apitest.Post(s.publicHandler(), selfRevokePath, `{"credential":"anything"}`); w.Code != http.StatusOK {
 		t.Fatalf("got %d %s", w.Code, w.Body)
 	}
-	if got := s.forgets(); !slices.Equal(got, []string{"far"}) {
+	if got := s.forgets(); !slices.Equal(got, []string{"elsewhere"}) {
 		t.Errorf("forgot %v", got)
 	}
 	if v, _ := s.ask(t, "anything"); v.ErrorCode != client.VerificationErrorRevoked {
@@ -106,8 +111,8 @@ func TestACredentialThatDoesNotTellItsKeyIsForgottenByItsVerdict(t *testing.T) {
 	}
 }
 
-// Attack 20: what a holder is told comes from a closed list, so an upstream's words do not reach it; what is not about the
-// credential is nobody's failed attempt.
+// Attack 20: what a holder is told comes from a closed list, so an upstream's words do not reach it; what is not about
+// the credential is nobody's failed attempt.
 func TestAttack20_ASidecarTellsAHolderOnlyOfItsCredential(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -167,7 +172,9 @@ func TestASidecarRefusesAWrongSelfRevocationItself(t *testing.T) {
 	s := newSidecarNode(t)
 	s.answers(func(http.ResponseWriter, *http.Request) { t.Error("the upstream was asked") })
 	for body, want := range map[string]core.Reason{
-		``: core.CredentialRequired, `{"credential":1}`: core.BadRequest, `{"credential":"a\u0000b"}`: core.InvalidKeyFormat,
+		``:                          core.CredentialRequired,
+		`{"credential":1}`:          core.BadRequest,
+		`{"credential":"a\u0000b"}`: core.InvalidKeyFormat,
 		`{"credential":"c","reason":"REVOCATION_REASON_PRIVILEGE_WITHDRAWN"}`: core.BadRequest,
 	} {
 		apitest.WantError(t, apitest.Post(s.publicHandler(), selfRevokePath, body), http.StatusBadRequest, want)
@@ -221,7 +228,8 @@ func TestASidecarNotesTheFeedPositionOfAChange(t *testing.T) {
 	if len(w.Header()["Talos-Edge"])+len(w.Header()["Talos-Position"]) != 0 {
 		t.Errorf("a caller that is no edge is told %v", w.Header())
 	}
-	apitest.WantPosition(t, apitest.AsEdge(s.admin, issuedPath, `{"name":"n","actor_id":"a"}`), strconv.FormatUint(s.engine.Applied(), 10))
+	apitest.WantPosition(t, apitest.AsEdge(s.admin, issuedPath, `{"name":"n","actor_id":"a"}`),
+		strconv.FormatUint(s.engine.Applied(), 10))
 	w = apitest.Post(s.publicHandler(), selfRevokePath, `{"credential":"`+k.Secret+`"}`)
 	if w.Code != http.StatusOK || place() != s.engine.Applied() {
 		t.Errorf("a self-revocation: got %d, noted %d, want %d", w.Code, place(), s.engine.Applied())

@@ -19,8 +19,8 @@ import (
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-// farNode is an upstream for tests: look-ups go to a node's engine, everything else over HTTP to a handler.
-type farNode struct {
+// upstreamNode is an upstream for tests: look-ups go to a node's engine, everything else over HTTP to a handler.
+type upstreamNode struct {
 	*node
 	server    *httptest.Server
 	client    *client.Client
@@ -29,7 +29,7 @@ type farNode struct {
 	mu        sync.Mutex
 	handler   http.Handler
 	down      error // in place of every answer
-	far       error // in place of the answers that go over HTTP
+	httpDown  error // in place of the answers that go over HTTP
 	lookedUp  int
 	forgotten []string
 	place     uint64 // in the upstream's feed, that came with the last of them
@@ -38,9 +38,9 @@ type farNode struct {
 	keySets   int
 }
 
-// sidecarNode is a sidecar before a far node. Its callers are where node.from says.
+// sidecarNode is a sidecar of an upstream node. Its callers are where node.from says.
 type sidecarNode struct {
-	*farNode
+	*upstreamNode
 	verifier *verify.Verifier
 	admin    http.Handler
 	public   *adminapi.Public
@@ -48,58 +48,58 @@ type sidecarNode struct {
 
 func newSidecarNode(t *testing.T) *sidecarNode {
 	t.Helper()
-	far := &farNode{node: newNode(t)}
-	far.handler = far.admin
-	far.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		far.mu.Lock()
-		h := far.handler
-		far.mu.Unlock()
+	upstream := &upstreamNode{node: newNode(t)}
+	upstream.handler = upstream.admin
+	upstream.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		upstream.mu.Lock()
+		h := upstream.handler
+		upstream.mu.Unlock()
 		h.ServeHTTP(w, r)
 	}))
-	t.Cleanup(far.server.Close)
+	t.Cleanup(upstream.server.Close)
 	var err error
-	if far.client, err = client.New(far.server.URL); err != nil {
+	if upstream.client, err = client.New(upstream.server.URL); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(far.client.Close)
-	s := &sidecarNode{farNode: far}
-	if s.verifier, err = verify.New(verify.Config{}, far); err != nil {
+	t.Cleanup(upstream.client.Close)
+	s := &sidecarNode{upstreamNode: upstream}
+	if s.verifier, err = verify.New(verify.Config{}, upstream); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.verifier.Close)
 	o := adminapi.Options{
 		Network: func(*http.Request) (adminapi.Network, error) { return adminapi.Network{Verifier: s.verifier}, nil },
 		ClientAddr: func(*http.Request) netip.Addr {
-			far.node.mu.Lock()
-			defer far.node.mu.Unlock()
-			return far.addr
+			upstream.node.mu.Lock()
+			defer upstream.node.mu.Unlock()
+			return upstream.addr
 		},
-		Ready:  func(context.Context) error { return far.trouble() },
-		Logger: apitest.DebugLogger(far.logs),
+		Ready:  func(context.Context) error { return upstream.trouble() },
+		Logger: apitest.DebugLogger(upstream.logs),
 	}
-	s.admin = Admin(Options{Options: o, Upstream: far})
-	s.public = NewPublic(adminapi.PublicOptions{Options: o, Health: true}, far)
+	s.admin = Admin(Options{Options: o, Upstream: upstream})
+	s.public = NewPublic(adminapi.PublicOptions{Options: o, Health: true}, upstream)
 	return s
 }
 
-func (f *farNode) trouble() error {
+func (f *upstreamNode) trouble() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.down
 }
 
-func (f *farNode) set(change func()) {
+func (f *upstreamNode) set(change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change()
 }
 
-// answers makes the far node answer everything that goes over HTTP so.
-func (f *farNode) answers(h http.HandlerFunc) { f.set(func() { f.handler = h }) }
+// answers makes the upstream answer everything that goes over HTTP so.
+func (f *upstreamNode) answers(h http.HandlerFunc) { f.set(func() { f.handler = h }) }
 
-func (f *farNode) RoundTrip(r *http.Request) (*http.Response, error) {
+func (f *upstreamNode) RoundTrip(r *http.Request) (*http.Response, error) {
 	f.mu.Lock()
-	err := errors.Join(f.down, f.far)
+	err := errors.Join(f.down, f.httpDown)
 	f.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func (f *farNode) RoundTrip(r *http.Request) (*http.Response, error) {
 	return carrier.RoundTrip(out)
 }
 
-func (f *farNode) Prepare(network core.NetworkID, cred string) (verify.Query, *core.Verdict) {
+func (f *upstreamNode) Prepare(network core.NetworkID, cred string) (verify.Query, *core.Verdict) {
 	q, final := f.engine.Prepare(network, cred)
 	if f.verdict != nil {
 		q.KeyID = ""
@@ -119,7 +119,7 @@ func (f *farNode) Prepare(network core.NetworkID, cred string) (verify.Query, *c
 	return q, final
 }
 
-func (f *farNode) Lookup(ctx context.Context, queries []verify.Query) ([]verify.LookupResult, error) {
+func (f *upstreamNode) Lookup(ctx context.Context, queries []verify.Query) ([]verify.LookupResult, error) {
 	f.mu.Lock()
 	f.lookedUp += len(queries)
 	err, verdict := f.down, f.verdict
@@ -138,19 +138,19 @@ func (f *farNode) Lookup(ctx context.Context, queries []verify.Query) ([]verify.
 }
 
 // Limits are the defaults.
-func (*farNode) Limits() verify.Limits { return verify.Limits{} }
+func (*upstreamNode) Limits() verify.Limits { return verify.Limits{} }
 
 // Admit lets every call go.
-func (*farNode) Admit() error { return nil }
+func (*upstreamNode) Admit() error { return nil }
 
-func (f *farNode) Positions() *feed.Positions { return &f.positions }
+func (f *upstreamNode) Positions() *feed.Positions { return &f.positions }
 
-func (f *farNode) VerifyFor(
+func (f *upstreamNode) VerifyFor(
 	ctx context.Context, network core.NetworkID, cred string, addr netip.Addr,
 ) (*core.Verdict, error) {
 	f.mu.Lock()
 	f.askedFor = append(f.askedFor, addr)
-	err := f.far
+	err := f.httpDown
 	f.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -166,7 +166,7 @@ func (f *farNode) VerifyFor(
 	return results[0].Verdict, results[0].Err
 }
 
-func (f *farNode) SelfRevoke(ctx context.Context, cred string, reason client.RevocationReason) (uint64, error) {
+func (f *upstreamNode) SelfRevoke(ctx context.Context, cred string, reason client.RevocationReason) (uint64, error) {
 	if err := f.trouble(); err != nil {
 		return 0, err
 	}
@@ -175,7 +175,7 @@ func (f *farNode) SelfRevoke(ctx context.Context, cred string, reason client.Rev
 	return edge.Position, err
 }
 
-func (f *farNode) JWKS(ctx context.Context) (*client.JWKS, error) {
+func (f *upstreamNode) JWKS(ctx context.Context) (*client.JWKS, error) {
 	f.set(func() { f.keySets++ })
 	if err := f.trouble(); err != nil {
 		return nil, err
@@ -184,7 +184,7 @@ func (f *farNode) JWKS(ctx context.Context) (*client.JWKS, error) {
 	return set, err
 }
 
-func (f *farNode) Forget(network core.NetworkID, keyID string, place uint64) {
+func (f *upstreamNode) Forget(network core.NetworkID, keyID string, place uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.forgotten = append(f.forgotten, keyID)
@@ -194,7 +194,7 @@ func (f *farNode) Forget(network core.NetworkID, keyID string, place uint64) {
 }
 
 // forgets returns what was forgotten since it was last called.
-func (f *farNode) forgets() []string {
+func (f *upstreamNode) forgets() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	ids := f.forgotten
@@ -203,7 +203,7 @@ func (f *farNode) forgets() []string {
 	return slices.Compact(ids)
 }
 
-func (f *farNode) lookups() int {
+func (f *upstreamNode) lookups() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := f.lookedUp

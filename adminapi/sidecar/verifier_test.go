@@ -15,8 +15,8 @@ import (
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-// slowFar answers on behalf of addresses after a while.
-type slowFar struct {
+// slowUpstream verifies for an address after a while.
+type slowUpstream struct {
 	Upstream
 	takes time.Duration
 
@@ -26,7 +26,7 @@ type slowFar struct {
 	unanswered int
 }
 
-func (f *slowFar) count(out, unanswered int) {
+func (f *slowUpstream) count(out, unanswered int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.out += out
@@ -35,7 +35,7 @@ func (f *slowFar) count(out, unanswered int) {
 	f.unanswered += unanswered
 }
 
-func (f *slowFar) VerifyFor(
+func (f *slowUpstream) VerifyFor(
 	ctx context.Context, network core.NetworkID, cred string, addr netip.Addr,
 ) (*core.Verdict, error) {
 	f.count(1, 0)
@@ -64,18 +64,18 @@ func (fixedVerifier) VerifyMany(_ context.Context, _ core.NetworkID, creds []str
 }
 
 // verified verifies a batch of a hundred, half of which has to be asked again.
-func verified(t *testing.T, far *slowFar) (results []verify.Result, took time.Duration) {
+func verified(t *testing.T, upstream *slowUpstream) (results []verify.Result, took time.Duration) {
 	t.Helper()
 	credentials := make([]string, client.MaxBatch)
 	for i := range credentials {
 		credentials[i] = strconv.Itoa(i)
 	}
-	v := verifier{fixedVerifier{}, far}
+	v := verifier{fixedVerifier{}, upstream}
 	start := time.Now()
 	ctx := verify.WithClient(t.Context(), netip.MustParseAddr("192.0.2.7"))
 	results = v.VerifyMany(ctx, core.NetworkID{}, credentials, verify.Use)
-	if far.asked != client.MaxBatch/2 {
-		t.Errorf("%d were asked", far.asked)
+	if upstream.asked != client.MaxBatch/2 {
+		t.Errorf("%d were asked", upstream.asked)
 	}
 	return results, time.Since(start)
 }
@@ -83,10 +83,10 @@ func verified(t *testing.T, far *slowFar) (results []verify.Result, took time.Du
 func TestWhatABatchAsksAgainIsAskedSideBySide(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		far := &slowFar{takes: 100 * time.Millisecond}
-		results, took := verified(t, far)
-		if took != 400*time.Millisecond || far.most != maxAgain { // 50 of them, 16 at once
-			t.Errorf("it took %s, %d at once", took, far.most)
+		upstream := &slowUpstream{takes: 100 * time.Millisecond}
+		results, took := verified(t, upstream)
+		if took != 400*time.Millisecond || upstream.most != maxAgain { // 50 of them, 16 at once
+			t.Errorf("it took %s, %d at once", took, upstream.most)
 		}
 		for i, r := range results {
 			want := core.Verdict{KeyID: "known"}
@@ -104,8 +104,8 @@ func TestWhatABatchAsksAgainIsAskedSideBySide(t *testing.T) {
 func TestOneDeadlineHoldsForAllThatABatchAsksAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		far := &slowFar{takes: time.Hour}
-		results, took := verified(t, far)
+		upstream := &slowUpstream{takes: time.Hour}
+		results, took := verified(t, upstream)
 		if took != againTimeout {
 			t.Errorf("it took %s", took)
 		}
