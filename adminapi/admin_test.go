@@ -30,12 +30,15 @@ func TestIssueRefusesWhatItCannotMean(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	for name, tc := range map[string]struct{ fields, field string }{
-		"a limit without a window":      {`,"rate_limit_policy":{"quota":"100"}`, "rate_limit_policy"},
-		"a limit with half a second":    {`,"rate_limit_policy":{"quota":"100","window":"0.5s"}`, "rate_limit_policy"},
-		"a limit without a quota":       {`,"rate_limit_policy":{"window":"60s"}`, "rate_limit_policy.quota"},
-		"a limit of nothing":            {`,"rate_limit_policy":{}`, "rate_limit_policy.quota"},
-		"a quota of zero":               {`,"rate_limit_policy":{"quota":0,"window":"60s"}`, "rate_limit_policy.quota"},
-		"a quota of zero, as text":      {`,"rate_limit_policy":{"quota":"0","window":"60s"}`, "rate_limit_policy.quota"},
+		"a limit without a window":   {`,"rate_limit_policy":{"quota":"100"}`, "rate_limit_policy"},
+		"a limit with half a second": {`,"rate_limit_policy":{"quota":"100","window":"0.5s"}`, "rate_limit_policy"},
+		"a limit without a quota":    {`,"rate_limit_policy":{"window":"60s"}`, "rate_limit_policy.quota"},
+		"a limit of nothing":         {`,"rate_limit_policy":{}`, "rate_limit_policy.quota"},
+		"a quota of zero":            {`,"rate_limit_policy":{"quota":0,"window":"60s"}`, "rate_limit_policy.quota"},
+		"a quota of zero, as text": {
+			`,"rate_limit_policy":{"quota":"0","window":"60s"}`,
+			"rate_limit_policy.quota",
+		},
 		"a negative quota":              {`,"rate_limit_policy":{"quota":-1,"window":"60s"}`, "rate_limit_policy"},
 		"a window that is no duration":  {`,"rate_limit_policy":{"quota":1,"window":"60"}`, "rate_limit_policy.window"},
 		"a quota that is no number":     {`,"rate_limit_policy":{"quota":"x"}`, "rate_limit_policy.quota"},
@@ -63,7 +66,8 @@ func TestIssueRefusesWhatItCannotMean(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := apitest.Post(n.admin, issuedPath, `{"name":"n","actor_id":"a"`+tc.fields+`}`)
-			if e := apitest.WantError(t, w, http.StatusBadRequest, core.BadRequest); !strings.Contains(e.Message, tc.field) {
+			e := apitest.WantError(t, w, http.StatusBadRequest, core.BadRequest)
+			if !strings.Contains(e.Message, tc.field) {
 				t.Errorf("the message %q does not name %s", e.Message, tc.field)
 			}
 			if n.store.Written() != 0 {
@@ -77,7 +81,9 @@ func TestIssueNeedsANameAndAnActor(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	for body, field := range map[string]string{
-		``: "name", `{}`: "name", `{"name":"n"}`: "actor_id", `{"actor_id":"a","name":""}`: "name", `{"name":null}`: "name",
+		``: "name", `{}`: "name", `{"name":"n"}`: "actor_id",
+		`{"actor_id":"a","name":""}`: "name",
+		`{"name":null}`:              "name",
 	} {
 		e := apitest.WantError(t, apitest.Post(n.admin, issuedPath, body), http.StatusBadRequest, core.BadRequest)
 		if !strings.Contains(e.Message, field) {
@@ -91,7 +97,8 @@ func TestEmptyAndNullFieldsAreAsAbsent(t *testing.T) {
 	n := newNode(t)
 	k := n.issue(t, `,"scopes":null,"ttl":"","metadata":null,"ip_restriction":{},"rate_limit_policy":null,`+
 		`"visibility":"KEY_VISIBILITY_UNSPECIFIED","request_id":""`).IssuedAPIKey
-	if !k.ExpireTime.IsZero() || k.IPRestriction != nil || k.Visibility != client.KeyVisibilitySecret || k.Metadata != nil {
+	if !k.ExpireTime.IsZero() || k.IPRestriction != nil ||
+		k.Visibility != client.KeyVisibilitySecret || k.Metadata != nil {
 		t.Errorf("got %+v", k)
 	}
 }
@@ -124,7 +131,8 @@ func TestRevokeTakesEffectAtOnceAndOnce(t *testing.T) {
 			}
 			apitest.WantError(t, apitest.Post(n.admin, at, body), http.StatusConflict, core.FailedPrecondition)
 		}
-		apitest.WantError(t, apitest.Post(n.admin, path+"/"+unknownUUID+":revoke", ""), http.StatusNotFound, core.KeyNotFound)
+		apitest.WantError(t, apitest.Post(n.admin, path+"/"+unknownUUID+":revoke", ""),
+			http.StatusNotFound, core.KeyNotFound)
 	}
 }
 
@@ -159,13 +167,17 @@ func TestPathsThatAreNotOfTheAPIAreNotFound(t *testing.T) {
 		issuedPath + "/" + id + ":revoke:revoke", issuedPath + "/:revoke", issuedPath + "/" + id + ":REVOKE",
 		issuedPath + "/" + strings.Repeat("a", 129), issuedPath + "/a%00b", issuedPath + "/a.b",
 		strings.ToUpper(issuedPath), "/" + issuedPath, "/x/.." + issuedPath, issuedPath + ";x=1",
-		anyPath, anyPath + "/" + id, anyPath + "/" + id + ":rotate", anyPath + ":Derive", anyPath + ":verify/", anyPath + "%3Averify", anyPath + ":Verify",
-		importedPath + "/" + id + ":rotate", importedPath + ":batchcreate", importedPath + "/a/b", "/v2alpha1/admin/events",
+		anyPath, anyPath + "/" + id, anyPath + "/" + id + ":rotate",
+		anyPath + ":Derive", anyPath + ":verify/", anyPath + "%3Averify",
+		anyPath + ":Verify",
+		importedPath + "/" + id + ":rotate", importedPath + ":batchcreate", importedPath + "/a/b",
+		"/v2alpha1/admin/events",
 		"/openapi.json/", "/v2alpha1/openapi.json",
 		"/v2alpha1/derivedKeys/jwks.json/", "/v2alpha1/derivedKeys", "/health", "/health/alive/", "/metrics",
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete, http.MethodOptions} {
-			apitest.WantError(t, apitest.Serve(n.admin, readRequest(t, method, target)), http.StatusNotFound, core.NotFound)
+			apitest.WantError(t, apitest.Serve(n.admin, readRequest(t, method, target)),
+				http.StatusNotFound, core.NotFound)
 		}
 	}
 }
@@ -282,11 +294,12 @@ func TestReadinessTellsOperatorsWhatFailedAndThePublicOnlyThat(t *testing.T) {
 	n := newNode(t)
 	n.store.SetDown(apitest.ErrDown())
 	inside := apitest.Get(n.admin, readyPath)
-	if e := apitest.WantError(t, inside, http.StatusServiceUnavailable, core.Unavailable); !strings.Contains(e.Message, "disk-detail") {
+	e := apitest.WantError(t, inside, http.StatusServiceUnavailable, core.Unavailable)
+	if !strings.Contains(e.Message, "disk-detail") {
 		t.Errorf("the operator is told %q", e.Message)
 	}
 	outside := apitest.Get(n.publicHandler(), readyPath)
-	e := apitest.WantError(t, outside, http.StatusServiceUnavailable, core.Unavailable)
+	e = apitest.WantError(t, outside, http.StatusServiceUnavailable, core.Unavailable)
 	if strings.Contains(e.Message, "disk-detail") || strings.Contains(e.Message, "database") {
 		t.Errorf("the public is told %q", e.Message)
 	}

@@ -16,26 +16,28 @@ func TestAMalformedBodyIsRefusedAndNothingIsWritten(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	for name, body := range map[string]string{
-		"cut off":               `{"name":"n","actor_id":"a"`,
-		"a second value":        `{"name":"n","actor_id":"a"}{}`,
-		"text after it":         `{"name":"n","actor_id":"a"} x`,
-		"an array":              `[{"name":"n","actor_id":"a"}]`,
-		"a string":              `"name"`,
-		"null":                  `null`,
-		"a form":                `name=n&actor_id=a`,
-		"single quotes":         `{'name':'n','actor_id':'a'}`,
-		"a comma at the end":    `{"name":"n","actor_id":"a",}`,
-		"invalid UTF-8":         "{\"name\":\"\xff\",\"actor_id\":\"a\"}",
-		"a byte order mark":     "\xef\xbb\xbf{\"name\":\"n\",\"actor_id\":\"a\"}",
-		"an object as a name":   `{"name":{},"actor_id":"a"}`,
-		"a number as an actor":  `{"name":"n","actor_id":7}`,
-		"a field twice":         `{"name":"n","actor_id":"a","actor_id":"root"}`,
-		"in another case":       `{"name":"n","actor_id":"a","ACTOR_ID":"root"}`,
-		"with an escape":        `{"name":"n","actor_id":"a","actor_i\u0064":"root"}`,
-		"in letters that fold":  `{"name":"n","actor_id":"a","scopes":[],"ſcopes":["admin"]}`,
-		"twice where unknown":   `{"name":"n","actor_id":"a","x":{"y":1,"y":2}}`,
-		"nested a million deep": `{"name":"n","actor_id":"a","x":` + strings.Repeat("[", 200_000) + strings.Repeat("]", 200_000) + `}`,
-		"nested too deep":       `{"name":"n","actor_id":"a","x":` + strings.Repeat("[", 1100) + strings.Repeat("]", 1100) + `}`,
+		"cut off":              `{"name":"n","actor_id":"a"`,
+		"a second value":       `{"name":"n","actor_id":"a"}{}`,
+		"text after it":        `{"name":"n","actor_id":"a"} x`,
+		"an array":             `[{"name":"n","actor_id":"a"}]`,
+		"a string":             `"name"`,
+		"null":                 `null`,
+		"a form":               `name=n&actor_id=a`,
+		"single quotes":        `{'name':'n','actor_id':'a'}`,
+		"a comma at the end":   `{"name":"n","actor_id":"a",}`,
+		"invalid UTF-8":        "{\"name\":\"\xff\",\"actor_id\":\"a\"}",
+		"a byte order mark":    "\xef\xbb\xbf{\"name\":\"n\",\"actor_id\":\"a\"}",
+		"an object as a name":  `{"name":{},"actor_id":"a"}`,
+		"a number as an actor": `{"name":"n","actor_id":7}`,
+		"a field twice":        `{"name":"n","actor_id":"a","actor_id":"root"}`,
+		"in another case":      `{"name":"n","actor_id":"a","ACTOR_ID":"root"}`,
+		"with an escape":       `{"name":"n","actor_id":"a","actor_i\u0064":"root"}`,
+		"in letters that fold": `{"name":"n","actor_id":"a","scopes":[],"ſcopes":["admin"]}`,
+		"twice where unknown":  `{"name":"n","actor_id":"a","x":{"y":1,"y":2}}`,
+		"nested a million deep": `{"name":"n","actor_id":"a","x":` +
+			strings.Repeat("[", 200_000) + strings.Repeat("]", 200_000) + `}`,
+		"nested too deep": `{"name":"n","actor_id":"a","x":` +
+			strings.Repeat("[", 1100) + strings.Repeat("]", 1100) + `}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -62,14 +64,17 @@ func TestAnErrorNamesTheFieldAndNeverRepeatsItsValue(t *testing.T) {
 	for body, field := range map[string]string{
 		`{"credential":12345678}`:     "credential: must be a string",
 		`{"credential":["12345678"]}`: "credential: must be a string",
-		`{"credential":"x","12345678` + strings.Repeat("x", 64) + `":1,"12345678` + strings.Repeat("x", 64) + `":1}`: "a field twice",
+		`{"credential":"x","12345678` + strings.Repeat("x", 64) + `":1,` +
+			`"12345678` + strings.Repeat("x", 64) + `":1}`: "a field twice",
 	} {
-		e := apitest.WantError(t, apitest.Post(n.admin, anyPath+":verify", body), http.StatusBadRequest, core.BadRequest)
+		e := apitest.WantError(t, apitest.Post(n.admin, anyPath+":verify", body),
+			http.StatusBadRequest, core.BadRequest)
 		if !strings.Contains(e.Message, field) || strings.Contains(e.Message, "12345678") {
 			t.Errorf("%s: got %q", body, e.Message)
 		}
 	}
-	e := apitest.WantError(t, apitest.Post(n.admin, anyPath+":batchVerify", `{"requests":[{"credential":1}]}`), 400, core.BadRequest)
+	w := apitest.Post(n.admin, anyPath+":batchVerify", `{"requests":[{"credential":1}]}`)
+	e := apitest.WantError(t, w, http.StatusBadRequest, core.BadRequest)
 	if !strings.Contains(e.Message, "requests.credential") {
 		t.Errorf("got %q", e.Message)
 	}
@@ -124,7 +129,8 @@ func TestAttack16_AWebPageCannotPostWithoutAskingFirst(t *testing.T) {
 			t.Errorf("without a type, with %s: got %d", name, code)
 		}
 	}
-	if code := try(http.Header{"Content-Type": {"application/json", "application/json"}}); code != http.StatusBadRequest {
+	code := try(http.Header{"Content-Type": {"application/json", "application/json"}})
+	if code != http.StatusBadRequest {
 		t.Errorf("two types: got %d", code)
 	}
 	if n.store.Written() != 0 {
@@ -155,7 +161,8 @@ func FuzzDecode(f *testing.F) {
 	for _, s := range []string{
 		"", "{}", "null", `{"name":"n","actor_id":"a","scopes":["a"],"ttl":"1h","metadata":{"a":[1,{"b":null}]}}`,
 		`{"rate_limit_policy":{"quota":"1","window":"60s"},"ip_restriction":{"allowed_cidrs":["::/0"]}}`,
-		`{"name":"a","Name":"b"}`, `{"metadata":{"a":1,"a":2}}`, `{"rate_limit_policy":{"quota":1.5}}`, "{\"\\ud800\":\"\xff\"}",
+		`{"name":"a","Name":"b"}`, `{"metadata":{"a":1,"a":2}}`,
+		`{"rate_limit_policy":{"quota":1.5}}`, "{\"\\ud800\":\"\xff\"}",
 	} {
 		f.Add([]byte(s))
 	}

@@ -3,6 +3,7 @@ package adminapi
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,13 +33,17 @@ func TestADerivedTokenStandsForItsKeyUntilThatIsRevoked(t *testing.T) {
 		`,"algorithm":"TOKEN_ALGORITHM_MACAROON"`: "mc_v1_",
 	} {
 		k := n.issue(t, `,"scopes":["a","b"]`)
-		token := n.derive(t, k.Secret, algorithm+`,"ttl":"10m","scopes":["b"],"custom_claims":{"plan":"pro","Plan":1,"sub":"root"}`)
+		token := n.derive(t, k.Secret,
+			algorithm+`,"ttl":"10m","scopes":["b"],`+
+				`"custom_claims":{"plan":"pro","Plan":1,"sub":"root"}`)
 		claims := apitest.Unmarshal[map[string]any](t, token.Claims)
-		if !strings.HasPrefix(token.Token, prefix) || claims["sub"] != k.IssuedAPIKey.KeyID || claims["plan"] != "pro" ||
+		if !strings.HasPrefix(token.Token, prefix) || claims["sub"] != k.IssuedAPIKey.KeyID ||
+			claims["plan"] != "pro" ||
 			claims["Plan"] != 1.0 || len(token.Scopes) != 1 || token.ExpireTime.IsZero() {
 			t.Fatalf("got %+v", token)
 		}
-		if v := n.verify(t, token.Token); !v.IsValid || v.KeyID != k.IssuedAPIKey.KeyID || len(v.Scopes) != 1 || v.Scopes[0] != "b" {
+		v := n.verify(t, token.Token)
+		if !v.IsValid || v.KeyID != k.IssuedAPIKey.KeyID || !slices.Equal(v.Scopes, []string{"b"}) {
 			t.Errorf("got %+v", v)
 		}
 		apitest.Post(n.admin, anyPath+"/"+k.IssuedAPIKey.KeyID+":revoke", "")
@@ -58,7 +63,8 @@ func TestAnExpiredTokenSaysThatItIsAndNothingThatIsNotKnown(t *testing.T) {
 			t.Fatal(err)
 		}
 		v := n.verify(t, expired)
-		if v.ErrorCode != client.VerificationErrorExpired || v.Status != client.KeyStatusExpired || v.Visibility != "" ||
+		if v.ErrorCode != client.VerificationErrorExpired || v.Status != client.KeyStatusExpired ||
+			v.Visibility != "" ||
 			v.ExpireTime.IsZero() || v.ExpireTime.Year() > 2020 {
 			t.Errorf("%s: got %+v", until, v)
 		}

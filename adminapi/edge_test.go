@@ -17,7 +17,7 @@ import (
 
 func TestAnEdgeGetsTheWholeVerdictOfTheKeyAlone(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) { // the clock stands at 2000-01-01T00:00:00Z
+	synctest.Test(t, func(t *testing.T) { // the clock starts at 2000-01-01T00:00:00Z
 		n := newNode(t)
 		n.from(outside) // from where the key may not be used
 		k := n.issue(t, `,"scopes":["x"],"ip_restriction":{"allowed_cidrs":["192.0.2.0/24","2001:db8::1"]}`)
@@ -80,7 +80,8 @@ func TestThePositionOfAnAnswerIsTheOneBeforeTheLookUp(t *testing.T) {
 	n.issue(t, "")
 	w := apitest.AsEdge(n.admin, anyPath+":batchVerify", batch) // remembered; no change since is about it
 	apitest.WantPosition(t, w, "2")
-	apitest.WantPosition(t, apitest.AsEdge(n.admin, anyPath+":batchVerify", `{"requests":[{}]}`), "2") // no key is looked at
+	w = apitest.AsEdge(n.admin, anyPath+":batchVerify", `{"requests":[{}]}`)
+	apitest.WantPosition(t, w, "2") // no key is looked at
 	busy := Admin(Options{Network: func(*http.Request) (Network, error) {
 		return Network{Keys: n.engine, Verifier: &busyVerifier{n.verifier, func() { n.issue(t, "") }}}, nil
 	}})
@@ -97,11 +98,13 @@ func TestAnEdgeDoesNotGetAStaleVerdictAsAFreshOne(t *testing.T) {
 	v := &fixedVerifier{result: stale, results: []verify.Result{stale, fresh}}
 	apitest.WantError(t, apitest.AsEdge(v.handler(), anyPath+":verify", `{"credential":"a"}`), 503, core.Unavailable)
 	two := `{"requests":[{"credential":"a"},{"credential":"b"}]}`
-	out := apitest.Unmarshal[client.BatchVerifyResponse](t, apitest.AsEdge(v.handler(), anyPath+":batchVerify", two).Body.Bytes())
+	w := apitest.AsEdge(v.handler(), anyPath+":batchVerify", two)
+	out := apitest.Unmarshal[client.BatchVerifyResponse](t, w.Body.Bytes())
 	if out.Results[0].ErrorCode != client.VerificationErrorInternal || !out.Results[1].IsValid {
 		t.Errorf("got %+v", out)
 	}
-	if w := apitest.Post(v.handler(), anyPath+":verify", `{"credential":"a"}`); !strings.Contains(w.Body.String(), `"is_valid":true`) {
+	w = apitest.Post(v.handler(), anyPath+":verify", `{"credential":"a"}`)
+	if !strings.Contains(w.Body.String(), `"is_valid":true`) {
 		t.Errorf("another caller gets %s", w.Body)
 	}
 }

@@ -94,7 +94,7 @@ func TestAnErrorThatNobodyNamedTellsNothing(t *testing.T) {
 		w := httptest.NewRecorder()
 		WriteError(w, err)
 		if e := apitest.WantError(t, w, StatusOf(want), want); e.Message == "detail" {
-			t.Errorf("%v: the detail is shown", err)
+			t.Errorf("%v: the answer has the detail", err)
 		}
 	}
 }

@@ -31,7 +31,7 @@ func (heldSource) Limits() verify.Limits { return verify.Limits{Calls: 1, Items:
 // verifications, and not with batches.
 func TestAttack08_VerificationsLeaveRoomForOtherAddresses(t *testing.T) {
 	t.Parallel()
-	stranger, other := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2")
+	flooding, other := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2")
 	for path, body := range map[string]string{
 		"/v2alpha1/admin/apiKeys:verify":      `{"credential":"%s"}`,
 		"/v2alpha1/admin/apiKeys:batchVerify": `{"requests":[{"credential":"%s"}]}`,
@@ -55,9 +55,9 @@ func TestAttack08_VerificationsLeaveRoomForOtherAddresses(t *testing.T) {
 			}
 			var flood []<-chan int
 			for i := range 4 { // one is out, and three wait
-				flood = append(flood, ask(stranger, fmt.Sprint("flood-", i)))
+				flood = append(flood, ask(flooding, fmt.Sprint("flood-", i)))
 			}
-			if got := <-ask(stranger, "one-too-many"); got != http.StatusServiceUnavailable {
+			if got := <-ask(flooding, "one-too-many"); got != http.StatusServiceUnavailable {
 				t.Errorf("%s: beyond what may wait: %d", path, got)
 			}
 			answer := ask(other, "another")

@@ -10,7 +10,7 @@ import (
 
 func TestEveryAnswerOfKeyManagementIsWrittenAsTheContractSays(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) { // the clock stands at 2000-01-01T00:00:00Z
+	synctest.Test(t, func(t *testing.T) { // the clock starts at 2000-01-01T00:00:00Z
 		n := newNode(t)
 		const times = `"create_time":"2000-01-01T00:00:00Z","update_time":"2000-01-01T00:00:00Z"`
 		const record = `{"key_id":"$ID","name":"n","actor_id":"a","scopes":["x"],"metadata":{"k":1},` +
@@ -34,11 +34,13 @@ func TestEveryAnswerOfKeyManagementIsWrittenAsTheContractSays(t *testing.T) {
 				`"error_message":"this key has been imported already"},{"index":1,"error_code":`+
 				`"BATCH_CREATE_IMPORTED_API_KEYS_ERROR_INVALID_ARGUMENT","error_message":"raw_key: is required"}],`+
 				`"success_count":0,"failure_count":2}`)
-		golden(t, apitest.Patch(n.admin, importedPath+"/"+id, "scopes,metadata,rate_limit_policy", ""), 200, id, none, bare)
+		golden(t, apitest.Patch(n.admin, importedPath+"/"+id, "scopes,metadata,rate_limit_policy", ""),
+			200, id, none, bare)
 		golden(t, apitest.Serve(n.admin, apitest.Request("DELETE", importedPath+"/"+id, "")), 200, id, none, `{}`)
 		golden(t, apitest.Get(n.admin, importedPath), 200, id, none, `{"imported_api_keys":[]}`)
 		w = apitest.Post(n.admin, batchPath, `{"requests":[{"raw_key":"raw",`+fields+`]}`)
-		golden(t, w, 200, id, none, `{"results":[{"index":0,"imported_api_key":`+record+`}],"success_count":1,"failure_count":0}`)
+		golden(t, w, 200, id, none, `{"results":[{"index":0,"imported_api_key":`+record+`}],`+
+			`"success_count":1,"failure_count":0}`)
 
 		old := n.issue(t, "").IssuedAPIKey.KeyID
 		w = apitest.Post(n.admin, issuedPath+"/"+old+":rotate", "")

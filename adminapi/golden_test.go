@@ -11,7 +11,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 )
 
-// golden compares an answer with its text, byte for byte. In it, $ID stands for the key id and $SECRET for the secret.
+// golden compares an answer with its text, byte for byte. In it, $ID is the key id and $SECRET the secret.
 func golden(t *testing.T, w *httptest.ResponseRecorder, status int, id, secret, want string) {
 	t.Helper()
 	got := strings.NewReplacer(secret, "$SECRET", id, "$ID").Replace(w.Body.String())
@@ -22,10 +22,11 @@ func golden(t *testing.T, w *httptest.ResponseRecorder, status int, id, secret, 
 
 func TestEveryAnswerIsWrittenAsTheContractSays(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) { // the clock stands at 2000-01-01T00:00:00Z
+	synctest.Test(t, func(t *testing.T) { // the clock starts at 2000-01-01T00:00:00Z
 		n := newNode(t)
 		time.Sleep(time.Hour + 250*time.Millisecond)
-		w := apitest.Post(n.admin, issuedPath, `{"name":"ci <&>","actor_id":"user-1","scopes":["orders:read","x"],"ttl":"1d",
+		w := apitest.Post(n.admin, issuedPath, `{
+			"name":"ci <&>","actor_id":"user-1","scopes":["orders:read","x"],"ttl":"1d",
 			"metadata":{"plan": "pro", "n": 1e3},"ip_restriction":{"allowed_cidrs":["192.0.2.0/24","2001:db8::1"]},
 			"visibility":"KEY_VISIBILITY_SECRET","request_id":"r-1","unknown":{"a":[1]}}`)
 		apitest.WantHeaders(t, w)
@@ -54,7 +55,8 @@ func TestEveryAnswerIsWrittenAsTheContractSays(t *testing.T) {
 				`"error_message":"the key may not be used from this address",`+verdict)
 		const unknown = `{"is_valid":false,"error_code":"VERIFICATION_ERROR_NOT_FOUND","error_message":"no such key"}`
 		golden(t, apitest.Post(n.admin, anyPath+":verify", `{"credential":"nothing"}`), 200, id, secret, unknown)
-		golden(t, apitest.Post(n.admin, anyPath+":batchVerify", `{"requests":[{"credential":"nothing"},{}]}`), 200, id, secret,
+		golden(t, apitest.Post(n.admin, anyPath+":batchVerify", `{"requests":[{"credential":"nothing"},{}]}`),
+			200, id, secret,
 			`{"results":[`+unknown+`,{"is_valid":false,"error_code":"VERIFICATION_ERROR_INVALID_FORMAT",`+
 				`"error_message":"the credential cannot be a key or a token"}]}`)
 
@@ -68,11 +70,14 @@ func TestEveryAnswerIsWrittenAsTheContractSays(t *testing.T) {
 			`"revocation_reason":"REVOCATION_REASON_PRIVILEGE_WITHDRAWN","revocation_description":"left"}`)
 		golden(t, apitest.Get(n.admin, issuedPath+"/"+unknownUUID), 404, id, secret,
 			`{"error":{"code":404,"message":"no such key","status":"NOT_FOUND","details":[{"@type":`+
-				`"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_NOT_FOUND","domain":"www.ory.com/talos"}]}}`)
+				`"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_NOT_FOUND",`+
+				`"domain":"www.ory.com/talos"}]}}`)
 
 		plain := n.issue(t, "")
-		golden(t, apitest.Post(n.publicHandler(), selfRevokePath, `{"credential":"`+plain.Secret+`"}`), 200, id, secret, `{}`)
-		golden(t, apitest.Get(n.admin, issuedPath+"/"+plain.IssuedAPIKey.KeyID), 200, plain.IssuedAPIKey.KeyID, plain.Secret,
+		golden(t, apitest.Post(n.publicHandler(), selfRevokePath, `{"credential":"`+plain.Secret+`"}`),
+			200, id, secret, `{}`)
+		golden(t, apitest.Get(n.admin, issuedPath+"/"+plain.IssuedAPIKey.KeyID),
+			200, plain.IssuedAPIKey.KeyID, plain.Secret,
 			`{"key_id":"$ID","name":"n","actor_id":"a","visibility":"KEY_VISIBILITY_SECRET",`+
 				`"status":"KEY_STATUS_REVOKED","create_time":"2000-01-01T01:00:01.25Z",`+
 				`"update_time":"2000-01-01T01:00:01.25Z","revocation_reason":"REVOCATION_REASON_UNSPECIFIED"}`)

@@ -20,7 +20,8 @@ const batchPath = importedPath + ":batchCreate"
 
 func (n *node) importKey(t *testing.T, raw, fields string) client.ImportedAPIKey {
 	t.Helper()
-	w := apitest.Post(n.admin, importedPath, `{"raw_key":`+apitest.Marshal(t, raw)+`,"name":"n","actor_id":"a"`+fields+`}`)
+	w := apitest.Post(n.admin, importedPath,
+		`{"raw_key":`+apitest.Marshal(t, raw)+`,"name":"n","actor_id":"a"`+fields+`}`)
 	if w.Code != http.StatusOK {
 		t.Fatalf("import: %d %s", w.Code, w.Body)
 	}
@@ -39,7 +40,8 @@ func TestAnImportedKeyVerifiesAndIsShownWithoutItself(t *testing.T) {
 		t.Errorf("got %+v", v)
 	}
 	w := apitest.Get(n.admin, importedPath+"/"+k.KeyID)
-	if !reflect.DeepEqual(apitest.Unmarshal[client.Key](t, w.Body.Bytes()), k) || strings.Contains(w.Body.String(), raw) {
+	read := apitest.Unmarshal[client.Key](t, w.Body.Bytes())
+	if !reflect.DeepEqual(read, k) || strings.Contains(w.Body.String(), raw) {
 		t.Errorf("got %s, want %+v", w.Body, k)
 	}
 	apitest.WantError(t, apitest.Get(n.admin, issuedPath+"/"+k.KeyID), http.StatusNotFound, core.KeyNotFound)
@@ -53,8 +55,10 @@ func TestAKeyIsImportedOnce(t *testing.T) {
 	n := newNode(t)
 	n.importKey(t, "raw", `,"request_id":"r"`)
 	n.importKey(t, "raw", `,"request_id":"r"`) // the same call
-	apitest.WantError(t, apitest.Post(n.admin, importedPath, `{"raw_key":"raw","name":"n","actor_id":"a"}`), http.StatusConflict, core.KeyExists)
-	apitest.WantError(t, apitest.Post(n.admin, importedPath, `{"raw_key":"other","name":"n","actor_id":"a","request_id":"r"}`),
+	apitest.WantError(t, apitest.Post(n.admin, importedPath, `{"raw_key":"raw","name":"n","actor_id":"a"}`),
+		http.StatusConflict, core.KeyExists)
+	apitest.WantError(t,
+		apitest.Post(n.admin, importedPath, `{"raw_key":"other","name":"n","actor_id":"a","request_id":"r"}`),
 		http.StatusConflict, core.Conflict)
 	if n.store.Written() != 1 {
 		t.Errorf("%d writes", n.store.Written())
@@ -86,14 +90,17 @@ func TestAnImportRefusesAQuotaBelowOneOfThatKeyAlone(t *testing.T) {
 	n := newNode(t)
 	for _, quota := range []string{`0`, `"0"`, `-1`, `null`} {
 		item := func(raw string) string {
-			return `{"raw_key":"` + raw + `","name":"n","actor_id":"a","rate_limit_policy":{"quota":` + quota + `,"window":"60s"}}`
+			return `{"raw_key":"` + raw + `","name":"n","actor_id":"a",` +
+				`"rate_limit_policy":{"quota":` + quota + `,"window":"60s"}}`
 		}
-		e := apitest.WantError(t, apitest.Post(n.admin, importedPath, item("one")), http.StatusBadRequest, core.BadRequest)
+		e := apitest.WantError(t, apitest.Post(n.admin, importedPath, item("one")),
+			http.StatusBadRequest, core.BadRequest)
 		if !strings.Contains(e.Message, "rate_limit_policy.quota") {
 			t.Errorf("quota %s: got %q", quota, e.Message)
 		}
-		w := apitest.Post(n.admin, batchPath, `{"requests":[`+item("many")+`,{"raw_key":"fine `+strings.Trim(quota, `"`)+` of `+
-			strconv.Itoa(len(quota))+`","name":"n","actor_id":"a"}]}`)
+		w := apitest.Post(n.admin, batchPath, `{"requests":[`+item("many")+
+			`,{"raw_key":"fine `+strings.Trim(quota, `"`)+` of `+strconv.Itoa(len(quota))+
+			`","name":"n","actor_id":"a"}]}`)
 		out := apitest.Unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
 		if w.Code != http.StatusOK || out.SuccessCount != 1 || out.FailureCount != 1 ||
 			out.Results[0].ErrorCode != client.BatchCreateErrorInvalidArgument ||
@@ -120,9 +127,11 @@ func TestADeletedKeyIsGoneAtOnceAndCanBeImportedAgain(t *testing.T) {
 	if v := n.verify(t, "raw"); v.ErrorCode != client.VerificationErrorNotFound || v.KeyID != "" {
 		t.Errorf("got %+v", v)
 	}
-	apitest.WantError(t, apitest.Serve(n.admin, apitest.Request(http.MethodDelete, importedPath+"/"+id, "")), http.StatusNotFound, core.KeyNotFound)
+	apitest.WantError(t, apitest.Serve(n.admin, apitest.Request(http.MethodDelete, importedPath+"/"+id, "")),
+		http.StatusNotFound, core.KeyNotFound)
 	issued := n.issue(t, "").IssuedAPIKey.KeyID
-	apitest.WantError(t, apitest.Serve(n.admin, apitest.Request(http.MethodDelete, importedPath+"/"+issued, "")), 404, core.KeyNotFound)
+	apitest.WantError(t, apitest.Serve(n.admin, apitest.Request(http.MethodDelete, importedPath+"/"+issued, "")),
+		http.StatusNotFound, core.KeyNotFound)
 	n.importKey(t, "raw", "")
 	if !n.verify(t, "raw").IsValid {
 		t.Error("a key that was imported again is not valid")
@@ -135,8 +144,10 @@ func TestAnImportedKeyIsRevokedThroughBothOfItsPaths(t *testing.T) {
 	for i, path := range []string{importedPath, anyPath} {
 		raw := fmt.Sprintf("raw %d", i)
 		id := n.importKey(t, raw, "").KeyID
-		apitest.WantError(t, apitest.Post(n.admin, issuedPath+"/"+id+":revoke", ""), http.StatusNotFound, core.KeyNotFound)
-		if w := apitest.Post(n.admin, path+"/"+id+":revoke", `{"reason":"REVOCATION_REASON_SUPERSEDED"}`); w.Code != 200 {
+		apitest.WantError(t, apitest.Post(n.admin, issuedPath+"/"+id+":revoke", ""),
+			http.StatusNotFound, core.KeyNotFound)
+		w := apitest.Post(n.admin, path+"/"+id+":revoke", `{"reason":"REVOCATION_REASON_SUPERSEDED"}`)
+		if w.Code != http.StatusOK {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 		if v := n.verify(t, raw); v.ErrorCode != client.VerificationErrorRevoked {
@@ -151,7 +162,8 @@ func TestABatchTellsATakenRequestIDFromAKeyThatExists(t *testing.T) {
 	n := newNode(t)
 	n.importKey(t, "there", `,"request_id":"r"`)
 	const rest = `"name":"n","actor_id":"a"}`
-	w := apitest.Post(n.admin, batchPath, `{"requests":[{"request_id":"r","raw_key":"other",`+rest+`,{"raw_key":"there",`+rest+`]}`)
+	w := apitest.Post(n.admin, batchPath,
+		`{"requests":[{"request_id":"r","raw_key":"other",`+rest+`,{"raw_key":"there",`+rest+`]}`)
 	apitest.WantError(t, w, http.StatusConflict, core.Conflict)
 	out := apitest.Unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
 	if len(out.Results) != 2 || out.Results[0].ErrorCode != client.BatchCreateErrorFailedPrecondition ||
@@ -166,8 +178,9 @@ func TestABatchImportsEachKeyAlone(t *testing.T) {
 	n := newNode(t)
 	n.importKey(t, "there", "")
 	const rest = `"name":"n","actor_id":"a"}`
-	w := apitest.Post(n.admin, batchPath, `{"requests":[{"raw_key":"a",`+rest+`,{"raw_key":"there",`+rest+`,{"raw_key":"b","ttl":"x",`+
-		rest+`,{"raw_key":"a",`+rest+`,null,{"raw_key":"c","visibility":"X",`+rest+`,{"raw_key":"d",`+rest+`]}`)
+	w := apitest.Post(n.admin, batchPath, `{"requests":[{"raw_key":"a",`+rest+`,{"raw_key":"there",`+rest+
+		`,{"raw_key":"b","ttl":"x",`+rest+`,{"raw_key":"a",`+rest+`,null,{"raw_key":"c","visibility":"X",`+rest+
+		`,{"raw_key":"d",`+rest+`]}`)
 	if w.Code != http.StatusOK {
 		t.Fatalf("got %d %s", w.Code, w.Body)
 	}
@@ -205,14 +218,24 @@ func TestABatchThatImportsNothingHasItsFirstErrorsStatus(t *testing.T) {
 		reason core.Reason
 		code   client.BatchCreateErrorCode
 	}{
-		"bad fields":       {newNode(t), `[{},{"raw_key":"x"}]`, 400, core.BadRequest, client.BatchCreateErrorInvalidArgument},
-		"imported already": {full, `[{"raw_key":"there","name":"n","actor_id":"a"},{}]`, 409, core.KeyExists, client.BatchCreateErrorAlreadyExists},
-		"a full quota":     {full, `[{"raw_key":"new","name":"n","actor_id":"a"},{}]`, 402, core.KeyQuotaExceeded, client.BatchCreateErrorResourceExhausted},
+		"bad fields": {
+			newNode(t), `[{},{"raw_key":"x"}]`,
+			400, core.BadRequest, client.BatchCreateErrorInvalidArgument,
+		},
+		"imported already": {
+			full, `[{"raw_key":"there","name":"n","actor_id":"a"},{}]`,
+			409, core.KeyExists, client.BatchCreateErrorAlreadyExists,
+		},
+		"a full quota": {
+			full, `[{"raw_key":"new","name":"n","actor_id":"a"},{}]`,
+			402, core.KeyQuotaExceeded, client.BatchCreateErrorResourceExhausted,
+		},
 	} {
 		w := apitest.Post(tc.n.admin, batchPath, `{"requests":`+tc.body+`}`)
 		apitest.WantError(t, w, tc.status, tc.reason)
 		out := apitest.Unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
-		if len(out.Results) != 2 || out.FailureCount != 2 || out.SuccessCount != 0 || out.Results[0].ErrorCode != tc.code {
+		if len(out.Results) != 2 || out.FailureCount != 2 || out.SuccessCount != 0 ||
+			out.Results[0].ErrorCode != tc.code {
 			t.Errorf("%s: got %s", name, w.Body)
 		}
 	}
@@ -223,18 +246,22 @@ func TestABatchHasOneToAThousandKeysAndUpTo16MiB(t *testing.T) {
 	n := newNode(t)
 	var items []string
 	for i := range core.MaxImports {
-		items = append(items, fmt.Sprintf(`{"raw_key":"key %d","name":"n","actor_id":"a","x":"%s"}`, i, strings.Repeat("x", 2000)))
+		items = append(items,
+			fmt.Sprintf(`{"raw_key":"key %d","name":"n","actor_id":"a","x":"%s"}`, i, strings.Repeat("x", 2000)))
 	}
 	whole := strings.Join(items, ",")
 	w := apitest.Post(n.admin, batchPath, `{"requests":[`+whole+`]}`) // 2 MiB
-	if out := apitest.Unmarshal[client.BatchCreateResponse](t, w.Body.Bytes()); w.Code != 200 || out.SuccessCount != core.MaxImports {
+	out := apitest.Unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
+	if w.Code != 200 || out.SuccessCount != core.MaxImports {
 		t.Fatalf("got %d, %d imported", w.Code, out.SuccessCount)
 	}
 	writes := n.store.Written()
 	for name, body := range map[string]string{
 		"none": `{}`, "an empty list": `{"requests":[]}`, "null": `{"requests":null}`,
-		"one too many": `{"requests":[` + whole + `,{}]}`, "a million": `{"requests":[{}` + strings.Repeat(",{}", 1_000_000) + `]}`,
-		"an object": `{"requests":{}}`, "a wrong type": `{"requests":[{"raw_key":"new","name":"n","actor_id":"a"},{"name":1}]}`,
+		"one too many":  `{"requests":[` + whole + `,{}]}`,
+		"a million":     `{"requests":[{}` + strings.Repeat(",{}", 1_000_000) + `]}`,
+		"an object":     `{"requests":{}}`,
+		"a wrong type":  `{"requests":[{"raw_key":"new","name":"n","actor_id":"a"},{"name":1}]}`,
 		"a field twice": `{"requests":[{"raw_key":"new","raw_key":"newer","name":"n","actor_id":"a"}]}`,
 		"text":          `{"requests":["new"]}`, "cut off": `{"requests":[{"raw_key":"new","name":"n","actor_id":"a"}]`,
 	} {
@@ -246,7 +273,8 @@ func TestABatchHasOneToAThousandKeysAndUpTo16MiB(t *testing.T) {
 			t.Errorf("%s: the message is %q", name, e.Message)
 		}
 	}
-	apitest.WantError(t, apitest.Post(n.admin, batchPath, `{"x":"`+strings.Repeat("x", maxBatchBody)+`"}`), 413, core.BadRequest)
+	apitest.WantError(t, apitest.Post(n.admin, batchPath, `{"x":"`+strings.Repeat("x", maxBatchBody)+`"}`),
+		413, core.BadRequest)
 	if n.store.Written() != writes {
 		t.Error("something was written")
 	}
@@ -293,7 +321,8 @@ func TestAFullQuotaIsPaymentRequired(t *testing.T) {
 func FuzzBatchRequest(f *testing.F) {
 	for _, seed := range []string{
 		`{"requests":[{"raw_key":"a","name":"n"},null,{}]}`, `{"requests":null}`, `{"requests":[1]}`, `{"requests":{}}`,
-		`{"requests":[[]]}`, `{"requests":[{"scopes":["a"],"metadata":{"a":[1]}}],"REQUESTS":[]}`, `{"requests":[{"ttl":1}]}`,
+		`{"requests":[[]]}`, `{"requests":[{"scopes":["a"],"metadata":{"a":[1]}}],"REQUESTS":[]}`,
+		`{"requests":[{"ttl":1}]}`,
 	} {
 		f.Add([]byte(seed))
 	}

@@ -41,12 +41,13 @@ func wantLimit(t *testing.T, w *httptest.ResponseRecorder, limit, retry string) 
 
 func TestAttack01_ALimitIsCountedOnEveryVerificationCachedOrNot(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) { // the clock stands at 2000-01-01T00:00:00Z
+	synctest.Test(t, func(t *testing.T) { // the clock starts at 2000-01-01T00:00:00Z
 		n := newNodeWith(t, setup{limiter: limiter(t)})
 		k := n.issue(t, twiceAMinute)
 		ask := `{"credential":"` + k.Secret + `"}`
 		v := wantLimit(t, apitest.Post(n.admin, anyPath+":verify", ask), `"default";r=1`, "")
-		if !v.IsValid || *v.RateLimitRemaining != 1 || v.RateLimitResetTime.Unix() != time.Now().Add(30*time.Second).Unix() ||
+		if !v.IsValid || *v.RateLimitRemaining != 1 ||
+			v.RateLimitResetTime.Unix() != time.Now().Add(30*time.Second).Unix() ||
 			v.RateLimitPolicy.Quota != 2 || v.RateLimitPolicy.Window != "60s" || v.RateLimitPolicy.Unit != "requests" {
 			t.Errorf("got %+v", v)
 		}
@@ -57,7 +58,8 @@ func TestAttack01_ALimitIsCountedOnEveryVerificationCachedOrNot(t *testing.T) {
 			t.Errorf("got %s", w.Body)
 		}
 		v = wantLimit(t, apitest.Post(n.admin, anyPath+":verify", ask), `"default";r=0`, "30")
-		if v.IsValid || v.ErrorCode != client.VerificationErrorRateLimited || *v.RateLimitRemaining != 0 || v.ActorID != "a" {
+		if v.IsValid || v.ErrorCode != client.VerificationErrorRateLimited ||
+			*v.RateLimitRemaining != 0 || v.ActorID != "a" {
 			t.Errorf("got %+v", v)
 		}
 		time.Sleep(29*time.Second + 500*time.Millisecond)
@@ -77,7 +79,8 @@ func TestOnlyAnOtherwiseValidUseIsCounted(t *testing.T) {
 	n.from(outside)
 	for range 3 {
 		v := n.verify(t, k.Secret)
-		if v.ErrorCode != client.VerificationErrorIPNotAllowed || v.RateLimitRemaining != nil || v.RateLimitPolicy == nil {
+		if v.ErrorCode != client.VerificationErrorIPNotAllowed ||
+			v.RateLimitRemaining != nil || v.RateLimitPolicy == nil {
 			t.Errorf("got %+v", v)
 		}
 	}
@@ -88,7 +91,8 @@ func TestOnlyAnOtherwiseValidUseIsCounted(t *testing.T) {
 	if w := apitest.Post(n.admin, anyPath+":verify", `{"credential":"x"}`); w.Header().Get("RateLimit-Policy") != "" {
 		t.Errorf("an unknown key has a limit: %v", w.Header())
 	}
-	if w := apitest.Post(n.admin, anyPath+":verify", `{"credential":"`+n.issue(t, "").Secret+`"}`); w.Header().Get("RateLimit-Policy") != "" {
+	w := apitest.Post(n.admin, anyPath+":verify", `{"credential":"`+n.issue(t, "").Secret+`"}`)
+	if w.Header().Get("RateLimit-Policy") != "" {
 		t.Errorf("a key without a limit has one: %v", w.Header())
 	}
 }
@@ -163,7 +167,7 @@ func TestAQuotaIsAnyNumberOf64BitsAndAHeaderAsMuchAsItCanHold(t *testing.T) {
 		}
 	}
 	for _, form := range []string{"-1", "9223372036854775808", `"9223372036854775808"`, "1.5"} {
-		apitest.WantError(t, apitest.Post(n.admin, issuedPath, `{"name":"n","actor_id":"a","rate_limit_policy":{"quota":`+form+`,"window":"60s"}}`),
-			400, core.BadRequest)
+		body := `{"name":"n","actor_id":"a","rate_limit_policy":{"quota":` + form + `,"window":"60s"}}`
+		apitest.WantError(t, apitest.Post(n.admin, issuedPath, body), http.StatusBadRequest, core.BadRequest)
 	}
 }

@@ -45,9 +45,10 @@ func TestTheLongestPageIsOneThatTheClientReads(t *testing.T) {
 	long := strings.Repeat("\x01", core.MaxNameLength) // six bytes each
 	key := core.Key{
 		ID: strings.Repeat("f", core.MaxKeyIDLength), Kind: core.Imported, Name: long, ActorID: long,
-		Scopes:                slices.Repeat([]string{"a"}, core.MaxScopesLength/2),
-		Metadata:              []byte(`{"a":"` + strings.Repeat("x", core.MaxMetadataLength-8) + `"}`),
-		AllowedCIDRs:          slices.Repeat([]netip.Prefix{netip.MustParsePrefix("2001:db8:1111:2222:3333:4444:5555:6666/128")}, core.MaxCIDRs),
+		Scopes:   slices.Repeat([]string{"a"}, core.MaxScopesLength/2),
+		Metadata: []byte(`{"a":"` + strings.Repeat("x", core.MaxMetadataLength-8) + `"}`),
+		AllowedCIDRs: slices.Repeat(
+			[]netip.Prefix{netip.MustParsePrefix("2001:db8:1111:2222:3333:4444:5555:6666/128")}, core.MaxCIDRs),
 		RateLimit:             core.RateLimitPolicy{Quota: 1, Unit: long[:core.MaxRateLimitUnit], Window: time.Second},
 		Status:                core.StatusRevoked,
 		RevocationDescription: long[:core.MaxDescriptionLength],
@@ -81,14 +82,23 @@ func TestListsAreInTheOrderOfCreationPageByPage(t *testing.T) {
 		want  []string
 		pages int
 	}{
-		"all issued":                       {issuedPath, url.Values{}, issued, 1},
-		"of two":                           {issuedPath, url.Values{"page_size": {"2"}}, issued, 4},
-		"of seven":                         {issuedPath, url.Values{"page_size": {"7"}}, issued, 1},
-		"of many":                          {issuedPath, url.Values{"page_size": {"2147483647"}}, issued, 1},
-		"the default":                      {importedPath, url.Values{"page_size": {"0"}, "page_token": {""}, "filter": {""}}, slices.Concat(imported, ofB), 1},
-		"by actor":                         {importedPath, url.Values{"filter": {`actor_id="b \"quoted\""`}}, ofB, 1},
-		"by status":                        {issuedPath, url.Values{"filter": {"status=KEY_STATUS_REVOKED"}, "page_size": {"1"}}, revoked, 3},
-		"by both":                          {issuedPath, url.Values{"filter": {`status=KEY_STATUS_REVOKED AND actor_id="a"`}}, revoked, 1},
+		"all issued": {issuedPath, url.Values{}, issued, 1},
+		"of two":     {issuedPath, url.Values{"page_size": {"2"}}, issued, 4},
+		"of seven":   {issuedPath, url.Values{"page_size": {"7"}}, issued, 1},
+		"of many":    {issuedPath, url.Values{"page_size": {"2147483647"}}, issued, 1},
+		"the default": {
+			importedPath,
+			url.Values{"page_size": {"0"}, "page_token": {""}, "filter": {""}},
+			slices.Concat(imported, ofB),
+			1,
+		},
+		"by actor": {importedPath, url.Values{"filter": {`actor_id="b \"quoted\""`}}, ofB, 1},
+		"by status": {
+			issuedPath, url.Values{"filter": {"status=KEY_STATUS_REVOKED"}, "page_size": {"1"}}, revoked, 3,
+		},
+		"by both": {
+			issuedPath, url.Values{"filter": {`status=KEY_STATUS_REVOKED AND actor_id="a"`}}, revoked, 1,
+		},
 		"nothing":                          {issuedPath, url.Values{"filter": {`actor_id="nobody"`}}, nil, 1},
 		"what is not known is passed over": {issuedPath, url.Values{"x": {"1", "2"}}, issued, 1},
 	} {
@@ -96,7 +106,8 @@ func TestListsAreInTheOrderOfCreationPageByPage(t *testing.T) {
 			t.Errorf("%s: got %q on %d pages, want %q on %d", name, got, pages, tc.want, tc.pages)
 		}
 	}
-	if w := apitest.Get(n.admin, issuedPath+"?filter="+url.QueryEscape(`actor_id="nobody"`)); w.Body.String() != `{"issued_api_keys":[]}`+"\n" {
+	w = apitest.Get(n.admin, issuedPath+"?filter="+url.QueryEscape(`actor_id="nobody"`))
+	if w.Body.String() != `{"issued_api_keys":[]}`+"\n" {
 		t.Errorf("an empty list is %s", w.Body)
 	}
 }
@@ -112,8 +123,9 @@ func TestAListRefusesWhatItCannotMean(t *testing.T) {
 		t.Fatalf("got %s", w.Body)
 	}
 	for query, field := range map[string]string{
-		"page_size=-1": "page_size", "page_size=x": "page_size", "page_size=1.5": "page_size", "page_size=2147483648": "page_size",
-		"page_size=1&page_size=2": "page_size", "page_token=x": "page_token", "page_token=" + token + "&page_token=": "page_token",
+		"page_size=-1": "page_size", "page_size=x": "page_size", "page_size=1.5": "page_size",
+		"page_size=2147483648": "page_size", "page_size=1&page_size=2": "page_size",
+		"page_token=x": "page_token", "page_token=" + token + "&page_token=": "page_token",
 		"page_token=" + token + "x": "page_token", "filter=x": "filter", "filter=status%3DACTIVE": "filter",
 		"filter=a&filter=b": "filter", "filter=%zz": "query", "filter=status%3DKEY_STATUS_ACTIVE;page_size=1": "query",
 		"filter=status%3DKEY_STATUS_ACTIVE&page_token=" + token: "page_token",
@@ -125,12 +137,14 @@ func TestAListRefusesWhatItCannotMean(t *testing.T) {
 			t.Errorf("%s: the message %q does not name %s", query, e.Message, field)
 		}
 	}
-	apitest.WantError(t, apitest.Get(n.admin, importedPath+"?page_token="+token), http.StatusBadRequest, core.BadRequest)
+	apitest.WantError(t, apitest.Get(n.admin, importedPath+"?page_token="+token),
+		http.StatusBadRequest, core.BadRequest)
 }
 
 func FuzzListQuery(f *testing.F) {
 	for _, seed := range []string{
-		"page_size=1&page_token=x", `filter=actor_id%3D"x"`, "page_size=-1", "filter=status%3DKEY_STATUS_ACTIVE AND x", "%", ";",
+		"page_size=1&page_token=x", `filter=actor_id%3D"x"`, "page_size=-1",
+		"filter=status%3DKEY_STATUS_ACTIVE AND x", "%", ";",
 	} {
 		f.Add(seed)
 	}

@@ -94,7 +94,8 @@ func TestAttack13_NoSpellingOfAnAdminPathIsPublic(t *testing.T) {
 	n := newNode(t)
 	for _, target := range adminSpellings {
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodOptions} {
-			apitest.WantError(t, apitest.Serve(n.publicHandler(), readRequest(t, method, target)), http.StatusNotFound, "NOT_FOUND")
+			apitest.WantError(t, apitest.Serve(n.publicHandler(), readRequest(t, method, target)),
+				http.StatusNotFound, "NOT_FOUND")
 		}
 	}
 }

@@ -54,12 +54,14 @@ func TestSelfRevokeRefusesWhatIsNoKeyOfTheHolder(t *testing.T) {
 		`{}`:                {400, core.CredentialRequired},
 		`{"credential":""}`: {400, core.CredentialRequired},
 		`{"credential":1}`:  {400, core.BadRequest},
-		`{"credential":"` + k.Secret + `","reason":"REVOCATION_REASON_PRIVILEGE_WITHDRAWN"}`: {400, core.BadRequest},
-		`{"credential":"` + k.Secret + `","reason":"x"}`:                                     {400, core.BadRequest},
-		`{"credential":"eyJhbGciOiJub25lIn0.e30.x"}`:                                         {400, core.DerivedTokenNotRevocable},
-		`{"credential":"mc_v1_AgEC"}`:                                                        {400, core.DerivedTokenNotRevocable},
-		`{"credential":"a\u0000b"}`:                                                          {400, core.InvalidKeyFormat},
-		`{"credential":"` + strings.Repeat("x", 16385) + `"}`:                                {400, core.InvalidKeyFormat},
+		`{"credential":"` + k.Secret + `","reason":"REVOCATION_REASON_PRIVILEGE_WITHDRAWN"}`: {
+			400, core.BadRequest,
+		},
+		`{"credential":"` + k.Secret + `","reason":"x"}`:      {400, core.BadRequest},
+		`{"credential":"eyJhbGciOiJub25lIn0.e30.x"}`:          {400, core.DerivedTokenNotRevocable},
+		`{"credential":"mc_v1_AgEC"}`:                         {400, core.DerivedTokenNotRevocable},
+		`{"credential":"a\u0000b"}`:                           {400, core.InvalidKeyFormat},
+		`{"credential":"` + strings.Repeat("x", 16385) + `"}`: {400, core.InvalidKeyFormat},
 	} {
 		apitest.WantError(t, apitest.Post(n.admin, selfRevokePath, body), want.status, want.reason)
 	}

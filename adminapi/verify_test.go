@@ -20,7 +20,8 @@ func TestVerifyWithoutACredentialIsRefused(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	for _, body := range []string{"", "{}", `{"credential":""}`, `{"credential":null}`, `{"credentials":"x"}`} {
-		apitest.WantError(t, apitest.Post(n.admin, anyPath+":verify", body), http.StatusBadRequest, core.CredentialRequired)
+		apitest.WantError(t, apitest.Post(n.admin, anyPath+":verify", body),
+			http.StatusBadRequest, core.CredentialRequired)
 	}
 }
 
@@ -38,7 +39,7 @@ func forgeries(t *testing.T, n *node) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, stranger, err := foreign.Issue(t.Context(), core.IssueRequest{Name: "n", ActorID: "a"})
+	_, foreignKey, err := foreign.Issue(t.Context(), core.IssueRequest{Name: "n", ActorID: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,9 +57,9 @@ func forgeries(t *testing.T, n *node) map[string]string {
 	}
 	return map[string]string{
 		"a wrong checksum":            secret[:len(secret)-1] + last,
-		"a checksum of another":       secret[:cut] + stranger[strings.LastIndexByte(stranger, '_')+1:],
+		"a checksum of another":       secret[:cut] + foreignKey[strings.LastIndexByte(foreignKey, '_')+1:],
 		"no checksum":                 secret[:cut],
-		"a key of another network":    stranger,
+		"a key of another network":    foreignKey,
 		"a key that does not exist":   deleted,
 		"a foreign prefix":            "gh" + secret,
 		"the public prefix":           "ory_pub" + strings.TrimPrefix(secret, "ory_ak"),
@@ -138,7 +139,7 @@ func TestAnIPListIsJudgedOnEachVerificationAndNeverShown(t *testing.T) {
 				t.Errorf("from %q, in a batch: got %+v", addr, r)
 			}
 			if strings.Contains(w.Body.String()+b.Body.String(), "192.0.2.0") {
-				t.Error("the list is shown")
+				t.Error("the answer has the list")
 			}
 		}
 	}
@@ -161,10 +162,12 @@ func TestVerifySaysWhetherACacheAnsweredAndHeedsTheCallersWishes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for status, header := range map[verify.Status]string{
-				verify.Hit: "HIT", verify.Negative: "HIT", verify.Stale: "HIT", verify.Miss: "MISS", verify.Coalesced: "MISS",
+				verify.Hit: "HIT", verify.Negative: "HIT", verify.Stale: "HIT",
+				verify.Miss: "MISS", verify.Coalesced: "MISS",
 				verify.Local: "",
 			} {
-				v := &fixedVerifier{result: verify.Result{Verdict: core.Unknown(core.NetworkID{}, "", 0), Cache: status}}
+				unknown := core.Unknown(core.NetworkID{}, "", 0)
+				v := &fixedVerifier{result: verify.Result{Verdict: unknown, Cache: status}}
 				r := apitest.Request(http.MethodPost, anyPath+":verify", `{"credential":"x"}`)
 				r.Header.Set(tc.header, tc.value)
 				w := apitest.Serve(v.handler(), r)
@@ -205,7 +208,8 @@ func TestBatchVerifyJudgesEachItemAloneAndInOrder(t *testing.T) {
 			t.Fatalf("%d results for %d items", len(out.Results), len(items))
 		}
 		for i, r := range out.Results {
-			if r.ErrorCode != items[i].code || r.IsValid != (items[i].code == "") || r.IsValid && r.KeyID != k.IssuedAPIKey.KeyID {
+			if r.ErrorCode != items[i].code || r.IsValid != (items[i].code == "") ||
+				r.IsValid && r.KeyID != k.IssuedAPIKey.KeyID {
 				t.Errorf("item %d: got %+v, want %q", i, r, items[i].code)
 			}
 		}
@@ -228,7 +232,8 @@ func TestABatchHasOneToAHundredItems(t *testing.T) {
 		}
 	}
 	for _, body := range []string{"", "{}", `{"requests":null}`, `{"requests":{}}`, `{"requests":["x"]}`} {
-		apitest.WantError(t, apitest.Post(n.admin, anyPath+":batchVerify", body), http.StatusBadRequest, core.BadRequest)
+		apitest.WantError(t, apitest.Post(n.admin, anyPath+":batchVerify", body),
+			http.StatusBadRequest, core.BadRequest)
 	}
 }
 
@@ -286,7 +291,8 @@ func TestAVerdictThatThisBuildDoesNotKnowIsNotValid(t *testing.T) {
 		"status": {Code: core.CodeValid, KeyID: "k"},
 		"none":   nil,
 	} {
-		w := apitest.Post((&fixedVerifier{result: verify.Result{Verdict: v}}).handler(), anyPath+":verify", `{"credential":"x"}`)
+		w := apitest.Post((&fixedVerifier{result: verify.Result{Verdict: v}}).handler(),
+			anyPath+":verify", `{"credential":"x"}`)
 		got := apitest.Unmarshal[client.VerifyResponse](t, w.Body.Bytes())
 		if got.IsValid || got.ErrorCode != client.VerificationErrorInternal || got.KeyID != "" {
 			t.Errorf("%s: got %+v", name, got)

@@ -95,7 +95,7 @@ func WantHeaders(t *testing.T, w *httptest.ResponseRecorder) {
 	}
 }
 
-// ErrDown is a store that does not answer, with a detail that must not be shown.
+// ErrDown is a store that does not answer, with a detail that no answer may have.
 func ErrDown() error {
 	return core.WrapError(core.Unavailable, "the database does not answer", errors.New("disk-detail"))
 }
