@@ -87,15 +87,23 @@ func benchGate(b *testing.B, keys int) (gate *Gate, secrets []string) {
 // benchRequest is a request as a browser's or a library's, with ten headers, in a context like Caddy's.
 func benchRequest(b *testing.B, secret string) *http.Request {
 	b.Helper()
-	r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "http://api.example.com/orders?page=2&sort=asc", nil)
+	const target = "http://api.example.com/orders?page=2&sort=asc"
+	r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, target, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
 	r.RequestURI = r.URL.RequestURI()
 	for name, value := range map[string]string{
-		"Accept": "application/json", "Accept-Encoding": "gzip, br", "Accept-Language": "en", "Authorization": "Bearer " + secret,
-		"Content-Type": "application/json", "Origin": "https://app.example.com", "Referer": "https://app.example.com/orders",
-		"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)", "X-Forwarded-For": "203.0.113.9", "X-Request-Id": "4bf92f3577b34da6",
+		"Accept":          "application/json",
+		"Accept-Encoding": "gzip, br",
+		"Accept-Language": "en",
+		"Authorization":   "Bearer " + secret,
+		"Content-Type":    "application/json",
+		"Origin":          "https://app.example.com",
+		"Referer":         "https://app.example.com/orders",
+		"User-Agent":      "Mozilla/5.0 (X11; Linux x86_64)",
+		"X-Forwarded-For": "203.0.113.9",
+		"X-Request-Id":    "4bf92f3577b34da6",
 	} {
 		r.Header[name] = []string{value}
 	}
@@ -119,7 +127,7 @@ func BenchmarkDecision(b *testing.B) {
 		}
 		decide := func(b *testing.B, r *http.Request, i int) { //nolint:thelper // Helper costs as much as what is measured
 			r.Header["Authorization"][0] = lines[i]
-			shown := extract(gate.From, r)
+			shown := extract(gate.sources, r)
 			if d := gate.decide(r, &shown); d.reason != reasonOK {
 				b.Errorf("reason %s", reasonNames[d.reason])
 			}
@@ -150,8 +158,8 @@ func BenchmarkDecision(b *testing.B) {
 	}
 }
 
-// BenchmarkCredential is the hot decision for each kind of credential: that a token was seen before saves its signature's
-// check. What is left of the difference is the hash over a longer text.
+// BenchmarkCredential is the hot decision for each kind of credential: that a token was seen before saves its
+// signature's check. What is left of the difference is the hash over a longer text.
 func BenchmarkCredential(b *testing.B) {
 	gate, secrets := benchGate(b, 1)
 	n, ok := gate.app.Hold().(*node.Embedded)
@@ -161,7 +169,9 @@ func BenchmarkCredential(b *testing.B) {
 	defer gate.app.Release()
 	engine := n.Engine
 	credentials := map[string]string{"key": secrets[0]}
-	for name, algorithm := range map[string]core.TokenAlgorithm{"JWT": core.AlgorithmJWT, "macaroon": core.AlgorithmMacaroon} {
+	for name, algorithm := range map[string]core.TokenAlgorithm{
+		"JWT": core.AlgorithmJWT, "macaroon": core.AlgorithmMacaroon,
+	} {
 		made, err := engine.Derive(b.Context(), core.DeriveRequest{Credential: secrets[0], Algorithm: algorithm})
 		if err != nil {
 			b.Fatal(err)
@@ -181,7 +191,7 @@ func BenchmarkCredential(b *testing.B) {
 			b.ReportAllocs()
 			r := benchRequest(b, credentials[name])
 			for b.Loop() {
-				shown := extract(gate.From, r)
+				shown := extract(gate.sources, r)
 				if d := gate.decide(r, &shown); d.reason != reasonOK {
 					b.Fatalf("reason %s", reasonNames[d.reason])
 				}

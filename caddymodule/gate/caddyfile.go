@@ -2,6 +2,7 @@ package gate
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -24,9 +25,7 @@ func ParseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // UnmarshalCaddyfile reads the gate's options:
 //
 //	talos_gate [<matcher>] {
-//		from            header <name> [<scheme>]
-//		from            query <name>
-//		from            cookie <name>
+//		from            <source>
 //		scopes          <scope...>
 //		any_scope       <scope...>
 //		visibility      secret | public | any
@@ -37,8 +36,8 @@ func ParseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		realm           <text>
 //	}
 //
-// Each `from` adds a place; any other option stands at most once. Values without placeholders are checked here, so that
-// an error names its line.
+// Each `from` adds a [Source]; any other option is given at most once. Values without placeholders are checked here, so
+// that an error names its line.
 func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return directive.Read(d, func(option string) error {
 		if err := g.unmarshalOption(d, option); err != nil {
@@ -84,21 +83,13 @@ func (g *Gate) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 }
 
 func (g *Gate) unmarshalFrom(d *caddyfile.Dispenser) error {
-	var s Source
 	args := d.RemainingArgs()
-	switch {
-	case slices.Contains(args, ""):
+	if slices.Contains(args, "") {
 		return d.Err("from: a value is empty")
-	case len(args) == 2 && args[0] == "header":
-		s.Header = args[1]
-	case len(args) == 3 && args[0] == "header":
-		s.Header, s.Scheme = args[1], args[2]
-	case len(args) == 2 && args[0] == "query":
-		s.Query = args[1]
-	case len(args) == 2 && args[0] == "cookie":
-		s.Cookie = args[1]
-	default:
-		return d.Err("from: want `header <name> [<scheme>]`, `query <name>` or `cookie <name>`")
+	}
+	s, err := parseSource(args)
+	if err != nil {
+		return d.WrapErr(fmt.Errorf("from: %w", err))
 	}
 	g.From = append(g.From, s)
 	return directive.NoBlock(d)
@@ -117,7 +108,7 @@ func (g *Gate) checkLiteral() error {
 		Realm:          directive.Literal(g.Realm),
 	}
 	for _, s := range g.From {
-		if !strings.Contains(s.Header+s.Scheme+s.Query+s.Cookie, "{") {
+		if !slices.ContainsFunc(s.texts(), func(text *string) bool { return strings.Contains(*text, "{") }) {
 			literal.From = append(literal.From, s)
 		}
 	}

@@ -85,7 +85,7 @@ func (g *Gate) deny(w http.ResponseWriter, r *http.Request, d *decided) error {
 	if d.err != nil && gone(r) {
 		return caddyhttp.Error(statusClientGone, errClientGone)
 	}
-	stripCredential(g.From, d.where, r) // error routes see no credential, whatever the gate keeps
+	stripCredential(g.sources, d.where, r) // error routes see no credential, whatever the gate keeps
 	g.note("request denied", d)
 	g.setDenialHeaders(w.Header(), d)
 	if d.early {

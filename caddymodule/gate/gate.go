@@ -3,11 +3,7 @@ package gate
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"net/textproto"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -76,6 +72,7 @@ type Gate struct {
 	app        authority
 	running    func() authority           // of the configuration that runs now; nil without one
 	count      func(d decision, r reason) // in the metrics
+	sources    []source                   // those of From
 	rules      policy.Rules
 	filter     *headerFilter
 	again      *headerFilter                // the same behind another gate, which may have set the default headers
@@ -114,9 +111,9 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
-	sources := make([]redact.Source, len(g.From))
-	for i := range g.From {
-		sources[i] = redact.Source(g.From[i])
+	sources := make([]redact.Source, len(g.sources))
+	for i, s := range g.sources {
+		sources[i] = s
 	}
 	redact.Know(sources)
 	app.Exposure().Add(ctx, sources)
@@ -141,151 +138,9 @@ func runningApp() authority {
 	return nil
 }
 
-// resolve checks the options, whose placeholders are expanded, and prepares for requests.
-func (g *Gate) resolve() error {
-	if err := g.resolveSources(); err != nil {
-		return fmt.Errorf("from: %w", err)
-	}
-	if err := g.resolveRules(); err != nil {
-		return err
-	}
-	if err := g.resolveIdentity(); err != nil {
-		return fmt.Errorf("identity: %w", err)
-	}
-	if g.Recheck != 0 && time.Duration(g.Recheck) < minRecheck {
-		return fmt.Errorf("recheck: want at least %s, or 0 for never", core.FormatSeconds(minRecheck))
-	}
-	if g.Realm == "" {
-		g.Realm = "api"
-	}
-	if err := checkRealm(g.Realm); err != nil {
-		return fmt.Errorf("realm: %w", err)
-	}
-	g.denials = g.makeDenials()
-	return nil
-}
-
-// expand replaces the placeholders of the options. One that is unknown or empty is an error: a rule that vanished
-// would open the gate.
-func (g *Gate) expand() error {
-	repl := caddy.NewReplacer()
-	fields := []*string{&g.Visibility, &g.Identity, &g.Realm}
-	for i := range g.From {
-		fields = append(fields, &g.From[i].Header, &g.From[i].Scheme, &g.From[i].Query, &g.From[i].Cookie)
-	}
-	for _, list := range [][]string{g.Scopes, g.AnyScope, g.IdentityFields} {
-		for i := range list {
-			fields = append(fields, &list[i])
-		}
-	}
-	for _, field := range fields {
-		expanded, err := repl.ReplaceOrErr(*field, true, true)
-		if err != nil {
-			return fmt.Errorf("expanding %q: %w", *field, err)
-		}
-		*field = expanded
-	}
-	return nil
-}
-
-func (g *Gate) resolveSources() error {
-	if len(g.From) == 0 {
-		g.From = []Source{{Header: "Authorization", Scheme: "Bearer"}}
-	}
-	if len(g.From) > maxSources {
-		return fmt.Errorf("there are %d places; the most is %d", len(g.From), maxSources)
-	}
-	var vary []string
-	for i := range g.From {
-		s := &g.From[i]
-		if err := s.normalize(); err != nil {
-			return err
-		}
-		for j := range i {
-			if s.conflicts(&g.From[j]) {
-				return fmt.Errorf("%s is read twice", s)
-			}
-		}
-		name := s.Header
-		if s.Cookie != "" {
-			name = "Cookie"
-		}
-		if name != "" && !slices.Contains(vary, name) {
-			vary = append(vary, name)
-		}
-		// Shared caches know what Authorization means (RFC 9111, section 3.5), and nothing else.
-		if name != "Authorization" {
-			g.unshared |= 1 << i
-		}
-	}
-	g.vary = strings.Join(vary, ", ")
-	return nil
-}
-
-func (g *Gate) resolveRules() error {
-	g.rules = policy.Rules{Scopes: g.Scopes, AnyScope: g.AnyScope}
-	for _, list := range [][]string{g.Scopes, g.AnyScope} {
-		for _, scope := range list {
-			if !core.ValidScope(scope) {
-				return fmt.Errorf("scopes: %q is not a scope (RFC 6749, section 3.3)", scope)
-			}
-		}
-	}
-	switch g.Visibility {
-	case "", "secret":
-		g.rules.Visibility = policy.Secret
-	case "public":
-		g.rules.Visibility = policy.Public
-	case "any":
-		g.rules.Visibility = policy.Any
-	default:
-		return fmt.Errorf("visibility: %q is none of secret, public and any", g.Visibility)
-	}
-	return nil
-}
-
-func (g *Gate) resolveIdentity() error {
-	prefix := defaultIdentity
-	if g.Identity != "" && g.Identity != identityOff {
-		prefix = textproto.CanonicalMIMEHeaderKey(g.Identity)
-	}
-	var err error
-	if g.again, err = newHeaderFilter(g.From, prefix); err != nil {
-		return err
-	}
-	g.filter = g.again
-	if prefix != defaultIdentity {
-		if g.filter, err = newHeaderFilter(g.From, prefix, defaultIdentity); err != nil {
-			return err
-		}
-	}
-	return g.resolveIdentityFields(prefix)
-}
-
-// resolveIdentityFields finds the names of the headers to set.
-func (g *Gate) resolveIdentityFields(prefix string) error {
-	fields := g.IdentityFields
-	if len(fields) == 0 {
-		fields = defaultIdentityFields
-	} else if g.Identity == identityOff {
-		return errors.New("`off` takes no fields")
-	}
-	for i, field := range fields {
-		at := slices.IndexFunc(identityHeaders[:], func(h identityHeader) bool { return h.field == field })
-		switch {
-		case at < 0:
-			return fmt.Errorf("%q is none of key_id, actor, scopes, metadata and network", field)
-		case slices.Contains(fields[:i], field):
-			return fmt.Errorf("field %s is given twice", field)
-		}
-		g.names[at] = prefix + identityHeaders[at].name
-	}
-	return nil
-}
-
 // ServeHTTP decides about one request. What a client could forge is stripped before the decision.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	shown := extract(g.From, r)
+	shown := extract(g.sources, r)
 	vars, ok := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 	earlier, again := vars[identityVar].(*identity)
 	if again {
@@ -294,7 +149,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		g.filter.strip(r)
 	}
 	if !g.KeepCredential {
-		stripCredential(g.From, shown.where, r)
+		stripCredential(g.sources, shown.where, r)
 	}
 	switch {
 	case !ok:

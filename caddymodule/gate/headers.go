@@ -53,9 +53,9 @@ type headerFilter struct {
 	lead     [256]bool // the bytes that a name to remove can begin with; most names end here
 }
 
-// newHeaderFilter takes prefixes in canonical form, none of them twice.
-func newHeaderFilter(sources []Source, prefixes ...string) (*headerFilter, error) {
-	h := &headerFilter{prefixes: prefixes}
+// newHeaderFilter takes the headers that hold credentials, and prefixes, none of them twice; all in canonical form.
+func newHeaderFilter(headers []string, prefixes ...string) (*headerFilter, error) {
+	h := &headerFilter{prefixes: prefixes, headers: headers}
 	for _, prefix := range prefixes {
 		if !httpguts.ValidHeaderFieldName(prefix) || !strings.HasSuffix(prefix, "-") || strings.HasPrefix(prefix, "-") {
 			return nil, fmt.Errorf("%q is not the beginning of a header's name up to a hyphen", prefix)
@@ -66,17 +66,12 @@ func newHeaderFilter(sources []Source, prefixes ...string) (*headerFilter, error
 			}
 		}
 	}
-	for i := range sources {
-		name := sources[i].Header
-		if name == "" {
-			continue
-		}
+	for _, name := range headers {
 		for _, prefix := range prefixes {
 			if headername.FoldedPrefix(name, prefix) {
 				return nil, fmt.Errorf("the prefix %q covers the header %s, which holds the credential", prefix, name)
 			}
 		}
-		h.headers = append(h.headers, name)
 		if !headername.IsPlain(name) {
 			h.aliased = append(h.aliased, name)
 		}

@@ -17,7 +17,9 @@ import (
 func BenchmarkLogLine(b *testing.B) {
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: b.Context()})
 	defer cancel()
-	known.add([]Source{{Header: "Authorization", Scheme: "Bearer"}, {Header: "X-Api-Key"}, {Query: "api_key"}, {Cookie: "key"}})
+	known.add(Names{
+		Headers: []string{"Authorization", "X-Api-Key"}, Queries: []string{"api_key"}, Cookies: []string{"key"},
+	})
 	for _, format := range []struct{ name, config string }{
 		{"json", `{}`},
 		{"talos_redact", `{"wrap":{"format":"json"}}`},

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"maps"
 	"net/http"
-	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -35,7 +34,7 @@ type exposed struct {
 	logCredentials bool
 }
 
-// Add notes the sources of a gate, which are normalized, for what its server logs.
+// Add notes the sources of a gate for what its server logs.
 func (x *Exposure) Add(ctx caddy.Context, sources []Source) {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok {
@@ -123,19 +122,12 @@ func showing(log zapcore.Core, all exposed) []string {
 	marks := make(map[string]string, len(all.sources)) // sources by the credentials in them
 	r := http.Request{
 		Method: http.MethodGet, Proto: "HTTP/1.1", Host: "localhost", RemoteAddr: "127.0.0.1:1",
-		RequestURI: "/?", Header: http.Header{},
+		RequestURI: "/", Header: http.Header{},
 	}
-	for i := range all.sources {
-		s, mark := &all.sources[i], rand.Text()
+	for _, s := range all.sources {
+		mark := rand.Text()
 		marks[mark] = s.String()
-		switch {
-		case s.Header != "":
-			r.Header.Add(s.Header, strings.TrimSpace(s.Scheme+" "+mark))
-		case s.Query != "":
-			r.RequestURI += url.QueryEscape(s.Query) + "=" + mark + "&"
-		default:
-			r.Header.Add("Cookie", s.Cookie+"="+mark)
-		}
+		s.Put(&r, mark)
 	}
 	request := zap.Object("request", caddyhttp.LoggableHTTPRequest{
 		Request: &r, ShouldLogCredentials: all.logCredentials,

@@ -15,7 +15,7 @@ import (
 // TestRedactedFieldsOfAnyType is what no request of Caddy's own has, but a plugin's might.
 func TestRedactedFieldsOfAnyType(t *testing.T) {
 	t.Parallel()
-	known.add([]Source{{Header: "X-Fields-Key"}, {Query: "fields_key"}})
+	known.add(Names{Headers: []string{"X-Fields-Key"}, Queries: []string{"fields_key"}})
 	var e Encoder
 	if err := e.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)

@@ -1,35 +1,39 @@
 package redact
 
 import (
+	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 )
 
-// Source is a place that a gate takes credentials from: a header, a parameter of the query or a cookie. Names are in
-// the form in which they are compared.
-type Source struct{ Header, Scheme, Query, Cookie string }
+// Source is a place that a gate takes credentials from.
+type Source interface {
+	// String is the source as in the gate's option `from`.
+	String() string
 
-// String is the source as in the gate's option `from`.
-func (s Source) String() string {
-	switch {
-	case s.Header != "":
-		return strings.TrimSpace("header " + s.Header + " " + s.Scheme)
-	case s.Query != "":
-		return "query " + s.Query
-	default:
-		return "cookie " + s.Cookie
+	// Names is what to redact for it.
+	Names() Names
+
+	// Put adds a credential to what Caddy logs of a request.
+	Put(r *http.Request, credential string)
+}
+
+// Names are the names of headers, of parameters of the query and of cookies that hold credentials. Those of headers are
+// canonical.
+type Names struct{ Headers, Queries, Cookies []string }
+
+// Know has entries that are encoded after it redacted for the sources of a gate.
+func Know(sources []Source) {
+	for _, s := range sources {
+		known.add(s.Names())
 	}
 }
 
-// Know has entries that are encoded after it redacted for the sources of a gate.
-func Know(sources []Source) { known.add(sources) }
-
-// New makes a redactor for some sources.
-func New(sources []Source) *Redactor {
+// New makes a redactor for some names.
+func New(names Names) *Redactor {
 	var s sourceSet
-	s.add(sources)
+	s.add(names)
 	return s.redactor()
 }
 
@@ -47,23 +51,27 @@ type sourceSet struct {
 	current atomic.Pointer[Redactor]
 }
 
-// add adds sources, which are normalized. Entries that are encoded after it are redacted accordingly.
-func (s *sourceSet) add(sources []Source) {
+// add adds the names of sources. Entries that are encoded after it are redacted accordingly.
+func (s *sourceSet) add(names Names) {
 	s.adding.Lock()
 	defer s.adding.Unlock()
 	old := s.redactor()
 	r := &Redactor{slices.Clip(old.headers), slices.Clip(old.queries), slices.Clip(old.cookies)}
-	for i := range sources {
-		addName(&r.headers, sources[i].Header)
-		addName(&r.queries, decoded(sources[i].Query))
-		addName(&r.cookies, sources[i].Cookie)
-		addName(&r.cookies, decoded(sources[i].Query))
+	for _, name := range names.Headers {
+		addName(&r.headers, name)
+	}
+	for _, name := range names.Queries {
+		addName(&r.queries, decoded(name))
+		addName(&r.cookies, decoded(name))
+	}
+	for _, name := range names.Cookies {
+		addName(&r.cookies, name)
 	}
 	s.current.Store(r)
 }
 
 func addName(names *[]string, name string) {
-	if name != "" && !slices.Contains(*names, name) {
+	if !slices.Contains(*names, name) {
 		*names = append(*names, name)
 	}
 }

@@ -7,9 +7,7 @@ import (
 // TestParametersAreRedactedInEverySpelling has the texts in which a URL may be logged. KEY stands for the credential.
 func TestParametersAreRedactedInEverySpelling(t *testing.T) {
 	t.Parallel()
-	var sources sourceSet
-	sources.add([]Source{{Query: "api_key"}, {Query: "user[key]"}, {Query: "the key"}, {Query: "a=b"}, {Query: "%7A"}})
-	r := sources.redactor()
+	r := New(Names{Queries: []string{"api_key", "user[key]", "the key", "a=b", "%7A"}})
 	for _, c := range []struct{ text, want string }{
 		// A parameter among others, wherever it stands.
 		{"/?api_key=KEY", "/?api_key=REDACTED"},
@@ -67,7 +65,7 @@ func TestParametersAreRedactedInEverySpelling(t *testing.T) {
 
 func TestCookiesAreRedactedInTheirHeaders(t *testing.T) {
 	t.Parallel()
-	r := &Redactor{cookies: []string{"key"}}
+	r := New(Names{Cookies: []string{"key"}})
 	for _, c := range []struct{ field, text, want string }{
 		{"Cookie", "key=KEY", "key=REDACTED"},
 		{"Cookie", "a=1; key=KEY; b=2", "a=1; key=REDACTED; b=2"},
@@ -87,9 +85,7 @@ func TestCookiesAreRedactedInTheirHeaders(t *testing.T) {
 // TestParametersAreRedactedInCookies is about cookies that hold a URL, beside one that is a source.
 func TestParametersAreRedactedInCookies(t *testing.T) {
 	t.Parallel()
-	var sources sourceSet
-	sources.add([]Source{{Query: "api_key"}, {Cookie: "key"}})
-	r := sources.redactor()
+	r := New(Names{Queries: []string{"api_key"}, Cookies: []string{"key"}})
 	for text, want := range map[string]string{
 		"last=/a?api_key=KEY&b; key=KEY; c=d":     "last=/a?api_key=REDACTED; key=REDACTED; c=d",
 		"last=%2Fa%3Fapi_key%3DKEY%26b=1; c=d":    "last=%2Fa%3Fapi_key%3DREDACTED; c=d",
@@ -103,7 +99,7 @@ func TestParametersAreRedactedInCookies(t *testing.T) {
 
 func TestHeadersAreRedactedInEverySpelling(t *testing.T) {
 	t.Parallel()
-	r := &Redactor{headers: []string{"X-Api-Key", "Authorization"}}
+	r := New(Names{Headers: []string{"X-Api-Key", "Authorization"}})
 	for field, redacted := range map[string]bool{
 		"X-Api-Key": true, "x-api-key": true, "X_Api_Key": true, "X.api-key": true, "HTTP_X_API_KEY": true,
 		"Authorization": true, "HTTP_AUTHORIZATION": true,

@@ -1,0 +1,126 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"net/textproto"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/policy"
+)
+
+// resolve checks the options, whose placeholders are expanded, and prepares for requests.
+func (g *Gate) resolve() error {
+	if err := g.resolveSources(); err != nil {
+		return fmt.Errorf("from: %w", err)
+	}
+	if err := g.resolveRules(); err != nil {
+		return err
+	}
+	if err := g.resolveIdentity(); err != nil {
+		return fmt.Errorf("identity: %w", err)
+	}
+	if g.Recheck != 0 && time.Duration(g.Recheck) < minRecheck {
+		return fmt.Errorf("recheck: want at least %s, or 0 for never", core.FormatSeconds(minRecheck))
+	}
+	if g.Realm == "" {
+		g.Realm = "api"
+	}
+	if err := checkRealm(g.Realm); err != nil {
+		return fmt.Errorf("realm: %w", err)
+	}
+	g.denials = g.makeDenials()
+	return nil
+}
+
+// expand replaces the placeholders of the options. One that is unknown or empty is an error: a rule that vanished
+// would open the gate.
+func (g *Gate) expand() error {
+	repl := caddy.NewReplacer()
+	fields := []*string{&g.Visibility, &g.Identity, &g.Realm}
+	for i := range g.From {
+		fields = append(fields, g.From[i].texts()...)
+	}
+	for _, list := range [][]string{g.Scopes, g.AnyScope, g.IdentityFields} {
+		for i := range list {
+			fields = append(fields, &list[i])
+		}
+	}
+	for _, field := range fields {
+		expanded, err := repl.ReplaceOrErr(*field, true, true)
+		if err != nil {
+			return fmt.Errorf("expanding %q: %w", *field, err)
+		}
+		*field = expanded
+	}
+	return nil
+}
+
+func (g *Gate) resolveRules() error {
+	g.rules = policy.Rules{Scopes: g.Scopes, AnyScope: g.AnyScope}
+	for _, list := range [][]string{g.Scopes, g.AnyScope} {
+		for _, scope := range list {
+			if !core.ValidScope(scope) {
+				return fmt.Errorf("scopes: %q is not a scope (RFC 6749, section 3.3)", scope)
+			}
+		}
+	}
+	switch g.Visibility {
+	case "", "secret":
+		g.rules.Visibility = policy.Secret
+	case "public":
+		g.rules.Visibility = policy.Public
+	case "any":
+		g.rules.Visibility = policy.Any
+	default:
+		return fmt.Errorf("visibility: %q is none of secret, public and any", g.Visibility)
+	}
+	return nil
+}
+
+func (g *Gate) resolveIdentity() error {
+	prefix := defaultIdentity
+	if g.Identity != "" && g.Identity != identityOff {
+		prefix = textproto.CanonicalMIMEHeaderKey(g.Identity)
+	}
+	var headers []string
+	for _, s := range g.sources {
+		headers = append(headers, s.Names().Headers...)
+	}
+	var err error
+	if g.again, err = newHeaderFilter(headers, prefix); err != nil {
+		return err
+	}
+	g.filter = g.again
+	if prefix != defaultIdentity {
+		if g.filter, err = newHeaderFilter(headers, prefix, defaultIdentity); err != nil {
+			return err
+		}
+	}
+	return g.resolveIdentityFields(prefix)
+}
+
+// resolveIdentityFields finds the names of the headers to set.
+func (g *Gate) resolveIdentityFields(prefix string) error {
+	fields := g.IdentityFields
+	if len(fields) == 0 {
+		fields = defaultIdentityFields
+	} else if g.Identity == identityOff {
+		return errors.New("`off` takes no fields")
+	}
+	for i, field := range fields {
+		at := slices.IndexFunc(identityHeaders[:], func(h identityHeader) bool { return h.field == field })
+		switch {
+		case at < 0:
+			return fmt.Errorf("%q is none of key_id, actor, scopes, metadata and network", field)
+		case slices.Contains(fields[:i], field):
+			return fmt.Errorf("field %s is given twice", field)
+		}
+		g.names[at] = prefix + identityHeaders[at].name
+	}
+	return nil
+}
