@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/pool"
 	"github.com/talos-edge/talos-edge/caddymodule/node"
 	"github.com/talos-edge/talos-edge/core"
@@ -46,7 +47,7 @@ func newSolo(t *testing.T) *solo {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	s := &solo{t: t, folder: folder, addr: freeAddr(t)}
+	s := &solo{t: t, folder: folder, addr: freeport.Addr(t)}
 	s.endpoint = "http://" + s.addr
 	t.Cleanup(s.stop)
 	return s
@@ -298,7 +299,7 @@ func TestReloadThatChangesNothingOfTheNodeKeepsTheCache(t *testing.T) {
 	_, secret := s.issue()
 	s.gated(secret)
 	before := runningNode(s.t)
-	s.mustLoad(talos, onlyAdmin+"\nhttp://:"+portOf(freeAddr(t))+" {\nrespond 204\n}")
+	s.mustLoad(talos, onlyAdmin+"\nhttp://:"+portOf(freeport.Addr(t))+" {\nrespond 204\n}")
 	if after := runningNode(s.t); after != before {
 		t.Error("the node was opened anew")
 	}

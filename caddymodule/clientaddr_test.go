@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -150,7 +151,7 @@ func TestAttack14_TheNameOfASocketIsNoAddress(t *testing.T) {
 
 // The private surface judges the same address: as a caller, and as the address that a key is verified for.
 func TestAttack14_ThePrivateSurfaceJudgesTheSameAddress(t *testing.T) {
-	surface := freeAddr(t)
+	surface := freeport.Addr(t)
 	_, port, _ := strings.Cut(surface, ":")
 	e := startEdge(t, edgeConfig{Global: trusting(), Sites: fmt.Sprintf(
 		"http://:%s {\nbind 127.0.0.1\ntalos_admin {\nallow 198.51.100.0/24 203.0.113.0/24 10.1.0.0/16\n}\n}", port)})

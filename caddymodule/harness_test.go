@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/google/uuid"
 
+	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
 	"github.com/talos-edge/talos-edge/caddymodule/node"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
@@ -70,7 +70,7 @@ func startEdge(t testing.TB, conf edgeConfig) *edge {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
 	e := &edge{
-		t: t, addr: freeAddr(t), admin: freeAddr(t), folder: folder, backend: newBackend(t),
+		t: t, addr: freeport.Addr(t), admin: freeport.Addr(t), folder: folder, backend: newBackend(t),
 		client: newClient(t),
 	}
 	e.load(conf)
@@ -385,18 +385,6 @@ func newPlainClient(t testing.TB) *http.Client {
 		Timeout:       30 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-}
-
-// freeAddr is a loopback address that nothing listens on.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	var config net.ListenConfig
-	l, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // cidrs reads a list of ranges.

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
 )
 
 const withMetrics = onlyAdmin + `
@@ -39,7 +41,7 @@ func readMetrics(t *testing.T, addr string) map[string]float64 {
 
 func TestMetricsKeepTheirValuesAcrossReloads(t *testing.T) {
 	s := newSolo(t)
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	sites := strings.ReplaceAll(withMetrics, "METRICS", portOf(addr))
 	const (
 		admitted = `talos_gate_decisions_total{decision="admitted",reason="ok"}`

@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/talos-edge/talos-edge/caddymodule/gate"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
 )
 
 // exempting is a site that exempts /public/* from its gate, by the matchers that follow.
@@ -178,7 +179,7 @@ func madeUp(random *rand.Rand) string {
 // A gate that exempts a path by name is open to every spelling of another path that begins like it and that the app
 // folds. talos_plain_path exempts only what has one reading.
 func TestAttack13_NoSpellingOfAGatedPathPassesAnExemption(t *testing.T) {
-	byPathAlone := freeAddr(t)
+	byPathAlone := freeport.Addr(t)
 	e := startEdge(t, edgeConfig{
 		Site:  exempting("talos_plain_path"),
 		Sites: "http://:" + portOf(byPathAlone) + " {\nbind 127.0.0.1\n" + exempting("") + "\n}",

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
 )
 
 // publicSite answers 299 where talos_public lets a request pass.
@@ -120,7 +122,7 @@ func TestAttack13_TLSConnectionsAreNoWayAround(t *testing.T) {
 
 func TestPublicSurfaceRevokesAndTheGateBelievesItAtOnce(t *testing.T) {
 	s := newSolo(t)
-	public := freeAddr(t)
+	public := freeport.Addr(t)
 	s.mustLoad("talos {\nstorage sqlite://FOLDER/talos.db\n}", onlyAdmin+`
 		http://:`+portOf(public)+` {
 			bind 127.0.0.1

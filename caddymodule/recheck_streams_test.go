@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -161,7 +162,7 @@ func TestAttack05_AStreamEndsWithItsKey(t *testing.T) {
 
 // A reload neither ends a stream nor gives it a longer life: it is judged by the node that runs now.
 func TestAttack05_AStreamIsJudgedByTheConfigurationThatRuns(t *testing.T) {
-	app, site := streamingApp(t), freeAddr(t)
+	app, site := streamingApp(t), freeport.Addr(t)
 	s, client := newSolo(t), newClient(t)
 	sites := onlyAdmin + "\nhttp://:" + portOf(site) + " {\nbind 127.0.0.1\ntalos_gate {\nrecheck 1s\n}\nreverse_proxy " + app + "\n}"
 	s.mustLoad("talos {\nstorage sqlite://FOLDER/a.db\n}", sites)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -159,7 +160,7 @@ func TestLogThatShowsCredentialsIsNamedWithItsFilter(t *testing.T) {
 		c.Site = "log {\noutput file FOLDER/access.log\n" + ofAccess + "\n}\n" +
 			"handle /second/* {\ntalos_gate {\nfrom header X-Second-Key\n}\n}\n" +
 			strings.ReplaceAll(takesFromEverywhere, "KEEP", "")
-		c.Sites = "http://:" + port(freeAddr(t)) + " {\nbind 127.0.0.1\nlog {\noutput file FOLDER/ungated.log\n}\nrespond ungated\n}"
+		c.Sites = "http://:" + port(freeport.Addr(t)) + " {\nbind 127.0.0.1\nlog {\noutput file FOLDER/ungated.log\n}\nrespond ungated\n}"
 		return c
 	}
 	e := startEdge(t, conf("", ""))

@@ -18,6 +18,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
@@ -40,7 +41,7 @@ type farServer struct {
 
 func newFarServer(t *testing.T, handler http.Handler) *farServer {
 	t.Helper()
-	f := &farServer{t: t, addr: freeAddr(t), handler: handler}
+	f := &farServer{t: t, addr: freeport.Addr(t), handler: handler}
 	f.start()
 	t.Cleanup(f.kill)
 	return f
@@ -285,7 +286,7 @@ type sidecar struct {
 // startSidecar runs a sidecar of an upstream. options stand in the upstream's block, cache in the cache's.
 func startSidecar(t *testing.T, upstream, options, cache string) *sidecar {
 	t.Helper()
-	s := &sidecar{solo: newSolo(t), public: freeAddr(t)}
+	s := &sidecar{solo: newSolo(t), public: freeport.Addr(t)}
 	s.reload(upstream, options, cache)
 	return s
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
 	"github.com/talos-edge/talos-edge/caddymodule/node"
 	"github.com/talos-edge/talos-edge/core"
 )
@@ -431,7 +432,7 @@ func TestASidecarsNodeBelongsToItsSettings(t *testing.T) {
 func TestTheMetricsOfASidecarTellOfItsUpstream(t *testing.T) {
 	far := newFarNode(t)
 	s := startSidecar(t, far.url(), "", "")
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	s.mustLoad("talos {\nupstream "+far.url()+"\n}", strings.ReplaceAll(withMetrics, "METRICS", portOf(addr)))
 	const answered, dead = `talos_upstream_requests_total{result="ok"}`, `talos_upstream_requests_total{result="unreachable"}`
 	before := readMetrics(t, addr)

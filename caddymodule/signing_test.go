@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -144,7 +145,7 @@ func TestAGeneratedSigningKeyIsKeptAndPublished(t *testing.T) {
 	s := newSolo(t)
 	const talos, jwks = "talos {\nstorage sqlite://FOLDER/talos.db\n}", "/v2alpha1/derivedKeys/jwks.json"
 	sites := onlyAdmin + "\nhttp://:PUBLIC {\nbind 127.0.0.1\ntalos_public\n}"
-	public := freeAddr(t)
+	public := freeport.Addr(t)
 	sites = strings.ReplaceAll(sites, "PUBLIC", portOf(public))
 	s.mustLoad(talos, sites)
 	_, secret := s.issue()

@@ -1,0 +1,2 @@
+// Package freeport finds ports for servers of tests that cannot be given an open listener.
+package freeport
