@@ -125,7 +125,8 @@ func BenchmarkDecision(b *testing.B) {
 		for i := range lines {
 			lines[i] = "Bearer " + lines[i]
 		}
-		decide := func(b *testing.B, r *http.Request, i int) { //nolint:thelper // Helper costs as much as what is measured
+		//nolint:thelper // Helper costs as much as what is measured
+		decide := func(b *testing.B, r *http.Request, i int) {
 			r.Header["Authorization"][0] = lines[i]
 			shown := extract(gate.sources, r)
 			if d := gate.decide(r, &shown); d.reason != reasonOK {

@@ -65,7 +65,9 @@ func TestExtract_FindsTheOneCredential(t *testing.T) {
 		"a second line of another kind": {
 			"/", []string{"Authorization: Basic a", "Authorization: Bearer a"}, "", reasonAmbiguous,
 		},
-		"a second line, empty":        {"/", []string{"Authorization: Bearer a", "Authorization:"}, "", reasonAmbiguous},
+		"a second line, empty": {
+			"/", []string{"Authorization: Bearer a", "Authorization:"}, "", reasonAmbiguous,
+		},
 		"a whole header":              {"/", []string{"X-Api-Key: a, b"}, "a, b", reasonOK},
 		"a whole header twice":        {"/", []string{"X-Api-Key: a", "X-Api-Key: a"}, "", reasonAmbiguous},
 		"an empty header":             {"/", []string{"X-Api-Key:"}, "", reasonMalformed},

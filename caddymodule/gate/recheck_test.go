@@ -2,7 +2,6 @@ package gate
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -22,135 +20,9 @@ import (
 
 	"github.com/talos-edge/talos-edge/caddymodule/node"
 	"github.com/talos-edge/talos-edge/core"
-	"github.com/talos-edge/talos-edge/core/ratelimit"
-	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-// script is an authority that says what a test last told it.
-type script struct {
-	node.Node
-	mu      sync.Mutex
-	verdict *core.Verdict
-	stale   bool
-	err     error
-	window  time.Duration
-	asked   int
-	counted []string
-	taken   int
-}
-
-func (s *script) say(verdict *core.Verdict, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.verdict, s.err = verdict, err
-}
-
-func (s *script) judged() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.asked
-}
-
-func (s *script) Hold() node.Node { return s }
-
-func (*script) Release() {}
-
-func (s *script) Verify(_ *http.Request, cred string) (verify.Result, error) {
-	if cred != "k" {
-		return verify.Result{}, errors.New("another credential")
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.asked++
-	result := verify.Result{Verdict: s.verdict, Now: time.Now(), Cache: verify.Hit}
-	if s.stale {
-		result.Cache = verify.Stale
-	}
-	return result, s.err
-}
-
-func (s *script) StaleWindow() time.Duration { return s.window }
-
-func (s *script) Limiter() ratelimit.Limiter { return s }
-
-func (s *script) Take(context.Context, core.NetworkID, string, core.RateLimitPolicy) (ratelimit.Result, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.taken++
-	return ratelimit.Result{Allowed: true}, nil
-}
-
-func (s *script) Close() error { return nil }
-
-func (s *script) countDecision(d decision, r reason) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.counted = append(s.counted, decisionNames[d]+" "+reasonNames[r])
-}
-
-// running is a request at a gate with `recheck 10s` whose handler runs until it is let go or its context ends.
-type running struct {
-	w    *httptest.ResponseRecorder
-	done atomic.Bool
-	err  any // what ServeHTTP returned or panicked with
-
-	release context.CancelFunc
-}
-
-// run starts a request. begin is what the handler does first.
-func run(t *testing.T, g *Gate, begin func(w http.ResponseWriter, r *http.Request)) *running {
-	t.Helper()
-	ctx, release := context.WithCancel(t.Context())
-	run := &running{w: httptest.NewRecorder(), release: release}
-	r := inCaddy(requestWith(t, "/", "Authorization: Bearer k"))
-	go func() {
-		defer func() {
-			if v := recover(); v != nil {
-				run.err = v
-			}
-			run.done.Store(true)
-		}()
-		err := g.ServeHTTP(run.w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-			if begin != nil {
-				begin(w, r)
-			}
-			for ctx.Err() == nil && r.Context().Err() == nil {
-				r.Header.Set("X-Written", "by a handler")
-				caddyhttp.SetVar(r.Context(), "written", "by a handler")
-				select {
-				case <-ctx.Done():
-				case <-r.Context().Done():
-				case <-time.After(time.Second):
-				}
-			}
-			return r.Context().Err()
-		}))
-		if err != nil {
-			run.err = err
-		}
-	}()
-	synctest.Wait()
-	return run
-}
-
-func rechecking(t *testing.T, s *script) *Gate {
-	t.Helper()
-	return newTestGate(t, &Gate{Recheck: node.Duration(10 * time.Second), Scopes: []string{"a"}}, s, nil)
-}
-
-// wait lets time pass.
-func wait(d time.Duration) {
-	time.Sleep(d)
-	synctest.Wait()
-}
-
-func revokedVerdict() *core.Verdict {
-	v := *goodVerdict()
-	v.Status = core.StatusRevoked
-	return &v
-}
-
-func TestRecheck_AGoodKeysStreamLivesOnAndCountsOnce(t *testing.T) {
+func TestRecheck_AGoodKeysStreamGoesOnAndCountsOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		limited := *goodVerdict()
@@ -178,22 +50,33 @@ func TestRecheck_AGoodKeysStreamLivesOnAndCountsOnce(t *testing.T) {
 
 func TestRecheck_AStreamIsClosedWhenItsKeyIsNoLongerGood(t *testing.T) {
 	t.Parallel()
-	expiring := func() *core.Verdict {
-		v := *goodVerdict()
-		v.ExpireTime = time.Now().Add(-time.Second)
-		return &v
+	// changed is a good verdict with a change.
+	changed := func(change func(v *core.Verdict)) func() *core.Verdict {
+		return func() *core.Verdict {
+			v := *goodVerdict()
+			change(&v)
+			return &v
+		}
 	}
 	for name, tc := range map[string]struct {
 		then   func() *core.Verdict
 		reason string
 		status int
 	}{
-		"revoked":          {revokedVerdict, "revoked", 401},
-		"deleted":          {func() *core.Verdict { return core.Unknown(core.NetworkID{}, "x", core.ImportedKey) }, "invalid", 401},
-		"expired":          {expiring, "expired", 401},
-		"without scope":    {func() *core.Verdict { v := *goodVerdict(); v.Scopes = nil; return &v }, "scope", 403},
-		"from elsewhere":   {func() *core.Verdict { v := *goodVerdict(); v.AllowedCIDRs = cidrs(t, "192.0.2.0/24"); return &v }, "ip", 403},
-		"from this client": {func() *core.Verdict { v := *goodVerdict(); v.AllowedCIDRs = cidrs(t, "203.0.113.0/24"); return &v }, "", 0},
+		"revoked": {revokedVerdict, "revoked", 401},
+		"deleted": {func() *core.Verdict {
+			return core.Unknown(core.NetworkID{}, "x", core.ImportedKey)
+		}, "invalid", 401},
+		"expired": {changed(func(v *core.Verdict) {
+			v.ExpireTime = time.Now().Add(-time.Second)
+		}), "expired", 401},
+		"without scope": {changed(func(v *core.Verdict) { v.Scopes = nil }), "scope", 403},
+		"from elsewhere": {changed(func(v *core.Verdict) {
+			v.AllowedCIDRs = cidrs(t, "192.0.2.0/24")
+		}), "ip", 403},
+		"from this client": {changed(func(v *core.Verdict) {
+			v.AllowedCIDRs = cidrs(t, "203.0.113.0/24")
+		}), "", 0},
 	} {
 		for _, begun := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, response begun %t", name, begun), func(t *testing.T) {
@@ -222,8 +105,11 @@ func TestRecheck_AStreamIsClosedWhenItsKeyIsNoLongerGood(t *testing.T) {
 						stream.release()
 						return
 					}
-					if want := []string{"admitted ok", "refused " + tc.reason}; !stream.done.Load() || !slices.Equal(s.counted, want) {
-						t.Fatalf("ended %t, counted %q", stream.done.Load(), s.counted)
+					if !stream.done.Load() {
+						t.Fatal("still open")
+					}
+					if want := []string{"admitted ok", "refused " + tc.reason}; !slices.Equal(s.counted, want) {
+						t.Fatalf("counted %q, want %q", s.counted, want)
 					}
 					if _, err := writer.Write([]byte("more")); err == nil {
 						t.Error("bytes pass after the end")
@@ -234,11 +120,19 @@ func TestRecheck_AStreamIsClosedWhenItsKeyIsNoLongerGood(t *testing.T) {
 					if err, _ := stream.err.(error); begun && !errors.Is(err, http.ErrAbortHandler) {
 						t.Errorf("ended with %v: the client takes it for the whole", stream.err)
 					}
-					if begun != strings.HasPrefix(stream.w.Body.String(), "data") || strings.Contains(stream.w.Body.String(), "more") {
-						t.Errorf("body %q", stream.w.Body)
+					body := stream.w.Body.String()
+					if begun != strings.HasPrefix(body, "data") || strings.Contains(body, "more") {
+						t.Errorf("body %q", body)
 					}
-					if !begun && (stream.w.Code != tc.status || stream.w.Header().Get("X-App") != "" || stream.w.Header().Get("Cache-Control") != "no-store") {
-						t.Errorf("answered %d %v", stream.w.Code, stream.w.Header())
+					if begun {
+						return
+					}
+					if stream.w.Code != tc.status {
+						t.Errorf("status %d, want %d", stream.w.Code, tc.status)
+					}
+					header := stream.w.Header()
+					if header.Get("X-App") != "" || header.Get("Cache-Control") != "no-store" {
+						t.Errorf("headers %v", header)
 					}
 				})
 			})
@@ -263,8 +157,11 @@ func TestRecheck_AStreamGoesOnForTheStaleWindow(t *testing.T) {
 			t.Fatal("closed within the window")
 		}
 		wait(3 * time.Second) // at 90
-		if !stream.done.Load() || !slices.Equal(s.counted, []string{"admitted ok", "unavailable unavailable"}) || stream.w.Code != 503 {
-			t.Errorf("ended %t, counted %q, %d", stream.done.Load(), s.counted, stream.w.Code)
+		if !stream.done.Load() || stream.w.Code != http.StatusServiceUnavailable {
+			t.Errorf("ended %t, %d", stream.done.Load(), stream.w.Code)
+		}
+		if !slices.Equal(s.counted, []string{"admitted ok", "unavailable unavailable"}) {
+			t.Errorf("counted %q", s.counted)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) { // a stale verdict is good, and no reason to believe another one later
@@ -348,7 +245,8 @@ func TestRecheck_AnUpgradedConnectionIsJudgedUntilItIsClosed(t *testing.T) {
 					return err
 				})
 				w := pipeWriter{httptest.NewRecorder(), ours}
-				if err := rechecking(t, s).ServeHTTP(w, inCaddy(requestWith(t, "/", "Authorization: Bearer k")), next); err != nil {
+				r := inCaddy(requestWith(t, "/", "Authorization: Bearer k"))
+				if err := rechecking(t, s).ServeHTTP(w, r, next); err != nil {
 					t.Fatal(err)
 				}
 				wait(25 * time.Second)
@@ -391,18 +289,19 @@ func TestRecheck_ASecondGateRechecksByItsOwnRules(t *testing.T) {
 		first, second := newTestGate(t, &Gate{}, s, nil), rechecking(t, s)
 		var ended atomic.Bool
 		go func() {
-			err := first.ServeHTTP(httptest.NewRecorder(), inCaddy(requestWith(t, "/", "Authorization: Bearer k")),
-				caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-					return second.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
-						if text := fmt.Sprintf("%+v %s", caddyhttp.GetVar(r.Context(), identityVar),
-							caddy.ToString(caddyhttp.GetVar(r.Context(), identityVar))); text != "admitted admitted" {
-							t.Errorf("the variable reads %s", text)
-						}
-						<-r.Context().Done()
-						return nil
-					}))
-				}))
-			if err != nil {
+			app := caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+				value := caddyhttp.GetVar(r.Context(), identityVar)
+				if text := fmt.Sprintf("%+v %s", value, caddy.ToString(value)); text != "admitted admitted" {
+					t.Errorf("the variable reads %s", text)
+				}
+				<-r.Context().Done()
+				return nil
+			})
+			behindFirst := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+				return second.ServeHTTP(w, r, app)
+			})
+			r := inCaddy(requestWith(t, "/", "Authorization: Bearer k"))
+			if err := first.ServeHTTP(httptest.NewRecorder(), r, behindFirst); err != nil {
 				t.Error(err)
 			}
 			ended.Store(true)
