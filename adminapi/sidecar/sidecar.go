@@ -15,9 +15,9 @@ import (
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-// Upstream is the server that a sidecar's keys live on, as the sidecar's surfaces see it. Its methods may be called
+// Remote is the server that a sidecar's keys live on, as the sidecar's surfaces see it. Its methods may be called
 // from several goroutines and put no credential into an error.
-type Upstream interface {
+type Remote interface {
 	// RoundTrip carries a request that a caller of the private surface made. It fills in the scheme, the host and what
 	// the upstream's address has before the path, and adds nothing else: what the sidecar shows of its own when it
 	// asks for itself (headers, a certificate) is not the caller's.
@@ -48,7 +48,7 @@ type Options struct {
 	adminapi.Options
 
 	// Upstream is required.
-	Upstream Upstream
+	Upstream Remote
 }
 
 // Admin serves the private surface of a sidecar. What is local of the API's operations is answered here, verifications
@@ -67,7 +67,7 @@ func Admin(o Options) http.Handler {
 
 // NewPublic makes the public surface of a sidecar. A self-revocation is made anew from its credential and reason and
 // sent to the upstream; the key is forgotten before the caller gets the response.
-func NewPublic(o adminapi.PublicOptions, upstream Upstream) *adminapi.Public {
+func NewPublic(o adminapi.PublicOptions, upstream Remote) *adminapi.Public {
 	_, o.Options = newSidecar(Options{Options: o.Options, Upstream: upstream})
 	return adminapi.NewPublic(o)
 }
@@ -121,7 +121,7 @@ const (
 
 // sidecar is what the surfaces of a sidecar have beyond those of a node.
 type sidecar struct {
-	upstream Upstream
+	upstream Remote
 	mark     string // tells this sidecar's passed requests
 	keys     cached[*client.JWKS]
 	ready    cached[struct{}]

@@ -20,7 +20,7 @@ const (
 // about again, for the address of the caller.
 type verifier struct {
 	adminapi.Verifier
-	upstream Upstream
+	upstream Remote
 }
 
 // Verify verifies one credential.

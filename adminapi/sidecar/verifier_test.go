@@ -17,7 +17,7 @@ import (
 
 // slowUpstream verifies for an address after a while.
 type slowUpstream struct {
-	Upstream
+	Remote
 	takes time.Duration
 
 	mu         sync.Mutex

@@ -10,7 +10,7 @@ import (
 // two halves.
 var errDivide = errors.New("the batch was refused as a whole")
 
-// outcome is the answer to a question, or why there is none.
+// outcome is the answer to a query, or why there is none.
 type outcome struct {
 	answer answer
 	err    error
@@ -18,11 +18,11 @@ type outcome struct {
 
 // askBatch fills in outcomes by a call, or by calls for parts of it when one item spoils it for the others. A part that
 // would have less than a quarter of the timeout is not asked about: the answers to the others would come too late.
-func (u *Upstream) askBatch(ctx context.Context, n *network, questions []*question, outcomes []outcome) {
-	answers, err := u.batch(ctx, n, questions)
-	if half := len(questions) / 2; half > 0 && errors.Is(err, errDivide) && u.timeForMore(ctx) {
-		u.askBatch(ctx, n, questions[:half], outcomes[:half])
-		u.askBatch(ctx, n, questions[half:], outcomes[half:])
+func (u *Remote) askBatch(ctx context.Context, n *network, queries []*query, outcomes []outcome) {
+	answers, err := u.batch(ctx, n, queries)
+	if half := len(queries) / 2; half > 0 && errors.Is(err, errDivide) && u.timeForMore(ctx) {
+		u.askBatch(ctx, n, queries[:half], outcomes[:half])
+		u.askBatch(ctx, n, queries[half:], outcomes[half:])
 		return
 	}
 	for i := range outcomes {
@@ -33,7 +33,7 @@ func (u *Upstream) askBatch(ctx context.Context, n *network, questions []*questi
 }
 
 // timeForMore tells whether a further call within a look-up would have a quarter of the timeout or more.
-func (u *Upstream) timeForMore(ctx context.Context) bool {
+func (u *Remote) timeForMore(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return !ok || time.Until(deadline) >= u.config.Timeout/4
 }

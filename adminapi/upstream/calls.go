@@ -14,15 +14,15 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// looked is what came of one credential.
-type looked struct {
+// lookup is the result for one credential.
+type lookup struct {
 	verdict   *core.Verdict
 	err       error
 	needsList bool // the verdict is good as far as the address list of the key allows, which is not known yet
 }
 
 // do makes a call and tells the observer. lookUps is how many look-ups are in it, if it is a batch of them.
-func (u *Upstream) do(
+func (u *Remote) do(
 	ctx context.Context, lookUps int, call func(context.Context, *client.Client) error,
 ) *failure {
 	start := time.Now()
@@ -42,7 +42,7 @@ func (n *network) options() []client.CallOption {
 
 // optionsFor are those of a call about keys. After a change that passed through here and whose feed position the
 // upstream did not tell, an old answer of a cache cannot be recognized, so no cache may be asked.
-func (u *Upstream) optionsFor(n *network, keyIDs ...string) []client.CallOption {
+func (u *Remote) optionsFor(n *network, keyIDs ...string) []client.CallOption {
 	for _, keyID := range keyIDs {
 		if u.changes.skipsCaches(n.id, keyID) {
 			return append(n.options(), client.NoCache())
@@ -52,22 +52,22 @@ func (u *Upstream) optionsFor(n *network, keyIDs ...string) []client.CallOption 
 }
 
 // batch asks about several credentials with one call.
-func (u *Upstream) batch(ctx context.Context, n *network, questions []*question) ([]answer, error) {
-	in := client.BatchRequest{Requests: make([]json.RawMessage, len(questions))}
-	keyIDs := make([]string, len(questions))
-	for i, q := range questions {
+func (u *Remote) batch(ctx context.Context, n *network, queries []*query) ([]answer, error) {
+	in := client.BatchRequest{Requests: make([]json.RawMessage, len(queries))}
+	keyIDs := make([]string, len(queries))
+	for i, q := range queries {
 		in.Requests[i], keyIDs[i] = q.item(), q.claim.KeyID
 	}
 	var out struct {
 		Results []json.RawMessage `json:"results"`
 	}
 	var edge client.EdgeAnswer
-	f := u.do(ctx, len(questions), func(ctx context.Context, c *client.Client) error {
+	f := u.do(ctx, len(queries), func(ctx context.Context, c *client.Client) error {
 		out.Results = nil
 		options := append(u.optionsFor(n, keyIDs...), client.Edge(&edge))
 		_, err := c.Do(ctx, http.MethodPost, client.BatchVerifyPath, in, &out, options...)
-		if err == nil && len(out.Results) != len(questions) {
-			err = fmt.Errorf("%w: %d results for %d credentials", client.ErrAnswer, len(out.Results), len(questions))
+		if err == nil && len(out.Results) != len(queries) {
+			err = fmt.Errorf("%w: %d results for %d credentials", client.ErrAnswer, len(out.Results), len(queries))
 		}
 		return err
 	})
@@ -77,15 +77,15 @@ func (u *Upstream) batch(ctx context.Context, n *network, questions []*question)
 	case f != nil:
 		return nil, f.asError()
 	}
-	about := make(map[string]int, len(questions)) // how many questions a key has
-	for _, q := range questions {
+	about := make(map[string]int, len(queries)) // how many queries a key has
+	for _, q := range queries {
 		about[q.claim.KeyID]++
 	}
-	answers := make([]answer, len(questions))
+	answers := make([]answer, len(queries))
 	for i, raw := range out.Results {
 		answers[i] = decode(raw, edge)
-		if w := answers[i].wire; w != nil && len(questions) > 1 {
-			if err := u.doubt(n, questions[i], w, edge, about[questions[i].claim.KeyID] > 1); err != nil {
+		if w := answers[i].wire; w != nil && len(queries) > 1 {
+			if err := u.checkPlace(n, queries[i], w, edge, about[queries[i].claim.KeyID] > 1); err != nil {
 				return nil, err
 			}
 		}
@@ -93,15 +93,15 @@ func (u *Upstream) batch(ctx context.Context, n *network, questions []*question)
 	return answers, nil
 }
 
-// doubt is why the answers to several questions are not to be used, or nil. One result in the wrong place makes all of
-// them doubtful; one question at a time, there is no wrong place. One that is behind a change is asked for again, too,
-// apart from the others in the end: another address, or a moment, may do.
-func (u *Upstream) doubt(n *network, q *question, w *wire, edge client.EdgeAnswer, siblings bool) error {
+// checkPlace returns an error when a result of a batch is about another query, or older than a change of its key. The
+// batch is then divided: a result in the wrong place makes all others doubtful, and a query that is alone in its call
+// has no wrong place. For an old result, another address may answer, or the same one a moment later.
+func (u *Remote) checkPlace(n *network, q *query, w *wire, edge client.EdgeAnswer, siblings bool) error {
 	switch {
 	case w.misplaced(q, siblings):
 		u.log.misplaced()
 		return errors.Join(unavailable("the upstream cannot say", errKeyMismatch, 0), errDivide)
-	case !u.changes.believes(n.id, w.keyID(q), edge.Position):
+	case !u.changes.upToDate(n.id, w.keyID(q), edge.Position):
 		return errors.Join(errBehind, errDivide)
 	default:
 		return nil
@@ -109,7 +109,7 @@ func (u *Upstream) doubt(n *network, q *question, w *wire, edge client.EdgeAnswe
 }
 
 // single asks about one credential for a client address.
-func (u *Upstream) single(ctx context.Context, n *network, q *question, addr netip.Addr) (answer, error) {
+func (u *Remote) single(ctx context.Context, n *network, q *query, addr netip.Addr) (answer, error) {
 	var raw json.RawMessage
 	f := u.do(ctx, 0, func(ctx context.Context, c *client.Client) (err error) {
 		raw, err = c.Do(ctx, http.MethodPost, client.VerifyPath, q.item(), nil,
@@ -122,10 +122,11 @@ func (u *Upstream) single(ctx context.Context, n *network, q *question, addr net
 	return decode(raw, client.EdgeAnswer{}), nil
 }
 
-// read makes a verdict of an answer to a question that was asked at one of this node's own positions. A verdict that a
-// later change of the key has overtaken stays: its reader asks again. One from before an earlier change is an error.
-func (u *Upstream) read(n *network, q *question, began uint64, o outcome) *looked {
-	l := new(looked)
+// read makes a verdict of the answer to a query that was sent at one of this node's own positions. A verdict that a
+// later change of the key has overtaken is returned: the verifier looks the key up again. One from before an earlier
+// change is an error.
+func (u *Remote) read(n *network, q *query, began uint64, o outcome) *lookup {
+	l := new(lookup)
 	if o.err != nil {
 		l.err = o.err
 		return l
@@ -144,7 +145,7 @@ func (u *Upstream) read(n *network, q *question, began uint64, o outcome) *looke
 	case err != nil:
 		l.verdict, l.err = nil, unavailable("the upstream cannot say", err, 0)
 		return l
-	case !u.changes.believes(n.id, l.verdict.KeyID, o.answer.edge.Position) &&
+	case !u.changes.upToDate(n.id, l.verdict.KeyID, o.answer.edge.Position) &&
 		!u.changes.outdated(n.id, l.verdict.KeyID, began):
 		l.verdict = nil
 		l.err = errBehind
@@ -165,7 +166,7 @@ func (u *Upstream) read(n *network, q *question, began uint64, o outcome) *looke
 
 // readLists completes good verdicts of an upstream that does not understand an edge with their keys' address lists. The
 // list is read for each look-up and not once for a key: it may be changed there at any time.
-func (u *Upstream) readLists(ctx context.Context, n *network, all []*looked) {
+func (u *Remote) readLists(ctx context.Context, n *network, all []*lookup) {
 	var reads sync.WaitGroup
 	for _, l := range all {
 		if l.needsList {
@@ -177,7 +178,7 @@ func (u *Upstream) readLists(ctx context.Context, n *network, all []*looked) {
 
 // readListInTurn is readList within the bound of what look-ups may have out. A read that would have less than a
 // quarter of the timeout is not begun: it would keep others waiting and then be cut short.
-func (u *Upstream) readListInTurn(ctx context.Context, n *network, v *core.Verdict) (*core.Verdict, error) {
+func (u *Remote) readListInTurn(ctx context.Context, n *network, v *core.Verdict) (*core.Verdict, error) {
 	waiting, cancel := ctx, context.CancelFunc(func() {})
 	if deadline, ok := ctx.Deadline(); ok {
 		waiting, cancel = context.WithDeadline(ctx, deadline.Add(-u.config.Timeout/4))
@@ -192,7 +193,7 @@ func (u *Upstream) readListInTurn(ctx context.Context, n *network, v *core.Verdi
 
 // readList reads the record of a verdict's key and returns the verdict with the record's address list. Without the list
 // there is no verdict. What the record says of the key's state is newer.
-func (u *Upstream) readList(ctx context.Context, n *network, v *core.Verdict) (*core.Verdict, error) {
+func (u *Remote) readList(ctx context.Context, n *network, v *core.Verdict) (*core.Verdict, error) {
 	kind := client.Issued
 	if v.Type == core.ImportedKey {
 		kind = client.Imported

@@ -10,14 +10,14 @@ import (
 
 // floorLifetime is for how long an answer is compared with the feed position of a change at the upstream, and for how
 // long a key is looked up with no-cache after a change whose position is not known. No copy of the
-// upstream's data should be behind for longer; and an upstream that was replaced by another, which counts anew, is
-// believed again.
+// upstream's data should be behind for longer; and answers of an upstream that was replaced by another, which counts
+// anew, are accepted again.
 const floorLifetime = 5 * time.Minute
 
 // changes are the changes of keys that this node has heard of.
 //
-// Two counts are kept apart. The positions in table are this node's own: each change that passed through here takes the
-// next one, and verdicts carry none, so that the verifier holds them against the one it noted before the look-up. The
+// There are two counts. The positions in table are this node's own: each change that passed through here takes the next
+// one, and verdicts carry none, so that the verifier compares them with the one it noted before the look-up. The
 // upstream's positions, which its answers name, are compared with each other only: they say whether an answer is older
 // than a change that the upstream has acknowledged.
 type changes struct {
@@ -26,7 +26,7 @@ type changes struct {
 	mu           sync.Mutex
 	own          uint64
 	floors       map[feed.Slot]floor // by the slots of the table, so that it is bounded
-	full         int                 // how many floors there have to be before they are looked through again
+	full         int                 // how many floors there have to be before the next sweep
 	noCacheUntil time.Time           // the latest floor.noCacheUntil
 }
 
@@ -42,7 +42,7 @@ type floor struct {
 // when a change of the key has passed through here, after the upstream acknowledged it. Where the upstream told the
 // change's feed position (else 0), an answer from an earlier position is refused, whichever address gives it. Where it
 // has not, look-ups of the key ask for no-cache, for 5 minutes.
-func (u *Upstream) Forget(network core.NetworkID, keyID string, position uint64) {
+func (u *Remote) Forget(network core.NetworkID, keyID string, position uint64) {
 	u.changes.forget(network, keyID, position)
 }
 
@@ -66,8 +66,8 @@ func (c *changes) forget(network core.NetworkID, keyID string, position uint64) 
 	c.table.Apply(feed.Event{Position: c.own, Network: network, KeyID: keyID, Time: now})
 }
 
-// sweep takes out what is over, once there is twice as much as the last time left: an import of very many keys through
-// here does not look through all of them for each.
+// sweep removes floors that have expired, once there are twice as many as the last sweep left: an import of very many
+// keys does not check all floors for each key.
 func (c *changes) sweep(now time.Time) {
 	const much = 1024
 	if len(c.floors) < max(c.full, much) {
@@ -81,15 +81,15 @@ func (c *changes) sweep(now time.Time) {
 	c.full = 2 * len(c.floors)
 }
 
-// outdated tells whether a key changed after one of this node's own positions: whoever noted the position before asking
-// about the key sees that the answer does not count, and asks again.
+// outdated tells whether a key changed after one of this node's own positions: whoever noted the position before a
+// look-up of the key does not use the answer, and asks again.
 func (c *changes) outdated(network core.NetworkID, keyID string, began uint64) bool {
 	return began < c.table.At(feed.SlotOf(network, keyID))
 }
 
-// believes tells whether an answer about a key, from a position of the upstream's feed, is not older than the last
+// upToDate tells whether an answer about a key, from a position of the upstream's feed, is not older than the last
 // change of the key that passed through here.
-func (c *changes) believes(network core.NetworkID, keyID string, position uint64) bool {
+func (c *changes) upToDate(network core.NetworkID, keyID string, position uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f, ok := c.floors[feed.SlotOf(network, keyID)]

@@ -99,7 +99,7 @@ func TestAnUpstreamThatCountsAnewIsBelievedAgain(t *testing.T) {
 		c := &changes{floors: make(map[feed.Slot]floor)}
 		want := func(position uint64, believed bool) {
 			t.Helper()
-			if got := c.believes(core.NetworkID{}, "k", position); got != believed {
+			if got := c.upToDate(core.NetworkID{}, "k", position); got != believed {
 				t.Errorf("position %d: got %t", position, got)
 			}
 		}

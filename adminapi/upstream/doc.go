@@ -3,8 +3,8 @@
 //
 // # A look-up
 //
-// An [Upstream] is a [verify.Source]. Look-ups wait for their turn in the verifier, which [Upstream.Fit] tells the
-// bounds of; a call of [Upstream.Lookup] becomes one call of the upstream. A batch is the one form of every
+// An [Remote] is a [verify.Source]. Look-ups wait for their turn in the verifier, which [Remote.Fit] tells the
+// bounds of; a call of [Remote.Lookup] becomes one call of the upstream. A batch is the one form of every
 // question, so there is one form of every answer to check.
 //
 // # What is believed
@@ -47,14 +47,14 @@
 //     revoked or has expired makes the verdict say so. A derived token may be bound to addresses by itself, which no
 //     record tells: it is an error;
 //   - IP_NOT_ALLOWED says nothing about the client. It is a verdict with [core.CodeIPNotAllowed], which no cache keeps,
-//     and [Upstream.VerifyFor] asks again for the client's address. Equal questions at the same time share a call.
+//     and [Remote.VerifyFor] asks again for the client's address. Equal questions at the same time share a call.
 //     These calls have a bound of their own, and each credential a part of it: they come at the clients' rate, and
 //     keep no look-up waiting. At most half of the timeout is for the wait.
 //
 // # Positions
 //
 // The upstream's feed positions and this node's are different counts, so verdicts carry no position: the verifier uses
-// the one that it noted before the look-up. Changes that pass through this node are told to [Upstream.Forget], which
+// the one that it noted before the look-up. Changes that pass through this node are told to [Remote.Forget], which
 // takes the next of this node's positions, so that verdicts from before the change, also those under way, are looked up
 // again. Where the upstream has told the change's position in its own feed, later answers are compared with it: an
 // address whose data is behind cannot bring a revoked key back. Where it has not, every call about the key, and about

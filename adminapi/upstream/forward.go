@@ -21,7 +21,7 @@ import (
 // It goes to the address that answers at the moment, and to the next one while no connection can be had: then nothing
 // was sent. What is not a GET or HEAD is sent once at most, whatever the caller's headers say of repeating it: the
 // upstream may not know them.
-func (u *Upstream) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+func (u *Remote) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	if r.Body != nil {
 		defer func() { _ = r.Body.Close() }() // each attempt has one of its own
 	}
@@ -89,8 +89,8 @@ var errSentBefore = errors.New("the request was sent and not answered")
 // SelfRevoke asks the upstream to revoke the key behind a credential. The call holds these two values and nothing else
 // that is this node's or its caller's; the certificate, if there is one, vouches for the connection only. When no
 // address may be asked at the moment it fails at once. A refusal is a [client.Error]. The position is for
-// [Upstream.Forget].
-func (u *Upstream) SelfRevoke(
+// [Remote.Forget].
+func (u *Remote) SelfRevoke(
 	ctx context.Context, cred string, reason client.RevocationReason,
 ) (position uint64, err error) {
 	if f := u.pool.admits(); f != nil {
@@ -105,7 +105,7 @@ func (u *Upstream) SelfRevoke(
 }
 
 // JWKS reads the public keys that derived tokens are signed with.
-func (u *Upstream) JWKS(ctx context.Context) (*client.JWKS, error) {
+func (u *Remote) JWKS(ctx context.Context) (*client.JWKS, error) {
 	ctx, cancel := context.WithTimeout(ctx, u.config.Timeout)
 	defer cancel()
 	n := u.networks[u.config.Network]

@@ -81,7 +81,7 @@ func nobodyAt(t *testing.T) string {
 	return "http://" + l.Addr().String()
 }
 
-func newUpstream(t *testing.T, config Config) *Upstream {
+func newUpstream(t *testing.T, config Config) *Remote {
 	t.Helper()
 	u, err := New(config)
 	if err != nil {
@@ -92,7 +92,7 @@ func newUpstream(t *testing.T, config Config) *Upstream {
 }
 
 // pass sends a request as a caller's and returns the answer's body.
-func pass(t *testing.T, u *Upstream, method, target, body string) (string, error) {
+func pass(t *testing.T, u *Remote, method, target, body string) (string, error) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, "http://not.looked.at"+target, strings.NewReader(body))
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 )
 
 // sidecarOf is the private surface of a sidecar, with what it is made of.
-func sidecarOf(t *testing.T, config Config) (u *Upstream, admin http.Handler) {
+func sidecarOf(t *testing.T, config Config) (u *Remote, admin http.Handler) {
 	t.Helper()
 	u = newUpstream(t, config)
 	v, err := verify.New(verify.Config{LookupTimeout: patience}, u)
@@ -224,7 +224,7 @@ func TestAChangeWithoutAPositionMeansNoCacheForFiveMinutes(t *testing.T) {
 		time.Sleep(4 * time.Minute)
 		c.forget(core.NetworkID{}, "k", 7) // a change whose place is known is none of the one before
 		c.forget(core.NetworkID{}, "placed", 0)
-		if c.believes(core.NetworkID{}, "placed", 6) {
+		if c.upToDate(core.NetworkID{}, "placed", 6) {
 			t.Error("a change whose place is not known lets the one before be forgotten")
 		}
 		time.Sleep(time.Minute)

@@ -24,7 +24,7 @@ func TestAttack08_CredentialsThatGrowOnTheWayTakeOneCall(t *testing.T) {
 		return false
 	}
 	u, _ := open(t, func(c *Config) { c.MaxInFlight = 1; c.NoIPLists = true }, serve(t, s, "").URL)
-	source := &countingSource{Upstream: u}
+	source := &countingSource{Remote: u}
 	v, err := verify.New(u.Fit(verify.Config{}), source)
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func TestAttack08_CredentialsThatGrowOnTheWayTakeOneCall(t *testing.T) {
 
 // countingSource counts how often an upstream is asked.
 type countingSource struct {
-	*Upstream
+	*Remote
 
 	mu    sync.Mutex
 	asked int
@@ -71,5 +71,5 @@ func (c *countingSource) count() {
 // Lookup counts.
 func (c *countingSource) Lookup(ctx context.Context, queries []verify.Query) ([]verify.LookupResult, error) {
 	c.count()
-	return c.Upstream.Lookup(ctx, queries)
+	return c.Remote.Lookup(ctx, queries)
 }

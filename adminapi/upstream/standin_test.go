@@ -232,7 +232,7 @@ func serve(tb testing.TB, h http.Handler, at string) *httptest.Server {
 const patience = 30 * time.Second
 
 // open makes an upstream with a short breaker, and a log to look into.
-func open(tb testing.TB, change func(*Config), addresses ...string) (*Upstream, *observer.ObservedLogs) {
+func open(tb testing.TB, change func(*Config), addresses ...string) (*Remote, *observer.ObservedLogs) {
 	tb.Helper()
 	logger, logs := observer.New(zapcore.DebugLevel)
 	c := Config{
@@ -251,7 +251,7 @@ func open(tb testing.TB, change func(*Config), addresses ...string) (*Upstream, 
 }
 
 // verifying puts a verifier on top of a source.
-func verifying(tb testing.TB, u *Upstream, config verify.Config) *verify.Verifier {
+func verifying(tb testing.TB, u *Remote, config verify.Config) *verify.Verifier {
 	tb.Helper()
 	v, err := verify.New(u.Fit(config), u)
 	if err != nil {

@@ -27,7 +27,7 @@ type BreakerStats struct {
 }
 
 // Breakers reads the state of each address.
-func (u *Upstream) Breakers() []BreakerStats {
+func (u *Remote) Breakers() []BreakerStats {
 	all := make([]BreakerStats, len(u.pool.addresses))
 	current := int(u.pool.current.Load())
 	for i, a := range u.pool.addresses {

@@ -191,7 +191,7 @@ func TestAfterItsEndTheSourceIsUnavailable(t *testing.T) {
 
 // lookUpMany looks credentials up as a verifier does that has cached nothing.
 func lookUpMany(
-	ctx context.Context, u *Upstream, network core.NetworkID, creds []string,
+	ctx context.Context, u *Remote, network core.NetworkID, creds []string,
 ) ([]verify.LookupResult, error) {
 	results := make([]verify.LookupResult, len(creds))
 	var queries []verify.Query
@@ -212,7 +212,7 @@ func lookUpMany(
 	return results, err
 }
 
-func lookUp(ctx context.Context, u *Upstream, network core.NetworkID, cred string) (*core.Verdict, error) {
+func lookUp(ctx context.Context, u *Remote, network core.NetworkID, cred string) (*core.Verdict, error) {
 	results, err := lookUpMany(ctx, u, network, []string{cred})
 	if err == nil {
 		err = results[0].Err
@@ -221,7 +221,7 @@ func lookUp(ctx context.Context, u *Upstream, network core.NetworkID, cred strin
 }
 
 // verifyMany verifies credentials through a verifier, which divides them into calls, and caches nothing.
-func verifyMany(t *testing.T, u *Upstream, creds []string) ([]verify.LookupResult, error) {
+func verifyMany(t *testing.T, u *Remote, creds []string) ([]verify.LookupResult, error) {
 	t.Helper()
 	v, err := verify.New(u.Fit(verify.Config{Off: true}), u)
 	if err != nil {

@@ -17,7 +17,7 @@ const (
 	maxResult = 256 << 10
 )
 
-// answer is the upstream's answer to one question.
+// answer is the upstream's answer to one query.
 type answer struct {
 	wire *wire
 	err  error // in place of wire
@@ -62,20 +62,20 @@ func decode(result json.RawMessage, edge client.EdgeAnswer) answer {
 	return a
 }
 
-// otherKey tells whether a result is about another key than the question. alone says that the question was the only
-// one, so that nothing can be in the wrong place: of a token the key's id is then the upstream's to say.
-func (w *wire) otherKey(q *question, alone bool) bool {
+// otherKey tells whether a result is about another key than the query. alone says that the query was the only one of
+// its call, so that nothing can be in the wrong place: the upstream's word then counts for the key id of a token.
+func (w *wire) otherKey(q *query, alone bool) bool {
 	return w.KeyID != "" && w.KeyID != q.claim.KeyID && (!alone || !q.token())
 }
 
-// misplaced tells whether a result among several belongs to another question. siblings says that the batch holds other
-// tokens of the question's key, which their ends tell apart.
-func (w *wire) misplaced(q *question, siblings bool) bool {
+// misplaced tells whether a result among several belongs to another query. siblings says that the batch holds other
+// tokens of the query's key, which are told apart by their expiry.
+func (w *wire) misplaced(q *query, siblings bool) bool {
 	return w.otherKey(q, false) || siblings && *w.IsValid && w.ExpireTime.Unix() != q.claim.End
 }
 
 // keyID is the id of the key that a result is about.
-func (w *wire) keyID(q *question) string {
+func (w *wire) keyID(q *query) string {
 	if q.token() {
 		return w.KeyID
 	}
@@ -83,7 +83,7 @@ func (w *wire) keyID(q *question) string {
 }
 
 // verdict is what a result means. An error means that nothing can be said about the credential.
-func (w *wire) verdict(n *network, q *question, understood bool) (*core.Verdict, error) {
+func (w *wire) verdict(n *network, q *query, understood bool) (*core.Verdict, error) {
 	if !*w.IsValid {
 		return w.negative(n, q)
 	}
@@ -143,7 +143,7 @@ func (w *wire) takeLimits(key *core.Key) (err error) {
 }
 
 // negative is the verdict on a credential that is not valid. Only its code and its key's id are certain to be there.
-func (w *wire) negative(n *network, q *question) (*core.Verdict, error) {
+func (w *wire) negative(n *network, q *query) (*core.Verdict, error) {
 	code, known := codes[w.ErrorCode]
 	switch {
 	case known:
@@ -178,7 +178,7 @@ func saysNothing(code client.VerificationErrorCode) bool {
 }
 
 // key reads what a result says of the key.
-func (w *wire) key(n *network, q *question) (*core.Key, error) {
+func (w *wire) key(n *network, q *query) (*core.Key, error) {
 	key := &core.Key{
 		Network: n.id, ID: w.KeyID, Kind: core.Issued, ActorID: w.ActorID, Scopes: w.Scopes, ExpireTime: w.ExpireTime,
 	}
@@ -211,7 +211,7 @@ func (w *wire) key(n *network, q *question) (*core.Key, error) {
 
 // status is the state of the key. One that is not told is not guessed, but for a token: it has no state of its own, and
 // that it is valid says what there is to say.
-func (w *wire) status(q *question) (core.Status, error) {
+func (w *wire) status(q *query) (core.Status, error) {
 	switch w.Status {
 	case client.KeyStatusActive:
 		return core.StatusActive, nil
@@ -230,7 +230,7 @@ func (w *wire) status(q *question) (core.Status, error) {
 }
 
 // visibility is the visibility of the key. One that is not told is secret, unless the credential shows the opposite.
-func (w *wire) visibility(q *question) (core.Visibility, error) {
+func (w *wire) visibility(q *query) (core.Visibility, error) {
 	switch w.Visibility {
 	case client.KeyVisibilitySecret:
 		return core.VisibilitySecret, nil

@@ -15,7 +15,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-// Bounds of the calls for [Upstream.VerifyFor]. They come at the clients' rate and their answers are never remembered,
+// Bounds of the calls for [Remote.VerifyFor]. They come at the clients' rate and their answers are never remembered,
 // so whoever holds one key could keep everybody else waiting.
 const (
 	maxOut        = 16   // calls that are out
@@ -27,13 +27,13 @@ const (
 // errFull is the answer when there is no room for one more call.
 var errFull = unavailable("too many verifications for client addresses are waiting", nil, time.Second)
 
-// verifyForCalls are the calls for [Upstream.VerifyFor]. Callers that ask the same at the same time share one; the
+// verifyForCalls are the calls for [Remote.VerifyFor]. Callers that ask the same at the same time share one; the
 // calls about one credential have a bound of their own. A call belongs to none of its waiters, and ends when it has
 // none.
 type verifyForCalls struct {
 	timeout time.Duration
 	table   *feed.Positions
-	send    func(context.Context, *network, *question, netip.Addr) (*core.Verdict, error)
+	send    func(context.Context, *network, *query, netip.Addr) (*core.Verdict, error)
 	out     chan struct{} // holds a token for each call that is out
 
 	detached context.Context //nolint:containedctx // of all calls: close ends it, and no caller does
@@ -79,7 +79,7 @@ type call struct {
 
 func newVerifyForCalls(
 	timeout time.Duration, table *feed.Positions,
-	send func(context.Context, *network, *question, netip.Addr) (*core.Verdict, error),
+	send func(context.Context, *network, *query, netip.Addr) (*core.Verdict, error),
 ) *verifyForCalls {
 	v := &verifyForCalls{
 		timeout: timeout,
@@ -102,8 +102,8 @@ func (v *verifyForCalls) close() {
 	v.running.Wait()
 }
 
-// verify has a question answered. One whose answer is older than the last change of its key is asked again.
-func (v *verifyForCalls) verify(ctx context.Context, n *network, q *question, addr netip.Addr) (*core.Verdict, error) {
+// verify answers a query. A query whose answer is older than the last change of its key is sent again.
+func (v *verifyForCalls) verify(ctx context.Context, n *network, q *query, addr netip.Addr) (*core.Verdict, error) {
 	const attempts = 3
 	k := callKey{groupKey{n.id, sha256.Sum256([]byte(q.credential))}, addr}
 	for range attempts {
@@ -128,7 +128,7 @@ func (v *verifyForCalls) verify(ctx context.Context, n *network, q *question, ad
 }
 
 // join returns a call that is under way and began after the last change of the key, or a new one.
-func (v *verifyForCalls) join(k callKey, n *network, q *question) (*call, error) {
+func (v *verifyForCalls) join(k callKey, n *network, q *query) (*call, error) {
 	began := v.table.Applied()
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -197,7 +197,7 @@ func (v *verifyForCalls) remove(k callKey, c *call) {
 // inTurn sends when its group has room, and then when there is room at all: a call that waits for its group keeps no
 // other group waiting. At most half of the time is for the wait, so that each call has the time that it needs.
 func (v *verifyForCalls) inTurn(
-	ctx context.Context, g *group, n *network, q *question, addr netip.Addr,
+	ctx context.Context, g *group, n *network, q *query, addr netip.Addr,
 ) (verdict *core.Verdict, err error) {
 	waiting, cancel := context.WithTimeout(ctx, v.timeout/2)
 	defer cancel()

@@ -28,7 +28,7 @@ type fakeUpstream struct {
 	turn  chan struct{} // one value lets one call return; closed: all
 }
 
-func (c *fakeUpstream) call(ctx context.Context, _ *network, q *question, addr netip.Addr) (*core.Verdict, error) {
+func (c *fakeUpstream) call(ctx context.Context, _ *network, q *query, addr netip.Addr) (*core.Verdict, error) {
 	c.mu.Lock()
 	c.calls = append(c.calls, q.credential+" from "+addr.String())
 	c.mu.Unlock()
@@ -74,9 +74,9 @@ func withCalls(t *testing.T, test func(t bubble, b *verifyForCalls, c *fakeUpstr
 
 func from(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) }
 
-// about is the question about a credential that is its own key id.
-func about(cred string) *question {
-	return &question{credential: cred, parsed: credential.Parsed{KeyID: cred}}
+// about is the query for a credential that is its own key id.
+func about(cred string) *query {
+	return &query{credential: cred, parsed: credential.Parsed{KeyID: cred}}
 }
 
 type said struct {
@@ -107,7 +107,7 @@ func TestAttack08_EqualVerifyForAtTheSameTimeIsOneCall(t *testing.T) {
 		fourth := b.start(t.Context(), other, "a", from(1))
 		synctest.Wait()
 		if n, _ := c.made(); n != 4 {
-			t.Errorf("%d calls for 4 questions", n)
+			t.Errorf("%d calls for 4 queries", n)
 		}
 		close(c.turn)
 		for _, a := range answers {
@@ -244,7 +244,7 @@ func TestAttack05_ACallFromBeforeAChangeAnswersNobodyAfterIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			withCalls(t, func(t bubble, b *verifyForCalls, c *fakeUpstream, table *feed.Positions) {
-				b.send = func(ctx context.Context, n *network, q *question, addr netip.Addr) (*core.Verdict, error) {
+				b.send = func(ctx context.Context, n *network, q *query, addr netip.Addr) (*core.Verdict, error) {
 					v, err := c.call(ctx, n, q, addr)
 					if v != nil {
 						v.KeyID = "a"
@@ -254,7 +254,7 @@ func TestAttack05_ACallFromBeforeAChangeAnswersNobodyAfterIt(t *testing.T) {
 				ask := func() <-chan said {
 					answer := make(chan said, 1)
 					go func() {
-						q := &question{credential: "a", parsed: credential.Parsed{KeyID: key}}
+						q := &query{credential: "a", parsed: credential.Parsed{KeyID: key}}
 						v, err := b.verify(t.Context(), &network{}, q, from(1))
 						answer <- said{v, err}
 					}()

@@ -23,7 +23,7 @@ import (
 // Sidecar is a node without keys, in front of an upstream that has them.
 type Sidecar struct {
 	base
-	upstream *upstream.Upstream
+	upstream *upstream.Remote
 }
 
 // sidecarSettings are what only a sidecar has.
@@ -160,7 +160,7 @@ func (*Sidecar) Forget(network core.NetworkID, keyID string, position uint64) {
 
 // keys are the upstream's, as the surfaces see them.
 type keys struct {
-	*upstream.Upstream
+	*upstream.Remote
 	node *Sidecar
 }
 
@@ -199,6 +199,6 @@ func (s *sidecarSet) forget(network core.NetworkID, keyID string, position uint6
 
 // Interface guards.
 var (
-	_ Node             = (*Sidecar)(nil)
-	_ sidecar.Upstream = keys{}
+	_ Node           = (*Sidecar)(nil)
+	_ sidecar.Remote = keys{}
 )

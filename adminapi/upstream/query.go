@@ -18,15 +18,15 @@ type network struct {
 	host   string
 }
 
-// question is one credential on its way to the upstream.
-type question struct {
+// query is one credential that the upstream is asked about.
+type query struct {
 	credential string
 	parsed     credential.Parsed
 	claim      verify.Claim
 }
 
-// read finds out what a credential would be. Without the network's secret a checksum says nothing here: that a key is
-// not genuine is for the upstream to tell.
+// read finds out what a credential would be. The network's secret is not known here, so a checksum is not verified:
+// whether a key is genuine is for the upstream to tell.
 func (n *network) read(cred string) (parsed credential.Parsed, final *core.Verdict) {
 	if credential.Check(cred) != nil {
 		return parsed, &core.Verdict{Network: n.id, Code: core.CodeInvalidFormat}
@@ -38,19 +38,19 @@ func (n *network) read(cred string) (parsed credential.Parsed, final *core.Verdi
 	return parsed, final
 }
 
-// ask makes the question about a credential, or the verdict on one that needs none.
-func (n *network) ask(cred string) (*question, *core.Verdict) {
+// newQuery makes the query for a credential, or the final verdict on one that needs no query.
+func (n *network) newQuery(cred string) (*query, *core.Verdict) {
 	parsed, final := n.read(cred)
 	if final != nil {
 		return nil, final
 	}
-	q := &question{credential: cred, parsed: parsed, claim: n.claimOf(parsed, cred)}
+	q := &query{credential: cred, parsed: parsed, claim: n.claimOf(parsed, cred)}
 	q.claim.Size = len(q.item()) + 1
 	return q, nil
 }
 
-// item is the question as it is in a batch.
-func (q *question) item() json.RawMessage {
+// item is the query as an item of a batch.
+func (q *query) item() json.RawMessage {
 	item, err := json.Marshal(client.VerifyRequest{Credential: q.credential})
 	if err != nil {
 		return nil // no text fails
@@ -69,11 +69,11 @@ func (n *network) claimOf(parsed credential.Parsed, cred string) verify.Claim {
 	return verify.Claim{KeyID: keyID, End: expires.Unix()}
 }
 
-// token tells whether the credential is derived from a key, whose id it does not show.
-func (q *question) token() bool { return q.parsed.KeyID == "" }
+// token tells whether the credential is a derived token, which does not show its key's id.
+func (q *query) token() bool { return q.parsed.KeyID == "" }
 
 // credentialType is the type of what was presented.
-func (q *question) credentialType() core.CredentialType {
+func (q *query) credentialType() core.CredentialType {
 	switch q.parsed.Kind {
 	case credential.Issued:
 		return core.IssuedKey

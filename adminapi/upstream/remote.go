@@ -26,8 +26,8 @@ const maxAnswer = 8 << 20
 // maxRecords is how many records of keys may be read at once for look-ups.
 const maxRecords = 16
 
-// Upstream is a [verify.Source] that asks another server. It is safe for concurrent use.
-type Upstream struct {
+// Remote is a [verify.Source] that asks another server. It is safe for concurrent use.
+type Remote struct {
 	config   Config
 	networks map[core.NetworkID]*network
 	pool     *pool
@@ -40,12 +40,12 @@ type Upstream struct {
 }
 
 // New makes a source of an upstream. It connects to nothing yet. The caller closes it.
-func New(config Config) (*Upstream, error) {
+func New(config Config) (*Remote, error) {
 	config, err := config.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("upstream: %w", err)
 	}
-	u := &Upstream{
+	u := &Remote{
 		config:   config,
 		networks: make(map[core.NetworkID]*network),
 		records:  make(chan struct{}, maxRecords),
@@ -76,7 +76,7 @@ func New(config Config) (*Upstream, error) {
 	return u, nil
 }
 
-func (u *Upstream) addNetwork(n Network) error {
+func (u *Remote) addNetwork(n Network) error {
 	if u.networks[n.ID] != nil {
 		return fmt.Errorf("network %s is configured twice", n.ID)
 	}
@@ -92,7 +92,7 @@ func (u *Upstream) addNetwork(n Network) error {
 }
 
 // newAddress makes the clients and the breaker of an address.
-func (u *Upstream) newAddress(endpoint string) (*address, error) {
+func (u *Remote) newAddress(endpoint string) (*address, error) {
 	c, err := u.newClient(endpoint, u.config.TLS)
 	if err != nil {
 		return nil, err
@@ -121,7 +121,7 @@ func (u *Upstream) newAddress(endpoint string) (*address, error) {
 	}, nil
 }
 
-func (u *Upstream) newClient(endpoint string, settings *tls.Config) (*client.Client, error) {
+func (u *Remote) newClient(endpoint string, settings *tls.Config) (*client.Client, error) {
 	options := []client.Option{
 		client.WithTimeout(0), // each call has a deadline
 		client.WithMaxAnswer(maxAnswer),
@@ -135,7 +135,7 @@ func (u *Upstream) newClient(endpoint string, settings *tls.Config) (*client.Cli
 }
 
 // tune sets a transport up for a few calls at a time to one server.
-func (u *Upstream) tune(t *http.Transport) {
+func (u *Remote) tune(t *http.Transport) {
 	t.Proxy = nil // credentials go to the upstream and nowhere else
 	dial, timeout := t.DialContext, u.config.Timeout
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -164,48 +164,48 @@ func nameOf(endpoint string) string {
 
 // Close ends the source: what waits is refused, calls in flight are cut short. It returns when they have ended. A
 // verifier on top is closed first.
-func (u *Upstream) Close() {
+func (u *Remote) Close() {
 	u.stop()
 	u.forAddrs.close()
 	u.pool.close()
 }
 
-// Positions is the table of the changes that passed through this node, see [Upstream.Forget].
-func (u *Upstream) Positions() *feed.Positions { return &u.changes.table }
+// Positions is the table of the changes that passed through this node, see [Remote.Forget].
+func (u *Remote) Positions() *feed.Positions { return &u.changes.table }
 
 // Prepare says which key a credential would belong to, or that it cannot be one. Whether a key is genuine only the
 // upstream can tell; of a token nobody can say without reading it, so its claims are not checked.
-func (u *Upstream) Prepare(id core.NetworkID, cred string) (q verify.Query, final *core.Verdict) {
+func (u *Remote) Prepare(id core.NetworkID, cred string) (q verify.Query, final *core.Verdict) {
 	q = verify.Query{Network: id, Credential: cred}
 	n := u.networks[id]
 	if n == nil {
 		return q, core.Unknown(id, "", core.UnknownCredentialType)
 	}
-	asked, final := n.ask(cred)
+	own, final := n.newQuery(cred)
 	if final != nil {
 		q.KeyID = final.KeyID
 		return q, final
 	}
-	q.KeyID, q.Claim, q.Parsed = asked.parsed.KeyID, asked.claim, asked
+	q.KeyID, q.Claim, q.Parsed = own.parsed.KeyID, own.claim, own
 	return q, nil
 }
 
 // Limits are those of a batch, and of the calls that may be out at once.
-func (u *Upstream) Limits() verify.Limits {
+func (u *Remote) Limits() verify.Limits {
 	return verify.Limits{
 		Calls: u.config.MaxInFlight, Items: client.MaxBatch, Bytes: client.MaxBatchBytes - client.BatchFrame,
 	}
 }
 
 // Fit adds the bounds of the wait for this upstream to the configuration of a verifier over it.
-func (u *Upstream) Fit(c verify.Config) verify.Config {
+func (u *Remote) Fit(c verify.Config) verify.Config {
 	c.LookupTimeout, c.MaxWaiting = u.config.Timeout, u.config.MaxQueue
 	return c
 }
 
 // Admit returns nil when a call could be made now, and otherwise why none would be: the breaker of each address is
 // open.
-func (u *Upstream) Admit() error {
+func (u *Remote) Admit() error {
 	if f := u.pool.admits(); f != nil {
 		u.config.Observer.Called(Call{Result: f.result})
 		return f.asError()
@@ -215,27 +215,27 @@ func (u *Upstream) Admit() error {
 
 // Lookup asks about credentials of one network with one call, and one more for each address list that is needed. Which
 // credentials may share a call is the verifier's to say.
-func (u *Upstream) Lookup(ctx context.Context, queries []verify.Query) ([]verify.LookupResult, error) {
+func (u *Remote) Lookup(ctx context.Context, queries []verify.Query) ([]verify.LookupResult, error) {
 	if u.ending.Err() != nil {
 		return nil, errClosed
 	}
 	n := u.networks[queries[0].Network]
-	questions := make([]*question, len(queries))
+	parsed := make([]*query, len(queries))
 	for i := range queries {
-		q, ok := queries[i].Parsed.(*question)
+		q, ok := queries[i].Parsed.(*query)
 		if !ok || n == nil {
 			return nil, unavailable("a query was made by another source", nil, 0)
 		}
-		questions[i] = q
+		parsed[i] = q
 	}
 	ctx, cancel := u.bounded(ctx)
 	defer cancel()
 	began := u.changes.table.Applied()
-	outcomes := make([]outcome, len(questions))
-	u.askBatch(ctx, n, questions, outcomes)
-	all := make([]*looked, len(questions))
+	outcomes := make([]outcome, len(queries))
+	u.askBatch(ctx, n, parsed, outcomes)
+	all := make([]*lookup, len(queries))
 	for i, o := range outcomes {
-		all[i] = u.read(n, questions[i], began, o)
+		all[i] = u.read(n, parsed[i], began, o)
 	}
 	u.readLists(ctx, n, all)
 	results := make([]verify.LookupResult, len(queries))
@@ -246,7 +246,7 @@ func (u *Upstream) Lookup(ctx context.Context, queries []verify.Query) ([]verify
 }
 
 // bounded is a context for a look-up: it ends with the caller's, with the timeout and with the source.
-func (u *Upstream) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+func (u *Remote) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, u.config.Timeout)
 	stop := context.AfterFunc(u.ending, cancel)
 	return ctx, func() { stop(); cancel() }
@@ -256,14 +256,14 @@ func (u *Upstream) bounded(ctx context.Context) (context.Context, context.Cancel
 // [core.CodeIPNotAllowed]: an upstream that does not understand an edge has judged the edge's own address. The answer
 // holds for requests from there that wait for it now, and is not to be remembered. An address that is not known is not
 // allowed. What there is no room for fails at once, first when one credential comes from many addresses.
-func (u *Upstream) VerifyFor(
+func (u *Remote) VerifyFor(
 	ctx context.Context, id core.NetworkID, cred string, addr netip.Addr,
 ) (*core.Verdict, error) {
 	n := u.networks[id]
 	if n == nil {
 		return core.Unknown(id, "", core.UnknownCredentialType), nil
 	}
-	q, final := n.ask(cred)
+	q, final := n.newQuery(cred)
 	if final != nil {
 		return final, nil
 	}
@@ -277,8 +277,8 @@ func (u *Upstream) VerifyFor(
 	return u.forAddrs.verify(ctx, n, q, addr.Unmap())
 }
 
-// verifyFor makes the calls for [Upstream.VerifyFor]: they have a bound of their own, which covers both.
-func (u *Upstream) verifyFor(ctx context.Context, n *network, q *question, addr netip.Addr) (*core.Verdict, error) {
+// verifyFor makes the calls for [Remote.VerifyFor]: they have a bound of their own, which covers both.
+func (u *Remote) verifyFor(ctx context.Context, n *network, q *query, addr netip.Addr) (*core.Verdict, error) {
 	began := u.changes.table.Applied()
 	a, err := u.single(ctx, n, q, addr)
 	l := u.read(n, q, began, outcome{a, err})
@@ -290,7 +290,7 @@ func (u *Upstream) verifyFor(ctx context.Context, n *network, q *question, addr 
 
 // Ready returns nil when the upstream can be asked and says that it is ready. It counts neither for the breaker nor
 // against it.
-func (u *Upstream) Ready(ctx context.Context) error {
+func (u *Remote) Ready(ctx context.Context) error {
 	if f := u.pool.admits(); f != nil {
 		return f.asError()
 	}
@@ -306,4 +306,4 @@ func (u *Upstream) Ready(ctx context.Context) error {
 }
 
 // Interface guards.
-var _ verify.Source = (*Upstream)(nil)
+var _ verify.Source = (*Remote)(nil)
