@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/logging"
 	"github.com/talos-edge/talos-edge/caddymodule/node"
 	"github.com/talos-edge/talos-edge/caddymodule/redact"
 	"github.com/talos-edge/talos-edge/core"
@@ -123,7 +124,7 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 // setUp makes of the options what a request needs.
 func (g *Gate) setUp(app authority, logger *zap.Logger) error {
 	g.app, g.running, g.count = app, runningApp, countDecision
-	g.logger, g.rareLogger = logger, node.Seldom(logger)
+	g.logger, g.rareLogger = logger, logging.Seldom(logger)
 	if err := g.expand(); err != nil {
 		return err
 	}

@@ -2,18 +2,29 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/secrets"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/credential"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
+	"github.com/talos-edge/talos-edge/storage"
 )
 
 // Embedded is a node with keys of its own.
@@ -22,6 +33,142 @@ type Embedded struct {
 	Engine *core.Engine
 	Store  core.Store // may be shared with other nodes
 	dsn    string     // names Store in its pool
+}
+
+// embeddedSettings are what only an embedded node has.
+type embeddedSettings struct {
+	dsn        string   // canonical
+	storage    string   // the same as it was given: a link on the way may later lead elsewhere, which the store notices
+	issuers    []string // the current one first
+	secrets    []string // the current one first; none: to be generated
+	signing    secrets.SigningKeys
+	defaultTTL time.Duration
+	maxTTL     time.Duration
+	clockSkew  time.Duration // as [core.EngineConfig] has it
+	keyQuota   int64
+	keyring    *credential.Keyring
+}
+
+// resolveEmbedded is resolve for a node with keys of its own.
+func (a *App) resolveEmbedded() (s settings, err error) {
+	e := &embeddedSettings{
+		defaultTTL: time.Duration(a.DefaultTTL),
+		maxTTL:     time.Duration(a.MaxTTL),
+		clockSkew:  orOff(a.ClockSkew),
+		keyQuota:   a.KeyQuota,
+		signing:    secrets.SigningKeys{Source: a.SigningKeys, Active: a.ActiveKid},
+	}
+	s = settings{prefixes: a.prefixes(), kind: e}
+	if e.issuers, err = a.issuers(); err != nil {
+		return s, fmt.Errorf("issuer: %w", err)
+	}
+	if err := a.resolveCommon(&s); err != nil {
+		return s, err
+	}
+	if e.clockSkew > maxClockSkew {
+		return s, fmt.Errorf("clock_skew: want at most %s", core.FormatSeconds(maxClockSkew))
+	}
+	if err := e.signing.Check(); err != nil {
+		return s, err
+	}
+	e.storage = a.Storage
+	if e.storage == "" {
+		e.storage = "sqlite://" + filepath.ToSlash(filepath.Join(caddy.AppDataDir(), "talos.db"))
+	}
+	if e.dsn, err = storage.Canonical(e.storage); err != nil {
+		return s, err
+	}
+	switch {
+	case a.HMACSecret != "":
+		e.secrets = append([]string{a.HMACSecret}, a.RetiredHMACSecrets...)
+	case len(a.RetiredHMACSecrets) > 0:
+		return s, errors.New("hmac_secret: retired secrets without a current one")
+	}
+	return s, e.check(s.prefixes)
+}
+
+// issuers are the configured issuers, the current one first.
+func (a *App) issuers() ([]string, error) {
+	current := a.Issuer
+	if current == "" {
+		current = core.DefaultIssuer
+	}
+	list := append([]string{current}, a.RetiredIssuers...)
+	for i, issuer := range list {
+		if err := checkIssuer(issuer); err != nil {
+			return nil, err
+		}
+		if slices.Contains(list[:i], issuer) {
+			return nil, fmt.Errorf("%q is given twice", issuer)
+		}
+	}
+	return list, nil
+}
+
+// maxClockSkew bounds the leeway for tokens: clocks that differ by more are not skewed but wrong.
+const maxClockSkew = time.Hour
+
+// check tries the settings on an engine without a store, with a throwaway secret in place of one that is not there yet.
+func (e *embeddedSettings) check(prefixes credential.Prefixes) error {
+	hmac := e.secrets
+	if len(hmac) == 0 {
+		hmac = []string{rand.Text() + rand.Text()}
+	}
+	keyring, err := credential.NewKeyring(hmac[0], hmac[1:]...)
+	if err != nil {
+		return fmt.Errorf("hmac_secret: %w", err)
+	}
+	_, err = core.NewEngine(e.engine(prefixes, keyring), nil)
+	return err
+}
+
+func (e *embeddedSettings) engine(prefixes credential.Prefixes, keyring *credential.Keyring) core.EngineConfig {
+	return core.EngineConfig{
+		Issuer:         e.issuers[0],
+		RetiredIssuers: e.issuers[1:],
+		Keyring:        keyring,
+		SigningKeys:    e.signing.Parsed,
+		Prefixes:       prefixes,
+		DefaultTTL:     e.defaultTTL,
+		MaxTTL:         e.maxTTL,
+		ClockSkew:      e.clockSkew,
+		KeyQuota:       e.keyQuota,
+	}
+}
+
+// seal makes the keyring and the signing keys. The pool key is a salted hash over all settings; the HMAC secrets take
+// part by their check values.
+func (e *embeddedSettings) seal(ctx context.Context, a *App, s *settings) error {
+	if len(e.secrets) == 0 {
+		secret, err := secrets.HMAC(ctx, a.storage, a.logger)
+		if err != nil {
+			return err
+		}
+		e.secrets = []string{secret}
+	}
+	keyring, err := credential.NewKeyring(e.secrets[0], e.secrets[1:]...)
+	if err != nil {
+		return fmt.Errorf("hmac_secret: %w", err)
+	}
+	e.keyring = keyring
+	if err := e.signing.Read(ctx, a.storage, a.logger); err != nil {
+		return err
+	}
+	s.key = s.hash(e.issuers, keyring.Checks(), []string{
+		e.dsn, string(e.signing.Set), e.signing.Active, e.defaultTTL.String(), e.maxTTL.String(),
+		e.clockSkew.String(), strconv.FormatInt(e.keyQuota, 10),
+	})
+	return nil
+}
+
+// checkIssuer says whether s can be an issuer: an absolute URI without a fragment (RFC 8414 asks for more, but the
+// tokens' `iss` is any URI).
+func checkIssuer(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || !u.IsAbs() || u.Fragment != "" || strings.ContainsAny(s, " \t\r\n#") {
+		return fmt.Errorf("%q is not an absolute URI such as https://api.example.com", s)
+	}
+	return nil
 }
 
 // open opens the store, or joins the nodes that have it open, and makes an engine over it. Secrets that are not those

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
+	"github.com/talos-edge/talos-edge/caddymodule/internal/logging"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/pool"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
@@ -52,7 +51,7 @@ func acquireLimiter(ctx context.Context, mode string) (ratelimit.Limiter, error)
 		if err != nil {
 			return nil, err
 		}
-		return &pooledLimiter{memory, Seldom(currentLogger("talos"))}, nil
+		return &pooledLimiter{memory, logging.Seldom(logging.Current("talos"))}, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("rate_limit: %w", err)
@@ -82,10 +81,3 @@ func (l *pooledLimiter) Take(
 
 // Destruct closes the limiter after its last use.
 func (l *pooledLimiter) Destruct() error { return l.Close() }
-
-// Seldom makes of a logger one that says the same at most once in ten seconds.
-func Seldom(logger *zap.Logger) *zap.Logger {
-	return logger.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
-		return zapcore.NewSamplerWithOptions(c, 10*time.Second, 1, 0)
-	}))
-}

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/talos-edge/talos-edge/caddymodule/internal/logging"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
 )
@@ -26,7 +27,7 @@ func (awayLimiter) Close() error { return nil }
 func TestUsesThatCannotBeCountedAreLoggedNowAndThen(t *testing.T) {
 	t.Parallel()
 	logged, logs := observer.New(zapcore.DebugLevel)
-	l := &pooledLimiter{awayLimiter{}, Seldom(zap.New(logged))}
+	l := &pooledLimiter{awayLimiter{}, logging.Seldom(zap.New(logged))}
 	before := failures(t)
 	for range 5 {
 		if _, err := l.Take(t.Context(), core.NetworkID{}, "k", core.RateLimitPolicy{}); err == nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/talos-edge/talos-edge/caddymodule/internal/logging"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/pool"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/storage"
@@ -38,13 +39,13 @@ func acquireStore(ctx context.Context, dsn, given string) (*pooledStore, error) 
 				return nil, fmt.Errorf("waiting for the last use of the storage to end: %w", ctx.Err())
 			}
 		}
-		options := storage.Options{Logger: currentLogger("talos.storage")}
+		options := storage.Options{Logger: logging.Current("talos.storage")}
 		var err error
 		if s.Store, err = storage.Open(ctx, given, options); err != nil {
 			s.markClosed()
 			return nil, err
 		}
-		live.addStore(s)
+		inUse.addStore(s)
 		return s, nil
 	})
 	if err != nil {
@@ -61,7 +62,7 @@ func releaseStore(dsn string) error {
 // Destruct closes the store after its last use.
 func (s *pooledStore) Destruct() error {
 	defer s.markClosed()
-	defer live.removeStore(s)
+	defer inUse.removeStore(s)
 	return s.Close()
 }
 
@@ -89,7 +90,7 @@ func acquireNode(ctx context.Context, s *settings) (*pooledNode, error) {
 			return nil, errors.Join(err, releaseLimiter(s.rateLimit))
 		}
 		n := &pooledNode{Node: opened, rateLimit: s.rateLimit}
-		live.addNode(n)
+		inUse.addNode(n)
 		return n, nil
 	})
 }
@@ -102,6 +103,6 @@ func releaseNode(key string) error {
 // Destruct closes the node after its last use. It waits for look-ups in flight.
 func (n *pooledNode) Destruct() error {
 	n.Verifier().Close()
-	live.removeNode(n)
+	inUse.removeNode(n)
 	return errors.Join(n.close(), releaseLimiter(n.rateLimit))
 }

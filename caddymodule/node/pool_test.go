@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/caddymodule/internal/pool"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/secrets"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 	"github.com/talos-edge/talos-edge/storage"
@@ -48,14 +49,14 @@ func TestStoresOfOneDatabaseAreNeverOpenTwice(t *testing.T) {
 				if open, ok := n.Node.(*Embedded); !ok || open.Engine.Ready(t.Context()) != nil {
 					t.Error("the node does not answer")
 				}
-				live.mu.Lock()
+				inUse.mu.Lock()
 				open := 0
-				for store := range live.stores {
+				for store := range inUse.stores {
 					if store.dsn == dsn {
 						open++
 					}
 				}
-				live.mu.Unlock()
+				inUse.mu.Unlock()
 				if open != 1 {
 					t.Errorf("%d stores of one database are open", open)
 				}
@@ -199,7 +200,7 @@ func TestANodeIsOpenForEachOfItsUses(t *testing.T) {
 
 func TestErrorsOfTheNodeAreUnavailableToCallers(t *testing.T) {
 	t.Parallel()
-	a := &App{settings: settings{kind: &embeddedSettings{secrets: []string{"short"}, signing: signingKeys{source: "none"}}}}
+	a := &App{settings: settings{kind: &embeddedSettings{secrets: []string{"short"}, signing: secrets.SigningKeys{Source: "none"}}}}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +234,7 @@ func newApp(t *testing.T) *App {
 	}
 	a := &App{
 		Storage: "sqlite://" + filepath.ToSlash(t.TempDir()) + "/talos.db", HMACSecret: strings.Repeat("a", 40),
-		SigningKeys: inlineScheme + base64.StdEncoding.EncodeToString(set), logger: zap.NewNop(),
+		SigningKeys: "base64://" + base64.StdEncoding.EncodeToString(set), logger: zap.NewNop(),
 	}
 	if a.settings, err = a.resolve(); err != nil {
 		t.Fatal(err)

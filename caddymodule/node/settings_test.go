@@ -168,5 +168,5 @@ func signingKeySetOfTwo(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return inlineScheme + base64.StdEncoding.EncodeToString(text)
+	return "base64://" + base64.StdEncoding.EncodeToString(text)
 }

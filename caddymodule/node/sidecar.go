@@ -14,6 +14,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/sidecar"
 	"github.com/talos-edge/talos-edge/adminapi/upstream"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/logging"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
@@ -93,7 +94,7 @@ func (c *sidecarSettings) open(_ context.Context, s *settings, limiter ratelimit
 	if config.TLS, _, err = c.upstream.tls(); err != nil {
 		return nil, fmt.Errorf("upstream: %w", err)
 	}
-	config.Logger = currentLogger("talos.upstream")
+	config.Logger = logging.Current("talos.upstream")
 	config.Observer = upstreamObserver{}
 	u, err := upstream.New(config)
 	if err != nil {
@@ -104,9 +105,8 @@ func (c *sidecarSettings) open(_ context.Context, s *settings, limiter ratelimit
 		u.Close()
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	n := &Sidecar{base: base{verifier: verifier, limiter: limiter}, upstream: u}
-	sidecars.add(n)
-	return n, nil
+	remotes.Store(u, nil)
+	return &Sidecar{base: base{verifier: verifier, limiter: limiter}, upstream: u}, nil
 }
 
 // Verify asks the verifier. An upstream that has judged this node's own address is asked again, for the client's; an
@@ -124,15 +124,15 @@ func (n *Sidecar) Verify(r *http.Request, credential string) (verify.Result, err
 	return result, nil
 }
 
-// Admin answers verifications from the cache and passes on the rest.
+// Admin answers verifications from the cache and forwards the rest.
 func (n *Sidecar) Admin(logger *zap.Logger) http.Handler {
-	return sidecar.Admin(sidecar.Options{Options: n.options(logger), Upstream: keys{n.upstream, n}})
+	return sidecar.Admin(sidecar.Options{Options: n.options(logger), Upstream: sharedRemote{n.upstream}})
 }
 
-// Public has keys revoked by the upstream.
+// Public serves self-revocation and the key set, both from the upstream.
 func (n *Sidecar) Public(o adminapi.PublicOptions) *adminapi.Public {
 	o.Options = n.options(o.Logger)
-	return sidecar.NewPublic(o, keys{n.upstream, n})
+	return sidecar.NewPublic(o, sharedRemote{n.upstream})
 }
 
 func (n *Sidecar) options(logger *zap.Logger) adminapi.Options {
@@ -147,58 +147,28 @@ func (n *Sidecar) options(logger *zap.Logger) adminapi.Options {
 }
 
 func (n *Sidecar) close() error {
-	sidecars.remove(n)
+	remotes.Delete(n.upstream)
 	n.upstream.Close()
 	return nil
 }
 
-// Forget forgets a key on every sidecar of the process: during a reload, a change may pass through one and be
-// remembered by another.
-func (*Sidecar) Forget(network core.NetworkID, keyID string, position uint64) {
-	sidecars.forget(network, keyID, position)
-}
+// remotes has the [upstream.Remote] of each open sidecar of the process.
+var remotes sync.Map
 
-// keys are the upstream's, as the surfaces see them.
-type keys struct {
-	*upstream.Remote
-	node *Sidecar
-}
+// sharedRemote is a sidecar's upstream as its surfaces use it: a change that passes through one sidecar is told to all,
+// since another one may serve the same keys during a reload.
+type sharedRemote struct{ *upstream.Remote }
 
 // Forget forgets a key on every sidecar of the process.
-func (k keys) Forget(network core.NetworkID, keyID string, position uint64) {
-	k.node.Forget(network, keyID, position)
-}
-
-// sidecars are the open sidecars of the process.
-var sidecars = sidecarSet{open: map[*Sidecar]struct{}{}}
-
-type sidecarSet struct {
-	mu   sync.Mutex
-	open map[*Sidecar]struct{}
-}
-
-func (s *sidecarSet) add(n *Sidecar) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.open[n] = struct{}{}
-}
-
-func (s *sidecarSet) remove(n *Sidecar) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.open, n)
-}
-
-func (s *sidecarSet) forget(network core.NetworkID, keyID string, position uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for n := range s.open {
-		n.upstream.Forget(network, keyID, position)
-	}
+func (sharedRemote) Forget(network core.NetworkID, keyID string, position uint64) {
+	remotes.Range(func(remote, _ any) bool {
+		remote.(*upstream.Remote).Forget(network, keyID, position) //nolint:errcheck,forcetypeassert // nothing else
+		return true
+	})
 }
 
 // Interface guards.
 var (
 	_ Node           = (*Sidecar)(nil)
-	_ sidecar.Remote = keys{}
+	_ sidecar.Remote = sharedRemote{}
 )

@@ -1,4 +1,4 @@
-package node
+package secrets
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 )
 
@@ -20,17 +21,26 @@ const (
 	signingKeysKey = "talos/signing_keys"
 )
 
-// generatedSecret is a secret that is generated once and stays in Caddy's storage.
-type generatedSecret struct {
+// HMAC returns the secret that makes the checksums of keys and the signatures of macaroons, and generates it when there
+// is none yet. The error is [core.Unavailable].
+func HMAC(ctx context.Context, s certmagic.Storage, logger *zap.Logger) (string, error) {
+	secret, err := hmacSecret().get(ctx, s, logger)
+	if err != nil {
+		return "", core.WrapError(core.Unavailable, "the HMAC secret cannot be read", err)
+	}
+	return string(secret), nil
+}
+
+// generated is a secret that is generated once and stays in Caddy's storage.
+type generated struct {
 	key      string
 	generate func() ([]byte, error)
-	check    func([]byte) error // what does not pass was not written by us, and is an error and no secret
+	check    func([]byte) error // an error: the stored value was not written by this package, or is damaged
 	notice   string             // for the log, when it is generated
 }
 
-// hmacSecret is the secret that makes the checksums of keys and the signatures of macaroons.
-func hmacSecret() generatedSecret {
-	return generatedSecret{
+func hmacSecret() generated {
+	return generated{
 		key: secretKey,
 		generate: func() ([]byte, error) {
 			var raw [32]byte
@@ -47,9 +57,8 @@ func hmacSecret() generatedSecret {
 	}
 }
 
-// signingKeySet is the key that signs derived JWTs.
-func signingKeySet() generatedSecret {
-	return generatedSecret{
+func signingKeySet() generated {
+	return generated{
 		key:      signingKeysKey,
 		generate: credential.GenerateSigningKeys,
 		check: func(value []byte) error {
@@ -62,7 +71,7 @@ func signingKeySet() generatedSecret {
 
 // get returns the secret, and generates it when there is none yet. Of several processes
 // that start at once on one storage, one generates it and all return the same.
-func (k generatedSecret) get(
+func (k generated) get(
 	ctx context.Context, s certmagic.Storage, logger *zap.Logger,
 ) (secret []byte, err error) {
 	secret, err = k.load(ctx, s)
@@ -91,8 +100,7 @@ func (k generatedSecret) get(
 	return secret, nil
 }
 
-// load reads it.
-func (k generatedSecret) load(ctx context.Context, s certmagic.Storage) ([]byte, error) {
+func (k generated) load(ctx context.Context, s certmagic.Storage) ([]byte, error) {
 	value, err := s.Load(ctx, k.key)
 	if err != nil {
 		return nil, fmt.Errorf("loading %s from Caddy's storage: %w", k.key, err)

@@ -1,31 +1,40 @@
-package node
+package logging
 
 import (
+	"time"
+
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
-// currentLogger returns a logger that writes to whatever Caddy's default log is at the time. A pooled piece outlives
-// the configuration that opened it, and with it the log that this one had configured.
-func currentLogger(name string) *zap.Logger {
+// Seldom returns a logger that writes each message at most once in ten seconds.
+func Seldom(logger *zap.Logger) *zap.Logger {
+	return logger.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(c, 10*time.Second, 1, 0)
+	}))
+}
+
+// Current returns a logger that writes to whatever Caddy's default log is at the time. A pooled piece outlives the
+// configuration that opened it, and with it the log that this one had configured.
+func Current(name string) *zap.Logger {
 	return zap.New(currentCore{}).Named(name)
 }
 
-// currentCore finds the core for each entry.
+// currentCore looks up the core of Caddy's default log for each entry.
 type currentCore struct {
 	fields []zapcore.Field
 }
 
-// Enabled asks the log of the moment.
+// Enabled asks the current log.
 func (currentCore) Enabled(level zapcore.Level) bool { return caddy.Log().Core().Enabled(level) }
 
-// With keeps fields for whatever log there will be.
+// With adds fields to the entries of any later log.
 func (c currentCore) With(fields []zapcore.Field) zapcore.Core {
 	return currentCore{append(c.fields[:len(c.fields):len(c.fields)], fields...)}
 }
 
-// Check asks the log of the moment.
+// Check asks the current log.
 func (c currentCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if c.Enabled(entry.Level) {
 		return checked.AddCore(entry, c)
@@ -33,7 +42,7 @@ func (c currentCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *
 	return checked
 }
 
-// Write writes to the log of the moment.
+// Write writes to the current log.
 func (c currentCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	core := caddy.Log().Core().With(c.fields)
 	if checked := core.Check(entry, nil); checked == nil {
@@ -42,5 +51,5 @@ func (c currentCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	return core.Write(entry, fields)
 }
 
-// Sync flushes the log of the moment.
+// Sync flushes the current log.
 func (currentCore) Sync() error { return caddy.Log().Core().Sync() }

@@ -1,8 +1,10 @@
-package node
+package secrets
 
 import (
 	"encoding/base64"
 	"testing"
+
+	"go.uber.org/zap"
 )
 
 func TestInlineSigningKeysMayBeOfEitherAlphabetAndPaddedOrNot(t *testing.T) {
@@ -12,11 +14,11 @@ func TestInlineSigningKeysMayBeOfEitherAlphabetAndPaddedOrNot(t *testing.T) {
 	for _, encoding := range []*base64.Encoding{
 		base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding,
 	} {
-		k := signingKeys{source: inlineScheme + encoding.EncodeToString(set)}
-		if err := k.check(); err != nil {
+		k := SigningKeys{Source: inlineScheme + encoding.EncodeToString(set)}
+		if err := k.Check(); err != nil {
 			t.Error(err)
 		}
-		if err := k.read(); err != nil || string(k.set) != string(set) {
+		if err := k.Read(t.Context(), nil, zap.NewNop()); err != nil || string(k.Set) != string(set) {
 			t.Errorf("got %v", err)
 		}
 	}

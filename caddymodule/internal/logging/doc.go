@@ -1,0 +1,2 @@
+// Package logging makes loggers for what outlives a configuration, and for errors that repeat.
+package logging
