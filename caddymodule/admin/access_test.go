@@ -1,79 +1,20 @@
 package admin
 
 import (
-	"context"
-	"crypto/tls"
 	"errors"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/talos-edge/talos-edge/caddymodule/internal/callertest"
 	"github.com/talos-edge/talos-edge/caddymodule/node"
 )
 
-// caller is a request to the private surface, as Caddy hands it over. What is left out is that of a plain call from
-// this machine.
-type caller struct {
-	method  string
-	peer    string
-	host    string
-	header  http.Header
-	proto10 bool
-	unix    bool
-	early   bool
-
-	trusted bool   // the peer is a trusted proxy
-	strict  bool   // trusted_proxies_strict
-	client  string // whom Caddy takes for the client; default: the peer
-}
-
-func (c caller) request() *http.Request {
-	if c.method == "" {
-		c.method = http.MethodPost
-	}
-	r := httptest.NewRequest(c.method, "/v2alpha1/admin/apiKeys:verify", nil)
-	r.Host = "127.0.0.1:4420"
-	if c.host != "" {
-		r.Host = c.host
-	}
-	r.RemoteAddr = "127.0.0.1:50000"
-	var local net.Addr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4420}
-	if c.peer != "" {
-		r.RemoteAddr = c.peer
-	}
-	client, _, _ := net.SplitHostPort(r.RemoteAddr)
-	if c.unix {
-		r.RemoteAddr, local, client = "@", &net.UnixAddr{Net: "unix", Name: "/run/talos.sock"}, ""
-	}
-	if c.client != "" {
-		client = c.client
-	}
-	if c.proto10 {
-		r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.0", 1, 0
-	}
-	if c.early {
-		r.TLS = &tls.ConnectionState{HandshakeComplete: false}
-	}
-	for name, values := range c.header {
-		r.Header[name] = values
-	}
-	server := &caddyhttp.Server{ClientIPHeaders: []string{"X-Forwarded-For"}}
-	if c.strict {
-		server.TrustedProxiesStrict = 1
-	}
-	ctx := context.WithValue(r.Context(), caddyhttp.ServerCtxKey, server)
-	ctx = context.WithValue(ctx, http.LocalAddrContextKey, local)
-	ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, map[string]any{
-		caddyhttp.TrustedProxyVarKey: c.trusted,
-		caddyhttp.ClientIPVarKey:     client,
-	})
-	return r.WithContext(ctx)
-}
+// caller is a request to the private surface, as Caddy hands it over.
+type caller = callertest.Caller
 
 type accessCase struct {
 	name   string
@@ -91,7 +32,7 @@ func testAccess(t *testing.T, cases []accessCase) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if got := a.check(c.caller.request()); !errors.Is(got, c.want) {
+			if got := a.check(c.caller.Request()); !errors.Is(got, c.want) {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
 		})
@@ -102,20 +43,20 @@ func TestAccess_LoopbackUnixSocketsAndAllowedRanges(t *testing.T) {
 	t.Parallel()
 	testAccess(t, []accessCase{
 		{"loopback", caller{}, nil},
-		{"loopback range", caller{peer: "127.3.4.5:1"}, nil},
-		{"IPv6 loopback", caller{peer: "[::1]:1"}, nil},
-		{"IPv4 loopback in IPv6 form", caller{peer: "[::ffff:127.0.0.1]:1"}, nil},
-		{"unix socket", caller{unix: true}, nil},
-		{"allowed range", caller{peer: "10.1.2.3:1"}, nil},
-		{"allowed range in IPv6 form", caller{peer: "[::ffff:10.1.2.3]:1"}, nil},
-		{"allowed address", caller{peer: "[2001:db8::7]:1"}, nil},
-		{"address with a zone", caller{peer: "[2001:db8::7%eth0]:1"}, nil},
-		{"other private address", caller{peer: "10.2.0.1:1"}, errAddress},
-		{"public address", caller{peer: "203.0.113.9:1"}, errAddress},
-		{"other IPv6 address", caller{peer: "[2001:db8::8]:1"}, errAddress},
-		{"peer without an address, not on a unix socket", caller{peer: "@"}, errAddress},
-		{"unreadable peer", caller{peer: "localhost:1"}, errAddress},
-		{"address that QUIC has not proved", caller{early: true}, errAddress},
+		{"loopback range", caller{Peer: "127.3.4.5:1"}, nil},
+		{"IPv6 loopback", caller{Peer: "[::1]:1"}, nil},
+		{"IPv4 loopback in IPv6 form", caller{Peer: "[::ffff:127.0.0.1]:1"}, nil},
+		{"unix socket", caller{Unix: true}, nil},
+		{"allowed range", caller{Peer: "10.1.2.3:1"}, nil},
+		{"allowed range in IPv6 form", caller{Peer: "[::ffff:10.1.2.3]:1"}, nil},
+		{"allowed address", caller{Peer: "[2001:db8::7]:1"}, nil},
+		{"address with a zone", caller{Peer: "[2001:db8::7%eth0]:1"}, nil},
+		{"other private address", caller{Peer: "10.2.0.1:1"}, errAddress},
+		{"public address", caller{Peer: "203.0.113.9:1"}, errAddress},
+		{"other IPv6 address", caller{Peer: "[2001:db8::8]:1"}, errAddress},
+		{"peer without an address, not on a unix socket", caller{Peer: "@"}, errAddress},
+		{"unreadable peer", caller{Peer: "localhost:1"}, errAddress},
+		{"address that QUIC has not proved", caller{Early: true}, errAddress},
 	})
 }
 
@@ -123,30 +64,31 @@ func TestAttack14_ForgedForwardingHeadersLendNoAddress(t *testing.T) {
 	t.Parallel()
 	xff := func(values ...string) http.Header { return http.Header{"X-Forwarded-For": values} }
 	testAccess(t, []accessCase{
-		{"a stranger claims loopback", caller{peer: "203.0.113.9:1", header: xff("127.0.0.1")}, errAddress},
+		{"a public address claims loopback", caller{Peer: "203.0.113.9:1", Header: xff("127.0.0.1")}, errAddress},
 		{"a trusted proxy asks for an allowed client",
-			caller{trusted: true, client: "10.1.2.3", header: xff("10.1.2.3")}, nil},
-		{"a trusted proxy asks for a stranger",
-			caller{trusted: true, client: "203.0.113.9", header: xff("203.0.113.9")}, errAddress},
-		{"a trusted proxy asks for itself", caller{trusted: true}, nil},
+			caller{Trusted: true, Client: "10.1.2.3", Header: xff("10.1.2.3")}, nil},
+		{"a trusted proxy asks for a public address",
+			caller{Trusted: true, Client: "203.0.113.9", Header: xff("203.0.113.9")}, errAddress},
+		{"a trusted proxy asks for itself", caller{Trusted: true}, nil},
 		{"a trusted proxy that is not allowed asks for itself",
-			caller{peer: "192.0.2.1:1", trusted: true}, errAddress},
+			caller{Peer: "192.0.2.1:1", Trusted: true}, errAddress},
 		{"a trusted proxy that is not allowed asks for an allowed client",
-			caller{peer: "192.0.2.1:1", trusted: true, client: "10.1.2.3", header: xff("10.1.2.3")}, errAddress},
-		{"a stranger writes the leftmost address of a trusted proxy's chain",
-			caller{trusted: true, client: "127.0.0.1", header: xff("127.0.0.1, 203.0.113.9")}, errAddress},
+			caller{Peer: "192.0.2.1:1", Trusted: true, Client: "10.1.2.3", Header: xff("10.1.2.3")}, errAddress},
+		{"the client writes the leftmost address of a trusted proxy's chain",
+			caller{Trusted: true, Client: "127.0.0.1", Header: xff("127.0.0.1, 203.0.113.9")}, errAddress},
 		{"the same in two headers",
-			caller{trusted: true, client: "127.0.0.1", header: xff("127.0.0.1", "203.0.113.9")}, errAddress},
+			caller{Trusted: true, Client: "127.0.0.1", Header: xff("127.0.0.1", "203.0.113.9")}, errAddress},
 		{"the same, unreadable",
-			caller{trusted: true, client: "127.0.0.1", header: xff("127.0.0.1, unknown")}, errAddress},
-		{"read from the right, what a stranger wrote is passed over",
-			caller{trusted: true, strict: true, client: "10.1.2.3", header: xff("203.0.113.9, 10.1.2.3")}, nil},
-		{"read from the right, the stranger is found",
-			caller{trusted: true, strict: true, client: "203.0.113.9", header: xff("127.0.0.1, 203.0.113.9")}, errAddress},
+			caller{Trusted: true, Client: "127.0.0.1", Header: xff("127.0.0.1, unknown")}, errAddress},
+		{"read from the right, what the client wrote is passed over",
+			caller{Trusted: true, Strict: true, Client: "10.1.2.3", Header: xff("203.0.113.9, 10.1.2.3")}, nil},
+		{"read from the right, a public address is found",
+			caller{Trusted: true, Strict: true, Client: "203.0.113.9",
+				Header: xff("127.0.0.1, 203.0.113.9")}, errAddress},
 		{"a trusted proxy does not say for whom it asks",
-			caller{trusted: true, header: http.Header{"Via": {"1.1 proxy"}}}, errForwarded},
+			caller{Trusted: true, Header: http.Header{"Via": {"1.1 proxy"}}}, errForwarded},
 		{"a trusted proxy on a unix socket asks for nobody readable",
-			caller{unix: true, trusted: true, strict: true, client: "@", header: xff("garbage")}, errAddress},
+			caller{Unix: true, Trusted: true, Strict: true, Client: "@", Header: xff("garbage")}, errAddress},
 	})
 }
 
@@ -154,16 +96,17 @@ func TestAttack16_AProxyOnThisHostLendsItsAddressToNobody(t *testing.T) {
 	t.Parallel()
 	var cases []accessCase
 	for _, name := range []string{
-		"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix", "X-Forwarded", "Forwarded", "Via",
-		"X-Real-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Client-Ip", "X_Forwarded_For", "x-forwarded-for", "X.Real.Ip",
+		"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix", "X-Forwarded",
+		"Forwarded", "Via", "X-Real-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Client-Ip",
+		"X_Forwarded_For", "x-forwarded-for", "X.Real.Ip",
 	} {
 		header := http.Header{name: {"127.0.0.1"}}
 		cases = append(cases,
-			accessCase{name, caller{header: header}, errForwarded},
-			accessCase{name + " on a unix socket", caller{unix: true, header: header}, errForwarded},
-			accessCase{name + " from an allowed range", caller{peer: "10.1.2.3:1", header: header}, errForwarded})
+			accessCase{name, caller{Header: header}, errForwarded},
+			accessCase{name + " on a unix socket", caller{Unix: true, Header: header}, errForwarded},
+			accessCase{name + " from an allowed range", caller{Peer: "10.1.2.3:1", Header: header}, errForwarded})
 	}
-	cases = append(cases, accessCase{"HTTP/1.0", caller{proto10: true}, errForwarded})
+	cases = append(cases, accessCase{"HTTP/1.0", caller{Proto10: true}, errForwarded})
 	testAccess(t, cases)
 }
 
@@ -171,23 +114,23 @@ func TestAttack16_DNSRebindingFindsNoHost(t *testing.T) {
 	t.Parallel()
 	get := http.MethodGet
 	testAccess(t, []accessCase{
-		{"IPv4 literal", caller{host: "127.0.0.1:4420"}, nil},
-		{"IPv4 literal without port", caller{host: "127.0.0.1"}, nil},
-		{"IPv6 literal", caller{host: "[::1]:4420"}, nil},
-		{"IPv6 literal without port", caller{host: "[::1]"}, nil},
-		{"localhost", caller{host: "localhost:4420"}, nil},
-		{"localhost in capitals", caller{host: "LOCALHOST"}, nil},
-		{"configured name", caller{host: "talos.internal:4420"}, nil},
-		{"configured name in capitals", caller{host: "Talos.Internal"}, nil},
-		{"another name", caller{host: "evil.example:4420"}, errHost},
-		{"another name, GET", caller{method: get, host: "evil.example:4420"}, errHost},
-		{"another name on a unix socket", caller{unix: true, host: "evil.example"}, errHost},
-		{"a name that begins with an address", caller{host: "127.0.0.1.evil.example"}, errHost},
-		{"a name under localhost", caller{host: "evil.localhost"}, errHost},
-		{"a name that ends in a configured one", caller{host: "eviltalos.internal"}, errHost},
-		{"a number", caller{host: "2130706433"}, errHost},
+		{"IPv4 literal", caller{Host: "127.0.0.1:4420"}, nil},
+		{"IPv4 literal without port", caller{Host: "127.0.0.1"}, nil},
+		{"IPv6 literal", caller{Host: "[::1]:4420"}, nil},
+		{"IPv6 literal without port", caller{Host: "[::1]"}, nil},
+		{"localhost", caller{Host: "localhost:4420"}, nil},
+		{"localhost in capitals", caller{Host: "LOCALHOST"}, nil},
+		{"configured name", caller{Host: "talos.internal:4420"}, nil},
+		{"configured name in capitals", caller{Host: "Talos.Internal"}, nil},
+		{"another name", caller{Host: "evil.example:4420"}, errHost},
+		{"another name, GET", caller{Method: get, Host: "evil.example:4420"}, errHost},
+		{"another name on a unix socket", caller{Unix: true, Host: "evil.example"}, errHost},
+		{"a name that begins with an address", caller{Host: "127.0.0.1.evil.example"}, errHost},
+		{"a name under localhost", caller{Host: "evil.localhost"}, errHost},
+		{"a name that ends in a configured one", caller{Host: "eviltalos.internal"}, errHost},
+		{"a number", caller{Host: "2130706433"}, errHost},
 	})
-	r := caller{}.request()
+	r := caller{}.Request()
 	r.Host = ""
 	a, err := newAccess(nil, nil, nil)
 	if err != nil {
@@ -210,18 +153,18 @@ func TestAttack16_WebPagesMayNotCall(t *testing.T) {
 	get := http.MethodGet
 	testAccess(t, []accessCase{
 		{"no browser", caller{}, nil},
-		{"own page", caller{header: h("Origin", "http://127.0.0.1:4420", "Sec-Fetch-Site", "same-origin")}, nil},
-		{"own page, old browser", caller{header: h("Origin", "http://127.0.0.1:4420")}, nil},
-		{"address bar", caller{method: get, header: h("Sec-Fetch-Site", "none")}, nil},
+		{"own page", caller{Header: h("Origin", "http://127.0.0.1:4420", "Sec-Fetch-Site", "same-origin")}, nil},
+		{"own page, old browser", caller{Header: h("Origin", "http://127.0.0.1:4420")}, nil},
+		{"address bar", caller{Method: get, Header: h("Sec-Fetch-Site", "none")}, nil},
 		{"configured origin",
-			caller{header: h("Origin", "https://console.example.com", "Sec-Fetch-Site", "cross-site")}, nil},
-		{"other origin", caller{header: h("Origin", "https://evil.example")}, errOrigin},
-		{"other origin, GET", caller{method: get, header: h("Origin", "https://evil.example")}, errOrigin},
-		{"other port of the same host", caller{header: h("Origin", "http://127.0.0.1:3000")}, errOrigin},
-		{"same site, other origin", caller{header: h("Sec-Fetch-Site", "same-site")}, errOrigin},
-		{"image on a foreign page", caller{method: get, header: h("Sec-Fetch-Site", "cross-site")}, errOrigin},
-		{"sandboxed page", caller{header: h("Origin", "null")}, errOrigin},
-		{"configured origin with another scheme", caller{header: h("Origin", "http://console.example.com")}, errOrigin},
+			caller{Header: h("Origin", "https://console.example.com", "Sec-Fetch-Site", "cross-site")}, nil},
+		{"other origin", caller{Header: h("Origin", "https://evil.example")}, errOrigin},
+		{"other origin, GET", caller{Method: get, Header: h("Origin", "https://evil.example")}, errOrigin},
+		{"other port of the same host", caller{Header: h("Origin", "http://127.0.0.1:3000")}, errOrigin},
+		{"same site, other origin", caller{Header: h("Sec-Fetch-Site", "same-site")}, errOrigin},
+		{"image on a foreign page", caller{Method: get, Header: h("Sec-Fetch-Site", "cross-site")}, errOrigin},
+		{"sandboxed page", caller{Header: h("Origin", "null")}, errOrigin},
+		{"configured origin with another scheme", caller{Header: h("Origin", "http://console.example.com")}, errOrigin},
 	})
 }
 
@@ -263,20 +206,26 @@ func TestPreflightOfAnAllowedOriginIsAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	reached := 0
-	answer := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { reached++; w.WriteHeader(http.StatusTeapot) })
+	answer := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		reached++
+		w.WriteHeader(http.StatusTeapot)
+	})
 	a := &Admin{access: access, logger: caddy.Log()}
 	a.surface = node.NewSurface(new(node.App), func(node.Node) http.Handler { return answer })
 	call := func(method, origin string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
 		header := http.Header{"Origin": {origin}, "Access-Control-Request-Method": {"POST"}}
-		if err := a.ServeHTTP(w, caller{method: method, header: header}.request(), nil); err != nil {
+		if err := a.ServeHTTP(w, caller{Method: method, Header: header}.Request(), nil); err != nil {
 			t.Error(err)
 		}
 		return w
 	}
 	w := call(http.MethodOptions, "https://console.example.com")
-	if w.Code != http.StatusNoContent || w.Header().Get("Access-Control-Allow-Origin") != "https://console.example.com" {
-		t.Errorf("preflight: got %d %v", w.Code, w.Header())
+	if w.Code != http.StatusNoContent {
+		t.Errorf("preflight: got %d", w.Code)
+	}
+	if got := w.Header().Get("Access-Control-Allow-Origin"); got != "https://console.example.com" {
+		t.Errorf("preflight: the allowed origin is %q", got)
 	}
 	if w := call(http.MethodOptions, "https://evil.example"); w.Code != http.StatusForbidden || reached != 0 ||
 		w.Header().Get("Access-Control-Allow-Origin") != "" {
