@@ -19,16 +19,19 @@ import (
 
 func batchImportOf(t *testing.T, endpoint, input string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	return runTree(t.Context(), input, append([]string{"keys", "imported", "batch-import", "--file", "-", "-e", endpoint}, args...)...)
+	args = append([]string{"keys", "imported", "batch-import", "--file", "-", "-e", endpoint}, args...)
+	return runTree(t.Context(), input, args...)
 }
 
 const mixed = `{"source":{"a":[1,{}]},"requests":[{"raw_key":"k1","name":"n","actor_id":"a"},` +
-	`{"raw_key":"bad-1","name":"n","actor_id":"a"},{"raw_key":5},{"raw_key":"k1","name":"n","actor_id":"a"}],"more":null}`
+	`{"raw_key":"bad-1","name":"n","actor_id":"a"},{"raw_key":5},` +
+	`{"raw_key":"k1","name":"n","actor_id":"a"}],"more":null}`
 
 func TestAnImportOfUpToAThousandKeysPrintsWhatCameOfEach(t *testing.T) {
 	t.Parallel()
 	for variant, flags := range map[string][]string{
-		"table": nil, "quiet": {"-q"}, "json": {"--format", "json"}, "yaml": {"--format", "yaml"}, "json-pretty": {"--format", "json-pretty"},
+		"table": nil, "quiet": {"-q"}, "json": {"--format", "json"},
+		"yaml": {"--format", "yaml"}, "json-pretty": {"--format", "json-pretty"},
 	} {
 		t.Run(variant, func(t *testing.T) {
 			t.Parallel()
@@ -36,7 +39,8 @@ func TestAnImportOfUpToAThousandKeysPrintsWhatCameOfEach(t *testing.T) {
 			if err == nil {
 				t.Error("two of the keys failed, and the command succeeded")
 			}
-			golden(t, filepath.Join("keys", "batch_import."+variant), "standard output:\n"+stdout+"standard error:\n"+stderr)
+			golden(t, filepath.Join("keys", "batch_import."+variant),
+				"standard output:\n"+stdout+"standard error:\n"+stderr)
 			if strings.Contains(stdout+stderr, "bad-1") {
 				t.Error("a raw key is repeated")
 			}
@@ -63,7 +67,8 @@ func TestAnImportOfMoreGoesInChunksAndPrintsFailuresAndCounts(t *testing.T) {
 	input := strings.Replace(keysJSON(2500), `"k1700"`, `"bad<1700>"`, 1)
 	input = strings.Replace(input, `"k2499"`, `"k3"`, 1)
 	for variant, flags := range map[string][]string{
-		"table": nil, "quiet": {"-q"}, "json": {"--format", "json"}, "yaml": {"--format", "yaml"}, "json-pretty": {"--format", "json-pretty"},
+		"table": nil, "quiet": {"-q"}, "json": {"--format", "json"},
+		"yaml": {"--format", "yaml"}, "json-pretty": {"--format", "json-pretty"},
 	} {
 		t.Run(variant, func(t *testing.T) {
 			t.Parallel()
@@ -72,13 +77,15 @@ func TestAnImportOfMoreGoesInChunksAndPrintsFailuresAndCounts(t *testing.T) {
 			if err == nil {
 				t.Error("a key failed, and the command succeeded")
 			}
-			golden(t, filepath.Join("keys", "batch_import_large."+variant), "standard output:\n"+stdout+"standard error:\n"+stderr)
+			golden(t, filepath.Join("keys", "batch_import_large."+variant),
+				"standard output:\n"+stdout+"standard error:\n"+stderr)
 			if fmt.Sprint(s.calls) != "[1000 1000 500]" {
 				t.Errorf("calls of %v items", s.calls)
 			}
 			if strings.HasPrefix(variant, "json") {
 				var out client.BatchCreateResponse
-				if err := json.Unmarshal([]byte(stdout), &out); err != nil || out.SuccessCount != 2498 || len(out.Results) != 2 {
+				err := json.Unmarshal([]byte(stdout), &out)
+				if err != nil || out.SuccessCount != 2498 || len(out.Results) != 2 {
 					t.Errorf("%v: %s", err, stdout)
 				}
 			}
@@ -103,7 +110,10 @@ func TestAnImportCanBeRunAgainAndTellsWhatIsThere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			endpoint := s.start(t)
-			for _, want := range []string{"imported 30, already there 0, failed 0\n", "imported 0, already there 30, failed 0\n"} {
+			for _, want := range []string{
+				"imported 30, already there 0, failed 0\n",
+				"imported 0, already there 30, failed 0\n",
+			} {
 				if _, stderr, err := batchImportOf(t, endpoint, keysJSON(30)); err != nil || stderr != want {
 					t.Errorf("%v: %q, want %q", err, stderr, want)
 				}
@@ -115,13 +125,15 @@ func TestAnImportCanBeRunAgainAndTellsWhatIsThere(t *testing.T) {
 func TestAKeyThatMakesTheServerRefuseTheCallFailsAlone(t *testing.T) {
 	t.Parallel()
 	s := &importServer{}
-	input := strings.Replace(keysJSON(100), `{"raw_key":"k77","name":"n"`, `{"raw_key":"k77-the-raw-key","name":"refuse-the-call"`, 1)
+	input := strings.Replace(keysJSON(100),
+		`{"raw_key":"k77","name":"n"`, `{"raw_key":"k77-the-raw-key","name":"refuse-the-call"`, 1)
 	stdout, stderr, err := batchImportOf(t, s.start(t), input, "--format", "json")
 	var out client.BatchCreateResponse
 	if err == nil || json.Unmarshal([]byte(stdout), &out) != nil || out.SuccessCount != 99 || len(s.have) != 99 {
 		t.Errorf("%v: %s", err, stderr)
 	}
-	if r := out.Results[77]; r.Index != 77 || r.ErrorCode != client.BatchCreateErrorInvalidArgument || strings.Contains(stdout, "k77-the-raw-key") {
+	if r := out.Results[77]; r.Index != 77 || r.ErrorCode != client.BatchCreateErrorInvalidArgument ||
+		strings.Contains(stdout, "k77-the-raw-key") {
 		t.Errorf("%+v", r)
 	}
 }
@@ -139,13 +151,15 @@ func TestAnImportsReportNamesFailuresAndNoKeys(t *testing.T) {
 		t.Error(err, info)
 	}
 	// A second import does not write over it; one that goes on appends.
-	if _, stderr, err := batchImportOf(t, endpoint, mixed, "--report", file); err == nil || !strings.Contains(stderr, "exists") || read(t, file) != report {
+	_, stderr, err := batchImportOf(t, endpoint, mixed, "--report", file)
+	if err == nil || !strings.Contains(stderr, "exists") || read(t, file) != report {
 		t.Error(err, stderr)
 	}
 	if _, _, err := batchImportOf(t, endpoint, mixed, "--report", file, "--skip", "3"); err != nil {
 		t.Error(err)
 	}
-	if got := strings.TrimPrefix(read(t, file), report); !strings.HasPrefix(got, `{"index":3,`) || strings.Count(got, "\n") != 1 {
+	got := strings.TrimPrefix(read(t, file), report)
+	if !strings.HasPrefix(got, `{"index":3,`) || strings.Count(got, "\n") != 1 {
 		t.Errorf("appended %q", got)
 	}
 }
@@ -168,19 +182,41 @@ func TestAnImportThatStopsSaysHowToGoOn(t *testing.T) {
 		want   string // part of the error
 		have   int    // keys that are imported
 	}{
-		"the server is away": {&importServer{down: 3}, keysJSON(2500), nil, "not now (HTTP 503); go on with --skip 2000", 2000},
-		"the quota is full":  {&importServer{quota: 1500}, keysJSON(4000), nil, "quota of keys is full; go on with --skip 2000", 1500},
-		"not JSON":           {&importServer{}, keysJSON(1200) + "]", nil, "after the last key: is not well-formed JSON", 1200},
-		"broken":             {&importServer{}, `[{"raw_key":"k1"},{"raw_key":"k2"},{"raw_key" "k3"}]`, nil, "key 2: is not well-formed JSON, after byte 35; go on with --skip 2", 2},
-		"cut off":            {&importServer{}, `[{"raw_key":"k1"},{"raw_`, nil, "key 1: ends too early, after byte 18; go on with --skip 1", 1},
-		"cut off after one":  {&importServer{}, `[{"raw_key":"k1"}`, nil, "after the last key: ends too early, after byte 17; go on with --skip 1", 1},
-		"skipped too many":   {&importServer{}, keysJSON(3), []string{"--skip", "4"}, "the input holds 3 keys", 0},
-		"two arrays":         {&importServer{}, `{"requests":[{"raw_key":"k1"}],"requests":[]}`, nil, `has "requests" twice`, 1},
-		"no keys":            {&importServer{}, `{"requests":[]}`, nil, "no keys", 0},
-		"not keys":           {&importServer{}, `{"keys":[]}`, nil, "neither a JSON array", 0},
-		"nothing":            {&importServer{}, ``, nil, "the input: ends too early", 0},
-		"endless":            {&importServer{}, `[{"raw_key":"k1"},{"name":"` + strings.Repeat("x", 2<<20) + `"}]`, nil, "key 1: is longer than", 1},
-		"endless before":     {&importServer{}, `{"x":"` + strings.Repeat("x", 2<<20) + `"}]`, nil, "the input: is longer than", 0},
+		"the server is away": {
+			&importServer{down: 3}, keysJSON(2500), nil, "not now (HTTP 503); go on with --skip 2000", 2000,
+		},
+		"the quota is full": {
+			&importServer{quota: 1500}, keysJSON(4000), nil, "quota of keys is full; go on with --skip 2000", 1500,
+		},
+		"not JSON": {
+			&importServer{}, keysJSON(1200) + "]", nil, "after the last key: is not well-formed JSON", 1200,
+		},
+		"broken": {
+			&importServer{}, `[{"raw_key":"k1"},{"raw_key":"k2"},{"raw_key" "k3"}]`, nil,
+			"key 2: is not well-formed JSON, after byte 35; go on with --skip 2", 2,
+		},
+		"cut off": {
+			&importServer{}, `[{"raw_key":"k1"},{"raw_`, nil,
+			"key 1: ends too early, after byte 18; go on with --skip 1", 1,
+		},
+		"cut off after one": {
+			&importServer{}, `[{"raw_key":"k1"}`, nil,
+			"after the last key: ends too early, after byte 17; go on with --skip 1", 1,
+		},
+		"skipped too many": {&importServer{}, keysJSON(3), []string{"--skip", "4"}, "the input holds 3 keys", 0},
+		"two arrays": {
+			&importServer{}, `{"requests":[{"raw_key":"k1"}],"requests":[]}`, nil, `has "requests" twice`, 1,
+		},
+		"no keys":  {&importServer{}, `{"requests":[]}`, nil, "no keys", 0},
+		"not keys": {&importServer{}, `{"keys":[]}`, nil, "neither a JSON array", 0},
+		"nothing":  {&importServer{}, ``, nil, "the input: ends too early", 0},
+		"endless": {
+			&importServer{}, `[{"raw_key":"k1"},{"name":"` + strings.Repeat("x", 2<<20) + `"}]`, nil,
+			"key 1: is longer than", 1,
+		},
+		"endless before": {
+			&importServer{}, `{"x":"` + strings.Repeat("x", 2<<20) + `"}]`, nil, "the input: is longer than", 0,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -216,7 +252,8 @@ func TestAnInterruptedImportEndsAfterTheCallUnderWay(t *testing.T) {
 		}
 	}
 	endpoint := s.start(t)
-	stdout, _, err := runTree(ctx, keysJSON(5000), "keys", "imported", "batch-import", "--file", "-", "-e", endpoint, "-q")
+	stdout, _, err := runTree(ctx, keysJSON(5000),
+		"keys", "imported", "batch-import", "--file", "-", "-e", endpoint, "-q")
 	if err == nil || err.Error() != "interrupted; go on with --skip 2000" || stdout != "2000\n" || len(s.have) != 2000 {
 		t.Errorf("%v; %q; %d keys are imported", err, stdout, len(s.have))
 	}
@@ -300,7 +337,10 @@ func TestReadingAnInputHoldsOneChunkHoweverManyKeysThereAre(t *testing.T) {
 }
 
 func FuzzAnImportsInputIsReadAsEncodingJSONReadsIt(f *testing.F) {
-	for _, seed := range []string{mixed, keysJSON(3), `[]`, `{"requests":[1,"x",null]}`, `[{}`, `{"a":{"requests":[]},"requests":[{}]}`, `[{}]x`, `{"requests":1}`} {
+	for _, seed := range []string{
+		mixed, keysJSON(3), `[]`, `{"requests":[1,"x",null]}`, `[{}`, `{"a":{"requests":[]},"requests":[{}]}`,
+		`[{}]x`, `{"requests":1}`,
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, input []byte) {

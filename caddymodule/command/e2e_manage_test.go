@@ -34,7 +34,7 @@ func (s *server) bash(t *testing.T, env []string, script string) string {
 	return string(out)
 }
 
-// The whole life of keys as a script with jq goes through it.
+// The whole lifecycle of keys as a script with jq goes through it.
 func TestAShellScriptCanManageKeysWithJQ(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("jq"); err != nil {
@@ -107,14 +107,21 @@ talos keys imported get "$ID" -q
 talos keys imported update "$ID" --name first --format json | jq -er .name
 
 jq -nc '[range(2500) | {raw_key: "batch-\(.)", name: "b", actor_id: "batch"}]' >keys.json
-talos keys imported batch-import --file - --format json <keys.json | jq -ec '[.success_count, .failure_count, (.results | length)]'
+talos keys imported batch-import --file - --format json <keys.json |
+	jq -ec '[.success_count, .failure_count, (.results | length)]'
 talos keys imported batch-import --file keys.json --report failed.jsonl
 jq -sc '[length, .[0].index, .[2499].error_code]' failed.jsonl
 if grep -q batch- failed.jsonl; then exit 10; fi
-jq -c '.[:3] | {requests: .}' keys.json | talos keys imported batch-import --file - --format json | jq -ec '[.failure_count, .results[2].error_code]'
-printf '[{"raw_key":"fresh","name":"f","actor_id":"batch"},{"raw_key":"","name":"f","actor_id":"batch"},{"raw_key":"x","name":3}]' >some.json
+jq -c '.[:3] | {requests: .}' keys.json | talos keys imported batch-import --file - --format json |
+	jq -ec '[.failure_count, .results[2].error_code]'
+cat >some.json <<-'EOF'
+	[{"raw_key":"fresh","name":"f","actor_id":"batch"},{"raw_key":"","name":"f","actor_id":"batch"},
+	{"raw_key":"x","name":3}]
+EOF
 if talos keys imported batch-import --file some.json --format json >out.json; then exit 11; fi
-jq -ec '[.success_count, .failure_count, [.results[] | .error_code // "" | ltrimstr("BATCH_CREATE_IMPORTED_API_KEYS_ERROR_")]]' out.json
+jq -ec '[.success_count, .failure_count, [
+	.results[] | .error_code // "" | ltrimstr("BATCH_CREATE_IMPORTED_API_KEYS_ERROR_")
+]]' out.json
 talos keys batch-verify batch-0 batch-2499 fresh x --format json | jq -ec '[.results[].is_valid]'
 
 talos keys imported revoke "$ID" -q
@@ -138,7 +145,8 @@ FAILED         0
 [true,true,true,false]
 false
 `
-	if rest, ok := strings.CutPrefix(out, want); !ok || !strings.HasPrefix(rest, "deleted ") || !strings.HasSuffix(rest, "\n\n1\n") {
+	rest, ok := strings.CutPrefix(out, want)
+	if !ok || !strings.HasPrefix(rest, "deleted ") || !strings.HasSuffix(rest, "\n\n1\n") {
 		t.Errorf("got\n%s\nwant\n%s", out, want)
 	}
 }
@@ -214,7 +222,8 @@ func TestTheBinaryImportsManyKeysInBoundedMemory(t *testing.T) {
 			if i > 0 {
 				out.WriteByte(',')
 			}
-			code := `"error_code":"BATCH_CREATE_IMPORTED_API_KEYS_ERROR_INVALID_ARGUMENT","error_message":"` + strings.Repeat("m", size) + `"`
+			code := `"error_code":"BATCH_CREATE_IMPORTED_API_KEYS_ERROR_INVALID_ARGUMENT",` +
+				`"error_message":"` + strings.Repeat("m", size) + `"`
 			_, _ = fmt.Fprintf(&out, `{"index":%d,%s}`, i, code)
 		}
 		out.WriteString(`]}`)

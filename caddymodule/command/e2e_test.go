@@ -24,14 +24,16 @@ func TestServeWithoutConfigurationKeepsItsState(t *testing.T) {
 	other, _ := s.issue(t)
 	s.wantVerdict(t, secret, true)
 	s.wantVerdict(t, "ory_ak_v1_forged_forged", false)
-	if out, exit := s.talos(t, "keys", "revoke", keyID, "--reason", "superseded"); exit != 0 || out != "revoked "+keyID+"\n" {
+	out, exit := s.talos(t, "keys", "revoke", keyID, "--reason", "superseded")
+	if exit != 0 || out != "revoked "+keyID+"\n" {
 		t.Errorf("revoke: exit status %d, %q", exit, out)
 	}
 	s.wantVerdict(t, secret, false)
 	if _, exit := s.talos(t, "keys", "revoke", keyID); exit != 1 {
 		t.Errorf("a second revocation: exit status %d, want 1", exit)
 	}
-	if out, exit := s.talos(t, "keys", "batch-verify", "-q", secret, other, "x"); exit != 0 || out != "false\ntrue\nfalse\n" {
+	out, exit = s.talos(t, "keys", "batch-verify", "-q", secret, other, "x")
+	if exit != 0 || out != "false\ntrue\nfalse\n" {
 		t.Errorf("batch-verify: exit status %d, %q", exit, out)
 	}
 	if err := s.stop(t, syscall.SIGTERM); err != nil {
@@ -53,7 +55,7 @@ func TestServeWithoutConfigurationKeepsItsState(t *testing.T) {
 	}
 	for _, log := range []string{s.log(), again.log()} {
 		if strings.Contains(log, secret) || strings.Contains(log, other) {
-			t.Error("a credential stands in the log")
+			t.Error("a credential is in the log")
 		}
 	}
 	entries, err := os.ReadDir(filepath.Join(dir, "config"))
@@ -101,7 +103,7 @@ func TestServeAdminAndServePublicShareADatabase(t *testing.T) {
 		}
 		if err := json.Unmarshal(body, &answer); err != nil {
 			t.Errorf("%s %s: %q is no JSON", c.method, c.path, body)
-		} else if status == 404 && (answer.Error.Code != 404 || answer.Error.Status != "NOT_FOUND" || answer.Error.Message == "") {
+		} else if e := answer.Error; status == 404 && (e.Code != 404 || e.Status != "NOT_FOUND" || e.Message == "") {
 			t.Errorf("%s %s: %s is not the API's envelope", c.method, c.path, body)
 		}
 	}
@@ -130,7 +132,8 @@ func TestASecondServerOnTheSamePortIsRefused(t *testing.T) {
 	_, env := home(t)
 	s := serveBinary(t, env)
 	port := s.endpoint[strings.LastIndexByte(s.endpoint, ':')+1:]
-	if _, err := tryServe(t, append(env, envPort+"="+port), "public"); err == nil || !strings.Contains(err.Error(), envPort) {
+	_, err := tryServe(t, append(env, envPort+"="+port), "public")
+	if err == nil || !strings.Contains(err.Error(), envPort) {
 		t.Errorf("two servers share a port: %v", err)
 	}
 }
@@ -153,7 +156,7 @@ func TestKeysOfARetiredSecretStillVerify(t *testing.T) {
 	}
 	for _, secret := range []string{secretA, secretB, secretC} {
 		if strings.Contains(s.log(), secret) {
-			t.Error("a secret stands in the log")
+			t.Error("a secret is in the log")
 		}
 	}
 }
@@ -171,7 +174,7 @@ func TestServeUsesTheDatabaseThatTheEnvironmentNames(t *testing.T) {
 		t.Error(err)
 	}
 	if _, exit := s.talos(t, "keys", "issue", "x", "--actor", "a", "--ttl", "2h"); exit != 1 {
-		t.Errorf("a key that lives longer than allowed: exit status %d", exit)
+		t.Errorf("a key that is valid for longer than allowed: exit status %d", exit)
 	}
 }
 
@@ -237,7 +240,9 @@ func TestTheBinaryHasTheCommandsAtTheTopAndCaddysBeside(t *testing.T) {
 func TestAnInterruptEndsAClientCommandAtOnce(t *testing.T) {
 	t.Parallel()
 	ln := listen(t)
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), binary(t), "keys", "verify", "x", "-e", "http://"+ln.Addr().String())
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()),
+		binary(t), "keys", "verify", "x", "-e", "http://"+ln.Addr().String(),
+	)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +267,9 @@ func TestAShellScriptCanUseTheCommands(t *testing.T) {
 	script := `set -euo pipefail
 SECRET=$(talos keys issue ci --actor bot --ttl 90d --quiet)
 talos keys verify - <<<"$SECRET" >/dev/null
-printf '%s\nforged\n' "$SECRET" | talos keys batch-verify - -q | { read -r first; read -r second; [ "$first $second" = "true false" ]; }
+printf '%s\nforged\n' "$SECRET" | talos keys batch-verify - -q | {
+	read -r first; read -r second; [ "$first $second" = "true false" ]
+}
 if talos keys verify forged -q >/dev/null; then exit 10; fi
 `
 	if _, err := exec.LookPath("jq"); err == nil {

@@ -76,7 +76,8 @@ func TestAnAnswerThatIsNoJSONIsAnError(t *testing.T) {
 
 func FuzzYAMLSaysTheSameAsTheJSON(f *testing.F) {
 	for _, seed := range []string{
-		answer, `"on"`, `"0x1F"`, `"~"`, `[[[{"a":[]}]]]`, `-0.5e-3`, `{"<<":{"a":1}}`, `"\u0000\u2028"`, `1e20`, `"# x"`,
+		answer, `"on"`, `"0x1F"`, `"~"`, `[[[{"a":[]}]]]`, `-0.5e-3`, `{"<<":{"a":1}}`,
+		`"\u0000\u2028"`, `1e20`, `"# x"`,
 		`{"":"- a"}`, `"!!binary x"`, `"\r\n "`, `"\ufeff"`, `" a\n b"`,
 	} {
 		f.Add([]byte(seed))

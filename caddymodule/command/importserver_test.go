@@ -33,7 +33,8 @@ func (s *importServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err != nil || len(body) > 16<<20 || json.Unmarshal(body, &in) != nil || r.URL.Path != "/v2alpha1/admin/importedApiKeys:batchCreate" {
+	if err != nil || len(body) > 16<<20 || json.Unmarshal(body, &in) != nil ||
+		r.URL.Path != "/v2alpha1/admin/importedApiKeys:batchCreate" {
 		refuse(w, http.StatusBadRequest, "INVALID_ARGUMENT", "not this")
 		return
 	}
@@ -88,7 +89,8 @@ func (s *importServer) judge(i int, raw string) client.BatchCreateResult {
 
 func refuse(w http.ResponseWriter, code int, status, message string) {
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(client.ErrorResponse{Error: client.ErrorBody{Code: code, Status: status, Message: message}})
+	body := client.ErrorBody{Code: code, Status: status, Message: message}
+	_ = json.NewEncoder(w).Encode(client.ErrorResponse{Error: body})
 }
 
 func (s *importServer) start(t *testing.T) (endpoint string) {

@@ -45,7 +45,10 @@ func TestEachKindOfKeyIsMadeAsAsked(t *testing.T) {
 		"ecdsa":          {[]string{"ecdsa"}, "ES256", "sig", 256},
 		"ecdsa by alg":   {[]string{"ecdsa", "--alg", "ES384"}, "ES384", "sig", 384},
 		"ecdsa by curve": {[]string{"ecdsa", "--curve", "P-521"}, "ES512", "sig", 521},
-		"ecdsa enc":      {[]string{"ecdsa", "--curve", "P-384", "--use", "enc", "--alg", "ECDH-ES+A256KW"}, "ECDH-ES+A256KW", "enc", 384},
+		"ecdsa enc": {
+			[]string{"ecdsa", "--curve", "P-384", "--use", "enc", "--alg", "ECDH-ES+A256KW"},
+			"ECDH-ES+A256KW", "enc", 384,
+		},
 		"ecdsa enc less": {[]string{"ecdsa", "--use", "enc"}, "ECDH-ES", "enc", 256},
 		"hmac":           {[]string{"hmac"}, "HS256", "sig", 256},
 		"hmac by alg":    {[]string{"hmac", "--alg", "HS512"}, "HS512", "sig", 512},
@@ -70,7 +73,8 @@ func TestEachKindOfKeyIsMadeAsAsked(t *testing.T) {
 			if key.Algorithm != c.alg || key.Use != c.use || size != c.size {
 				t.Errorf("%s %s of %d bits, want %s %s of %d", key.Algorithm, key.Use, size, c.alg, c.use, c.size)
 			}
-			if sum, err := key.Thumbprint(crypto.SHA256); err == nil && key.KeyID != base64.RawURLEncoding.EncodeToString(sum) {
+			sum, err := key.Thumbprint(crypto.SHA256)
+			if err == nil && key.KeyID != base64.RawURLEncoding.EncodeToString(sum) {
 				t.Errorf("kid %q is not the thumbprint", key.KeyID)
 			}
 			if key.KeyID == "" {

@@ -79,29 +79,35 @@ func runTree(ctx context.Context, stdin string, args ...string) (stdout, stderr 
 }
 
 const (
-	keyJSON = `{"key_id":"` + testKeyID + `","name":"ci","actor_id":"deploy-bot","scopes":["deploy:write","deploy:read"],` +
+	keyJSON = `{"key_id":"` + testKeyID + `","name":"ci","actor_id":"deploy-bot",` +
+		`"scopes":["deploy:write","deploy:read"],` +
 		`"metadata":{"team":"infra"},"visibility":"KEY_VISIBILITY_SECRET","status":"KEY_STATUS_ACTIVE",` +
 		`"ip_restriction":{"allowed_cidrs":["10.0.0.0/8"]},"create_time":"2026-01-02T03:04:05Z",` +
 		`"update_time":"2026-01-02T03:04:05Z","expire_time":"2026-04-02T03:04:05Z"}`
 	issueJSON   = `{"issued_api_key":` + keyJSON + `,"secret":"` + testSecret + `"}`
 	repeatJSON  = `{"issued_api_key":` + keyJSON + `}`
-	revokedJSON = `{"key_id":"` + testKeyID + `","name":"ci\u001b[31m","actor_id":"deploy-bot","status":"KEY_STATUS_REVOKED",` +
+	revokedJSON = `{"key_id":"` + testKeyID + `","name":"ci\u001b[31m","actor_id":"deploy-bot",` +
+		`"status":"KEY_STATUS_REVOKED",` +
 		`"visibility":"KEY_VISIBILITY_PUBLIC","revocation_reason":"REVOCATION_REASON_PRIVILEGE_WITHDRAWN",` +
 		`"revocation_description":"left the team"}`
 	validJSON = `{"is_valid":true,"key_id":"` + testKeyID + `","actor_id":"deploy-bot","scopes":["deploy:write"],` +
 		`"metadata":{"team":"infra"},"status":"KEY_STATUS_ACTIVE","issuer":"http://localhost",` +
 		`"visibility":"KEY_VISIBILITY_SECRET"}`
 	invalidJSON = `{"is_valid":false,"error_code":"VERIFICATION_ERROR_NOT_FOUND","error_message":"no such key"}`
-	limitedJSON = `{"is_valid":false,"error_code":"VERIFICATION_ERROR_RATE_LIMITED","error_message":"too often","key_id":"` + testKeyID +
-		`","status":"KEY_STATUS_ACTIVE","rate_limit_policy":{"quota":"100","window":"60s"},"rate_limit_remaining":"0",` +
+	limitedJSON = `{"is_valid":false,"error_code":"VERIFICATION_ERROR_RATE_LIMITED","error_message":"too often",` +
+		`"key_id":"` + testKeyID + `","status":"KEY_STATUS_ACTIVE",` +
+		`"rate_limit_policy":{"quota":"100","window":"60s"},"rate_limit_remaining":"0",` +
 		`"rate_limit_reset_time":"2026-01-02T03:05:05Z"}`
 	limitJSON = `{"key_id":"` + testKeyID + `","name":"ci","status":"KEY_STATUS_ACTIVE",` +
 		`"rate_limit_policy":{"quota":"100","unit":"requests","window":"3600s"}}`
-	importedJSON = `{"key_id":"` + testImportedID + `","name":"old","actor_id":"a","scopes":["x"],"status":"KEY_STATUS_ACTIVE"}`
-	rotateJSON   = `{"issued_api_key":` + keyJSON + `,"secret":"` + testSecret + `","old_issued_api_key":` + revokedJSON + `}`
-	deriveJSON   = `{"token":{"token":"aaa.bbb.ccc","expire_time":"2026-01-02T04:04:05Z","scopes":["x"],"claims":{"team":"infra"}}}`
-	jwkJSON      = `{"kty":"OKP","crv":"Ed25519","x":"AAAA","kid":"k1","alg":"EdDSA","use":"sig"}`
-	batchJSON    = `{"results":[` + validJSON + `,` + invalidJSON + `]}`
+	importedJSON = `{"key_id":"` + testImportedID + `","name":"old","actor_id":"a","scopes":["x"],` +
+		`"status":"KEY_STATUS_ACTIVE"}`
+	rotateJSON = `{"issued_api_key":` + keyJSON + `,"secret":"` + testSecret + `",` +
+		`"old_issued_api_key":` + revokedJSON + `}`
+	deriveJSON = `{"token":{"token":"aaa.bbb.ccc","expire_time":"2026-01-02T04:04:05Z","scopes":["x"],` +
+		`"claims":{"team":"infra"}}}`
+	jwkJSON   = `{"kty":"OKP","crv":"Ed25519","x":"AAAA","kid":"k1","alg":"EdDSA","use":"sig"}`
+	batchJSON = `{"results":[` + validJSON + `,` + invalidJSON + `]}`
 )
 
 func TestWhatEachCommandPrintsInEachFormat(t *testing.T) {
@@ -121,12 +127,19 @@ func TestWhatEachCommandPrintsInEachFormat(t *testing.T) {
 		{"batch_verify", []string{"keys", "batch-verify", testSecret, "other"}, batchJSON},
 		{"verify_limited", []string{"keys", "verify", testSecret}, limitedJSON},
 		{"issued_get_limit", []string{"keys", "issued", "get", testKeyID}, limitJSON},
-		{"issued_list", []string{"keys", "issued", "list"}, `{"issued_api_keys":[` + keyJSON + `,` + revokedJSON + `],"next_page_token":"t0k"}`},
+		{
+			"issued_list", []string{"keys", "issued", "list"},
+			`{"issued_api_keys":[` + keyJSON + `,` + revokedJSON + `],"next_page_token":"t0k"}`,
+		},
 		{"imported_list", []string{"keys", "imported", "list"}, `{"imported_api_keys":[` + importedJSON + `]}`},
 		{"imported_list_none", []string{"keys", "imported", "list"}, `{}`},
 		{"issued_update", []string{"keys", "issued", "update", testKeyID, "--name", "ci"}, keyJSON},
 		{"issued_rotate", []string{"keys", "issued", "rotate", testKeyID}, rotateJSON},
-		{"imported_import", []string{"keys", "imported", "import", "old", "--actor", "a", "--raw-key", "k"}, importedJSON},
+		{
+			"imported_import",
+			[]string{"keys", "imported", "import", "old", "--actor", "a", "--raw-key", "k"},
+			importedJSON,
+		},
 		{"imported_get", []string{"keys", "imported", "get", testImportedID}, importedJSON},
 		{"imported_update", []string{"keys", "imported", "update", testImportedID, "--scopes", ""}, importedJSON},
 		{"imported_revoke", []string{"keys", "imported", "revoke", testImportedID}, `{}`},
@@ -164,8 +177,10 @@ func TestWhatEachCommandPrintsInEachFormat(t *testing.T) {
 
 func TestTheServersReasonIsPrintedAndNothingElse(t *testing.T) {
 	t.Parallel()
-	endpoint, _ := stub(t, reply{http.StatusNotFound, `{"error":{"code":404,"message":"no such key \u001b[0m","status":"NOT_FOUND",` +
-		`"details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_NOT_FOUND","domain":"www.ory.com/talos"}]}}`})
+	endpoint, _ := stub(t, reply{http.StatusNotFound,
+		`{"error":{"code":404,"message":"no such key \u001b[0m","status":"NOT_FOUND",` +
+			`"details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_NOT_FOUND",` +
+			`"domain":"www.ory.com/talos"}]}}`})
 	stdout, stderr, err := runTree(t.Context(), "", "keys", "revoke", testKeyID, "-e", endpoint, "--format", "json")
 	if err == nil || stdout != "" {
 		t.Errorf("error %v, standard output %q", err, stdout)
@@ -179,7 +194,8 @@ func TestNoServerIsAnErrorThatSaysHowToStartOne(t *testing.T) {
 	t.Parallel()
 	ln := listen(t)
 	ln.close()
-	_, stderr, err := runTree(t.Context(), "", "keys", "issue", "ci", "--actor", "a", "-e", "http://"+ln.Addr().String())
+	_, stderr, err := runTree(t.Context(), "",
+		"keys", "issue", "ci", "--actor", "a", "-e", "http://"+ln.Addr().String())
 	if err == nil || !strings.Contains(stderr, "talos serve") {
 		t.Errorf("error %v: %s", err, stderr)
 	}
@@ -193,14 +209,20 @@ func TestMistakesAreFoundBeforeAnythingIsSent(t *testing.T) {
 		stdin string
 		want  string // part of the error
 	}{
-		"unknown format":          {[]string{"keys", "verify", "x", "--format", "xml"}, "", "json-pretty"},
-		"no such command":         {[]string{"keys", "veriffy", "x"}, "", "did you mean talos keys verify"},
-		"no such command at all":  {[]string{"keys", "issued", "explode"}, "", "unknown command"},
-		"name is missing":         {[]string{"keys", "issue", "--actor", "a"}, "", "want a NAME"},
-		"actor is missing":        {[]string{"keys", "issue", "ci"}, "", "actor"},
-		"metadata is no JSON":     {[]string{"keys", "issue", "ci", "--actor", "a", "--metadata", "{a:1}"}, "", "--metadata"},
-		"unknown reason":          {[]string{"keys", "revoke", testKeyID, "--reason", "boredom"}, "", "key_compromise"},
-		"a reason not for me":     {[]string{"keys", "self-revoke", "x", "--reason", "privilege_withdrawn"}, "", "key_compromise"},
+		"unknown format":         {[]string{"keys", "verify", "x", "--format", "xml"}, "", "json-pretty"},
+		"no such command":        {[]string{"keys", "veriffy", "x"}, "", "did you mean talos keys verify"},
+		"no such command at all": {[]string{"keys", "issued", "explode"}, "", "unknown command"},
+		"name is missing":        {[]string{"keys", "issue", "--actor", "a"}, "", "want a NAME"},
+		"actor is missing":       {[]string{"keys", "issue", "ci"}, "", "actor"},
+		"metadata is no JSON": {
+			[]string{"keys", "issue", "ci", "--actor", "a", "--metadata", "{a:1}"},
+			"", "--metadata",
+		},
+		"unknown reason": {[]string{"keys", "revoke", testKeyID, "--reason", "boredom"}, "", "key_compromise"},
+		"a reason not for me": {
+			[]string{"keys", "self-revoke", "x", "--reason", "privilege_withdrawn"},
+			"", "key_compromise",
+		},
 		"text without its reason": {[]string{"keys", "revoke", testKeyID, "--reason-text", "x"}, "", "--reason-text"},
 		"endpoint is no URL":      {[]string{"keys", "verify", "x", "-e", "localhost:1"}, "", "endpoint"},
 		"nothing on stdin":        {[]string{"keys", "verify", "-"}, "\n", "no credential"},
@@ -209,27 +231,53 @@ func TestMistakesAreFoundBeforeAnythingIsSent(t *testing.T) {
 		"too many":                {[]string{"keys", "batch-verify", "-"}, many, "at most 100"},
 		"too long":                {[]string{"keys", "verify", "-"}, strings.Repeat("x", 17<<10), "16 KiB"},
 		"none":                    {[]string{"keys", "batch-verify", "-"}, "", "no credential"},
-		"quota below zero":        {[]string{"keys", "issue", "ci", "--actor", "a", "--rate-limit-quota", "-1"}, "", "from 0"},
-		"window without quota":    {[]string{"keys", "issue", "ci", "--actor", "a", "--rate-limit-window", "1h"}, "", "--rate-limit-quota"},
-		"no limit, and a window":  {[]string{"keys", "issued", "update", testKeyID, "--rate-limit-quota", "0", "--rate-limit-window", "1h"}, "", "no window"},
-		"metadata is no object":   {[]string{"keys", "imported", "update", testImportedID, "--metadata", "[]"}, "", "--metadata"},
-		"nothing to update":       {[]string{"keys", "issued", "update", testKeyID}, "", "nothing to change"},
-		"a flag beside the mask":  {[]string{"keys", "issued", "update", testKeyID, "--name", "x", "--update-mask", "scopes"}, "", "--update-mask"},
-		"unknown status":          {[]string{"keys", "issued", "list", "--status", "lost"}, "", "active, revoked, expired"},
-		"list takes no argument":  {[]string{"keys", "issued", "list", "x"}, "", "no argument"},
-		"raw key is missing":      {[]string{"keys", "imported", "import", "x", "--actor", "a"}, "", "raw-key"},
-		"unknown algorithm":       {[]string{"keys", "derive-token", "x", "--algorithm", "hs256"}, "", "jwt, macaroon"},
-		"claims are no object":    {[]string{"keys", "derive-token", "x", "--claims", "1"}, "", "--claims"},
-		"nothing to narrow":       {[]string{"keys", "attenuate", "mc_v1_x"}, "", "nothing to narrow"},
-		"no macaroon":             {[]string{"keys", "attenuate", "mc_v1_x", "--scopes", "a"}, "", "not a macaroon"},
-		"an expiry that is past":  {[]string{"keys", "attenuate", "x", "--expires", "2020-01-01T00:00:00Z"}, "", "past"},
-		"an expiry that is none":  {[]string{"keys", "attenuate", "x", "--expires", "soon"}, "", "--expires"},
-		"no address range":        {[]string{"keys", "attenuate", "x", "--cidrs", "here"}, "", "--cidrs"},
-		"file is missing":         {[]string{"keys", "imported", "batch-import"}, "", "file"},
-		"skip below zero":         {[]string{"keys", "imported", "batch-import", "--file", "-", "--skip", "-1"}, "[]", "--skip"},
-		"unknown surface":         {[]string{"serve", "everything"}, "", "everything"},
-		"two surfaces":            {[]string{"serve", "admin", "public"}, "", "arg"},
-		"config and a surface":    {[]string{"serve", "admin", "--config", "x"}, "", "--config"},
+		"quota below zero": {
+			[]string{"keys", "issue", "ci", "--actor", "a", "--rate-limit-quota", "-1"},
+			"", "from 0",
+		},
+		"window without quota": {
+			[]string{"keys", "issue", "ci", "--actor", "a", "--rate-limit-window", "1h"},
+			"", "--rate-limit-quota",
+		},
+		"no limit, and a window": {
+			[]string{
+				"keys", "issued", "update", testKeyID, "--rate-limit-quota", "0", "--rate-limit-window", "1h",
+			},
+			"", "no window",
+		},
+		"metadata is no object": {
+			[]string{"keys", "imported", "update", testImportedID, "--metadata", "[]"},
+			"", "--metadata",
+		},
+		"nothing to update": {[]string{"keys", "issued", "update", testKeyID}, "", "nothing to change"},
+		"a flag beside the mask": {
+			[]string{"keys", "issued", "update", testKeyID, "--name", "x", "--update-mask", "scopes"},
+			"", "--update-mask",
+		},
+		"unknown status": {
+			[]string{"keys", "issued", "list", "--status", "lost"},
+			"", "active, revoked, expired",
+		},
+		"list takes no argument": {[]string{"keys", "issued", "list", "x"}, "", "no argument"},
+		"raw key is missing":     {[]string{"keys", "imported", "import", "x", "--actor", "a"}, "", "raw-key"},
+		"unknown algorithm":      {[]string{"keys", "derive-token", "x", "--algorithm", "hs256"}, "", "jwt, macaroon"},
+		"claims are no object":   {[]string{"keys", "derive-token", "x", "--claims", "1"}, "", "--claims"},
+		"nothing to narrow":      {[]string{"keys", "attenuate", "mc_v1_x"}, "", "nothing to narrow"},
+		"no macaroon":            {[]string{"keys", "attenuate", "mc_v1_x", "--scopes", "a"}, "", "not a macaroon"},
+		"an expiry that is past": {
+			[]string{"keys", "attenuate", "x", "--expires", "2020-01-01T00:00:00Z"},
+			"", "past",
+		},
+		"an expiry that is none": {[]string{"keys", "attenuate", "x", "--expires", "soon"}, "", "--expires"},
+		"no address range":       {[]string{"keys", "attenuate", "x", "--cidrs", "here"}, "", "--cidrs"},
+		"file is missing":        {[]string{"keys", "imported", "batch-import"}, "", "file"},
+		"skip below zero": {
+			[]string{"keys", "imported", "batch-import", "--file", "-", "--skip", "-1"},
+			"[]", "--skip",
+		},
+		"unknown surface":      {[]string{"serve", "everything"}, "", "everything"},
+		"two surfaces":         {[]string{"serve", "admin", "public"}, "", "arg"},
+		"config and a surface": {[]string{"serve", "admin", "--config", "x"}, "", "--config"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -272,19 +320,23 @@ func TestNoErrorRepeatsACredential(t *testing.T) {
 		"refused by the server":     {[]string{"keys", "verify", testSecret}, ""},
 		"refused by it in a batch":  {[]string{"keys", "batch-verify", testSecret, "b"}, ""},
 		"refused at derive-token":   {[]string{"keys", "derive-token", testSecret}, ""},
-		"refused at import":         {[]string{"keys", "imported", "import", "x", "--actor", "a", "--raw-key", testSecret}, ""},
-		"as a key id to update":     {[]string{"keys", "issued", "update", testSecret, "--name", "x"}, ""},
-		"as a key id to rotate":     {[]string{"keys", "issued", "rotate", testSecret}, ""},
-		"as a key id to delete":     {[]string{"keys", "imported", "delete", testSecret}, ""},
-		"as a command of imported":  {[]string{"keys", "imported", testSecret}, ""},
-		"to list":                   {[]string{"keys", "issued", "list", testSecret}, ""},
-		"that is no macaroon":       {[]string{"keys", "attenuate", testSecret, "--scopes", "a"}, ""},
-		"refused at self-revoke":    {[]string{"keys", "self-revoke", testSecret}, ""},
+		"refused at import": {
+			[]string{"keys", "imported", "import", "x", "--actor", "a", "--raw-key", testSecret},
+			"",
+		},
+		"as a key id to update":    {[]string{"keys", "issued", "update", testSecret, "--name", "x"}, ""},
+		"as a key id to rotate":    {[]string{"keys", "issued", "rotate", testSecret}, ""},
+		"as a key id to delete":    {[]string{"keys", "imported", "delete", testSecret}, ""},
+		"as a command of imported": {[]string{"keys", "imported", testSecret}, ""},
+		"to list":                  {[]string{"keys", "issued", "list", testSecret}, ""},
+		"that is no macaroon":      {[]string{"keys", "attenuate", testSecret, "--scopes", "a"}, ""},
+		"refused at self-revoke":   {[]string{"keys", "self-revoke", testSecret}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			endpoint, seen := stub(t, echo(testSecret))
-			stdout, stderr, err := runTree(t.Context(), c.stdin, append([]string{"keys", "-e", endpoint}, c.args[1:]...)...)
+			args := append([]string{"keys", "-e", endpoint}, c.args[1:]...)
+			stdout, stderr, err := runTree(t.Context(), c.stdin, args...)
 			if err == nil {
 				t.Fatal("want an error")
 			}
@@ -292,7 +344,7 @@ func TestNoErrorRepeatsACredential(t *testing.T) {
 				t.Errorf("the credential is repeated: %s%s%v", stdout, stderr, err)
 			}
 			if got := seen.Load(); got != nil && strings.Contains(got.path, testSecret) {
-				t.Error("the credential stands in the path of a request, and so in access logs")
+				t.Error("the credential is in the path of a request, and so in access logs")
 			}
 		})
 	}

@@ -18,7 +18,7 @@ func migrateIn(t *testing.T, file string, args ...string) (stdout string, err er
 	return stdout, err
 }
 
-func TestMigrateGoesUpAndDownAndTellsWhereItStands(t *testing.T) {
+func TestMigrateGoesUpAndDownAndTellsTheVersion(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "talos.db")
 	want := func(stdout string, err error, text string) {

@@ -38,7 +38,8 @@ func TestProxyConfigurationForEachSetting(t *testing.T) {
 			"--allowed-hosts", "a.internal,b.internal", "--key-prefix", "acme,old", "--public-prefix", "acme_pub",
 		},
 		"no_cache": {
-			"--upstream", "https://talos.internal:4420", "--listen", "localhost:8080", "--cache-ttl", "0", "--metrics-listen", "",
+			"--upstream", "https://talos.internal:4420", "--listen", "localhost:8080",
+			"--cache-ttl", "0", "--metrics-listen", "",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,11 +56,12 @@ func TestProxyConfigurationForEachSetting(t *testing.T) {
 	}
 }
 
-func TestAttack16_ProxyRefusesToListenWhereStrangersCanConnect(t *testing.T) {
+func TestAttack16_ProxyRefusesToListenWhereOthersCanConnect(t *testing.T) {
 	t.Parallel()
 	const up = "https://talos.internal:4420"
 	for _, listen := range []string{"0.0.0.0:8080", "[::]:8080", "192.0.2.1:8080", "10.0.0.1:8080"} {
-		if _, err := proxied("--upstream", up, "--listen", listen); err == nil || !strings.Contains(err.Error(), "allow") {
+		_, err := proxied("--upstream", up, "--listen", listen)
+		if err == nil || !strings.Contains(err.Error(), "allow") {
 			t.Errorf("%s: got %v", listen, err)
 		}
 	}
@@ -161,6 +163,6 @@ func TestAProxyAnswersForAServerAndPassesWhatItDoesNotKnow(t *testing.T) {
 		t.Errorf("SIGTERM: %v", err)
 	}
 	if strings.Contains(s.log(), secret) {
-		t.Error("a credential stands in the log")
+		t.Error("a credential is in the log")
 	}
 }

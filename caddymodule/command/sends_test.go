@@ -21,11 +21,13 @@ func TestWhatEachCommandSends(t *testing.T) {
 			},
 			answer: issueJSON, method: "POST", path: "/v2alpha1/admin/issuedApiKeys",
 			body: `{"name":"ci","actor_id":"bot","scopes":["a","b","c"],"ttl":"1y6mo","metadata":{"a":1},` +
-				`"visibility":"KEY_VISIBILITY_PUBLIC","ip_restriction":{"allowed_cidrs":["10.0.0.0/8","::1/128"]},"request_id":"r1"}`,
+				`"visibility":"KEY_VISIBILITY_PUBLIC","ip_restriction":{"allowed_cidrs":["10.0.0.0/8","::1/128"]},` +
+				`"request_id":"r1"}`,
 		},
 		"issue, the least": {
 			args:   []string{"keys", "issued", "issue", "ci", "--actor", "bot"},
-			answer: issueJSON, method: "POST", path: "/v2alpha1/admin/issuedApiKeys", body: `{"name":"ci","actor_id":"bot"}`,
+			answer: issueJSON, method: "POST", path: "/v2alpha1/admin/issuedApiKeys",
+			body: `{"name":"ci","actor_id":"bot"}`,
 		},
 		"get": {
 			args:   []string{"keys", "issued", "get", testKeyID},
@@ -52,14 +54,18 @@ func TestWhatEachCommandSends(t *testing.T) {
 			stdin:  "with space \n\n" + testSecret,
 			answer: `{"results":[` + validJSON + `,` + validJSON + `,` + validJSON + `]}`,
 			method: "POST", path: "/v2alpha1/admin/apiKeys:batchVerify",
-			body: `{"requests":[{"credential":"with space "},{"credential":"` + testSecret + `"},{"credential":"last"}]}`,
+			body: `{"requests":[{"credential":"with space "},{"credential":"` + testSecret + `"},` +
+				`{"credential":"last"}]}`,
 		},
 		"self-revoke": {
 			args:   []string{"keys", "self-revoke", "--", "-starts-with-a-dash"},
-			answer: `{}`, method: "POST", path: "/v2alpha1/apiKeys:selfRevoke", body: `{"credential":"-starts-with-a-dash"}`,
+			answer: `{}`, method: "POST", path: "/v2alpha1/apiKeys:selfRevoke",
+			body: `{"credential":"-starts-with-a-dash"}`,
 		},
 		"issue with a rate limit": {
-			args:   []string{"keys", "issue", "ci", "--actor", "bot", "--rate-limit-quota", "100", "--rate-limit-window", "1h"},
+			args: []string{
+				"keys", "issue", "ci", "--actor", "bot", "--rate-limit-quota", "100", "--rate-limit-window", "1h",
+			},
 			answer: issueJSON, method: "POST", path: "/v2alpha1/admin/issuedApiKeys",
 			body: `{"name":"ci","actor_id":"bot","rate_limit_policy":{"quota":"100","window":"1h"}}`,
 		},
@@ -69,9 +75,14 @@ func TestWhatEachCommandSends(t *testing.T) {
 			body: `{"name":"ci","actor_id":"bot","rate_limit_policy":{"quota":"100","window":"60s"}}`,
 		},
 		"list": {
-			args:   []string{"keys", "issued", "list", "--actor", `a "b" \ c`, "--status", "REVOKED", "--page-size", "7", "--page-token", "t=&"},
+			args: []string{
+				"keys", "issued", "list", "--actor", `a "b" \ c`, "--status", "REVOKED", "--page-size", "7",
+				"--page-token", "t=&",
+			},
 			answer: `{}`, method: "GET",
-			path: `/v2alpha1/admin/issuedApiKeys?filter=actor_id%3D%22a+%5C%22b%5C%22+%5C%5C+c%22+AND+status%3DKEY_STATUS_REVOKED&page_size=7&page_token=t%3D%26`,
+			path: `/v2alpha1/admin/issuedApiKeys` +
+				`?filter=actor_id%3D%22a+%5C%22b%5C%22+%5C%5C+c%22+AND+status%3DKEY_STATUS_REVOKED` +
+				`&page_size=7&page_token=t%3D%26`,
 		},
 		"list of imported": {
 			args:   []string{"keys", "imported", "list", "--status", "KEY_STATUS_EXPIRED"},
@@ -85,12 +96,13 @@ func TestWhatEachCommandSends(t *testing.T) {
 			answer: keyJSON, method: "PATCH",
 			path: "/v2alpha1/admin/issuedApiKeys/" + testKeyID +
 				"?update_mask=name%2Cscopes%2Cmetadata%2Crate_limit_policy%2Cip_restriction",
-			body: `{"name":"n","scopes":["a","b"],"metadata":{"a":1},"ip_restriction":{"allowed_cidrs":["10.0.0.0/8"]},` +
-				`"rate_limit_policy":{"quota":"5","window":"1m"}}`,
+			body: `{"name":"n","scopes":["a","b"],"metadata":{"a":1},` +
+				`"ip_restriction":{"allowed_cidrs":["10.0.0.0/8"]},"rate_limit_policy":{"quota":"5","window":"1m"}}`,
 		},
 		"update that clears": {
 			args: []string{
-				"keys", "imported", "update", testImportedID, "--scopes", "", "--metadata", "", "--allowed-cidrs", "", "--rate-limit-quota", "0",
+				"keys", "imported", "update", testImportedID, "--scopes", "", "--metadata", "",
+				"--allowed-cidrs", "", "--rate-limit-quota", "0",
 			},
 			answer: importedJSON, method: "PATCH",
 			path: "/v2alpha1/admin/importedApiKeys/" + testImportedID +
@@ -104,22 +116,26 @@ func TestWhatEachCommandSends(t *testing.T) {
 		},
 		"update with a mask": {
 			args:   []string{"keys", "issued", "update", testKeyID, "--name", "n", "--update-mask", "name,scopes"},
-			answer: keyJSON, method: "PATCH", path: "/v2alpha1/admin/issuedApiKeys/" + testKeyID + "?update_mask=name%2Cscopes",
-			body: `{"name":"n"}`,
+			answer: keyJSON, method: "PATCH",
+			path: "/v2alpha1/admin/issuedApiKeys/" + testKeyID + "?update_mask=name%2Cscopes", body: `{"name":"n"}`,
 		},
 		"rotate": {
 			args:   []string{"keys", "issued", "rotate", testKeyID},
-			answer: rotateJSON, method: "POST", path: "/v2alpha1/admin/issuedApiKeys/" + testKeyID + ":rotate", body: `{}`,
+			answer: rotateJSON, method: "POST",
+			path: "/v2alpha1/admin/issuedApiKeys/" + testKeyID + ":rotate", body: `{}`,
 		},
 		"rotate with changes": {
 			args: []string{
-				"keys", "issued", "rotate", testKeyID, "--scopes", "", "--metadata", "", "--public=false", "--rate-limit-quota=0",
+				"keys", "issued", "rotate", testKeyID, "--scopes", "", "--metadata", "", "--public=false",
+				"--rate-limit-quota=0",
 			},
 			answer: rotateJSON, method: "POST", path: "/v2alpha1/admin/issuedApiKeys/" + testKeyID + ":rotate",
 			body: `{"scopes":[],"metadata":{},"visibility":"KEY_VISIBILITY_SECRET","rate_limit_policy":{}}`,
 		},
 		"import": {
-			args:  []string{"keys", "imported", "import", "old", "--raw-key", "-", "--actor", "a", "--scopes", "x", "--ttl", "1d"},
+			args: []string{
+				"keys", "imported", "import", "old", "--raw-key", "-", "--actor", "a", "--scopes", "x", "--ttl", "1d",
+			},
 			stdin: "legacy key\n", answer: importedJSON, method: "POST", path: "/v2alpha1/admin/importedApiKeys",
 			body: `{"raw_key":"legacy key","name":"old","actor_id":"a","scopes":["x"],"ttl":"1d"}`,
 		},
@@ -129,16 +145,21 @@ func TestWhatEachCommandSends(t *testing.T) {
 		},
 		"revoke imported": {
 			args:   []string{"keys", "imported", "revoke", testImportedID},
-			answer: `{}`, method: "POST", path: "/v2alpha1/admin/importedApiKeys/" + testImportedID + ":revoke", body: `{}`,
+			answer: `{}`, method: "POST",
+			path: "/v2alpha1/admin/importedApiKeys/" + testImportedID + ":revoke", body: `{}`,
 		},
 		"revoke a key of either kind": {
 			args:   []string{"keys", "revoke", testImportedID},
 			answer: `{}`, method: "POST", path: "/v2alpha1/admin/apiKeys/" + testImportedID + ":revoke", body: `{}`,
 		},
 		"derive": {
-			args:  []string{"keys", "derive-token", "-", "--algorithm", "macaroon", "--ttl", "10m", "--scopes", "a,b", "--claims", `{"x": 1}`},
+			args: []string{
+				"keys", "derive-token", "-", "--algorithm", "macaroon", "--ttl", "10m", "--scopes", "a,b",
+				"--claims", `{"x": 1}`,
+			},
 			stdin: testSecret, answer: deriveJSON, method: "POST", path: "/v2alpha1/admin/apiKeys:derive",
-			body: `{"credential":"` + testSecret + `","algorithm":"TOKEN_ALGORITHM_MACAROON","ttl":"10m","scopes":["a","b"],"custom_claims":{"x":1}}`,
+			body: `{"credential":"` + testSecret + `","algorithm":"TOKEN_ALGORITHM_MACAROON","ttl":"10m",` +
+				`"scopes":["a","b"],"custom_claims":{"x":1}}`,
 		},
 		"derive, the least": {
 			args:   []string{"keys", "derive-token", "k"},
@@ -146,7 +167,8 @@ func TestWhatEachCommandSends(t *testing.T) {
 		},
 		"derive without scopes": {
 			args:   []string{"keys", "derive-token", "k", "--scopes", ""},
-			answer: deriveJSON, method: "POST", path: "/v2alpha1/admin/apiKeys:derive", body: `{"credential":"k","scopes":[]}`,
+			answer: deriveJSON, method: "POST", path: "/v2alpha1/admin/apiKeys:derive",
+			body: `{"credential":"k","scopes":[]}`,
 		},
 		"jwk get": {
 			args:   []string{"jwk", "get"},

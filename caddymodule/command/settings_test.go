@@ -30,10 +30,12 @@ func TestServeConfigurationForEachSurfaceAndSetting(t *testing.T) {
 		part surface
 		env  map[string]string
 	}{
-		"both":          {},
-		"admin":         {part: surfaceAdmin, env: map[string]string{envPort: "4421"}},
-		"public":        {part: surfacePublic},
-		"public_beyond": {part: surfacePublic, env: map[string]string{envHost: "0.0.0.0", envProxies: "10.0.0.0/8, 192.0.2.7"}},
+		"both":   {},
+		"admin":  {part: surfaceAdmin, env: map[string]string{envPort: "4421"}},
+		"public": {part: surfacePublic},
+		"public_beyond": {
+			part: surfacePublic, env: map[string]string{envHost: "0.0.0.0", envProxies: "10.0.0.0/8, 192.0.2.7"},
+		},
 		"loopback_ipv6": {env: map[string]string{envHost: "[::1]"}},
 		"no_cache":      {env: map[string]string{envTTL: "0"}},
 		"everything": {env: map[string]string{
@@ -63,7 +65,7 @@ func TestServeConfigurationForEachSurfaceAndSetting(t *testing.T) {
 			}
 			for _, secret := range []string{secretA, secretB, secretC} {
 				if strings.Contains(text, secret) {
-					t.Error("a secret stands in the configuration")
+					t.Error("a secret is in the configuration")
 				}
 			}
 		})

@@ -46,7 +46,10 @@ func TestAMacaroonIsNarrowedWithoutAServer(t *testing.T) {
 		args []string
 		want string // the caveats
 	}{
-		"all":       {[]string{"--expires", "2100-01-02T05:04:05+02:00", "--scopes", "a,b", "--cidrs", "10.0.0.1/8,::1"}, "expires=2100-01-02T03:04:05Z|scopes=a b|cidrs=10.0.0.0/8,::1/128"},
+		"all": {
+			[]string{"--expires", "2100-01-02T05:04:05+02:00", "--scopes", "a,b", "--cidrs", "10.0.0.1/8,::1"},
+			"expires=2100-01-02T03:04:05Z|scopes=a b|cidrs=10.0.0.0/8,::1/128",
+		},
 		"no scopes": {[]string{"--scopes", ""}, "scopes="},
 	} {
 		for _, stdin := range []bool{false, true} {
@@ -77,7 +80,7 @@ func TestAMacaroonIsNarrowedWithoutAServer(t *testing.T) {
 		t.Fatal(err, caveats)
 	}
 	until, err := time.Parse("expires="+time.RFC3339, caveats[0])
-	if life := time.Until(until); err != nil || life > 10*time.Minute || life < 5*time.Minute {
-		t.Errorf("%v: it lives for %s", err, life)
+	if lifetime := time.Until(until); err != nil || lifetime > 10*time.Minute || lifetime < 5*time.Minute {
+		t.Errorf("%v: it is valid for %s", err, lifetime)
 	}
 }
