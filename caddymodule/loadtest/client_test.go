@@ -142,7 +142,8 @@ func TestGeneratorCountsWhatTheServerSawAndReportsEveryFailure(t *testing.T) {
 		t.Errorf("each: %+v, want 2 good, 2 failures, the first of them status 401", each)
 	}
 	if g, b := good.Load(), bad.Load(); g != run.Requests+each.Requests || b != each.Failures {
-		t.Errorf("the server saw %d good and %d bad, told were %d and %d", g, b, run.Requests+each.Requests, each.Failures)
+		t.Errorf("the server saw %d good and %d bad, told were %d and %d",
+			g, b, run.Requests+each.Requests, each.Failures)
 	}
 }
 

@@ -17,7 +17,8 @@ func TestFlagsRefuseNonsense(t *testing.T) {
 		"-conns 0", "-conns 1025",
 		"-keys 0", "-keys 100001",
 		"-only nobody", "-only bare,", "-only Bare",
-		"-extra", "-extra x", "-extra x=", "-extra =file", "-extra X/y=file", "-extra bare=file", "-extra a=1 -extra a=2",
+		"-extra", "-extra x", "-extra x=", "-extra =file", "-extra X/y=file", "-extra bare=file",
+		"-extra a=1 -extra a=2",
 		"-cpuprofile file -only bare",
 		"-unknown", "argument",
 	} {
@@ -88,8 +89,10 @@ func TestEveryVariantHasItsCaddyfile(t *testing.T) {
 			continue
 		}
 		for want, wanted := range map[string]bool{
-			"talos_gate": v.gated, "talos_admin": v.gated, "forward_auth ": v.auth, "keepalive_idle_conns_per_host": !v.stock,
-			"reverse_proxy ": true, "\tmetrics\n": true, "persist_config off": true, "bind 127.0.0.1": true,
+			"talos_gate": v.gated, "talos_admin": v.gated, "forward_auth ": v.auth,
+			"keepalive_idle_conns_per_host": !v.stock,
+			"reverse_proxy ":                true, "\tmetrics\n": true,
+			"persist_config off": true, "bind 127.0.0.1": true,
 		} {
 			if got := strings.Contains(uncommented(string(text)), want); got != wanted {
 				t.Errorf("%s: has %q: %v, want %v", v.name, want, got, wanted)

@@ -16,7 +16,8 @@ func twoVariants() (*bench, map[string]*series) {
 	}
 	return b, map[string]*series{
 		bare: {
-			rate: []float64{1000, 500}, p50: []float64{40, 42}, requests: 1500, cpu: 150 * time.Millisecond, cpuKnown: true,
+			rate: []float64{1000, 500}, p50: []float64{40, 42}, requests: 1500,
+			cpu: 150 * time.Millisecond, cpuKnown: true,
 			after: collector{gogc: 400, limit: math.MaxInt64, cycles: 3},
 		},
 		gateOne: {

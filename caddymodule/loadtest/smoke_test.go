@@ -28,7 +28,7 @@ func long(t *testing.T) {
 	}
 }
 
-// The two smoke tests are one after the other: each has the machine to itself, as a run wants it.
+// The two smoke tests are one after the other: each has the machine to itself, as a run needs it.
 func TestWholeRunFailsNoRequestAndLeavesNothingBehind(t *testing.T) {
 	long(t)
 	temp := t.TempDir()
