@@ -22,8 +22,8 @@ import (
 	"github.com/talos-edge/talos-edge/storage"
 )
 
-// TestStoresOfOneDatabaseAreNeverOpenTwice closes and opens one database from many goroutines: at no time are two stores of
-// it open, and none is left.
+// TestStoresOfOneDatabaseAreNeverOpenTwice closes and opens one database from many goroutines: at no time are two
+// stores of it open, and none is left.
 func TestStoresOfOneDatabaseAreNeverOpenTwice(t *testing.T) {
 	t.Parallel()
 	a := newApp(t)
@@ -200,7 +200,9 @@ func TestANodeIsOpenForEachOfItsUses(t *testing.T) {
 
 func TestErrorsOfTheNodeAreUnavailableToCallers(t *testing.T) {
 	t.Parallel()
-	a := &App{settings: settings{kind: &embeddedSettings{secrets: []string{"short"}, signing: secrets.SigningKeys{Source: "none"}}}}
+	a := &App{settings: settings{
+		kind: &embeddedSettings{secrets: []string{"short"}, signing: secrets.SigningKeys{Source: "none"}},
+	}}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,8 @@ func TestNodeIsSharedByEqualSettingsOnly(t *testing.T) {
 	someKeys, otherKeys := signingKeySetOfTwo(t), signingKeySetOfTwo(t)
 	base := func() *App {
 		return &App{
-			Storage: "sqlite:///a.db", HMACSecret: strings.Repeat("a", 32), KeyPrefix: "acme", Issuer: "https://a.example",
+			Storage: "sqlite:///a.db", HMACSecret: strings.Repeat("a", 32), KeyPrefix: "acme",
+			Issuer:      "https://a.example",
 			SigningKeys: someKeys,
 		}
 	}

@@ -25,7 +25,9 @@ func BenchmarkLogLine(b *testing.B) {
 		{"talos_redact", `{"wrap":{"format":"json"}}`},
 		{"filter", `{"wrap":{"format":"json"},"fields":{
 			"request>headers>X-Api-Key":{"filter":"replace","value":"REDACTED"},
-			"request>uri":{"filter":"query","actions":[{"type":"replace","parameter":"api_key","value":"REDACTED"}]}}}`},
+			"request>uri":{"filter":"query","actions":[
+				{"type":"replace","parameter":"api_key","value":"REDACTED"}
+			]}}}`},
 	} {
 		loaded, err := ctx.LoadModuleByID("caddy.logging.encoders."+format.name, json.RawMessage(format.config))
 		if err != nil {
@@ -55,7 +57,9 @@ func benchLogLine(b *testing.B, encoder zapcore.Encoder, r *http.Request) {
 	b.ReportAllocs()
 	r.RemoteAddr = "203.0.113.9:4711"
 	request := zap.Object("request", caddyhttp.LoggableHTTPRequest{Request: r})
-	response := http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"private, max-age=60"}, "Server": {"Caddy"}}
+	response := http.Header{
+		"Content-Type": {"application/json"}, "Cache-Control": {"private, max-age=60"}, "Server": {"Caddy"},
+	}
 	fields := []zapcore.Field{
 		zap.Int("bytes_read", 0), zap.String("user_id", "550e8400-e29b-41d4-a716-446655440001"),
 		zap.Duration("duration", time.Millisecond), zap.Int("size", 512), zap.Int("status", http.StatusOK),
@@ -83,9 +87,10 @@ func benchRequest(b *testing.B) *http.Request {
 	}
 	r.RequestURI = r.URL.RequestURI()
 	for name, value := range map[string]string{
-		"Accept": "application/json", "Accept-Encoding": "gzip, br", "Accept-Language": "en", "Authorization": "Bearer key",
-		"Content-Type": "application/json", "Origin": "https://app.example.com", "Referer": "https://app.example.com/orders",
-		"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)", "X-Forwarded-For": "203.0.113.9", "X-Request-Id": "4bf92f3577b34da6",
+		"Accept": "application/json", "Accept-Encoding": "gzip, br", "Accept-Language": "en",
+		"Authorization": "Bearer key", "Content-Type": "application/json", "Origin": "https://app.example.com",
+		"Referer": "https://app.example.com/orders", "User-Agent": "Mozilla/5.0 (X11; Linux x86_64)",
+		"X-Forwarded-For": "203.0.113.9", "X-Request-Id": "4bf92f3577b34da6",
 	} {
 		r.Header[name] = []string{value}
 	}

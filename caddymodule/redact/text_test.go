@@ -4,12 +4,12 @@ import (
 	"testing"
 )
 
-// TestParametersAreRedactedInEverySpelling has the texts in which a URL may be logged. KEY stands for the credential.
+// TestParametersAreRedactedInEverySpelling has the texts in which a URL may be logged. KEY is the credential.
 func TestParametersAreRedactedInEverySpelling(t *testing.T) {
 	t.Parallel()
 	r := New(Names{Queries: []string{"api_key", "user[key]", "the key", "a=b", "%7A"}})
 	for _, c := range []struct{ text, want string }{
-		// A parameter among others, wherever it stands.
+		// A parameter among others, wherever it is.
 		{"/?api_key=KEY", "/?api_key=REDACTED"},
 		{"/orders?a=1&api_key=KEY&b", "/orders?a=1&api_key=REDACTED&b"},
 		{"/?api_key=KEY&api_key=KEY", "/?api_key=REDACTED&api_key=REDACTED"},

@@ -48,7 +48,7 @@ func goTool(t testing.TB, args ...string) string {
 // The rules of the house: what a package may need, through all that it imports.
 func TestLayout_ImportsPointInward(t *testing.T) {
 	t.Parallel()
-	// What stands beside or above the node, of which none needs another.
+	// What is beside or above the node, of which none needs another.
 	var aboveNode []string
 	for _, name := range []string{"", "/gate", "/admin", "/public", "/command", "/loadtest", "/talos"} {
 		aboveNode = append(aboveNode, module+"/caddymodule"+name)
@@ -58,14 +58,18 @@ func TestLayout_ImportsPointInward(t *testing.T) {
 	}
 	rules := []struct {
 		packages string   // beneath the module
-		never    []string // import paths; one that ends in a slash stands for all beneath it
+		never    []string // import paths; one that ends in a slash covers all beneath it
 	}{
 		{"core", []string{module + "/storage", module + "/storage/", module + "/adminapi", module + "/adminapi/",
 			module + "/caddymodule", module + "/caddymodule/", "github.com/caddyserver/", "database/sql", "net/http"}},
-		{"storage", []string{module + "/adminapi", module + "/adminapi/", module + "/caddymodule", module + "/caddymodule/",
-			"github.com/caddyserver/"}},
-		{"adminapi", []string{module + "/storage", module + "/storage/", module + "/caddymodule", module + "/caddymodule/",
-			"github.com/caddyserver/", "database/sql"}},
+		{"storage", []string{
+			module + "/adminapi", module + "/adminapi/", module + "/caddymodule", module + "/caddymodule/",
+			"github.com/caddyserver/",
+		}},
+		{"adminapi", []string{
+			module + "/storage", module + "/storage/", module + "/caddymodule", module + "/caddymodule/",
+			"github.com/caddyserver/", "database/sql",
+		}},
 		{"adminapi/client", []string{module + "/adminapi", module + "/core", module + "/core/"}},
 		{"caddymodule/node", aboveNode},
 		{"caddymodule/gate", without(aboveNode, "/gate")},
@@ -216,7 +220,9 @@ func main() { caddycmd.Main() }
 	}
 	binary := filepath.Join(dir, "caddy.exe")
 	run("go", "build", "-mod=mod", "-o", binary, ".")
-	for _, want := range []string{"talos", "http.handlers.talos_gate", "http.handlers.talos_admin", "http.handlers.talos_public"} {
+	for _, want := range []string{
+		"talos", "http.handlers.talos_gate", "http.handlers.talos_admin", "http.handlers.talos_public",
+	} {
 		if modules := run(binary, "list-modules"); !strings.Contains(modules, want+"\n") {
 			t.Errorf("the built Caddy has no module %s", want)
 		}

@@ -47,7 +47,8 @@ func TestTheCollectorsTargetIsTheFloorAndAboveItTheUsualOne(t *testing.T) {
 					live/mib, roots/mib, target/mib)
 			}
 			if live < floor && percent < maxPercent && target < floor-(live+roots)/100-1 {
-				t.Fatalf("live %d MiB, roots %d MiB: target %d MiB does not use the floor", live/mib, roots/mib, target/mib)
+				t.Fatalf("live %d MiB, roots %d MiB: target %d MiB does not use the floor",
+					live/mib, roots/mib, target/mib)
 			}
 		}
 	}

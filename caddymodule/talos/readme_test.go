@@ -123,7 +123,9 @@ func startExample(t *testing.T) *node {
 		for range exited {
 		}
 	})
-	for _, url := range []string{"http://127.0.0.1:9000/", "http://127.0.0.1:8080/health/ready", "http://127.0.0.1:4420/health/ready"} {
+	for _, url := range []string{
+		"http://127.0.0.1:9000/", "http://127.0.0.1:8080/health/ready", "http://127.0.0.1:4420/health/ready",
+	} {
 		waitFor(t, n, n.withPorts(url), exited)
 	}
 	return n
@@ -170,9 +172,10 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-const marker = "@@ block "
+const separator = "@@ block "
 
-// needs skips a test on a machine that lacks a tool that the pages use. Where everything is checked, none may be skipped.
+// needs skips a test on a machine that lacks a tool that the pages use. Where everything is checked, none may be
+// skipped.
 func needs(t *testing.T, tools ...string) {
 	t.Helper()
 	for _, tool := range tools {
@@ -183,7 +186,7 @@ func needs(t *testing.T, tools ...string) {
 }
 
 // run runs a page's blocks in one shell, as somebody would who copies them, and holds each block's output to the text
-// block that follows it, in which … stands for anything.
+// block that follows it, in which … matches anything.
 func (n *node) run(t *testing.T, blocks []block) {
 	t.Helper()
 	var script strings.Builder
@@ -195,7 +198,7 @@ func (n *node) run(t *testing.T, blocks []block) {
 		case b.kind == "text" && last >= 0:
 			want[last] = b.text
 		case b.kind == "sh":
-			fmt.Fprintf(&script, "echo '%s%d'\n%s\necho\n", marker, i, n.withPorts(b.text))
+			fmt.Fprintf(&script, "echo '%s%d'\n%s\necho\n", separator, i, n.withPorts(b.text))
 			last = i
 		default:
 			last = -1
@@ -210,7 +213,7 @@ func (n *node) run(t *testing.T, blocks []block) {
 		t.Fatalf("%v\n%s%s\nlog:\n%s", err, out, stderr.String(), n.log)
 	}
 	got := map[string]string{}
-	for _, part := range strings.Split(string(out), marker)[1:] {
+	for _, part := range strings.Split(string(out), separator)[1:] {
 		number, text, _ := strings.Cut(part, "\n")
 		got[number] = text
 	}
@@ -234,7 +237,8 @@ func TestREADME_EachShellBlockRuns(t *testing.T) {
 	for _, b := range blocksOf(readFile(t, "README.md")) {
 		switch line := strings.TrimSpace(b.text); {
 		case b.kind != "sh":
-		case line == "go run ./caddymodule/talos run --config Caddyfile.example", line == "go test ./...", strings.HasPrefix(line, "xcaddy build "):
+		case line == "go run ./caddymodule/talos run --config Caddyfile.example", line == "go test ./...",
+			strings.HasPrefix(line, "xcaddy build "):
 			known[strings.Fields(line)[0]+strings.Fields(line)[1]]++
 			continue
 		default:
@@ -291,7 +295,7 @@ func TestAttack13_TheExampleExemptsPathsWithOneReadingOnly(t *testing.T) {
 	}
 }
 
-// Each call of the API's page runs as it stands there, by curl and by the command line, against the same node.
+// Each call of the API's page runs as it is written, by curl and by the command line, against the same node.
 func TestAdminREADME_EachShellBlockRuns(t *testing.T) {
 	t.Parallel()
 	needs(t, "bash", "curl", "jq")
@@ -312,7 +316,9 @@ func TestCaddyfileExample_IsFormattedAndValid(t *testing.T) {
 		{"validate", "--config", filepath.Join(root(t), "Caddyfile.example")},
 	} {
 		cmd := exec.CommandContext(t.Context(), exe, args...)
-		cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+filepath.Join(dir, "data"), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
+		cmd.Env = append(os.Environ(),
+			"HOME="+dir, "XDG_DATA_HOME="+filepath.Join(dir, "data"),
+			"XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("talos %s: %v\n%s", strings.Join(args, " "), err, out)
 		}

@@ -44,7 +44,8 @@ func TestProcessesThatStartAtOnceAgreeOnOneSecret(t *testing.T) {
 	for i := range secrets {
 		wg.Go(func() {
 			var err error
-			if secrets[i], err = hmacSecret().get(context.Background(), &certmagic.FileStorage{Path: dir}, zap.NewNop()); err != nil {
+			storage := &certmagic.FileStorage{Path: dir}
+			if secrets[i], err = hmacSecret().get(context.Background(), storage, zap.NewNop()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -67,8 +68,8 @@ func TestDamagedSecretIsAnErrorAndNotReplaced(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "damaged") || strings.Contains(err.Error(), "cut short") {
 		t.Errorf("got %v", err)
 	}
-	if kept, _ := storage.Load(context.Background(), secretKey); string(kept) != "cut short" {
-		t.Error("the kept secret has been replaced")
+	if secret, _ := storage.Load(context.Background(), secretKey); string(secret) != "cut short" {
+		t.Error("the stored secret has been replaced")
 	}
 }
 

@@ -9,8 +9,10 @@ import (
 
 func TestInlineSigningKeysMayBeOfEitherAlphabetAndPaddedOrNot(t *testing.T) {
 	t.Parallel()
-	set := []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"?>?>?>~~","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",` +
-		`"d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}]}`) // RFC 8037, with both of the characters that differ
+	// RFC 8037, with both of the characters that differ
+	set := []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"?>?>?>~~",` +
+		`"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",` +
+		`"d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}]}`)
 	for _, encoding := range []*base64.Encoding{
 		base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding,
 	} {
