@@ -233,10 +233,14 @@ func TestGate_RequestsShareNoHeaderValues(t *testing.T) {
 }
 
 func TestGate_RefusesEmptyAndUnknownPlaceholders(t *testing.T) {
-	t.Setenv("TALOS_TEST_SCOPE", "orders:read")
-	g := newTestGate(t, &Gate{Scopes: []string{"{env.TALOS_TEST_SCOPE}"}}, &fakeAuthority{}, nil)
-	if !slices.Equal(g.rules.Scopes, []string{"orders:read"}) {
-		t.Errorf("scopes %q", g.rules.Scopes)
+	for scope, admitted := range map[string]bool{"a": true, "b": false} { // the key has the scope a
+		t.Setenv("TALOS_TEST_SCOPE", scope)
+		g := &Gate{Scopes: []string{"{env.TALOS_TEST_SCOPE}"}}
+		g = newTestGate(t, g, &fakeAuthority{verdict: goodVerdict()}, nil)
+		_, behind, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k")))
+		if err != nil || (behind != nil) != admitted {
+			t.Errorf("scope %s: admitted %t, %v", scope, behind != nil, err)
+		}
 	}
 	for name, g := range map[string]*Gate{
 		"an empty scope":         {Scopes: []string{"{env.TALOS_TEST_NOT_SET}"}},

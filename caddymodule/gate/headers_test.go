@@ -69,7 +69,7 @@ func TestHeaderFilter_KnowsNamesThatBeginWithASeparator(t *testing.T) {
 	}
 }
 
-func TestHeaderFilter_TakesItsNamesOutOfConnectionAndLeavesTheRest(t *testing.T) {
+func TestHeaderFilter_RemovesItsNamesFromConnection(t *testing.T) {
 	t.Parallel()
 	h := newTestFilter(t, defaultIdentity)
 	for name, tc := range map[string]struct{ lines, want []string }{
