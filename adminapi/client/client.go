@@ -49,13 +49,13 @@ func New(endpoint string, opts ...Option) (*Client, error) {
 	switch base.Scheme {
 	case "http", "https":
 		if base.Host == "" || base.RawQuery != "" || base.Fragment != "" {
-			return nil, errors.New("endpoint: want http://host:port, with neither query nor fragment")
+			return nil, errors.New("endpoint: must be http://host:port, with neither query nor fragment")
 		}
 		base.Path, base.RawPath = strings.TrimRight(base.Path, "/"), strings.TrimRight(base.RawPath, "/")
 	case "unix":
 		path := base.Path
 		if base.Host != "" || path == "" {
-			return nil, errors.New("endpoint: want unix:///path/of/the.sock")
+			return nil, errors.New("endpoint: must be unix:///path/of/the.sock")
 		}
 		var d net.Dialer
 		transport.Proxy = nil
@@ -64,7 +64,7 @@ func New(endpoint string, opts ...Option) (*Client, error) {
 		}
 		base = &url.URL{Scheme: "http", Host: "localhost"}
 	default:
-		return nil, errors.New("endpoint: want http://, https:// or unix://")
+		return nil, errors.New("endpoint: must be http://, https:// or unix://")
 	}
 	c := &Client{base: base, timeout: DefaultTimeout, header: http.Header{}, maxAnswer: MaxAnswer, http: &http.Client{
 		Transport:     transport,

@@ -24,8 +24,8 @@ type access struct {
 	cross   *http.CrossOriginProtection
 }
 
-// Refusals of the private surface. They are told to the caller: an operator who is locked out must learn why, and
-// nobody else gains from it.
+// Refusals of the private surface. The caller is told the reason: an operator who is locked out needs it, and it helps
+// no one else.
 var (
 	errForwarded = errors.New("the request came through a proxy that is not trusted here")
 	errAddress   = errors.New("this address may not call the private surface")
@@ -86,8 +86,8 @@ func (a *access) check(r *http.Request) error {
 	if !a.answersTo(r.Host) {
 		return errHost
 	}
-	// The protection lets safe methods pass. Here nothing is safe for a foreign page: to read is to learn who holds
-	// which key.
+	// The protection lets safe methods pass. Here no method is safe for a page of another origin: a read tells who
+	// holds which key.
 	probe := *r
 	probe.Method = http.MethodPost
 	if a.cross.Check(&probe) != nil {
@@ -96,8 +96,8 @@ func (a *access) check(r *http.Request) error {
 	return nil
 }
 
-// checkAddress judges the peer and, when that is a trusted proxy, everyone whom it speaks for: the client, and the
-// proxies on the way, each of which could name any client.
+// checkAddress checks the peer and, when that is a trusted proxy, the client and each proxy on the way, which could
+// name any client.
 func (a *access) checkAddress(r *http.Request) error {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if server == nil {
@@ -108,11 +108,11 @@ func (a *access) checkAddress(r *http.Request) error {
 		return errAddress
 	}
 	if clientaddr.InEarlyData(r) {
-		return errAddress // there it is only claimed (RFC 9000, section 8.1)
+		return errAddress // the address is not validated yet (RFC 9000, section 8.1)
 	}
 	if !clientaddr.FromTrustedProxy(r) {
-		// A proxy that lends its address to strangers gives itself away by these; so does one that speaks HTTP/1.0,
-		// which nginx does by default and no client of the API.
+		// These headers reveal a proxy that forwards requests of other clients. So does HTTP/1.0, which nginx speaks
+		// by default and no client of the API does.
 		if forwarded(r.Header, server.ClientIPHeaders) || !r.ProtoAtLeast(1, 1) {
 			return errForwarded
 		}
@@ -123,7 +123,7 @@ func (a *access) checkAddress(r *http.Request) error {
 		return errAddress
 	}
 	if len(hops) == 1 && forwarded(r.Header, nil) {
-		return errForwarded // it does not say for whom it asks
+		return errForwarded // it does not name its client
 	}
 	for _, hop := range hops[1:] {
 		if !a.allowed(hop) {
@@ -154,8 +154,8 @@ func (a *access) answersTo(host string) bool {
 	return host == "localhost" || slices.Contains(a.hosts, host)
 }
 
-// forwarded says whether a request tells of a proxy that it came through, in a header that proxies add or in one of
-// those that this server reads the client's address from.
+// forwarded says whether a request names a proxy that it came through, in a header that proxies add or in one of those
+// that this server reads the client's address from.
 func forwarded(h http.Header, clientIPHeaders []string) bool {
 	for name := range h {
 		if adminapi.IsForwardingHeader(name) {
@@ -169,7 +169,7 @@ func forwarded(h http.Header, clientIPHeaders []string) bool {
 	return false
 }
 
-// beyondLoopback returns the first of a server's listeners that others than this machine may reach.
+// beyondLoopback returns the first of a server's listeners that can be reached from other machines.
 func beyondLoopback(listen []string) (address string, beyond bool) {
 	for _, text := range listen {
 		address, err := caddy.ParseNetworkAddress(text)

@@ -14,12 +14,12 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// Admin is the private surface: whoever it answers to may issue, show, revoke and verify keys. It ends the chain.
+// Admin is the private surface: its callers may issue, read, revoke and verify keys. It ends the handler chain.
 //
 // It answers to callers on loopback and on unix sockets, and to the ranges in Allow. The peer has to be allowed and,
-// where that is a trusted proxy, so have the client and every proxy between the two; a request that tells of any other
-// proxy is refused, for such a proxy would lend its address to strangers. A listener that can be reached from beyond
-// this machine is an error unless Allow says who may.
+// where that is a trusted proxy, so have the client and every proxy between the two. A request that came through any
+// other proxy is refused: everyone who can reach that proxy would have its address. A listener that can be reached from
+// other machines is an error unless Allow says who may call.
 type Admin struct {
 	// Allow names further ranges of callers (CIDR, address, or `private_ranges`). Default: none.
 	Allow []string `json:"allow,omitempty"`

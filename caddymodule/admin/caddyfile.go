@@ -27,7 +27,7 @@ func ParseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		origins <origin>...
 //	}
 //
-// Each option stands at most once.
+// Each option is given at most once.
 func (a *Admin) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return directive.Read(d, func(option string) error {
 		switch option {

@@ -47,7 +47,7 @@ after a failed call, --skip goes on where it stopped, and --report then appends.
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if skip < 0 {
-				return errors.New("--skip: want a number from 0")
+				return errors.New("--skip: must be a number from 0")
 			}
 			return batchImport(cmd, o, file, report, skip)
 		},

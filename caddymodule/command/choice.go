@@ -23,7 +23,7 @@ func (c *choice) String() string { return c.word }
 func (c *choice) Set(s string) error {
 	s = strings.ToLower(strings.TrimPrefix(strings.ToUpper(s), c.prefix))
 	if !slices.Contains(c.words, s) {
-		return errors.New("want " + strings.Join(c.words, ", "))
+		return errors.New("must be one of " + strings.Join(c.words, ", "))
 	}
 	c.word = s
 	return nil

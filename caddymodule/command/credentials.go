@@ -20,7 +20,7 @@ func readCredential(arg string, stdin io.Reader) (string, error) {
 	case err != nil:
 		return "", err
 	case len(creds) != 1:
-		return "", fmt.Errorf("standard input holds %d lines; want one credential", len(creds))
+		return "", fmt.Errorf("standard input holds %d lines; it must hold one credential", len(creds))
 	}
 	return creds[0], nil
 }
@@ -80,7 +80,7 @@ var keyID = regexp.MustCompile(`^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9
 // credential that was given in its place must not be sent.
 func checkKeyID(s string) error {
 	if !keyID.MatchString(s) {
-		return errors.New("that is no key id: want the UUID of an issued key or the 64 hex digits of an imported one")
+		return errors.New("no key id: it must be the UUID of an issued key or the 64 hex digits of an imported one")
 	}
 	return nil
 }

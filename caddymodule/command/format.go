@@ -32,7 +32,7 @@ func (f *format) Set(s string) error {
 		*f = v
 		return nil
 	default:
-		return errors.New("want table, json, json-pretty or yaml")
+		return errors.New("must be table, json, json-pretty or yaml")
 	}
 }
 

@@ -166,12 +166,12 @@ func (r *keyRecipe) generate() ([]byte, error) {
 func (r *keyRecipe) complete() error {
 	uses, ok := kindsOfKeys[r.kind]
 	if !ok {
-		return errors.New("unknown kind of key: want eddsa, rsa, ecdsa or hmac")
+		return errors.New("unknown kind of key: it must be eddsa, rsa, ecdsa or hmac")
 	}
 	algs, ok := uses[r.use]
 	switch {
 	case r.use != useSignature && r.use != useEncryption:
-		return errors.New("--use: want " + useSignature + " or " + useEncryption)
+		return errors.New("--use: must be " + useSignature + " or " + useEncryption)
 	case !ok:
 		return fmt.Errorf("--use: %s keys are for %s only", r.kind, useSignature)
 	case r.alg != "" && !slices.Contains(algs, r.alg):
@@ -231,7 +231,7 @@ func (r *keyRecipe) completeCurve(usual string) error {
 			return nil
 		}
 	}
-	return errors.New("--curve: want P-256, P-384 or P-521")
+	return errors.New("--curve: must be P-256, P-384 or P-521")
 }
 
 // material makes the key itself.

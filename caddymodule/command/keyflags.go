@@ -53,7 +53,7 @@ func objectFlag(name, value string) (json.RawMessage, error) {
 		return nil, nil
 	}
 	if value[0] != '{' || !json.Valid([]byte(value)) {
-		return nil, errors.New("--" + name + ": want a JSON object")
+		return nil, errors.New("--" + name + ": must be a JSON object")
 	}
 	return json.RawMessage(value), nil
 }
@@ -81,11 +81,11 @@ func (k *keyFlags) checkPolicy(cmd *cobra.Command) error {
 	flags := cmd.Flags()
 	switch {
 	case k.quota < 0:
-		return errors.New("--" + flagQuota + ": want a number from 0, which is no limit")
+		return errors.New("--" + flagQuota + ": must be a number from 0, which is no limit")
 	case flags.Changed(flagQuota) && k.quota == 0 && flags.Changed(flagWindow):
 		return errors.New("--" + flagQuota + " 0 is no limit, and so has no window")
 	case flags.Changed(flagWindow) && k.window == "":
-		return errors.New("--" + flagWindow + ": want a duration such as " + defaultWindow)
+		return errors.New("--" + flagWindow + ": must be a duration such as " + defaultWindow)
 	default:
 		return nil
 	}

@@ -212,7 +212,7 @@ func TestMistakesAreFoundBeforeAnythingIsSent(t *testing.T) {
 		"unknown format":         {[]string{"keys", "verify", "x", "--format", "xml"}, "", "json-pretty"},
 		"no such command":        {[]string{"keys", "veriffy", "x"}, "", "did you mean talos keys verify"},
 		"no such command at all": {[]string{"keys", "issued", "explode"}, "", "unknown command"},
-		"name is missing":        {[]string{"keys", "issue", "--actor", "a"}, "", "want a NAME"},
+		"name is missing":        {[]string{"keys", "issue", "--actor", "a"}, "", "a NAME must be given"},
 		"actor is missing":       {[]string{"keys", "issue", "ci"}, "", "actor"},
 		"metadata is no JSON": {
 			[]string{"keys", "issue", "ci", "--actor", "a", "--metadata", "{a:1}"},

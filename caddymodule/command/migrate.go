@@ -89,7 +89,7 @@ func (m *migration) dsn() string {
 
 func (m *migration) up(cmd *cobra.Command) error {
 	if m.steps < 0 {
-		return errors.New("--steps: want a number from 0, which is all")
+		return errors.New("--steps: must be a number from 0, which is all")
 	}
 	s, err := storage.MigrateUp(cmd.Context(), m.dsn(), m.steps)
 	if err != nil {

@@ -132,13 +132,13 @@ func (s *proxySettings) listener() (hosts []string, port uint16, err error) {
 func hostAndPort(address string) (host string, port uint16, err error) {
 	host, text, err := net.SplitHostPort(address)
 	if err != nil {
-		return "", 0, errors.New("want an address and a port, as 127.0.0.1:8080")
+		return "", 0, errors.New("must be an address and a port, such as 127.0.0.1:8080")
 	}
 	if host == "localhost" {
 		host = "127.0.0.1"
 	}
 	if addr, err := netip.ParseAddr(host); err != nil || addr.Zone() != "" {
-		return "", 0, errors.New("want an IP address or localhost before the port")
+		return "", 0, errors.New("an IP address or localhost is required before the port")
 	}
 	port, err = portNumber(text)
 	return host, port, err
@@ -147,7 +147,7 @@ func hostAndPort(address string) (host string, port uint16, err error) {
 func portNumber(text string) (uint16, error) {
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || port == 0 {
-		return 0, errors.New("want a port from 1 to 65535")
+		return 0, errors.New("must be a port from 1 to 65535")
 	}
 	return uint16(port), nil
 }
@@ -213,26 +213,26 @@ func (s *proxySettings) check() error {
 	}
 	for _, u := range s.upstreams {
 		if !plain(u) {
-			return errors.New("--upstream: want a URL such as https://talos.internal:4420")
+			return errors.New("--upstream: must be a URL such as https://talos.internal:4420")
 		}
 	}
 	for _, p := range slices.Concat(s.keyPrefix, s.publicPrefix) {
 		if !plain(p) {
-			return errors.New("--key-prefix and --public-prefix: want prefixes, separated by commas")
+			return errors.New("--key-prefix and --public-prefix: must be prefixes, separated by commas")
 		}
 	}
 	for _, h := range s.allowedHosts {
 		if !plain(h) {
-			return errors.New("--allowed-hosts: want names, separated by commas")
+			return errors.New("--allowed-hosts: must be names, separated by commas")
 		}
 	}
 	if d, err := core.ParseDuration(s.cacheTTL); err != nil {
 		return fmt.Errorf("--cache-ttl: %w", err)
 	} else if d != 0 && d < time.Second {
-		return errors.New("--cache-ttl: want 0, for no cache, or at least 1s")
+		return errors.New("--cache-ttl: must be 0, for no cache, or at least 1s")
 	}
 	if _, err := humanize.ParseBytes(s.cacheSize); err != nil || !plain(s.cacheSize) {
-		return errors.New("--cache-max-size: want a number of bytes, or one such as 64MiB")
+		return errors.New("--cache-max-size: must be a number of bytes, or one such as 64MiB")
 	}
 	return nil
 }

@@ -84,19 +84,19 @@ func flagError(cmd *cobra.Command, err error) error {
 	return err
 }
 
-// noArguments asks for none, without repeating any.
+// noArguments refuses arguments. The error repeats none.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return errors.New("want no argument; see " + cmd.CommandPath() + " --help")
+		return errors.New("no argument is allowed; see " + cmd.CommandPath() + " --help")
 	}
 	return nil
 }
 
-// exactly asks for a number of arguments and says which, without repeating any.
+// exactly requires one argument for each name. The error repeats no argument.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != len(names) {
-			return errors.New("want " + strings.Join(names, " and ") + " and nothing else; see " +
+			return errors.New(strings.Join(names, " and ") + " must be given, and nothing else; see " +
 				cmd.CommandPath() + " --help")
 		}
 		return nil

@@ -112,7 +112,7 @@ func (s *settings) setHost(v string) error {
 	}
 	a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(v, "["), "]"))
 	if err != nil || a.Zone() != "" {
-		return errors.New("want an IP address or localhost")
+		return errors.New("must be an IP address or localhost")
 	}
 	s.hosts = []string{a.String()}
 	return nil
@@ -129,7 +129,7 @@ func (s *settings) setProxies(v string) error {
 		_, errAddr := netip.ParseAddr(p)
 		_, errRange := netip.ParsePrefix(p)
 		if errAddr != nil && errRange != nil && p != "private_ranges" {
-			return errors.New("want addresses or ranges such as 10.0.0.0/8, or private_ranges, separated by commas")
+			return errors.New("must be addresses or ranges such as 10.0.0.0/8, or private_ranges, separated by commas")
 		}
 		s.trustedProxies = append(s.trustedProxies, p)
 	}
@@ -138,7 +138,7 @@ func (s *settings) setProxies(v string) error {
 
 func (s *settings) setIssuer(v string) error {
 	if u, err := url.Parse(v); err != nil || !u.IsAbs() || u.Fragment != "" || !plain(v) {
-		return errors.New("want an absolute URI such as https://api.example.com")
+		return errors.New("must be an absolute URI such as https://api.example.com")
 	}
 	s.issuer = v
 	return nil
@@ -158,7 +158,7 @@ func (s *settings) setMaxTTL(v string) error {
 		return err
 	}
 	if d < time.Second || d > core.MaxTTL {
-		return fmt.Errorf("want a duration between 1s and %s", core.FormatSeconds(core.MaxTTL))
+		return fmt.Errorf("must be a duration between 1s and %s", core.FormatSeconds(core.MaxTTL))
 	}
 	s.maxTTL = v
 	return nil
@@ -170,7 +170,7 @@ func (s *settings) setCacheTTL(v string) error {
 		return err
 	}
 	if d != 0 && d < time.Second {
-		return errors.New("want 0, for no cache, or at least 1s")
+		return errors.New("must be 0, for no cache, or at least 1s")
 	}
 	s.cacheTTL, s.cacheOff = v, d == 0
 	return nil
@@ -179,7 +179,7 @@ func (s *settings) setCacheTTL(v string) error {
 func (s *settings) setDSN(v string) error {
 	path, ok := strings.CutPrefix(v, "sqlite://")
 	if !ok || path == "" || strings.Contains(path, "?") {
-		return errors.New("want sqlite:///path/of/the.db, without options") // the value may hold a password
+		return errors.New("must be sqlite:///path/of/the.db, without options") // the value may hold a password
 	}
 	s.dsn, s.data = envDSN, path
 	return nil

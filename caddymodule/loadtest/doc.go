@@ -41,11 +41,11 @@
 // # A sidecar
 //
 //	go run ./caddymodule/loadtest -sidecar                     an edge and its upstream (3 minutes)
-//	go run ./caddymodule/loadtest -sidecar -only burst,lonely  these sections; also hits, outage, crowd
+//	go run ./caddymodule/loadtest -sidecar -only burst,lonely  these sections; also hits, outage, abuse
 //
 // The upstream is a node of ours with storage. The edge is the same binary with `upstream`, a cache and no storage,
 // before the same app. Between the two is a link, a process that hands bytes over after half of the round trip in each
-// direction (10 ms, under crowd 100 ms) however many there are; opening a connection takes no time. On Linux it keeps
+// direction (10 ms, for abuse 100 ms) however many there are; opening a connection takes no time. On Linux it keeps
 // its time to about a tenth of a millisecond while a processor is free, elsewhere to one or two; how long the upstream
 // takes when it is asked directly through the same link is in the table of lonely. Everything is a process of its own
 // and talks over sockets, with the one exception of hits. Keys are issued by the upstream, and are good unless said
@@ -68,12 +68,12 @@
 // fetches a key when it is first asked for.
 //
 // outage sends 1,000 requests a second, one in ten with an unknown key, and kills the upstream with its link after 5 s
-// (SIGKILL; connections are then refused). It starts both again after 15 s. The lives are short (ttl 1s, stale_if_error
+// (SIGKILL; connections are then refused). It starts both again after 15 s. Lifetimes are short (ttl 1s, stale_if_error
 // 8s), so that all stages show: known keys go on, stale, each until 9 s after its last look-up; then they are 503.
 // Unknown keys are 503 from the start, not 401: nobody can say. In the second of the return, the calls and keys asked
 // have to be about what they are in any other: no stampede. "held back" are look-ups that the open breaker answered.
 //
-// crowd opens 10,000 connections to an edge whose upstream is 200 ms away: four in ten ask, by turns with a good key
+// abuse opens 10,000 connections to an edge whose upstream is 200 ms away: four in ten ask, by turns with a good key
 // and with an unknown one, and wait; three ask with an unknown key and reset the connection before there can be an
 // answer, again and again; three send a request byte by byte and never finish it. The upstream cannot keep up with so
 // many unknown keys, so the queue is full (max_queue 2000) and most of them are 503; good keys are in the cache. The

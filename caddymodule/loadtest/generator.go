@@ -20,7 +20,7 @@ const (
 	opRun    = "run"    // load for a slot
 
 	opTimeline = "timeline" // load at a pace, second by second
-	opCrowd    = "crowd"    // many connections that behave badly
+	opAbuse    = "abuse"    // many connections that behave badly
 	opFloods   = "floods"   // requests at a rate, answered or not
 )
 
@@ -51,7 +51,7 @@ type tally struct {
 	P50      time.Duration `json:"p50,omitempty"`
 	P99      time.Duration `json:"p99,omitempty"`
 	Seconds  []second      `json:"seconds,omitempty"` // of a timeline
-	Crowd    *crowd        `json:"crowd,omitempty"`
+	Abuse    *abuse        `json:"abuse,omitempty"`
 	Unknown  *flood        `json:"unknown,omitempty"`
 	Known    *flood        `json:"known,omitempty"`
 }
@@ -91,8 +91,8 @@ func generate(in io.Reader, out io.Writer) error {
 			did = t.run(j)
 		case j.Op == opTimeline:
 			did = t.timeline(j)
-		case j.Op == opCrowd:
-			did = t.crowd(j)
+		case j.Op == opAbuse:
+			did = t.abuse(j)
 		case j.Op == opFloods:
 			did = t.floods(j)
 		default:

@@ -38,7 +38,7 @@ func exitCode(err error) int {
 	return 1
 }
 
-// play is the life of a child in a role, until its input ends.
+// play runs a child in its role, until its input ends.
 func play(role string, in io.Reader, out io.Writer) error {
 	switch role {
 	case roleApp:

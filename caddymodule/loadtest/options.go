@@ -68,13 +68,13 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 func (o options) validate() error {
 	switch {
 	case o.rounds < 1 || o.rounds > 1000:
-		return fmt.Errorf("-rounds %d: want 1 to 1000", o.rounds)
+		return fmt.Errorf("-rounds %d: must be 1 to 1000", o.rounds)
 	case o.slot < 50*time.Millisecond || o.slot > time.Minute:
-		return fmt.Errorf("-slot %s: want 50ms to 1m", o.slot)
+		return fmt.Errorf("-slot %s: must be 50ms to 1m", o.slot)
 	case o.conns < 1 || o.conns > 1024:
-		return fmt.Errorf("-conns %d: want 1 to 1024", o.conns)
+		return fmt.Errorf("-conns %d: must be 1 to 1024", o.conns)
 	case o.keys < 1 || o.keys > 100_000:
-		return fmt.Errorf("-keys %d: want 1 to 100000", o.keys)
+		return fmt.Errorf("-keys %d: must be 1 to 100000", o.keys)
 	}
 	chosen, err := o.variants()
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 const clockTick = time.Second / 100
 
 // dieWithParent kills the child when the thread that started it ends, which no panic and no kill -9 of ours can
-// prevent; hence that thread has to be one that lives as long as the run. A process group of its own keeps Ctrl-C from
+// prevent; hence that thread has to be one that exists as long as the run. A process group of its own keeps Ctrl-C from
 // the child: we end it in order.
 func dieWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}

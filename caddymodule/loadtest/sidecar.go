@@ -26,10 +26,10 @@ type sidecarSizes struct {
 
 	outage outageSizes
 
-	crowd     int // connections
-	crowdTime time.Duration
-	crowdFar  time.Duration // round trip to the upstream under a crowd
-	crowdMax  int           // max_queue
+	abuse     int // connections
+	abuseTime time.Duration
+	abuseFar  time.Duration // round trip to the upstream during abuse
+	abuseMax  int           // max_queue
 
 	overload overloadSizes
 }
@@ -58,7 +58,7 @@ var fullSizes = sidecarSizes{
 		length: 25 * time.Second, down: 5 * time.Second, up: 15 * time.Second,
 		keys: 1000, conns: 32, pace: 32 * time.Millisecond,
 	},
-	crowd: 10_000, crowdTime: 15 * time.Second, crowdFar: 200 * time.Millisecond, crowdMax: 2000,
+	abuse: 10_000, abuseTime: 15 * time.Second, abuseFar: 200 * time.Millisecond, abuseMax: 2000,
 	overload: overloadSizes{
 		far:   []time.Duration{20 * time.Millisecond, 80 * time.Millisecond, 200 * time.Millisecond},
 		times: 1.25, keys: 500, known: 200, length: 15 * time.Second,
@@ -81,7 +81,7 @@ var sections = []struct {
 	{"lonely", (*edgeBench).lonely},
 	{"hits", (*edgeBench).hits},
 	{"outage", (*edgeBench).outage},
-	{"crowd", (*edgeBench).crowd},
+	{"abuse", (*edgeBench).abuse},
 	{"overload", (*edgeBench).overload},
 }
 

@@ -23,9 +23,9 @@ func TestEachSectionPrintsATable(t *testing.T) {
 			[]string{"1.0 100 200 4.0 MiB 10 10.0 % 50.0 % 25.0 % 0.0 % 0.0 %"}},
 		{&outageResult{Keys: 9, Down: 5, Seconds: []outageSecond{{second: second{Known: answers{Good: 7}}, Calls: 3}}},
 			[]string{"killed at 5.00 s", "9 known keys", "0 7 0 0 0 0 0 0 0 0.0 3 0 0 0 0"}},
-		{&crowdResult{
+		{&abuseResult{
 			Wanted: 10_000, Files: 1024, MaxWait: 20, Most: gauges{Queue: 20, Resident: 3 << 20},
-			crowd: crowd{Open: 17},
+			abuse: abuse{Open: 17},
 		},
 			[]string{"17 connections for", "10000 connections were wanted; a process here may open 1024 files",
 				"in the queue 0 20 0", "resident MiB n/a 3 n/a"}},

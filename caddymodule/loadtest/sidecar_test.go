@@ -139,7 +139,7 @@ func TestWrongAnswersFailTheRunAndUnavailableOnesDoNot(t *testing.T) {
 			t.Parallel()
 			for _, s := range []section{
 				&outageResult{Seconds: []outageSecond{{second: second{Known: tt.known, Unknown: tt.unknown}}}},
-				&crowdResult{crowd: crowd{Good: tt.known, Forged: tt.unknown}},
+				&abuseResult{abuse: abuse{Good: tt.known, Forged: tt.unknown}},
 			} {
 				err := s.wrong()
 				if tt.wrong == "" && err != nil {
@@ -153,7 +153,7 @@ func TestWrongAnswersFailTheRunAndUnavailableOnesDoNot(t *testing.T) {
 	}
 }
 
-func TestCrowdIsNoLargerThanTheFilesThatAProcessMayOpen(t *testing.T) {
+func TestAbuseIsNoLargerThanTheFilesThatAProcessMayOpen(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		files uint64
@@ -178,7 +178,7 @@ func TestSidecarFlagsRefuseNonsense(t *testing.T) {
 			t.Errorf("%s: accepted as %+v", args, o)
 		}
 	}
-	args := strings.Fields("-sidecar -only crowd,hits -json -binary f -gogc 100 -gomemlimit 1GiB")
+	args := strings.Fields("-sidecar -only abuse,hits -json -binary f -gogc 100 -gomemlimit 1GiB")
 	if _, err := parseOptions(args, io.Discard); err != nil {
 		t.Error(err)
 	}
@@ -278,7 +278,7 @@ func TestTimelineCountsEachRequestInItsSecondByCredential(t *testing.T) {
 	}
 }
 
-func TestCrowdCountsWaitersLeaversAndSlowCallers(t *testing.T) {
+func TestAbuseCountsWaitersLeaversAndSlowCallers(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer good" {
@@ -288,12 +288,12 @@ func TestCrowdCountsWaitersLeaversAndSlowCallers(t *testing.T) {
 	t.Cleanup(server.Close)
 	did := jobsOn(t,
 		job{Op: opTarget, Target: "t", Addr: server.Listener.Addr().String(), Credentials: []string{"good"}},
-		job{Op: opCrowd, Target: "t", Conns: 20, Slot: 3 * time.Second},
-	)[1].Crowd
+		job{Op: opAbuse, Target: "t", Conns: 20, Slot: 3 * time.Second},
+	)[1].Abuse
 	if did == nil {
 		t.Fatal("nothing came of it")
 	}
-	if err := (&crowdResult{crowd: *did}).wrong(); err != nil {
+	if err := (&abuseResult{abuse: *did}).wrong(); err != nil {
 		t.Error(err)
 	}
 	if did.Good.Good == 0 || did.Forged.Unavailable == 0 || did.Left == 0 || did.Trickle == 0 || did.Cut != 0 ||
@@ -325,7 +325,7 @@ var smokeSizes = sidecarSizes{
 		length: 8 * time.Second, down: 2 * time.Second, up: 4 * time.Second,
 		keys: 50, conns: 8, pace: 20 * time.Millisecond,
 	},
-	crowd: 200, crowdTime: 3 * time.Second, crowdFar: 100 * time.Millisecond, crowdMax: 20,
+	abuse: 200, abuseTime: 3 * time.Second, abuseFar: 100 * time.Millisecond, abuseMax: 20,
 	overload: overloadSizes{
 		far: []time.Duration{200 * time.Millisecond}, times: 2, keys: 50, known: 20, length: 2 * time.Second,
 	},
@@ -348,7 +348,7 @@ func TestWholeSidecarRunIsRightAndLeavesNothingBehind(t *testing.T) {
 		Lonely loneliness
 		Hits   hitRows
 		Outage outageResult
-		Crowd  crowdResult
+		Abuse  abuseResult
 
 		Overload overloads
 	}
@@ -370,8 +370,8 @@ func TestWholeSidecarRunIsRightAndLeavesNothingBehind(t *testing.T) {
 		r.Outage.Seconds[last].Known.Good == 0 {
 		t.Errorf("outage: %+v", r.Outage)
 	}
-	if r.Crowd.Most.Queue > float64(smokeSizes.crowdMax) || r.Crowd.After.Queue != 0 || r.Crowd.Left == 0 {
-		t.Errorf("crowd: %+v", r.Crowd)
+	if r.Abuse.Most.Queue > float64(smokeSizes.abuseMax) || r.Abuse.After.Queue != 0 || r.Abuse.Left == 0 {
+		t.Errorf("abuse: %+v", r.Abuse)
 	}
 	if rows := r.Overload.Rows; len(rows) != 3 || rows[0].Unknown.Refused == 0 || rows[0].Unknown.Unavailable == 0 ||
 		rows[1].Known.Good == 0 || rows[2].Unknown.Refused != 0 {

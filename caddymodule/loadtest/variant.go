@@ -72,7 +72,7 @@ var variantName = regexp.MustCompile(`^[a-z0-9][a-z0-9_+.-]{0,30}$`)
 func extraVariant(s string) (variant, error) {
 	name, file, ok := strings.Cut(s, "=")
 	if !ok || !variantName.MatchString(name) || file == "" {
-		return variant{}, fmt.Errorf("%q: want name=Caddyfile, the name of lower-case letters, digits and +-._", s)
+		return variant{}, fmt.Errorf("%q: must be name=Caddyfile, the name of lower-case letters, digits and +-._", s)
 	}
 	return variant{name: name, about: "the Caddyfile " + file, file: file, keys: 1, extra: true}, nil
 }

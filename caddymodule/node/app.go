@@ -33,7 +33,7 @@ type App struct {
 	Storage string `json:"storage,omitempty"`
 
 	// HMACSecret is the secret, of at least 32 bytes, that makes the checksums of issued keys. Default: generated at
-	// the first start and kept in Caddy's storage as `talos/hmac_secret`.
+	// the first start and stored in Caddy's storage as `talos/hmac_secret`.
 	HMACSecret string `json:"hmac_secret,omitempty"`
 
 	// RetiredHMACSecrets still verify the keys that were made with them.
@@ -42,7 +42,7 @@ type App struct {
 	// SigningKeys are the keys of derived JWTs: a file with a JWK Set, or `base64://` and the set itself. Ed25519 keys
 	// sign with EdDSA, RSA keys of at least 2048 bits with RS256. Keys that do not sign are retired ones, whose tokens
 	// still verify. The file is read when the configuration is loaded. Default: one Ed25519 key, generated at the first
-	// start and kept in Caddy's storage as `talos/signing_keys`.
+	// start and stored in Caddy's storage as `talos/signing_keys`.
 	SigningKeys string `json:"signing_keys,omitempty"`
 
 	// ActiveKid is the `kid` of the key that signs. Default: the first one with a private part.
@@ -66,10 +66,10 @@ type App struct {
 	// RetiredMacaroonPrefixes still verify.
 	RetiredMacaroonPrefixes []string `json:"retired_macaroon_prefixes,omitempty"`
 
-	// DefaultTTL is the life of a key that is issued without one. Default: 0, such a key does not expire.
+	// DefaultTTL is the lifetime of a key that is issued without one. Default: 0, such a key does not expire.
 	DefaultTTL Duration `json:"default_ttl,omitempty"`
 
-	// MaxTTL is the longest life that may be asked for, at most 10 years. Default: `8760h`.
+	// MaxTTL is the longest lifetime that may be requested, at most 10 years. Default: `8760h`.
 	MaxTTL Duration `json:"max_ttl,omitempty"`
 
 	// ClockSkew is the leeway for the times that tokens name, at most `1h`; keys have none. Default: `5m`.
@@ -82,17 +82,17 @@ type App struct {
 	// nowhere, so that no limit is enforced. Default: `memory`.
 	RateLimit string `json:"rate_limit,omitempty"`
 
-	// Cache says how long verdicts are believed.
+	// Cache says how long verdicts are cached.
 	Cache *Cache `json:"cache,omitempty"`
 
-	// Upstream makes the node a sidecar, which has neither storage nor secrets: keys live on the upstream. Of the
+	// Upstream makes the node a sidecar, which has neither storage nor secrets: the upstream has the keys. Of the
 	// options above it takes the prefixes, by which it tells credentials apart, the cache and the rate limit.
 	// Default: none.
 	Upstream *Upstream `json:"upstream,omitempty"`
 
 	settings settings
 	exposure redact.Exposure   // filled by the gates as they are provisioned
-	storage  certmagic.Storage // where generated secrets are kept
+	storage  certmagic.Storage // where generated secrets are
 	logger   *zap.Logger
 
 	sealing sync.Mutex // guards sealed, and the settings until they are
@@ -109,19 +109,19 @@ type App struct {
 
 // Cache is the configuration of the cache of verdicts.
 type Cache struct {
-	// Off looks every credential up for every request.
+	// Off looks up every credential for every request.
 	Off bool `json:"off,omitempty"`
 
-	// TTL is the life of a good verdict. Default: `60s`.
+	// TTL is the lifetime of a positive verdict. Default: `60s`.
 	TTL Duration `json:"ttl,omitempty"`
 
 	// TTLConnected is the same while every change is known to arrive. Default: `10m`, or TTL if that is longer.
 	TTLConnected Duration `json:"ttl_connected,omitempty"`
 
-	// NegativeTTL is the life of any other verdict. 0: none is kept. Default: `5s`.
+	// NegativeTTL is the lifetime of any other verdict. 0: none is cached. Default: `5s`.
 	NegativeTTL *Duration `json:"negative_ttl,omitempty"`
 
-	// StaleIfError is for how long after its lifetime a good verdict serves while the storage fails. 0: not at all.
+	// StaleIfError is for how long after its lifetime a positive verdict serves while the storage fails. 0: not at all.
 	// Default: `5m`.
 	StaleIfError *Duration `json:"stale_if_error,omitempty"`
 
@@ -228,7 +228,7 @@ func (a *App) Hold() Node {
 	return n.Node
 }
 
-// hold is Hold for who wants the error. The use has begun with an error, too.
+// hold is Hold with the error. The use has begun with an error, too.
 func (a *App) hold() (*pooledNode, error) {
 	a.uses.Add(1)
 	if n := a.node.Load(); n != nil {
@@ -254,7 +254,7 @@ func (a *App) Release() {
 	}
 	a.mu.Lock()
 	n := a.node.Swap(nil)
-	if n != nil && a.uses.Load() > 0 { // who has come meanwhile may have found the node
+	if n != nil && a.uses.Load() > 0 { // a use that began meanwhile may have found the node
 		a.node.Store(n)
 		n = nil
 	}
@@ -265,9 +265,9 @@ func (a *App) Release() {
 }
 
 // acquire takes a use of the node, which it opens if need be, within [pool.OpenTimeout]. The caller gives it back by
-// giveBack. It has a deadline of its own, for others may wait for the same node.
+// giveBack. The deadline is acquire's own, because others may wait for the same node.
 //
-//nolint:contextcheck,nolintlint // a caller's context must not end it; contextcheck heeds this here and does not say so
+//nolint:contextcheck,nolintlint // a caller's context must not end it; contextcheck obeys this here and does not say so
 func (a *App) acquire() (*pooledNode, error) {
 	type opening struct {
 		node *pooledNode
@@ -282,7 +282,7 @@ func (a *App) acquire() (*pooledNode, error) {
 	})
 	defer notice.Stop()
 	done := make(chan opening)
-	// Not all of it heeds the context: nothing interrupts a disk that hangs. What is opened too late is closed.
+	// Not everything obeys the context: nothing interrupts a disk that hangs. A node that is opened too late is closed.
 	go func() {
 		n, err := a.acquireWithin(ctx)
 		select {
@@ -342,7 +342,7 @@ func (a *App) seal(ctx context.Context) (*settings, error) {
 // Exposure finds the logs that would show credentials. A gate adds what it reads them from.
 func (a *App) Exposure() *redact.Exposure { return &a.exposure }
 
-// StaleWindow is for how long a verdict may serve past its lifetime while nothing can say.
+// StaleWindow is for how long a verdict may serve past its lifetime while its source fails.
 func (a *App) StaleWindow() time.Duration {
 	switch window := a.settings.cache.StaleIfError; {
 	case a.settings.cache.Off || window < 0:

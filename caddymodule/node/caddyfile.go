@@ -54,7 +54,7 @@ func ParseCaddyfile(d *caddyfile.Dispenser, existing any) (any, error) {
 //		}
 //	}
 //
-// Each option stands at most once, but for upstream, which [Upstream.unmarshalCaddyfile] reads. Values without
+// Each option is given at most once, but for upstream, which [Upstream.unmarshalCaddyfile] reads. Values without
 // placeholders are checked here, so that an error names its line.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	seenUpstream := directive.Once{}
@@ -185,7 +185,7 @@ func (a *App) checkLiteral(d *caddyfile.Dispenser, complete bool) error {
 func (c *Cache) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		if d.Val() != "off" {
-			return d.Errf("cache: want `off` or a block, not %q", d.Val())
+			return d.Errf("cache: must be `off` or a block, not %q", d.Val())
 		}
 		c.Off = true
 		if d.NextArg() {
@@ -199,7 +199,7 @@ func (c *Cache) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch option {
 		case "ttl":
 			if err = directive.Duration(d, &c.TTL); err == nil && c.TTL == 0 {
-				err = d.Err("ttl: must not be 0; `cache off` keeps nothing")
+				err = d.Err("ttl: must not be 0; `cache off` caches nothing")
 			}
 		case "ttl_connected":
 			if err = directive.Duration(d, &c.TTLConnected); err == nil && c.TTLConnected == 0 {
@@ -241,8 +241,8 @@ func (c *Cache) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //		tls_server_name <name>
 //	}
 //
-// It may stand more than once: the addresses of all are those of one upstream, in their order, and the settings hold
-// for all of them, wherever they stand. Each stands at most once, `header` once for a name.
+// It may be given more than once: the addresses of all are those of one upstream, in their order, and the settings are
+// for all of them, in whichever block they are. Each setting is given at most once, `header` once for a name.
 func (u *Upstream) unmarshalCaddyfile(d *caddyfile.Dispenser, seen directive.Once) error {
 	addresses := d.RemainingArgs()
 	if len(addresses) == 0 {

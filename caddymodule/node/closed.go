@@ -14,26 +14,26 @@ import (
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-// closed stands for a node that could not be opened. Whatever it is asked, the answer is the error.
+// closed is in place of a node that could not be opened. It answers everything with the error.
 type closed struct{ err error }
 
 func newClosed(cause error) closed {
 	return closed{core.WrapError(core.Unavailable, "the node is not open", cause)}
 }
 
-// Verify can say nothing.
+// Verify returns the error.
 func (n closed) Verify(*http.Request, string) (verify.Result, error) { return verify.Result{}, n.err }
 
-// Limiter is never asked: no credential is good.
+// Limiter is nil: no credential is valid, so none is counted.
 func (closed) Limiter() ratelimit.Limiter { return nil }
 
 // Verifier is nil.
 func (closed) Verifier() *verify.Verifier { return nil }
 
-// Admin refuses all but the question whether the process lives.
+// Admin refuses everything but the liveness check.
 func (n closed) Admin(logger *zap.Logger) http.Handler { return adminapi.Admin(n.options(logger)) }
 
-// Public refuses what is the public surface's.
+// Public refuses the requests of the public surface.
 func (n closed) Public(o adminapi.PublicOptions) *adminapi.Public {
 	o.Options = n.options(o.Logger)
 	return adminapi.NewPublic(o)

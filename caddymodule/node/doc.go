@@ -1,14 +1,14 @@
 // Package node is the app `talos`: one node, its settings, and what it shares with the configurations before and after
 // it.
 //
-// A node is [Embedded], with a database of its own, or a [Sidecar] of an upstream. What stands above it sees a [Node],
-// which a request holds from [App.Hold] to [App.Release].
+// A node is [Embedded], with a database of its own, or a [Sidecar] of an upstream. Handlers use it as a [Node], which a
+// request holds from [App.Hold] to [App.Release].
 //
 // # Reloads
 //
 // Caddy runs an old and a new configuration side by side for a while, and cleans the old one up while its last requests
-// are still on their way. So nothing here belongs to a configuration: stores, limiters and nodes are pooled under the
-// settings that make them what they are. An app has a use of its node from Provision until Cleanup and the last of its
+// are still being served. So nothing here belongs to a configuration: stores, limiters and nodes are pooled by their
+// settings. An app has a use of its node from Provision until Cleanup and the last of its
 // requests; a request that comes later opens the node again for as long as it needs it. A reload that does not change
 // the settings of a node keeps the node, and with it the cache.
 //

@@ -66,7 +66,7 @@ func (a *App) resolveEmbedded() (s settings, err error) {
 		return s, err
 	}
 	if e.clockSkew > maxClockSkew {
-		return s, fmt.Errorf("clock_skew: want at most %s", core.FormatSeconds(maxClockSkew))
+		return s, fmt.Errorf("clock_skew: must be at most %s", core.FormatSeconds(maxClockSkew))
 	}
 	if err := e.signing.Check(); err != nil {
 		return s, err

@@ -14,7 +14,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/ratelimit"
 )
 
-// The ways of counting uses.
+// Where uses are counted.
 const (
 	rateLimitMemory = "memory" // in this process
 	rateLimitOff    = "off"    // nowhere
@@ -34,8 +34,8 @@ func rateLimitMode(text string) (string, error) {
 	}
 }
 
-// pooledLimiter is a limiter that several nodes share. It outlives them as long as the next node comes before the last
-// one has gone, as in a reload: whatever else changes, no key begins anew.
+// pooledLimiter is a limiter that several nodes share. In a reload the next node opens before the last one closes, so
+// the limiter stays, and the counts of its keys with it.
 type pooledLimiter struct {
 	ratelimit.Limiter
 	rareLogger *zap.Logger
@@ -67,7 +67,7 @@ func releaseLimiter(mode string) error {
 	return err
 }
 
-// Take counts one use of a key. An error means that nothing can be said, and that the use is let through.
+// Take counts one use of a key. An error means that it could not be counted; the caller lets the use through.
 func (l *pooledLimiter) Take(
 	ctx context.Context, network core.NetworkID, keyID string, p core.RateLimitPolicy,
 ) (ratelimit.Result, error) {

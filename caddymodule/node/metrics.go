@@ -31,10 +31,10 @@ var limiterFailures = prometheus.NewCounter(prometheus.CounterOpts{
 	Help: "Uses of keys that were let through because they could not be counted.",
 })
 
-// cacheResults are the results that are told apart: a verdict that needed no look-up is of no interest to the cache.
+// cacheResults are the results that are told apart: a verdict that needed no look-up did not use the cache.
 var cacheResults = [...]verify.Status{verify.Hit, verify.Negative, verify.Stale, verify.Coalesced, verify.Miss}
 
-// collector shows one configuration's metrics on Caddy's registry, which is a new one for each configuration. Counters
+// collector has one configuration's metrics for Caddy's registry, which is a new one for each configuration. Counters
 // are the process', so that a reload does not set them back; gauges are those of the configuration's node.
 type collector struct{ app *App }
 
@@ -98,7 +98,7 @@ func (c *counts) addStore(s *pooledStore) {
 	}
 }
 
-// inUse are the nodes and stores that are open, and what the ones that were closed had counted.
+// inUse are the nodes and stores that are open, and the counts of those that were closed.
 var inUse = registry{nodes: map[*pooledNode]struct{}{}, stores: map[*pooledStore]struct{}{}}
 
 type registry struct {
@@ -190,7 +190,7 @@ func (upstreamObserver) Called(c upstream.Call) {
 
 func (n *Sidecar) collect(ch chan<- prometheus.Metric) {
 	for _, result := range upstream.Results {
-		upstreamCalls.WithLabelValues(string(result)) // shown from the beginning, with zero
+		upstreamCalls.WithLabelValues(string(result)) // present from the start, with zero
 	}
 	for _, c := range upstreamCollectors {
 		c.Collect(ch)

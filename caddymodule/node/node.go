@@ -18,11 +18,10 @@ import (
 // Node answers for keys. There are two kinds, [Embedded] and [Sidecar]; what is above a node does not ask which one it
 // is. A node is open from [App.Hold] to [App.Release].
 type Node interface {
-	// Verify says what is known about the key behind a credential, in the network of the request. An error says that
-	// nothing can be said.
+	// Verify returns the verdict on a credential, in the network of the request. An error means that there is none.
 	Verify(r *http.Request, credential string) (verify.Result, error)
 
-	// Limiter counts the uses of keys that have a limit; nil when the configuration wants nothing counted.
+	// Limiter counts the uses of keys that have a limit; nil when the option rate_limit is off.
 	Limiter() ratelimit.Limiter
 
 	// Verifier is what Verify asks.
@@ -71,7 +70,7 @@ func (b *base) verify(r *http.Request, credential string) (verify.Result, error)
 	return b.verifier.Verify(ctx, b.network, credential, verify.Use)
 }
 
-// Surface makes of an app's node what a handler serves, once for each node.
+// Surface makes what a handler serves with an app's node, once for each node.
 type Surface[T any] struct {
 	app   *App
 	serve func(Node) T

@@ -15,13 +15,13 @@ import (
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-// settings are what a configuration comes down to: everything that makes a node the node it is.
+// settings are everything that makes two nodes different.
 type settings struct {
 	prefixes  credential.Prefixes
 	cache     verify.Config
 	rateLimit string
 	kind      kind
-	key       string // names the node in the pool; tells nothing about the secrets
+	key       string // names the node in the pool; reveals nothing about the secrets
 }
 
 // expand replaces the placeholders of the configuration. One that is unknown or empty is an error, above all because an
@@ -65,7 +65,7 @@ func (a *App) expand() error {
 	return errors.Join(errs...)
 }
 
-// resolve checks the configuration and returns what it comes down to. It reads nothing but paths.
+// resolve checks the configuration and returns its settings. It reads nothing but paths.
 func (a *App) resolve() (settings, error) {
 	if a.Upstream != nil {
 		return a.resolveSidecar()
@@ -92,7 +92,7 @@ func (a *App) prefixes() credential.Prefixes {
 	}
 }
 
-// poolSalt keeps pool keys from telling anything about the secrets among the settings.
+// poolSalt keeps pool keys from revealing the secrets among the settings.
 var poolSalt = rand.Text()
 
 // hash makes a pool key of the settings that every node has, and of its own.
@@ -116,7 +116,7 @@ func (c *Cache) resolve() (verify.Config, error) {
 	case c == nil:
 		return verify.Config{}, nil
 	case c.Off && *c != (Cache{Off: true}):
-		return verify.Config{}, errors.New("off stands alone: without a cache nothing else has a meaning")
+		return verify.Config{}, errors.New("off cannot be combined with other cache options")
 	}
 	cfg := verify.Config{
 		Off:          c.Off,

@@ -24,22 +24,22 @@ import (
 // Upstream makes the node a sidecar: it has no storage, and asks a server that speaks the v2alpha1 API. That may be a
 // node of this kind, or another implementation.
 //
-// What stands under Header, and the client certificate, is this node's own authority. It is shown where the node asks
-// for itself: for verifications, the records of keys and the public keys of tokens. What a caller of `talos_admin`
-// passes through goes with the caller's own headers and without them.
+// Header and the client certificate are this node's own authority. The node sends them with its own calls: those for
+// verifications, the records of keys and the public keys of tokens. The requests of `talos_admin`'s callers are
+// forwarded with the callers' own headers and without them.
 type Upstream struct {
 	// Addresses of the one upstream: `https://host:port`, with a path before the API's own if there is one, or
 	// `unix:///path`. One is used until it fails, then the next. Plain `http://` is for this machine and private
 	// networks only.
 	Addresses []string `json:"addresses,omitempty"`
 
-	// Header is what the upstream asks of this node, such as `Authorization`.
+	// Header is sent with this node's own calls, such as `Authorization`.
 	Header http.Header `json:"header,omitempty"`
 
 	// Timeout bounds a look-up: the wait for its turn and the call. At most `1m`. Default: `2s`.
 	Timeout Duration `json:"timeout,omitempty"`
 
-	// MaxInFlight is how many calls with look-ups are out at once. Look-ups that come meanwhile wait and then go
+	// MaxInFlight is how many calls with look-ups are under way at once. Look-ups that come meanwhile wait and then go
 	// together, up to a hundred at a time. Default: 2.
 	MaxInFlight int `json:"max_in_flight,omitempty"`
 
@@ -54,12 +54,12 @@ type Upstream struct {
 	// the system.
 	TLSCA string `json:"tls_ca,omitempty"`
 
-	// TLSCert and TLSKey are PEM files of the certificate that this node shows. They are read at each handshake, so
+	// TLSCert and TLSKey are PEM files of this node's client certificate. They are read at each handshake, so
 	// they may be replaced. Default: none.
 	TLSCert string `json:"tls_cert,omitempty"`
 	TLSKey  string `json:"tls_key,omitempty"`
 
-	// TLSServerName is the name that the upstream's certificate must be for, and that look-ups go to. Default: the
+	// TLSServerName is the name that the upstream's certificate must be for, and the Host of look-ups. Default: the
 	// address' host.
 	TLSServerName string `json:"tls_server_name,omitempty"`
 }
@@ -105,21 +105,21 @@ func (u *Upstream) literal() *Upstream {
 	return &l
 }
 
-// check finds what cannot be an upstream. It reads nothing.
+// check refuses settings that cannot be an upstream's. It reads no file.
 func (u *Upstream) check() error {
 	switch {
 	case len(u.Addresses) > maxAddresses:
 		return fmt.Errorf("more than %d addresses", maxAddresses)
 	case u.Timeout < 0 || time.Duration(u.Timeout) > maxUpstreamTimeout:
-		return fmt.Errorf("timeout: want more than 0 and at most %s", maxUpstreamTimeout)
+		return fmt.Errorf("timeout: must be more than 0 and at most %s", maxUpstreamTimeout)
 	case u.MaxInFlight < 0 || u.MaxInFlight > maxUpstreamCalls:
-		return fmt.Errorf("max_in_flight: want 1 to %d", maxUpstreamCalls)
+		return fmt.Errorf("max_in_flight: must be 1 to %d", maxUpstreamCalls)
 	case u.MaxQueue < 0 || u.MaxQueue > maxUpstreamQueue:
-		return fmt.Errorf("max_queue: want 1 to %d", maxUpstreamQueue)
+		return fmt.Errorf("max_queue: must be 1 to %d", maxUpstreamQueue)
 	case u.IPLists != "" && u.IPLists != noIPLists:
 		return fmt.Errorf("ip_lists: %q is not `none`", u.IPLists)
 	case (u.TLSCert == "") != (u.TLSKey == ""):
-		return errors.New("tls_cert: want a certificate and its key")
+		return errors.New("tls_cert: a certificate and its key are required")
 	}
 	for i, address := range u.Addresses {
 		if err := checkAddress(address); err != nil {
@@ -132,8 +132,8 @@ func (u *Upstream) check() error {
 	return nil
 }
 
-// checkAddress refuses an address that would let credentials travel in the clear, or that holds a secret: it is shown
-// in logs.
+// checkAddress refuses an address that would send credentials in the clear, or that holds a secret: addresses are
+// logged.
 func checkAddress(address string) error {
 	parsed, err := url.Parse(address)
 	switch {
@@ -141,7 +141,7 @@ func checkAddress(address string) error {
 		return errors.New("an address is not a URL such as https://talos.internal:4420")
 	case parsed.User != nil:
 		return errors.New("an address holds a user or a password; put it into a header")
-	case parsed.Scheme == "http" && !isNear(parsed.Hostname()):
+	case parsed.Scheme == "http" && !isPrivate(parsed.Hostname()):
 		return fmt.Errorf("plain http:// to %s would send credentials in the clear: it is for this machine and "+
 			"private networks; use https://", parsed.Hostname())
 	default:
@@ -152,10 +152,10 @@ func checkAddress(address string) error {
 // sharedRange is what carriers and private overlays use (RFC 6598).
 var sharedRange = netip.MustParsePrefix("100.64.0.0/10")
 
-// isNear tells whether a host is on this machine or in a private network, as far as its name tells: an address of such
-// a range, a name without a dot, or one under a domain that is not delegated (RFC 6761, RFC 6762, RFC 8375, ICANN's
+// isPrivate tells whether a host is on this machine or in a private network, by its name alone: an address of such a
+// range, a name without a dot, or one under a domain that is not delegated (RFC 6761, RFC 6762, RFC 8375, ICANN's
 // `.internal`).
-func isNear(host string) bool {
+func isPrivate(host string) bool {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		addr = addr.Unmap()
 		return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast() || sharedRange.Contains(addr)
@@ -169,7 +169,7 @@ func isNear(host string) bool {
 	})
 }
 
-// config is what package upstream is given, without the certificates.
+// config is the configuration of the upstream's source, without the certificates.
 func (u *Upstream) config(prefixes credential.Prefixes) upstream.Config {
 	header := http.Header{}
 	for _, name := range slices.Sorted(maps.Keys(u.Header)) {
@@ -180,7 +180,7 @@ func (u *Upstream) config(prefixes credential.Prefixes) upstream.Config {
 		Addresses:   slices.Clone(u.Addresses),
 		Prefixes:    prefixes,
 		Header:      header,
-		Host:        u.TLSServerName, // servers that ask for certificates want the two to agree
+		Host:        u.TLSServerName, // servers that ask for certificates require the two to agree
 		Timeout:     time.Duration(u.Timeout),
 		MaxInFlight: u.MaxInFlight,
 		MaxQueue:    u.MaxQueue,
@@ -217,7 +217,7 @@ func (u *Upstream) tls() (settings *tls.Config, authorities []byte, err error) {
 	return settings, authorities, nil
 }
 
-// fields are everything that makes the upstream the one it is, in an order that does not change.
+// fields are all settings, in a fixed order, for the pool key.
 func (u *Upstream) fields() []string {
 	fields := append([]string{
 		time.Duration(u.Timeout).String(), strconv.Itoa(u.MaxInFlight), strconv.Itoa(u.MaxQueue), u.IPLists,

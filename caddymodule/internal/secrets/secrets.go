@@ -53,7 +53,7 @@ func hmacSecret() generated {
 			}
 			return nil
 		},
-		notice: "generated an HMAC secret; back it up, for without it no key verifies",
+		notice: "generated an HMAC secret; back it up, because no key verifies without it",
 	}
 }
 
@@ -65,7 +65,7 @@ func signingKeySet() generated {
 			_, err := credential.ParseSigningKeys(value, "")
 			return err
 		},
-		notice: "generated a signing key; back it up, for without it no derived JWT verifies",
+		notice: "generated a signing key; back it up, because no derived JWT verifies without it",
 	}
 }
 
@@ -96,7 +96,7 @@ func (k generated) get(
 	if err := s.Store(ctx, k.key, secret); err != nil {
 		return nil, fmt.Errorf("storing %s in Caddy's storage: %w", k.key, err)
 	}
-	logger.Info(k.notice, zap.String("kept_as", k.key))
+	logger.Info(k.notice, zap.String("stored_as", k.key))
 	return secret, nil
 }
 

@@ -10,22 +10,22 @@ import (
 	"time"
 )
 
-// What the connections of a crowd do, of every ten: some ask and wait, some ask and go away before there can be an
-// answer, the rest never finish asking.
+// Of every ten connections, some send a request and wait for the answer, some close before there can be an answer, and
+// the rest never finish their request.
 const (
 	waitersOfTen = 4
 	leaversOfTen = 3
 )
 
-// How fast a crowd acts.
+// How fast the connections act.
 const (
-	crowdPause  = time.Second            // of a connection between two requests, and of a slow one between two bytes
-	crowdLeaves = 100 * time.Millisecond // between a request and going away
+	abusePause  = time.Second            // of a connection between two requests, and of a slow one between two bytes
+	abuseLeaves = 100 * time.Millisecond // between a request and closing
 )
 
-// A crowd is what came of many connections that behave badly. Waiters ask by turns with a good credential and with one
-// that nobody has issued.
-type crowd struct {
+// An abuse is the result of many connections that behave badly. Those that wait send a good credential and a forged one
+// by turns.
+type abuse struct {
 	Good    answers `json:"good_credentials"`
 	Forged  answers `json:"forged_credentials"`
 	Left    uint64  `json:"left"`         // requests whose caller went away
@@ -36,19 +36,19 @@ type crowd struct {
 	Open    int64   `json:"connections"` // at most at once
 }
 
-// A throng is a crowd at work.
-type throng struct {
+// An abuseRun is an abuse that is running.
+type abuseRun struct {
 	target *target
 	until  time.Time
 
 	mu    sync.Mutex
 	open  int64
-	crowd crowd
+	abuse abuse
 }
 
-// crowd opens j.Conns connections in the first fifth of j.Slot and keeps them for the rest of it.
-func (t *target) crowd(j job) tally {
-	crowding := &throng{target: t, until: time.Now().Add(j.Slot)}
+// abuse opens j.Conns connections in the first fifth of j.Slot and keeps them for the rest of it.
+func (t *target) abuse(j job) tally {
+	run := &abuseRun{target: t, until: time.Now().Add(j.Slot)}
 	// Not a deadline: a connection that is being opened at the end would fail before the context says that it is over.
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -60,32 +60,32 @@ func (t *target) crowd(j job) tally {
 		<-begin.C
 		switch {
 		case i%10 < waitersOfTen:
-			wg.Go(func() { crowding.wait(ctx) })
+			wg.Go(func() { run.wait(ctx) })
 		case i%10 < waitersOfTen+leaversOfTen:
-			wg.Go(func() { crowding.leave(ctx) })
+			wg.Go(func() { run.leave(ctx) })
 		default:
-			wg.Go(func() { crowding.trickle(ctx) })
+			wg.Go(func() { run.trickle(ctx) })
 		}
-		elapsed := j.Slot - time.Until(crowding.until)
+		elapsed := j.Slot - time.Until(run.until)
 		begin.Reset(j.Slot/5*time.Duration(i+1)/time.Duration(j.Conns) - elapsed)
 	}
 	wg.Wait()
-	return tally{Crowd: &crowding.crowd}
+	return tally{Abuse: &run.abuse}
 }
 
-// note changes what came of the crowd.
-func (t *throng) note(change func(*crowd)) {
+// note changes the result.
+func (t *abuseRun) note(change func(*abuse)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	change(&t.crowd)
+	change(&t.abuse)
 }
 
-// noteFailure counts a connection that could not be opened, unless the crowd has ended.
-func (t *throng) noteFailure(ctx context.Context, err error) {
+// noteFailure counts a connection that could not be opened, unless the run has ended.
+func (t *abuseRun) noteFailure(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	t.note(func(c *crowd) {
+	t.note(func(c *abuse) {
 		c.Failed++
 		if c.Failed == 1 {
 			c.First = err.Error()
@@ -94,11 +94,11 @@ func (t *throng) noteFailure(ctx context.Context, err error) {
 }
 
 // opened counts a connection, and the returned function its end.
-func (t *throng) opened() (ended func()) {
+func (t *abuseRun) opened() (ended func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.open++
-	t.crowd.Open = max(t.crowd.Open, t.open)
+	t.abuse.Open = max(t.abuse.Open, t.open)
 	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
@@ -106,7 +106,7 @@ func (t *throng) opened() (ended func()) {
 	}
 }
 
-// pause waits for about d. It returns false at the end of the crowd.
+// pause waits for about d. It returns false at the end of the run.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d/2 + rand.N(d)) //nolint:gosec // load, not a secret
 	defer timer.Stop()
@@ -119,7 +119,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // wait asks again and again, and waits for each answer.
-func (t *throng) wait(ctx context.Context) {
+func (t *abuseRun) wait(ctx context.Context) {
 	c := &client{addr: t.target.addr}
 	defer c.close()
 	if err := c.connect(); err != nil { //nolint:contextcheck // dialing has a time limit of its own
@@ -134,21 +134,21 @@ func (t *throng) wait(ctx context.Context) {
 			request = requestFor(t.target.addr, forged())
 		}
 		status, err := exchange(c, request) //nolint:contextcheck // an exchange has a time limit of its own
-		t.note(func(c *crowd) {
+		t.note(func(c *abuse) {
 			if good {
 				c.Good.add(status, err)
 			} else {
 				c.Forged.add(status, err)
 			}
 		})
-		if !pause(ctx, crowdPause) {
+		if !pause(ctx, abusePause) {
 			return
 		}
 	}
 }
 
 // leave asks and resets the connection before there can be an answer, again and again.
-func (t *throng) leave(ctx context.Context) {
+func (t *abuseRun) leave(ctx context.Context) {
 	for on := true; on; {
 		conn, err := t.dial(ctx)
 		if err != nil {
@@ -156,11 +156,11 @@ func (t *throng) leave(ctx context.Context) {
 			return
 		}
 		ended := t.opened()
-		if on = pause(ctx, crowdPause); on {
+		if on = pause(ctx, abusePause); on {
 			if _, err = conn.Write(requestFor(t.target.addr, forged())); err == nil {
-				t.note(func(c *crowd) { c.Left++ })
+				t.note(func(c *abuse) { c.Left++ })
 			}
-			on = pause(ctx, crowdLeaves)
+			on = pause(ctx, abuseLeaves)
 		}
 		_ = conn.Close() // with a reset
 		ended()
@@ -168,7 +168,7 @@ func (t *throng) leave(ctx context.Context) {
 }
 
 // trickle sends a request that has no end, byte by byte.
-func (t *throng) trickle(ctx context.Context) {
+func (t *abuseRun) trickle(ctx context.Context) {
 	conn, err := t.dial(ctx)
 	if err != nil {
 		t.noteFailure(ctx, err)
@@ -178,10 +178,10 @@ func (t *throng) trickle(ctx context.Context) {
 	defer t.opened()()
 	for text := []byte("GET /orders/17 HTTP/1.1\r\nX-Slow: "); ; text = []byte{'x'} {
 		n, err := conn.Write(text)
-		t.note(func(c *crowd) { c.Trickle += uint64(max(n, 0)) })
+		t.note(func(c *abuse) { c.Trickle += uint64(max(n, 0)) })
 		if err == nil {
 			// Nothing is to be read: the wait for it ends when the next byte is due, or when the server hangs up.
-			if err = conn.SetReadDeadline(time.Now().Add(crowdPause)); err == nil {
+			if err = conn.SetReadDeadline(time.Now().Add(abusePause)); err == nil {
 				_, err = conn.Read(make([]byte, 1))
 			}
 		}
@@ -189,14 +189,14 @@ func (t *throng) trickle(ctx context.Context) {
 			return
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.note(func(c *crowd) { c.Cut++ })
+			t.note(func(c *abuse) { c.Cut++ })
 			return
 		}
 	}
 }
 
 // dial opens a connection that ends with a reset: an end in order would keep its port for a minute.
-func (t *throng) dial(ctx context.Context) (net.Conn, error) {
+func (t *abuseRun) dial(ctx context.Context) (net.Conn, error) {
 	conn, err := (&net.Dialer{Timeout: exchangeTimeout}).DialContext(ctx, "tcp", t.target.addr)
 	if err != nil {
 		return nil, err

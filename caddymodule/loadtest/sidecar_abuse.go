@@ -11,9 +11,9 @@ import (
 // filesBeside is how many files an edge may have open beside its connections and those to the app.
 const filesBeside = 1000
 
-// A crowdResult is an edge under many connections that behave badly.
-type crowdResult struct {
-	crowd
+// An abuseResult is an edge under many connections that behave badly.
+type abuseResult struct {
+	abuse
 	Wanted  int     `json:"connections_wanted"`
 	Files   uint64  `json:"open_files_limit"`
 	Length  float64 `json:"seconds"`
@@ -41,13 +41,13 @@ func (g *gauges) raise(other gauges) {
 	g.Resident = max(g.Resident, other.Resident)
 }
 
-func (c *crowdResult) title() string {
+func (c *abuseResult) title() string {
 	return fmt.Sprintf("%d connections for %.0f s, upstream %.0f ms away, max_queue %d: in ten, %d ask and wait, "+
 		"%d ask and go away, %d ask byte by byte", c.Open, c.Length, c.Far, c.MaxWait, waitersOfTen, leaversOfTen,
 		10-waitersOfTen-leaversOfTen)
 }
 
-func (c *crowdResult) table(line func(string, ...any)) {
+func (c *abuseResult) table(line func(string, ...any)) {
 	if c.Wanted > int(c.Open) {
 		line("%d connections were wanted; a process here may open %d files", c.Wanted, c.Files)
 		line("")
@@ -76,11 +76,11 @@ func (c *crowdResult) table(line func(string, ...any)) {
 	}
 }
 
-func (c *crowdResult) wrong() error {
+func (c *abuseResult) wrong() error {
 	return errors.Join(c.Good.mistaken(true), c.Forged.mistaken(false))
 }
 
-// fits is how many connections of a crowd a process with so many open files can take, at most n: one for each, and one
+// fits is how many abusing connections a process with so many open files can take, at most n: one for each, and one
 // to the app for each that waits for an answer.
 func fits(n int, files uint64) int {
 	if files <= filesBeside {
@@ -90,13 +90,13 @@ func fits(n int, files uint64) int {
 	return int(min(uint64(max(n, 0)), most)) //nolint:gosec // not beyond n
 }
 
-// crowd lets many connections behave badly and watches what they take.
-func (e *edgeBench) crowd(ctx context.Context) (section, error) {
-	found := &crowdResult{
-		Wanted: e.sizes.crowd, Length: e.sizes.crowdTime.Seconds(), Far: milliseconds(e.sizes.crowdFar),
-		MaxWait: e.sizes.crowdMax,
+// abuse lets many connections behave badly and watches what they take.
+func (e *edgeBench) abuse(ctx context.Context) (section, error) {
+	found := &abuseResult{
+		Wanted: e.sizes.abuse, Length: e.sizes.abuseTime.Seconds(), Far: milliseconds(e.sizes.abuseFar),
+		MaxWait: e.sizes.abuseMax,
 	}
-	conns := e.sizes.crowd
+	conns := e.sizes.abuse
 	if limit, ok := openFiles(); ok {
 		found.Files = limit
 		conns = fits(conns, limit)
@@ -104,15 +104,15 @@ func (e *edgeBench) crowd(ctx context.Context) (section, error) {
 	if conns == 0 {
 		return nil, errors.New("a process may open too few files here")
 	}
-	if err := e.connect(ctx, e.sizes.crowdFar); err != nil {
+	if err := e.connect(ctx, e.sizes.abuseFar); err != nil {
 		return nil, err
 	}
-	p, err := e.edge(ctx, "crowd", "QUEUE", strconv.Itoa(e.sizes.crowdMax))
+	p, err := e.edge(ctx, "abuse", "QUEUE", strconv.Itoa(e.sizes.abuseMax))
 	if err != nil {
 		return nil, err
 	}
 	defer p.stop()
-	if err := e.aim("crowd", p.addr, e.node.credentials[:min(100, len(e.node.credentials))], false); err != nil {
+	if err := e.aim("abuse", p.addr, e.node.credentials[:min(100, len(e.node.credentials))], false); err != nil {
 		return nil, err
 	}
 	before, err := p.read(ctx)
@@ -124,7 +124,7 @@ func (e *edgeBench) crowd(ctx context.Context) (section, error) {
 	var did tally
 	go func() {
 		var err error
-		did, err = e.do(job{Op: opCrowd, Target: "crowd", Conns: conns, Slot: e.sizes.crowdTime})
+		did, err = e.do(job{Op: opAbuse, Target: "abuse", Conns: conns, Slot: e.sizes.abuseTime})
 		loaded <- err
 	}()
 	if err := watch(ctx, p, loaded, &found.Most); err != nil {
@@ -134,8 +134,8 @@ func (e *edgeBench) crowd(ctx context.Context) (section, error) {
 	if err != nil {
 		return nil, p.failure(err)
 	}
-	if did.Crowd != nil {
-		found.crowd = *did.Crowd
+	if did.Abuse != nil {
+		found.abuse = *did.Abuse
 	}
 	if _, most, ok := memory(p.pid); ok {
 		found.Most.Resident = most
