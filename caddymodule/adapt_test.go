@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard" // the Caddyfile adapter and what its output names
 )
 
-// TestCaddyfileAdapts runs the golden files: a Caddyfile, a line of ten hyphens, and the JSON that it stands for, or the
+// TestCaddyfileAdapts runs the golden files: a Caddyfile, a line of ten hyphens, and the JSON that it adapts to, or the
 // error. TALOS_UPDATE=1 writes the second part anew.
 func TestCaddyfileAdapts(t *testing.T) {
 	t.Parallel()

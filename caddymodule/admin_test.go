@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"net/http"
@@ -44,10 +44,10 @@ func TestAttack14_TrustedProxiesOfARealServer(t *testing.T) {
 		want                    int
 	}{
 		{"an allowed client", "", "10.1.2.3", 404},
-		{"a stranger", "", "203.0.113.9", 403},
-		{"a stranger who claims loopback", "", "127.0.0.1, 203.0.113.9", 403},
+		{"a public address", "", "203.0.113.9", 403},
+		{"a public address that claims loopback", "", "127.0.0.1, 203.0.113.9", 403},
 		{"an allowed client, strictly", "trusted_proxies_strict", "203.0.113.9, 10.1.2.3", 404},
-		{"a stranger who claims loopback, strictly", "trusted_proxies_strict", "127.0.0.1, 203.0.113.9", 403},
+		{"a public address that claims loopback, strictly", "trusted_proxies_strict", "127.0.0.1, 203.0.113.9", 403},
 	} {
 		s.mustLoad("servers {\ntrusted_proxies static 127.0.0.1/32\n"+c.strict+"\n}\n"+
 			"talos {\nstorage sqlite://FOLDER/talos.db\n}", admin)

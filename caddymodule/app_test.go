@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/json"
@@ -42,7 +42,8 @@ type solo struct {
 func newSolo(t *testing.T) *solo {
 	t.Helper()
 	aloneWithCaddy(t)
-	folder, err := os.MkdirTemp("", "talos") //nolint:usetesting // Caddy may write into its storage after it has stopped
+	//nolint:usetesting // Caddy may write into its storage after it has stopped
+	folder, err := os.MkdirTemp("", "talos")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +202,8 @@ func TestNodeWithAnotherSecretRefusesToStart(t *testing.T) {
 	_, secret := s.issue()
 
 	err := s.load(fmt.Sprintf(talos, second), onlyAdmin)
-	if err == nil || !strings.Contains(err.Error(), "HMAC secrets are not those") || strings.Contains(err.Error(), second) {
+	if err == nil || !strings.Contains(err.Error(), "HMAC secrets are not those") ||
+		strings.Contains(err.Error(), second) {
 		t.Fatalf("got %v", err)
 	}
 	if got := s.gated(secret); got.status != http.StatusOK {
@@ -233,7 +235,9 @@ func TestConfigurationThatFailsToStartLeavesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = s.load("talos {\nstorage sqlite://FOLDER/other.db\n}", "http://:"+portOf(taken)+" {\nbind 127.0.0.1\ntalos_admin\n}")
+		err = s.load("talos {\nstorage sqlite://FOLDER/other.db\n}",
+			"http://:"+portOf(taken)+" {\nbind 127.0.0.1\ntalos_admin\n}",
+		)
 		if err == nil {
 			t.Fatal("a configuration with a taken port was loaded")
 		}
@@ -279,7 +283,8 @@ func TestRequestAfterCleanupIsServed(t *testing.T) {
 		if !ok {
 			t.Fatalf("the node is a %T", late)
 		}
-		if _, _, err := open.Engine.Issue(t.Context(), core.IssueRequest{Name: "late", ActorID: "someone"}); err != nil {
+		_, _, err = open.Engine.Issue(t.Context(), core.IssueRequest{Name: "late", ActorID: "someone"})
+		if err != nil {
 			t.Fatal(err)
 		}
 		old.Release()
@@ -303,7 +308,8 @@ func TestReloadThatChangesNothingOfTheNodeKeepsTheCache(t *testing.T) {
 	if after := runningNode(s.t); after != before {
 		t.Error("the node was opened anew")
 	}
-	s.mustLoad("talos {\nstorage sqlite://FOLDER/../"+filepath.Base(s.folder)+"/talos.db\ncache {\nttl 30s\n}\n}", onlyAdmin)
+	s.mustLoad(
+		"talos {\nstorage sqlite://FOLDER/../"+filepath.Base(s.folder)+"/talos.db\ncache {\nttl 30s\n}\n}", onlyAdmin)
 	after := runningNode(s.t)
 	if after == before {
 		t.Error("another ttl did not open another node")

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"context"
@@ -104,7 +104,7 @@ func TestAttack14_ARemovedHeaderLendsNoProxysAddress(t *testing.T) {
 	for path, want := range map[string]int{"/": 403, "/without/": 403} {
 		got := e.get(path, "Authorization", "Bearer "+key, "X-Forwarded-For", "198.51.100.1")
 		if got.status != want {
-			t.Errorf("%s for a stranger: %d, want %d", path, got.status, want)
+			t.Errorf("%s for a public address: %d, want %d", path, got.status, want)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Strangers ask with credentials that nobody has seen, as fast as they can: none is admitted, each is refused or told
+// Callers ask with credentials that nobody has seen, as fast as they can: none is admitted, each is refused or told
 // to come again, and keys that were good before are answered all the time, although their lifetime ends repeatedly.
 func TestAttack08_Campaign_AFloodTakesNothingFromKnownKeys(t *testing.T) {
 	c := newCampaign(t)
@@ -31,10 +31,10 @@ func TestAttack08_Campaign_AFloodTakesNothingFromKnownKeys(t *testing.T) {
 	})
 }
 
-// flood has strangers ask, in the shapes of each kind of credential, while the holders of a few keys go on.
+// flood has callers ask, in the shapes of each kind of credential, while the holders of a few keys go on.
 func (c campaign) flood(t *testing.T, s *solo, total int64) {
 	t.Helper()
-	const strangers, holders = 64, 4
+	const callers, holders = 64, 4
 	var sent, unavailable, served atomic.Int64
 	var flooding, all sync.WaitGroup
 	stop := make(chan struct{})
@@ -60,7 +60,7 @@ func (c campaign) flood(t *testing.T, s *solo, total int64) {
 			}
 		})
 	}
-	for n := range strangers {
+	for n := range callers {
 		flooding.Go(func() {
 			a, random := newAttacker(t, s.addr), c.random(uint64(n))
 			for sent.Add(1) <= total {

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/base64"
@@ -126,7 +126,8 @@ func mutate(random *rand.Rand, text, other string) string {
 // structural changes what a credential is made of.
 func structural(text, other, public string) []string {
 	changes := []string{
-		text + text, text + "\x00", text + "%00", text + "\ufeff", "\ufeff" + text, text + ".", "." + text, `"` + text + `"`,
+		text + text, text + "\x00", text + "%00", text + "\ufeff", "\ufeff" + text, text + ".",
+		"." + text, `"` + text + `"`,
 		"Bearer " + text, text + "," + text, strings.ToUpper(text), strings.ToLower(text), text + "=", text + "==",
 		base64.StdEncoding.EncodeToString([]byte(text)), base64.RawURLEncoding.EncodeToString([]byte(text)),
 		fmt.Sprintf("%x", text), strings.ReplaceAll(text, "_", "-"), strings.ReplaceAll(text, "_", "%5f"),
@@ -159,7 +160,9 @@ func structural(text, other, public string) []string {
 			panic("the " + name + " of a token is not JSON")
 		}
 		for member := range members { // another value of each member, and no such member
-			for _, value := range []any{nil, "", "none", "HS256", 0, true, []string{"*"}, "https://b.example", int64(1) << 40} {
+			for _, value := range []any{
+				nil, "", "none", "HS256", 0, true, []string{"*"}, "https://b.example", int64(1) << 40,
+			} {
 				copied := maps.Clone(members)
 				copied[member] = value
 				if value == nil {

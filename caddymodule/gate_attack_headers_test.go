@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"crypto/tls"
@@ -30,14 +30,18 @@ func TestAttack09_ForgedIdentityHeadersDoNotSurvive(t *testing.T) {
 		reverse_proxy BACKEND`})
 	id, key := e.issue(core.IssueRequest{ActorID: "someone"})
 	const forged = "X-Talos-Actor: root\nx-talos-actor: root\nX-TALOS-Key-Id: forged\nX-Talos-Scopes: admin\n" +
-		"X-Talos-Metadata: e30\nX-Talos-Tomorrow: x\nX_Talos_Actor: root\nx_talos_key_id: forged\nX.Talos.Actor: root\n" +
+		"X-Talos-Metadata: e30\nX-Talos-Tomorrow: x\nX_Talos_Actor: root\nx_talos_key_id: forged\n" +
+		"X.Talos.Actor: root\n" +
 		"X_Talos.Actor: root\nX_TALOS_SCOPES: admin\n"
 	for name, tc := range map[string]struct {
 		path, credential string
 		want             map[string]string
 	}{
-		"gated":                 {"/gated/", key, map[string]string{"X-Talos-Key-Id": id, "X-Talos-Actor": "someone"}},
-		"optional, with a key":  {"/optional/", key, map[string]string{"X-Talos-Key-Id": id, "X-Talos-Actor": "someone"}},
+		"gated": {"/gated/", key, map[string]string{"X-Talos-Key-Id": id, "X-Talos-Actor": "someone"}},
+		"optional, with a key": {
+			"/optional/", key,
+			map[string]string{"X-Talos-Key-Id": id, "X-Talos-Actor": "someone"},
+		},
 		"optional, without one": {"/optional/", "", nil},
 		"identity off":          {"/off/", key, nil},
 	} {
@@ -73,7 +77,8 @@ func TestAttack09_ConnectionCannotMakeTheProxyDropTheIdentity(t *testing.T) {
 	e := startEdge(t, edgeConfig{})
 	id, key := e.issue(core.IssueRequest{})
 	for _, connection := range []string{
-		"Connection: close, X-Talos-Actor, x-talos-key-id", "Connection: close\nConnection: X-Talos-Key-Id\nConnection:X-TALOS-ACTOR",
+		"Connection: close, X-Talos-Actor, x-talos-key-id",
+		"Connection: close\nConnection: X-Talos-Key-Id\nConnection:X-TALOS-ACTOR",
 		"Connection: X-Talos-Actor,X-Talos-Key-Id,close", "Connection: close , , \tX-Talos-Actor\t, X-Talos-Key-Id",
 	} {
 		got := e.raw("GET / HTTP/1.1\nHost: x\n" + connection + "\nAuthorization: Bearer " + key + "\n\n")
@@ -87,8 +92,11 @@ func TestAttack09_ConnectionCannotMakeTheProxyDropTheIdentity(t *testing.T) {
 }
 
 func TestAttack09_TrailersBringNoIdentity(t *testing.T) {
-	e := startEdge(t, edgeConfig{Site: gatedProxy("optional", "from header Authorization Bearer", "from header X-Api-Key")})
-	const forged = "X-Talos-Actor: root\nx_talos_actor: root\nX-Api-Key: SECRET\nAuthorization: Bearer SECRET\nX-Checksum: 42\n"
+	e := startEdge(t, edgeConfig{
+		Site: gatedProxy("optional", "from header Authorization Bearer", "from header X-Api-Key"),
+	})
+	const forged = "X-Talos-Actor: root\nx_talos_actor: root\nX-Api-Key: SECRET\nAuthorization: Bearer SECRET\n" +
+		"X-Checksum: 42\n"
 	for name, announce := range map[string]string{
 		"announced":                  "Trailer: X-Talos-Actor, X-Api-Key, X-Checksum\n",
 		"announced, in another case": "Trailer: x-talos-actor\nTrailer: x-checksum\n",
@@ -97,8 +105,8 @@ func TestAttack09_TrailersBringNoIdentity(t *testing.T) {
 		"not announced":              "",
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := e.raw("POST / HTTP/1.1\nHost: x\nConnection: close\nTe: trailers\nTransfer-Encoding: chunked\n" + announce +
-				"\n4\nbody\n0\n" + forged + "\n")
+			got := e.raw("POST / HTTP/1.1\nHost: x\nConnection: close\nTe: trailers\nTransfer-Encoding: chunked\n" +
+				announce + "\n4\nbody\n0\n" + forged + "\n")
 			if got.status != http.StatusOK {
 				t.Fatalf("status %d: %s", got.status, got.body)
 			}
@@ -128,7 +136,8 @@ func TestAttack09_HTTP2BringsNoIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 	req.Header = http.Header{
-		"Authorization": {"Bearer " + key}, "x-talos-actor": {"root"}, "X_talos_actor": {"root"}, "X.Talos.Key.Id": {"forged"},
+		"Authorization": {"Bearer " + key}, "x-talos-actor": {"root"}, "X_talos_actor": {"root"},
+		"X.Talos.Key.Id": {"forged"},
 	}
 	req.Trailer = http.Header{"X-Talos-Actor": {"root"}, "X-Checksum": {"42"}}
 	res, err := e.client.Do(req) //nolint:bodyclose // readAnswer closes it
@@ -140,24 +149,27 @@ func TestAttack09_HTTP2BringsNoIdentity(t *testing.T) {
 		t.Fatalf("HTTP/%d, status %d: %s", res.ProtoMajor, got.status, got.body)
 	}
 	s := got.seen(t)
-	if strings.Contains(got.body, "root") || strings.Contains(got.body, "forged") || s.Header.Get("X-Talos-Key-Id") != id {
+	if strings.Contains(got.body, "root") || strings.Contains(got.body, "forged") ||
+		s.Header.Get("X-Talos-Key-Id") != id {
 		t.Errorf("the app got %s", got.body)
 	}
 	if s.Trailer.Get("X-Checksum") != "42" {
 		t.Errorf("an honest trailer is gone: %v", s.Trailer)
 	}
-	if got := e.get("/", "Authorization", "Bearer "+key, "authorization", "Bearer "+key); got.status != http.StatusBadRequest {
+	got = e.get("/", "Authorization", "Bearer "+key, "authorization", "Bearer "+key)
+	if got.status != http.StatusBadRequest {
 		t.Errorf("two lines: %d", got.status)
 	}
 }
 
 func TestAttack10_TwoCredentialsAreRefusedAndNeverFirstWins(t *testing.T) {
-	e := startEdge(t, edgeConfig{Site: gatedProxy(
-		"from header Authorization Bearer", "from header X-Api-Key", "from query api_key", "from cookie key", "optional")})
+	e := startEdge(t, edgeConfig{Site: gatedProxy("from header Authorization Bearer", "from header X-Api-Key",
+		"from query api_key", "from cookie key", "optional")})
 	_, good := e.issue(core.IssueRequest{})
 	lines := map[string]string{
-		"header": "Authorization: Bearer %s\n", "other case": "AUTHORIZATION: BEARER %s\n", "api key": "X-Api-Key: %s\n",
-		"cookie": "Cookie: key=%s\n", "second cookie": "Cookie: a=b; key=%s\n",
+		"header": "Authorization: Bearer %s\n", "other case": "AUTHORIZATION: BEARER %s\n",
+		"api key": "X-Api-Key: %s\n",
+		"cookie":  "Cookie: key=%s\n", "second cookie": "Cookie: a=b; key=%s\n",
 	}
 	before := e.backend.requests()
 	for _, other := range []string{good, "bad", ""} {
@@ -171,14 +183,18 @@ func TestAttack10_TwoCredentialsAreRefusedAndNeverFirstWins(t *testing.T) {
 					}
 				}
 			}
-			for _, target := range []string{"/?api_key=" + other, "/?api_key", "/?api%5Fkey=" + other, "/?a=b&api_key=&api_key=" + other} {
-				got := e.raw("GET " + target + " HTTP/1.1\nHost: x\nConnection: close\n" + fmt.Sprintf(first, good) + "\n")
+			for _, target := range []string{
+				"/?api_key=" + other, "/?api_key", "/?api%5Fkey=" + other, "/?a=b&api_key=&api_key=" + other,
+			} {
+				got := e.raw("GET " + target + " HTTP/1.1\nHost: x\nConnection: close\n" +
+					fmt.Sprintf(first, good) + "\n")
 				if got.status != http.StatusBadRequest {
 					t.Errorf("%s and the query: %d", firstName, got.status)
 				}
 			}
 		}
-		got := e.raw("GET / HTTP/1.1\nHost: x\nConnection: close\nAuthorization: Bearer " + good + ", Bearer " + other + "\n\n")
+		got := e.raw("GET / HTTP/1.1\nHost: x\nConnection: close\nAuthorization: Bearer " +
+			good + ", Bearer " + other + "\n\n")
 		if got.status != http.StatusBadRequest {
 			t.Errorf("a joined list: %d", got.status)
 		}
@@ -239,7 +255,8 @@ func TestAttack12_OddCredentialsAreRefusedAtTheDoor(t *testing.T) {
 			t.Errorf("%s: %d %s", name, got.status, got.reason())
 		}
 	}
-	if got := e.raw("GET / HTTP/1.1\nHost: x\nConnection: close\nAuthorization: Bearer a\x00b\n\n"); got.status != http.StatusBadRequest {
+	got := e.raw("GET / HTTP/1.1\nHost: x\nConnection: close\nAuthorization: Bearer a\x00b\n\n")
+	if got.status != http.StatusBadRequest {
 		t.Errorf("NUL in a header: %d", got.status)
 	}
 	if after := e.node().Verifier().Stats(); after.Requests != before.Requests {
@@ -249,7 +266,8 @@ func TestAttack12_OddCredentialsAreRefusedAtTheDoor(t *testing.T) {
 	for i := range 10_000 {
 		fmt.Fprintf(&many, "X-Talos-%d: forged\n", i)
 	}
-	got := e.raw("GET / HTTP/1.1\nHost: x\nConnection: close\nAuthorization: Bearer " + key + "\n" + many.String() + "\n")
+	got = e.raw("GET / HTTP/1.1\nHost: x\nConnection: close\nAuthorization: Bearer " +
+		key + "\n" + many.String() + "\n")
 	if got.status != http.StatusOK || strings.Contains(got.body, "forged") {
 		t.Errorf("10,000 headers: %d", got.status)
 	}

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"net/http"
@@ -68,7 +68,8 @@ func TestAttack09_ASecondGateLeavesTheIdentityOfTheFirst(t *testing.T) {
 			reverse_proxy BACKEND
 		}`})
 	id, key := e.issue(core.IssueRequest{})
-	got := e.get("/", "Authorization", "Bearer "+key, "X-Talos-Key-Id", "root", "X-Who-Key-Id", "root", "X-Talos-Other", "root")
+	got := e.get("/", "Authorization", "Bearer "+key,
+		"X-Talos-Key-Id", "root", "X-Who-Key-Id", "root", "X-Talos-Other", "root")
 	if got.status != http.StatusOK || strings.Contains(got.body, "root") {
 		t.Fatalf("%d %s", got.status, got.body)
 	}

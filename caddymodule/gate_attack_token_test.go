@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"crypto/ed25519"
@@ -97,8 +97,8 @@ func newForger(t *testing.T, set []byte, token string) *forger {
 	return f
 }
 
-// refuses sends each token twice. None may be admitted, tell why, reach the app, or, if it has the form of a token, reach
-// the storage.
+// refuses sends each token twice. None may be admitted, tell why, reach the app, or, if it has the form of a token,
+// reach the storage.
 func refuses(t *testing.T, e *edge, ofForm bool, tokens map[string]string) {
 	t.Helper()
 	lookUps := func() uint64 { return e.node().Verifier().Stats().Requests[verify.Miss] }
@@ -125,7 +125,7 @@ func TestAttack17_ForgedJWTsAreRefusedAtTheGate(t *testing.T) {
 	e := startEdge(t, edgeConfig{Talos: "issuer https://a.example\nsigning_keys " + inline(set)})
 	_, key := e.issue(core.IssueRequest{})
 	f := newForger(t, set, e.derive(core.DeriveRequest{Credential: key}))
-	stranger := newForger(t, foreign, e.derive(core.DeriveRequest{Credential: key}))
+	other := newForger(t, foreign, e.derive(core.DeriveRequest{Credential: key}))
 	if got := e.get("/", "Authorization", "Bearer "+f.sign(f.header, f.payload)); got.status != http.StatusOK {
 		t.Fatalf("what the forger signs as it is: %d %s", got.status, got.body)
 	}
@@ -139,11 +139,11 @@ func TestAttack17_ForgedJWTsAreRefusedAtTheGate(t *testing.T) {
 		"HS256 with the public key":  f.mac(`{"alg":"HS256","kid":"ours"}`, raw),
 		"HS256 with the PEM":         f.mac(`{"alg":"HS256","kid":"ours"}`, inPEM),
 		"the key under another alg":  f.sign(`{"alg":"RS256","kid":"ours"}`, f.payload),
-		"another key of the kid":     stranger.sign(f.header, f.payload),
+		"another key of the kid":     other.sign(f.header, f.payload),
 		"a foreign kid":              f.sign(`{"alg":"EdDSA","kid":"theirs"}`, f.payload),
 		"no kid":                     f.sign(`{"alg":"EdDSA"}`, f.payload),
 		"two kids":                   f.sign(header(`"kid":"ours"`), f.payload),
-		"an embedded jwk":            stranger.sign(header(`"jwk":`+jwk), f.payload),
+		"an embedded jwk":            other.sign(header(`"jwk":`+jwk), f.payload),
 		"an embedded jwk of no use":  f.sign(header(`"jwk":`+jwk), f.payload),
 		"a jku":                      f.sign(header(`"jku":"http://127.0.0.1/jwks"`), f.payload),
 		"an x5u":                     f.sign(header(`"x5u":"http://127.0.0.1/x"`), f.payload),
@@ -181,7 +181,8 @@ func TestAttack17_HoldersCannotWidenMacaroons(t *testing.T) {
 	e := startEdge(t, edgeConfig{Site: scopedSite, Global: "servers {\ntrusted_proxies static 127.0.0.0/8\n}"})
 	_, key := e.issue(core.IssueRequest{Scopes: []string{"a", "b"}, AllowedCIDRs: cidrs(t, "127.0.0.0/8")})
 	made := e.derive(core.DeriveRequest{
-		Credential: key, Algorithm: core.AlgorithmMacaroon, Scopes: []string{"a"}, Client: cidrs(t, "127.0.0.1")[0].Addr(),
+		Credential: key, Algorithm: core.AlgorithmMacaroon, Scopes: []string{"a"},
+		Client: cidrs(t, "127.0.0.1")[0].Addr(),
 	})
 	if got := e.get("/a/", "Authorization", "Bearer "+made); got.status != http.StatusOK {
 		t.Fatalf("as it was made: %d %s", got.status, got.body)
@@ -199,15 +200,17 @@ func TestAttack17_HoldersCannotWidenMacaroons(t *testing.T) {
 		"a wildcard":            caveat("scopes=*"),
 		"narrower, then wider":  caveat("scopes=", "scopes=a b"),
 		"a range more":          caveat("cidrs=0.0.0.0/0,::/0"),
-		"a longer life":         caveat("expires=2999-01-01T00:00:00Z"),
+		"a longer lifetime":     caveat("expires=2999-01-01T00:00:00Z"),
 		"all of them, repeated": caveat("scopes=*", "cidrs=0.0.0.0/0", "scopes=*", "expires=2999-01-01T00:00:00Z"),
 	} {
 		for _, from := range []string{"127.0.0.1", "203.0.113.7"} {
-			if got := e.get("/b/", "Authorization", "Bearer "+wide, "X-Forwarded-For", from); got.status != http.StatusForbidden {
+			got := e.get("/b/", "Authorization", "Bearer "+wide, "X-Forwarded-For", from)
+			if got.status != http.StatusForbidden {
 				t.Errorf("%s, from %s: %d", name, from, got.status)
 			}
 		}
-		if got := e.get("/", "Authorization", "Bearer "+wide, "X-Forwarded-For", "203.0.113.7"); got.status != http.StatusForbidden {
+		got := e.get("/", "Authorization", "Bearer "+wide, "X-Forwarded-For", "203.0.113.7")
+		if got.status != http.StatusForbidden {
 			t.Errorf("%s, from elsewhere: %d", name, got.status)
 		}
 	}
@@ -274,10 +277,12 @@ func TestAttack18_ATokenStandsForNoMoreThanItsKey(t *testing.T) {
 		}
 		// A token is no key: it can neither be derived from nor revoked.
 		token = e.derive(core.DeriveRequest{Credential: key, Algorithm: algorithm})
-		if got := e.call(e.admin, "admin/apiKeys:derive", `{"credential":"`+token+`"}`); got.reason() != "INVALID_TOKEN_TYPE" {
+		got := e.call(e.admin, "admin/apiKeys:derive", `{"credential":"`+token+`"}`)
+		if got.reason() != "INVALID_TOKEN_TYPE" {
 			t.Errorf("a token of a %s: %d %s", name, got.status, got.body)
 		}
-		if got := e.call(e.admin, "apiKeys:selfRevoke", `{"credential":"`+token+`"}`); got.reason() != "DERIVED_TOKEN_NOT_REVOCABLE" {
+		got = e.call(e.admin, "apiKeys:selfRevoke", `{"credential":"`+token+`"}`)
+		if got.reason() != "DERIVED_TOKEN_NOT_REVOCABLE" {
 			t.Errorf("a revocation by a %s: %d %s", name, got.status, got.body)
 		}
 		if got := e.get("/", "Authorization", "Bearer "+token); got.status != http.StatusOK {
@@ -287,7 +292,10 @@ func TestAttack18_ATokenStandsForNoMoreThanItsKey(t *testing.T) {
 	// A token of another node of the same issuer, with other secrets, on a key id that this node has.
 	f := newForger(t, newSigningKeys(t, "a"), e.derive(core.DeriveRequest{Credential: key}))
 	foreign := foreignMacaroon(t, id)
-	refuses(t, e, true, map[string]string{"a JWT under other keys": f.sign(f.header, f.payload), "a macaroon under another secret": foreign})
+	refuses(t, e, true, map[string]string{
+		"a JWT under other keys":          f.sign(f.header, f.payload),
+		"a macaroon under another secret": foreign,
+	})
 	for name, text := range map[string]string{
 		"the key's id": id, "the token's claims": segment([]byte(f.payload)), "an id as a macaroon": "mc_v1_" + id,
 		"an imported key's id": credential.ImportedKeyID(core.NetworkID{}, id),

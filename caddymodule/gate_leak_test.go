@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bytes"
@@ -24,8 +24,8 @@ const redactedLog = `
 	format talos_redact json
 `
 
-// TestNoCredentialInAnyLogMetricOrError runs the whole life of keys at debug level, with the app up and down and with the
-// storage closed, and searches everything that was written.
+// TestNoCredentialInAnyLogMetricOrError runs the whole lifecycle of keys at debug level, with the app up and down and
+// with the storage closed, and searches everything that was written.
 func TestNoCredentialInAnyLogMetricOrError(t *testing.T) {
 	const sources = "from header Authorization Bearer\nfrom header X-Api-Key\nfrom query api_key\nfrom cookie key\n"
 	signing := newSigningKeys(t, "a")
@@ -134,10 +134,13 @@ func TestNoCredentialInAnyLogMetricOrError(t *testing.T) {
 		written[name] = string(text)
 	}
 	for name, marks := range map[string][]string{
-		"default.log": {"request denied", "upstream roundtrip", `"status":502`, `"reason":"unavailable"`, issued.IssuedAPIKey.KeyID},
-		"access.log":  {"handled request", `"status":503`, `"user_id":"` + issued.IssuedAPIKey.KeyID},
-		"metrics":     {"talos_gate_decisions_total", `reason="ambiguous"`},
-		"answers":     {"UNKNOWN_CREDENTIAL", "SERVICE_UNAVAILABLE"},
+		"default.log": {
+			"request denied", "upstream roundtrip", `"status":502`, `"reason":"unavailable"`,
+			issued.IssuedAPIKey.KeyID,
+		},
+		"access.log": {"handled request", `"status":503`, `"user_id":"` + issued.IssuedAPIKey.KeyID},
+		"metrics":    {"talos_gate_decisions_total", `reason="ambiguous"`},
+		"answers":    {"UNKNOWN_CREDENTIAL", "SERVICE_UNAVAILABLE"},
 	} {
 		for _, mark := range marks {
 			if !strings.Contains(written[name], mark) {

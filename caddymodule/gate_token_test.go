@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/json"
@@ -28,14 +28,17 @@ const scopedSite = `
 	reverse_proxy BACKEND`
 
 func TestGate_ATokenHoldsWhatItWasGivenUntilItsKeyIsRevoked(t *testing.T) {
-	for name, algorithm := range map[string]string{"JWT": "TOKEN_ALGORITHM_JWT", "macaroon": "TOKEN_ALGORITHM_MACAROON"} {
+	for name, algorithm := range map[string]string{
+		"JWT": "TOKEN_ALGORITHM_JWT", "macaroon": "TOKEN_ALGORITHM_MACAROON",
+	} {
 		t.Run(name, func(t *testing.T) {
 			e := startEdge(t, edgeConfig{Site: scopedSite})
 			id, key := e.issue(core.IssueRequest{
 				ActorID: "zoë", Scopes: []string{"a", "b"}, Metadata: []byte(`{"plan":"pro"}`),
 			})
 			made := e.call(e.admin, "admin/apiKeys:derive",
-				`{"credential":"`+key+`","algorithm":"`+algorithm+`","scopes":["a"],"ttl":"10m","custom_claims":{"x":1}}`)
+				`{"credential":"`+key+`","algorithm":"`+algorithm+`","scopes":["a"],"ttl":"10m",`+
+					`"custom_claims":{"x":1}}`)
 			var derived struct{ Token struct{ Token string } }
 			if err := json.Unmarshal([]byte(made.body), &derived); err != nil || made.status != http.StatusOK {
 				t.Fatalf("deriving: %d %s", made.status, made.body)
@@ -83,7 +86,8 @@ func TestGate_ATokenIsAsNarrowAsItsKeyIsNow(t *testing.T) {
 		}
 	}
 	_, err := e.node().Engine.Update(t.Context(), core.AnyKind, id, core.UpdateRequest{
-		Mask: []string{core.PathScopes, core.PathCIDRs}, Scopes: []string{"b"}, AllowedCIDRs: cidrs(t, "203.0.113.0/24"),
+		Mask: []string{core.PathScopes, core.PathCIDRs}, Scopes: []string{"b"},
+		AllowedCIDRs: cidrs(t, "203.0.113.0/24"),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +111,9 @@ func TestGate_ATokenIsAsNarrowAsItsKeyIsNow(t *testing.T) {
 
 func TestAttack01_WhatAHolderTookFromAMacaroonHoldsAtEachHit(t *testing.T) {
 	e := startEdge(t, edgeConfig{Site: scopedSite, Global: "servers {\ntrusted_proxies static 127.0.0.0/8\n}"})
-	_, key := e.issue(core.IssueRequest{Scopes: []string{"a", "b"}, AllowedCIDRs: cidrs(t, "203.0.113.0/24", "127.0.0.0/8")})
+	_, key := e.issue(core.IssueRequest{
+		Scopes: []string{"a", "b"}, AllowedCIDRs: cidrs(t, "203.0.113.0/24", "127.0.0.0/8"),
+	})
 	whole := e.derive(core.DeriveRequest{
 		Credential: key, Algorithm: core.AlgorithmMacaroon, Client: netip.MustParseAddr("127.0.0.1"),
 	})
@@ -237,7 +243,8 @@ func TestASidecarAdmitsTokensUntilTheirKeyIsRevoked(t *testing.T) {
 	if len(slices.Compact(sets)) != 1 || !strings.Contains(sets[0], `"kid":"far"`) {
 		t.Errorf("the key sets are %q", sets)
 	}
-	if got := s.call(http.MethodPost, s.addr, "/v2alpha1/admin/apiKeys/"+id+":revoke", "{}"); got.status != http.StatusOK {
+	got := s.call(http.MethodPost, s.addr, "/v2alpha1/admin/apiKeys/"+id+":revoke", "{}")
+	if got.status != http.StatusOK {
 		t.Fatalf("revoking: %d %s", got.status, got.body)
 	}
 	for name, token := range tokens {
@@ -252,7 +259,8 @@ func TestKeysBeyondTheQuotaAreNotIssued(t *testing.T) {
 	id, _ := e.issue(core.IssueRequest{})
 	e.issue(core.IssueRequest{})
 	const body = `{"name":"n","actor_id":"a"}`
-	if got := e.call(e.admin, "admin/issuedApiKeys", body); got.status != http.StatusPaymentRequired || got.reason() != "API_KEY_QUOTA_EXCEEDED" {
+	got := e.call(e.admin, "admin/issuedApiKeys", body)
+	if got.status != http.StatusPaymentRequired || got.reason() != "API_KEY_QUOTA_EXCEEDED" {
 		t.Errorf("a third key: %d %s", got.status, got.body)
 	}
 	e.revoke(id)

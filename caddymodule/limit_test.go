@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"net/http"
@@ -22,14 +22,16 @@ func TestAttack01_AKeyIsGoodForAsManyRequestsAsItsLimitAllows(t *testing.T) {
 	_, free := e.issue(core.IssueRequest{})
 	before := decisions(t, "refused", "rate_limited")
 	for range 3 { // a miss, then hits
-		if got := e.get("/", "Authorization", "Bearer "+key); got.status != http.StatusOK || got.header.Get("Ratelimit") != "" {
+		if got := e.get("/", "Authorization", "Bearer "+key); got.status != http.StatusOK ||
+			got.header.Get("Ratelimit") != "" {
 			t.Fatalf("within the limit: %d %v", got.status, got.header)
 		}
 	}
 	for range 3 {
 		asked := e.backend.requests()
 		got := e.get("/", "Authorization", "Bearer "+key)
-		if got.status != http.StatusTooManyRequests || got.reason() != "TOO_MANY_REQUESTS" || e.backend.requests() != asked {
+		if got.status != http.StatusTooManyRequests || got.reason() != "TOO_MANY_REQUESTS" ||
+			e.backend.requests() != asked {
 			t.Fatalf("beyond the limit: %d %s", got.status, got.body)
 		}
 		for name, want := range map[string]string{
@@ -98,7 +100,8 @@ func TestGate_OnlyARequestThatWouldPassIsCountedAndOnlyOnce(t *testing.T) {
 		if got := e.get("/plain/", far...); got.status != http.StatusForbidden {
 			t.Fatalf("from an address off the list: %d", got.status)
 		}
-		if got := e.get("/plain/", append(near, "Authorization", "Bearer "+key)...); got.status != http.StatusBadRequest {
+		got := e.get("/plain/", append(near, "Authorization", "Bearer "+key)...)
+		if got.status != http.StatusBadRequest {
 			t.Fatalf("with two credentials: %d", got.status)
 		}
 	}
@@ -113,7 +116,9 @@ func TestGate_OnlyARequestThatWouldPassIsCountedAndOnlyOnce(t *testing.T) {
 }
 
 func TestGate_ErrorRoutesShowTheLimitToo(t *testing.T) {
-	e := startEdge(t, edgeConfig{Site: "talos_gate\nrespond ok\nhandle_errors {\nrespond \"{err.status_code} slow down\"\n}"})
+	e := startEdge(t, edgeConfig{
+		Site: "talos_gate\nrespond ok\nhandle_errors {\nrespond \"{err.status_code} slow down\"\n}",
+	})
 	_, key := e.issue(core.IssueRequest{RateLimit: core.RateLimitPolicy{Quota: 1, Window: time.Hour}})
 	e.get("/", "Authorization", "Bearer "+key)
 	got := e.get("/", "Authorization", "Bearer "+key)
@@ -128,7 +133,8 @@ func TestLimitsAreCountedAcrossReloadsAndSurfaces(t *testing.T) {
 	_, key := e.issue(core.IssueRequest{RateLimit: thrice})
 	use := func() int { return e.get("/", "Authorization", "Bearer "+key).status }
 	use()
-	if got := e.call(e.admin, "admin/apiKeys:verify", `{"credential":"`+key+`"}`); !strings.Contains(got.body, `"rate_limit_remaining":"1"`) {
+	got := e.call(e.admin, "admin/apiKeys:verify", `{"credential":"`+key+`"}`)
+	if !strings.Contains(got.body, `"rate_limit_remaining":"1"`) {
 		t.Errorf("verified after one use: %s", got.body)
 	}
 	before := runningNode(e.t)
@@ -139,7 +145,7 @@ func TestLimitsAreCountedAcrossReloadsAndSurfaces(t *testing.T) {
 	if got := []int{use(), use()}; got[0] != http.StatusOK || got[1] != http.StatusTooManyRequests {
 		t.Errorf("after a reload, with one use left: %v", got)
 	}
-	got := e.call(e.admin, "admin/apiKeys:verify", `{"credential":"`+key+`"}`)
+	got = e.call(e.admin, "admin/apiKeys:verify", `{"credential":"`+key+`"}`)
 	if !strings.Contains(got.body, "RATE_LIMITED") || got.header.Get("Retry-After") == "" {
 		t.Errorf("verified beyond the limit: %v %s", got.header, got.body)
 	}

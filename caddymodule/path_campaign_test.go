@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"fmt"
@@ -18,7 +18,8 @@ func TestAttack13_Campaign_NoSpellingOfAnAdminPathIsPublic(t *testing.T) {
 	a, random := newAttacker(t, s.addr), c.random(1)
 	passes := func(path string) {
 		t.Helper()
-		if status, _, err := a.ask("GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil || status != 299 {
+		status, _, err := a.ask("GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		if err != nil || status != 299 {
 			t.Fatalf("a path of the app, %s: %d, %v", path, status, err)
 		}
 	}

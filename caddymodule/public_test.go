@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bufio"
@@ -35,7 +35,7 @@ var adminSpellings = []string{
 	"/v2alpha1/admin?x=/", "/v2alpha1/admin/..;/admin/", "/v2alpha1/admin/%2e", "/v2alpha1/admin%3f",
 }
 
-// TestAttack13_NoSpellingOfAnAdminPathPassesThePublicSurface asks with each spelling as it stands, in absolute form,
+// TestAttack13_NoSpellingOfAnAdminPathPassesThePublicSurface asks with each spelling as it is, in absolute form,
 // with other methods and a method override, over HTTP/1.1, and over HTTP/2 in the clear by prior knowledge and by
 // upgrade.
 func TestAttack13_NoSpellingOfAnAdminPathPassesThePublicSurface(t *testing.T) {

@@ -1,6 +1,6 @@
 //go:build !race
 
-package caddymodule
+package caddymodule_test
 
 // raceDetector makes a request several times as dear: see [campaign.size].
 const raceDetector = false

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bufio"
@@ -30,7 +30,8 @@ func TestAttack26_Campaign_NoRawRequestIsReadAsAnother(t *testing.T) {
 	server := httptest.NewServer(app)
 	defer server.Close()
 	e := startEdge(t, edgeConfig{
-		Global: aliasing, Site: "talos_gate {\nfrom header Authorization Bearer\nfrom header X-Api-Key\n}\nreverse_proxy " +
+		Global: aliasing,
+		Site: "talos_gate {\nfrom header Authorization Bearer\nfrom header X-Api-Key\n}\nreverse_proxy " +
 			server.Listener.Addr().String(),
 	})
 	id, key := e.issue(core.IssueRequest{})
@@ -80,7 +81,8 @@ func TestAttack26_Campaign_NoRawRequestIsReadAsAnother(t *testing.T) {
 	}
 	until(t, "the server has closed the connections of requests that it refused", func() bool {
 		var profile strings.Builder
-		return pprof.Lookup("goroutine").WriteTo(&profile, 1) == nil && !strings.Contains(profile.String(), "closeWriteAndWait")
+		return pprof.Lookup("goroutine").WriteTo(&profile, 1) == nil &&
+			!strings.Contains(profile.String(), "closeWriteAndWait")
 	})
 }
 
@@ -154,7 +156,7 @@ func sendRaw(t *testing.T, addr, text string, ends bool) error {
 	return nil
 }
 
-// rawRequest is a request as it goes over the wire. KEY stands for a credential. ends says that the client closes after
+// rawRequest is a request as it goes over the wire. KEY is a credential. ends says that the client closes after
 // it without waiting for an answer, since the server may wait for more.
 type rawRequest struct {
 	what, text string
@@ -198,14 +200,16 @@ func rawRequests() (all []rawRequest) {
 		}
 	}
 	for _, length := range []string{
-		": +5", ": -5", ": 0x5", ": 5, 5", ": 5,6", ": 5\r\nContent-Length: 5", ": 5\r\nContent-Length: 0", ": 5 ", ":  5",
+		": +5", ": -5", ": 0x5", ": 5, 5", ": 5,6", ": 5\r\nContent-Length: 5", ": 5\r\nContent-Length: 0",
+		": 5 ", ":  5",
 		": 05",
 		": 5;", ": 5.0", ": 99999999999999999999", ":", ": \r\n 5", " : 5", "\x00: 5", ": 5\x00", ": ５", ": 5 5",
 		": 0\r\nContent_Length: 5",
 		": 0\r\nContent.Length: 5", ": 5\r\nConnection: Content-Length",
 	} {
 		add("a length", post("Content-Length"+length+"\r\n", "hello"+smuggled))
-		add("a length with GET", "GET"+strings.TrimPrefix(post("Content-Length"+length+"\r\n", "hello"+smuggled), "POST"))
+		get := "GET" + strings.TrimPrefix(post("Content-Length"+length+"\r\n", "hello"+smuggled), "POST")
+		add("a length with GET", get)
 	}
 	for _, body := range []string{
 		"5\r\nhello\r\n0\r\n\r\n" + smuggled, "5;x=y\r\nhello\r\n0\r\n\r\n" + smuggled,
@@ -214,12 +218,14 @@ func rawRequests() (all []rawRequest) {
 		"+5\r\nhello\r\n0\r\n\r\n" + smuggled,
 		"-1\r\nhello\r\n0\r\n\r\n" + smuggled, "5\nhello\n0\n\n" + smuggled,
 		"FFFFFFFFFFFFFFFFF\r\nhello\r\n0\r\n\r\n" + smuggled,
-		"5\r\nhelloX\r\n0\r\n\r\n" + smuggled, "5\r\nhello0\r\n\r\n" + smuggled, "\r\n5\r\nhello\r\n0\r\n\r\n" + smuggled,
+		"5\r\nhelloX\r\n0\r\n\r\n" + smuggled, "5\r\nhello0\r\n\r\n" + smuggled,
+		"\r\n5\r\nhello\r\n0\r\n\r\n" + smuggled,
 		"5;\nGET /smuggled HTTP/1.1\r\nhello\r\n0\r\n\r\n" + smuggled,
 		"5;" + strings.Repeat("x", 20_000) + "\r\nhello\r\n0\r\n\r\n",
 		"00\r\n\r\n" + smuggled, "0;x\r\n\r\n" + smuggled, "5\rhello\r0\r\r" + smuggled,
 		"5_\r\nhello\r\n0\r\n\r\n" + smuggled,
-		"0\r\nX-Talos-Actor: root\r\nX_Talos_Actor: root\r\nAuthorization: Bearer KEY\r\nX-Api-Key: KEY\r\n\r\n" + smuggled,
+		"0\r\nX-Talos-Actor: root\r\nX_Talos_Actor: root\r\n" +
+			"Authorization: Bearer KEY\r\nX-Api-Key: KEY\r\n\r\n" + smuggled,
 		"0\r\nContent-Length: 1000\r\nTransfer-Encoding: chunked\r\nHost: y\r\n\r\n" + smuggled,
 		"0\r\nGET /smuggled HTTP/1.1\r\n\r\n",
 		"0\r\n X-Talos-Actor: root\r\n\r\n", "0\r\nX-Talos-Actor : root\r\n\r\n", "0\r\n: root\r\n\r\n",
@@ -240,16 +246,19 @@ func rawRequests() (all []rawRequest) {
 		"GET /?a;b HTTP/1.1",
 		"GET /" + strings.Repeat("x", 64<<10) + " HTTP/1.1", "TRACE / HTTP/1.1", "CONNECT localhost:80 HTTP/1.1",
 		"CONNECT / HTTP/1.1",
-		"G\x00T / HTTP/1.1", "\r\nGET / HTTP/1.1", "\r\n\r\n\r\nGET / HTTP/1.1", "PRI * HTTP/2.0", "GET / HTTP/1.1\rX: x",
+		"G\x00T / HTTP/1.1", "\r\nGET / HTTP/1.1", "\r\n\r\n\r\nGET / HTTP/1.1",
+		"PRI * HTTP/2.0", "GET / HTTP/1.1\rX: x",
 		"GET /smug%6Ced/../x HTTP/1.1\nX-Talos-Actor: root", "", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
 	} {
 		add("a request line", line+"\r\nHost: x\r\nConnection: close\r\n"+authorized+"\r\n")
 	}
 	for _, headers := range []string{
-		authorized + authorized, authorized + "Authorization: Bearer bad\r\n", "Authorization: Bearer bad\r\n" + authorized,
+		authorized + authorized, authorized + "Authorization: Bearer bad\r\n",
+		"Authorization: Bearer bad\r\n" + authorized,
 		authorized + "Authorization:\r\n", authorized + "X-Api-Key: KEY\r\n", authorized + "X-Api-Key:\r\n",
 		authorized + "X_Api_Key: KEY\r\n",
-		"X_Api_Key: KEY\r\n", "X.Api.Key: KEY\r\n", "X-Api_Key: KEY\r\n", "X-Api-Key : KEY\r\n", "X-Api-Key: KEY,KEY\r\n",
+		"X_Api_Key: KEY\r\n", "X.Api.Key: KEY\r\n", "X-Api_Key: KEY\r\n",
+		"X-Api-Key : KEY\r\n", "X-Api-Key: KEY,KEY\r\n",
 		"Authorization:\r\n Bearer KEY\r\n", "Authorization: Bearer\r\n KEY\r\n", "Authorization: Bearer\r\n\tKEY\r\n",
 		"Authorization : Bearer KEY\r\n", "Authorization\t: Bearer KEY\r\n", "Authorization\r\n: Bearer KEY\r\n",
 		"Authorization Bearer KEY\r\n",
@@ -275,8 +284,10 @@ func rawRequests() (all []rawRequest) {
 		authorized + "X-Talos-Scopes: *\r\nX-Talos-Role: root\r\n",
 		authorized + "X-Talos-\r\n Actor: root\r\n", authorized + "Cookie: X-Talos-Actor=root\r\n",
 		authorized + "X-HTTP-Method-Override: CONNECT\r\n",
-		authorized + "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nConnection: Upgrade, HTTP2-Settings\r\n",
-		authorized + "Upgrade: websocket\r\nConnection: Upgrade, X-Talos-Actor\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+		authorized + "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n" +
+			"Connection: Upgrade, HTTP2-Settings\r\n",
+		authorized + "Upgrade: websocket\r\nConnection: Upgrade, X-Talos-Actor\r\n" +
+			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
 		authorized + "Expect: 100-continue\r\nContent-Length: 0\r\n", authorized + "Expect: nonsense\r\n",
 		authorized + "Host: y\r\n",
 		authorized + "Host:\r\n", authorized + "X-Original-URL: /smuggled\r\nX-Rewrite-URL: /smuggled\r\n",
@@ -289,7 +300,8 @@ func rawRequests() (all []rawRequest) {
 		add("headers, before the host", "GET /x HTTP/1.1\r\n"+headers+"Host: x\r\nConnection: close\r\n\r\n")
 	}
 	for _, host := range []string{
-		"", "Host: a b\r\n", "Host: a/b\r\n", "Host: @\r\n", "Host: a:b:c\r\n", "Host: x\r\nHost: x\r\n", "Host: x\x00\r\n",
+		"", "Host: a b\r\n", "Host: a/b\r\n", "Host: @\r\n", "Host: a:b:c\r\n", "Host: x\r\nHost: x\r\n",
+		"Host: x\x00\r\n",
 		"Host: [::1\r\n", "Host: x, y\r\n",
 		"Host: x?y\r\n", "Host: \xff\r\n", "Host : x\r\n", " Host: x\r\n",
 	} {

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bufio"
@@ -34,7 +34,8 @@ func streamingApp(t *testing.T) (addr string) {
 			return
 		}
 		defer func() { _ = conn.Close() }()
-		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"+
+			"Connection: Upgrade\r\n\r\n")
 		_, _ = io.Copy(conn, buffer)
 	}))
 	t.Cleanup(server.Close)
@@ -77,7 +78,8 @@ func upgrade(t *testing.T, addr, key string) *opened {
 		t.Fatal(err)
 	}
 	_, err = fmt.Fprintf(conn, "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer %s\r\n\r\n", key)
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"+
+		"Authorization: Bearer %s\r\n\r\n", key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,11 +162,12 @@ func TestAttack05_AStreamEndsWithItsKey(t *testing.T) {
 	}
 }
 
-// A reload neither ends a stream nor gives it a longer life: it is judged by the node that runs now.
+// A reload neither ends a stream nor lets it go on for longer: it is judged by the node that runs now.
 func TestAttack05_AStreamIsJudgedByTheConfigurationThatRuns(t *testing.T) {
 	app, site := streamingApp(t), freeport.Addr(t)
 	s, client := newSolo(t), newClient(t)
-	sites := onlyAdmin + "\nhttp://:" + portOf(site) + " {\nbind 127.0.0.1\ntalos_gate {\nrecheck 1s\n}\nreverse_proxy " + app + "\n}"
+	sites := onlyAdmin + "\nhttp://:" + portOf(site) +
+		" {\nbind 127.0.0.1\ntalos_gate {\nrecheck 1s\n}\nreverse_proxy " + app + "\n}"
 	s.mustLoad("talos {\nstorage sqlite://FOLDER/a.db\n}", sites)
 	_, first := s.issue()
 	moved := events(t, client, site, first)
@@ -173,7 +176,8 @@ func TestAttack05_AStreamIsJudgedByTheConfigurationThatRuns(t *testing.T) {
 
 	id, second := s.issue()
 	stays := events(t, client, site, second)
-	s.mustLoad("talos {\nstorage sqlite://FOLDER/b.db\ncache {\nttl 30s\n}\n}", sites) // waits for streams until grace_period is over
+	// The reload waits for streams until grace_period is over.
+	s.mustLoad("talos {\nstorage sqlite://FOLDER/b.db\ncache {\nttl 30s\n}\n}", sites)
 	again := events(t, client, site, second)
 	if _, err := embedded(t).Engine.Revoke(t.Context(), core.Issued, id, core.RevokeRequest{}); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/json"
@@ -103,8 +103,12 @@ func TestRedactedLogsShowNoCredential(t *testing.T) {
 				t.Fatal(err)
 			}
 			e.searchLogs(key, map[string][]string{
-				"access.log":  {"handled request", "api_key=REDACTED", "a=b; key=REDACTED; c=d", "X_api_key", "/login?to="},
-				"default.log": {"upstream roundtrip", "connection refused", "no answer for /error/", "api_key=REDACTED"},
+				"access.log": {
+					"handled request", "api_key=REDACTED", "a=b; key=REDACTED; c=d", "X_api_key", "/login?to=",
+				},
+				"default.log": {
+					"upstream roundtrip", "connection refused", "no answer for /error/", "api_key=REDACTED",
+				},
 			})
 		})
 	}
@@ -150,8 +154,8 @@ func (e *edge) warnings(read *int) []warning {
 	return found
 }
 
-// TestLogThatShowsCredentialsIsNamedWithItsFilter loads a configuration that says nothing about its logs, pastes what the
-// warnings say, and finds neither a warning nor a credential any more.
+// TestLogThatShowsCredentialsIsNamedWithItsFilter loads a configuration that says nothing about its logs, pastes what
+// the warnings say, and finds neither a warning nor a credential any more.
 func TestLogThatShowsCredentialsIsNamedWithItsFilter(t *testing.T) {
 	conf := func(ofDefault, ofAccess string) edgeConfig {
 		c := redactConf("", "")
@@ -160,24 +164,30 @@ func TestLogThatShowsCredentialsIsNamedWithItsFilter(t *testing.T) {
 		c.Site = "log {\noutput file FOLDER/access.log\n" + ofAccess + "\n}\n" +
 			"handle /second/* {\ntalos_gate {\nfrom header X-Second-Key\n}\n}\n" +
 			strings.ReplaceAll(takesFromEverywhere, "KEEP", "")
-		c.Sites = "http://:" + port(freeport.Addr(t)) + " {\nbind 127.0.0.1\nlog {\noutput file FOLDER/ungated.log\n}\nrespond ungated\n}"
+		c.Sites = "http://:" + port(freeport.Addr(t)) +
+			" {\nbind 127.0.0.1\nlog {\noutput file FOLDER/ungated.log\n}\nrespond ungated\n}"
 		return c
 	}
 	e := startEdge(t, conf("", ""))
 	_, key := e.issue(core.IssueRequest{})
 	read := 0
-	shown := []string{"header X-Api-Key", "header X-Second-Key", "query api_key"} // Caddy hides Authorization and cookies
+	// Caddy hides Authorization and cookies.
+	found := []string{"header X-Api-Key", "header X-Second-Key", "query api_key"}
 	got := e.warnings(&read)
 	if len(got) != 2 || got[0].Log != "default" || got[1].Log != "log0" {
 		t.Fatalf("%+v", got)
 	}
 	for _, w := range got {
-		if w.Level != "warn" || w.Logger != "talos" || !slices.Equal(w.Credentials, shown) || !strings.HasPrefix(w.Paste, "format ") {
+		if w.Level != "warn" || w.Logger != "talos" {
+			t.Errorf("level and logger: %+v", w)
+		}
+		if !slices.Equal(w.Credentials, found) || !strings.HasPrefix(w.Paste, "format ") {
 			t.Errorf("%+v", w)
 		}
 	}
 	e.showEverywhere(key)
-	if body, err := os.ReadFile(filepath.Join(e.folder, "access.log")); err != nil || !strings.Contains(string(body), key) {
+	body, err := os.ReadFile(filepath.Join(e.folder, "access.log"))
+	if err != nil || !strings.Contains(string(body), key) {
 		t.Fatalf("the access log does not show the key, so the warning was wrong (%v)", err)
 	}
 
@@ -212,23 +222,30 @@ func TestLogThatShowsCredentialsIsNamedWithItsFilter(t *testing.T) {
 func TestLogsThatShowNothingAreNotWarnedOf(t *testing.T) {
 	const (
 		output = "output file FOLDER/default.log\n"
-		filter = "format filter {\nrequest>headers>X-Api-Key delete\nrequest>uri query {\nreplace api_key REDACTED\n}\n}\n"
+		filter = "format filter {\nrequest>headers>X-Api-Key delete\nrequest>uri query {\n" +
+			"replace api_key REDACTED\n}\n}\n"
 	)
 	everywhere := strings.ReplaceAll(takesFromEverywhere, "KEEP", "")
 	for name, c := range map[string]struct {
 		global, site string
 		want         []warning
 	}{
-		"Authorization alone":      {"log {\n" + output + "}", "log\ntalos_gate\nreverse_proxy BACKEND", nil},
-		"filters of Caddy":         {"log {\n" + output + filter + "}", "log\n" + everywhere, nil},
-		"filters around ours":      {"log {\n" + output + "format filter {\nwrap talos_redact\nrequest>uri delete\n}\n}", "log\n" + everywhere, nil},
+		"Authorization alone": {"log {\n" + output + "}", "log\ntalos_gate\nreverse_proxy BACKEND", nil},
+		"filters of Caddy":    {"log {\n" + output + filter + "}", "log\n" + everywhere, nil},
+		"filters around ours": {
+			"log {\n" + output + "format filter {\nwrap talos_redact\nrequest>uri delete\n}\n}",
+			"log\n" + everywhere, nil,
+		},
 		"requests that go nowhere": {"log {\n" + output + "exclude http.log\n}", "log\n" + everywhere, nil},
 		"a log of errors": { // Caddy takes them out of the default log then
-			"log {\n" + output + "}\nlog more {\noutput file FOLDER/more.log\nformat console\ninclude http.log.error\n}", everywhere,
+			"log {\n" + output +
+				"}\nlog more {\noutput file FOLDER/more.log\nformat console\ninclude http.log.error\n}",
+			everywhere,
 			[]warning{{Log: "http.log.error", Credentials: []string{"header X-Api-Key", "query api_key"}}},
 		},
 		"a log of everything": {
-			"log {\n" + output + "format talos_redact\n}\nlog more {\noutput file FOLDER/more.log\nformat console\n}", "log\n" + everywhere,
+			"log {\n" + output + "format talos_redact\n}\nlog more {\noutput file FOLDER/more.log\nformat console\n}",
+			"log\n" + everywhere,
 			[]warning{{Log: "http.log.access", Credentials: []string{"header X-Api-Key", "query api_key"}}},
 		},
 		"a filter for a part": {
@@ -244,7 +261,8 @@ func TestLogsThatShowNothingAreNotWarnedOf(t *testing.T) {
 			"log {\n" + output + "}", "log one {\nhostnames a.localhost\noutput file FOLDER/one.log\n}\n" +
 				"talos_gate {\nfrom header X-Api-Key\n}\nreverse_proxy BACKEND",
 			[]warning{
-				{Log: "default", Credentials: []string{"header X-Api-Key"}}, {Log: "one", Credentials: []string{"header X-Api-Key"}},
+				{Log: "default", Credentials: []string{"header X-Api-Key"}},
+				{Log: "one", Credentials: []string{"header X-Api-Key"}},
 			},
 		},
 	} {

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bufio"
@@ -79,7 +79,7 @@ func (s *solo) beginPost(path, body string) (finish func() answer) {
 }
 
 // TestAttack24_ALookUpThatOutlivesItsConfigurationIsAnswered reloads to other settings of the node while the upstream
-// has not answered a look-up: a batch, and a question on behalf of the client's address.
+// has not answered a look-up: a batch, and a call for the client's address.
 func TestAttack24_ALookUpThatOutlivesItsConfigurationIsAnswered(t *testing.T) {
 	api := &plainAPI{}
 	far := newFarServer(t, api)
@@ -127,7 +127,8 @@ func TestARequestThatTheAppAnswersKeepsNoNodeOpen(t *testing.T) {
 	}))
 	t.Cleanup(app.Close)
 	s := newSolo(t)
-	sites := strings.Replace(onlyAdmin, `respond "{http.auth.user.id}"`, "reverse_proxy "+app.Listener.Addr().String(), 1)
+	sites := strings.Replace(onlyAdmin, `respond "{http.auth.user.id}"`,
+		"reverse_proxy "+app.Listener.Addr().String(), 1)
 	s.loadWithoutGrace(stormConfig(0), sites)
 	_, secret := s.issue()
 	answered := make(chan answer, 1)

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"context"
@@ -328,7 +328,8 @@ func TestAMigrationThatTakesTooLongIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := "INSERT INTO long WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 9999) SELECT x FROM n"
+	rows := "INSERT INTO long WITH RECURSIVE n(x) AS " +
+		"(SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 9999) SELECT x FROM n"
 	execute(t, path, "CREATE TABLE long (x)", rows, "CREATE TRIGGER endless BEFORE INSERT ON goose_db_version BEGIN "+
 		"SELECT COUNT(*) FROM long a, long b, long c WHERE a.x + b.x + c.x < 0; END")
 	s.mustLoad(stormConfig(0), onlyAdmin)

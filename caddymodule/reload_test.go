@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"context"
@@ -105,7 +105,8 @@ func TestAttack24_ReloadsUnderLoadLoseNoRequest(t *testing.T) {
 			request := client.IssueRequest{Name: "a key", ActorID: "someone", RequestID: fmt.Sprint("storm-", i)}
 			var made client.IssueResponse
 			for range repeats {
-				_, err = c.Do(context.WithoutCancel(ctx), http.MethodPost, "/v2alpha1/admin/issuedApiKeys", request, &made)
+				_, err = c.Do(context.WithoutCancel(ctx),
+					http.MethodPost, "/v2alpha1/admin/issuedApiKeys", request, &made)
 				if refused := new(client.Error); err == nil || errors.As(err, &refused) {
 					break
 				}
@@ -135,7 +136,7 @@ func TestAttack24_ReloadsUnderLoadLoseNoRequest(t *testing.T) {
 	if open := uses(); open != nil {
 		t.Errorf("open: %v", open)
 	}
-	settle(t, before)
+	waitUntilClosed(t, before)
 	after := heap()
 	t.Logf("heap: %d KiB before, %d KiB after", heapBefore>>10, after>>10)
 	if after > heapBefore+32<<20 {
@@ -193,9 +194,9 @@ func left() remains {
 	return remains{runtime.NumGoroutine(), len(files)}
 }
 
-// settle waits until the process has no more open than before. Caddy lets go of listeners and connections, and its
-// storage of a lock, some time after it has stopped.
-func settle(t *testing.T, before remains) {
+// waitUntilClosed waits until the process has no more open than before. Caddy lets go of listeners and connections,
+// and its storage of a lock, some time after it has stopped.
+func waitUntilClosed(t *testing.T, before remains) {
 	t.Helper()
 	const slack = 2 // goroutines of the runtime's and of the test's own
 	tick := time.NewTicker(20 * time.Millisecond)

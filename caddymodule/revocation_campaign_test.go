@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"context"
@@ -175,10 +175,11 @@ func newVictim(t *testing.T, api *client.Client, i int, path string) *victim {
 		return &victim{what: "a JWT whose key is revoked", request: getting(path, token), end: revoke}
 	case 2:
 		token := derive(client.TokenAlgorithmMacaroon)
-		return &victim{what: "a macaroon whose holder revokes the key", request: getting(path, token), end: func() error {
-			_, err := api.SelfRevoke(ctx, secret, "")
-			return err
-		}}
+		return &victim{what: "a macaroon whose holder revokes the key", request: getting(path, token),
+			end: func() error {
+				_, err := api.SelfRevoke(ctx, secret, "")
+				return err
+			}}
 	case 3:
 		return &victim{what: "a key that is rotated", request: getting(path, secret), end: func() error {
 			_, _, err := api.RotateIssued(ctx, id, &client.RotateRequest{})

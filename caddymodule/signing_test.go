@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"crypto/ed25519"
@@ -149,7 +149,8 @@ func TestAGeneratedSigningKeyIsKeptAndPublished(t *testing.T) {
 	sites = strings.ReplaceAll(sites, "PUBLIC", portOf(public))
 	s.mustLoad(talos, sites)
 	_, secret := s.issue()
-	made := (&sidecar{solo: s}).call(http.MethodPost, s.addr, "/v2alpha1/admin/apiKeys:derive", `{"credential":"`+secret+`"}`)
+	made := (&sidecar{solo: s}).call(
+		http.MethodPost, s.addr, "/v2alpha1/admin/apiKeys:derive", `{"credential":"`+secret+`"}`)
 	var derived struct{ Token struct{ Token string } }
 	if err := json.Unmarshal([]byte(made.body), &derived); err != nil || made.status != http.StatusOK {
 		t.Fatalf("deriving: %d %s", made.status, made.body)
