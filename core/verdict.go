@@ -158,52 +158,12 @@ func (v *Verdict) pack() {
 	if v.ActorID == actor {
 		v.ActorID = v.Identity.Actor
 	}
-	held := make([]string, len(v.Scopes))
-	cutScopes(held, v.Scopes, v.Identity.Scopes)
+	held, at := make([]string, len(v.Scopes)), 0
+	for i, scope := range v.Scopes {
+		held[i] = v.Identity.Scopes[at : at+len(scope)]
+		at += len(scope) + 1
+	}
 	v.Scopes = held
-}
-
-// TextSize is how many bytes the text takes that [Verdict.Compact] moves.
-func (v *Verdict) TextSize() int {
-	return len(v.KeyID) + len(v.Identity.Actor) + len(v.Identity.Scopes) + len(v.Identity.Metadata)
-}
-
-// Compact copies a valid verdict to a place where it is going to stay: itself, its list of scopes, and the text of its
-// key id, its identity and its scopes, which then lie side by side. The text must have room for [Verdict.TextSize] and
-// is not written to again; a list of scopes that is longer than the room for it lies elsewhere. Of a verdict that is
-// one of many, each part that lies elsewhere costs a wait for memory. Beside is the memory of all such parts, in bytes.
-func (v *Verdict) Compact(to *Verdict, scopes []string, text []byte) (beside int) {
-	*to = *v
-	move := func(part *string) {
-		n := copy(text, *part)
-		*part = unsafe.String(unsafe.SliceData(text), n) //nolint:gosec // nobody writes to the text from here on
-		text = text[n:]
-	}
-	move(&to.KeyID)
-	move(&to.Identity.Actor)
-	move(&to.Identity.Scopes)
-	move(&to.Identity.Metadata)
-	if to.ActorID == to.Identity.Actor {
-		to.ActorID = to.Identity.Actor
-	}
-	beside = v.rest()
-	if len(v.Scopes) <= len(scopes) {
-		to.Scopes = scopes[:len(v.Scopes):len(v.Scopes)]
-	} else {
-		to.Scopes = make([]string, len(v.Scopes))
-		beside += stringSize * len(v.Scopes)
-	}
-	cutScopes(to.Scopes, v.Scopes, to.Identity.Scopes)
-	return rounded(beside)
-}
-
-// cutScopes fills a list with the parts of its text.
-func cutScopes(to, scopes []string, text string) {
-	at := 0
-	for i, s := range scopes {
-		to[i] = text[at : at+len(s)]
-		at += len(s) + 1
-	}
 }
 
 // nilNetwork is the text of the network of a node that has only one.
@@ -216,20 +176,13 @@ func Unknown(network NetworkID, keyID string, t CredentialType) *Verdict {
 
 // Size is the memory that the verdict takes, in bytes, to within a tenth.
 func (v *Verdict) Size() int {
-	return rounded(verdictSize + v.TextSize() + stringSize*len(v.Scopes) + v.rest())
-}
-
-// rest is the memory of what is neither the verdict itself, nor its text, nor its list of scopes.
-func (v *Verdict) rest() int {
-	n := len(v.Metadata) + prefixSize*len(v.AllowedCIDRs) + len(v.RateLimit.Unit)
+	n := verdictSize + len(v.KeyID) + len(v.Identity.Actor) + len(v.Identity.Scopes) + len(v.Identity.Metadata) +
+		stringSize*len(v.Scopes) + len(v.Metadata) + prefixSize*len(v.AllowedCIDRs) + len(v.RateLimit.Unit)
 	if v.ActorID != v.Identity.Actor {
 		n += len(v.ActorID)
 	}
-	return n
+	return n + n/12 // the allocator rounds up
 }
-
-// rounded is about what the allocator takes for n bytes in a few pieces.
-func rounded(n int) int { return n + n/12 }
 
 // percentEncode makes header-safe text of s: printable ASCII without the comma, which separates list members, and
 // without spaces at the ends, which header parsers drop. `%` itself is encoded, so that no two texts become one. Text

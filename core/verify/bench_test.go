@@ -110,6 +110,32 @@ func BenchmarkHit(b *testing.B) {
 	}
 }
 
+// BenchmarkCache is the read of an entry in the two ways there are. What the table saves is the reason that it exists.
+func BenchmarkCache(b *testing.B) {
+	for _, keys := range []int{1, 10_000} {
+		v, credentials := warm(b, keys)
+		digests := make([]digest, keys)
+		for i, c := range shuffled(credentials) {
+			digests[i] = v.hash.of(networkA, c)
+		}
+		good := v.cache.good
+		for name, read := range map[string]func(d *digest) *entry{
+			"table":     good.peek,
+			"ristretto": func(d *digest) *entry { return v.cache.lookUp(good, d) },
+		} {
+			b.Run(fmt.Sprintf("%s/keys=%d", name, keys), func(b *testing.B) {
+				found := 0
+				for i := 0; b.Loop(); i++ {
+					if read(&digests[i%keys]) != nil {
+						found++
+					}
+				}
+				b.ReportMetric(float64(found)/float64(b.N), "found/op")
+			})
+		}
+	}
+}
+
 func BenchmarkMiss(b *testing.B) {
 	v := newVerifier(b, Config{}, new(benchSource))
 	credentials := benchCredentials(1000)

@@ -15,17 +15,16 @@ func TestAttack05_ALateGoodVerdictDoesNotOutlastANewerNo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cells := newCells()
-	t.Cleanup(func() { c.close(cells) })
+	t.Cleanup(c.close)
 	release := holdWrites(t, c.good)
-	d, mine := digest{1}, cells.mine()
-	c.put(&entry{digest: d, verdict: &core.Verdict{Code: core.CodeValid}, position: 1}, true, mine)
-	if e := c.get(c.good, &d, mine); e != nil {
+	d := digest{1}
+	c.put(&entry{digest: d, verdict: core.Verdict{Code: core.CodeValid}, position: 1}, true)
+	if e := c.get(c.good, &d); e != nil {
 		t.Fatalf("the write was applied at once: %v", e)
 	}
-	c.put(&entry{digest: d, verdict: denied, position: 2}, false, mine)
+	c.put(&entry{digest: d, verdict: *denied, position: 2}, false)
 	release()
-	if e := c.get(c.good, &d, mine); e != nil {
+	if e := c.get(c.good, &d); e != nil {
 		t.Errorf("position %d is in the cache of good verdicts", e.position)
 	}
 	if entries, bytes := c.good.size(); entries != 0 || bytes != 0 {

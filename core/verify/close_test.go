@@ -94,18 +94,16 @@ func TestTheCacheDoesNotEndUnderAReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cells := newCells()
-	reader := cells.mine()
-	reader.reading.Add(1)
+	c.mu.RLock()
 	var returned atomic.Bool
 	go func() {
 		for range 1000 {
 			runtime.Gosched()
 		}
 		returned.Store(true)
-		reader.reading.Add(-1)
+		c.mu.RUnlock()
 	}()
-	c.close(cells)
+	c.close()
 	if !returned.Load() {
 		t.Error("the cache ended while it was read")
 	}

@@ -45,7 +45,7 @@ func TestAttack23_AfterTheSourceSaidNoAFailureBringsNothingBack(t *testing.T) {
 				want(t, v, "key:a", core.CodeValid, Miss)
 				want(t, v, "key:b", core.CodeValid, Miss)
 				d := v.hash.of(networkA, "key:a")
-				before := v.cache.get(v.cache.good, &d, v.cells.mine())
+				before := v.cache.get(v.cache.good, &d)
 				time.Sleep(lived)
 				source.set(c.no)
 				for _, r := range v.VerifyMany(t.Context(), networkA, []string{"key:a", "key:b"}, mode) {

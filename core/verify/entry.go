@@ -3,6 +3,7 @@ package verify
 import (
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -13,7 +14,6 @@ import (
 // entry is a verdict that is remembered. Only state and failed change once it is in a cache.
 type entry struct {
 	digest   digest
-	verdict  *core.Verdict
 	position uint64 // every change up to it is in the verdict
 
 	// The moment before the look-up, by both clocks. The steady clock cannot be set but stands still while a machine
@@ -27,7 +27,26 @@ type entry struct {
 	slot   feed.Slot
 	state  atomic.Uint32
 	failed atomic.Uint32 // when the last look-up failed that was to replace the entry; 0: it did not
-	size   uint32        // of the entry and its verdict in memory, in bytes
+	size   uint32        // of the entry and all of its verdict in memory, in bytes
+
+	// The verdict and its scopes lie beside what is read before them: a hit on one of many entries waits for each piece
+	// of memory. The text of a verdict is one more piece, see [core.NewVerdict].
+	verdict core.Verdict
+	scopes  [3]string
+}
+
+// entrySize is the memory of an entry without its verdict, in bytes.
+var entrySize = reflect.TypeFor[entry]().Size() - reflect.TypeFor[core.Verdict]().Size()
+
+// newEntry makes an entry with a copy of a verdict. A longer list of scopes than the entry has room for stays where it
+// is.
+func newEntry(v *core.Verdict) *entry {
+	e := &entry{verdict: *v, size: uint32(entrySize) + uint32(v.Size())} //nolint:gosec // below 1 MiB
+	if n := len(v.Scopes); n > 0 && n <= len(e.scopes) {
+		copy(e.scopes[:], v.Scopes)
+		e.verdict.Scopes = e.scopes[:n:n]
+	}
+	return e
 }
 
 // The bits of entry.state.
@@ -133,16 +152,15 @@ func (v *Verifier) remember(d digest, l *outcome, c *clock) {
 	e := newEntry(l.verdict)
 	e.digest, e.position, e.slot, e.steady, e.wall = d, l.position, l.slot, c.steady, c.wall
 	good := l.verdict.Code == core.CodeValid
-	mine := v.cells.mine()
 	var keep bool
 	e.ttl, e.connected, keep = v.lives(l.verdict, c)
 	switch {
 	case keep:
-		v.cache.put(e, good, mine)
+		v.cache.put(e, good)
 	case !good:
 		v.deny(d, l, c)
-	case v.cache.retract(v.cache.good, e, mine):
-		v.cache.retract(v.cache.bad, e, mine)
+	case v.cache.retract(v.cache.good, e):
+		v.cache.retract(v.cache.bad, e)
 	}
 }
 
@@ -152,5 +170,5 @@ func (v *Verifier) deny(d digest, l *outcome, c *clock) {
 	e := newEntry(denied)
 	e.digest, e.position, e.slot, e.steady, e.wall = d, l.position, l.slot, c.steady, c.wall
 	e.ttl, e.connected = math.MinInt64, math.MinInt64
-	v.cache.put(e, false, v.cells.mine())
+	v.cache.put(e, false)
 }

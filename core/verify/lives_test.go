@@ -371,7 +371,7 @@ func keep(t *testing.T, v *Verifier) time.Duration {
 	const credential = "key:a"
 	want(t, v, credential, core.CodeValid, Miss)
 	d := v.hash.of(networkA, credential)
-	e := v.cache.get(v.cache.good, &d, v.cells.mine())
+	e := v.cache.get(v.cache.good, &d)
 	if e == nil {
 		t.Fatal("the verdict was not kept")
 	}

@@ -47,8 +47,7 @@ func (v *Verifier) prepare(q *query) bool {
 	if q.mode != Use {
 		return true
 	}
-	mine := v.cells.mine()
-	q.old = v.cache.lookUp(v.cache.good, &q.digest, mine)
+	q.old = v.cache.lookUp(v.cache.good, &q.digest)
 	return q.old == nil || !v.knownFailing(q)
 }
 
@@ -67,7 +66,7 @@ func (v *Verifier) knownFailing(q *query) bool {
 	if due {
 		v.refresh(q.old, q.Network, q.Credential)
 	}
-	q.result = Result{Verdict: q.old.verdict, Position: q.old.position, Now: c.now, Cache: Stale}
+	q.result = Result{Verdict: &q.old.verdict, Position: q.old.position, Now: c.now, Cache: Stale}
 	return true
 }
 
@@ -77,7 +76,7 @@ func (v *Verifier) mayServeStale(q *query, c *clock) bool {
 		q.old.left(c, v.positions.CompleteAt()) <= -v.config.StaleIfError {
 		return false
 	}
-	bad := v.cache.lookUp(v.cache.bad, &q.digest, v.cells.mine())
+	bad := v.cache.lookUp(v.cache.bad, &q.digest)
 	return bad == nil || !bad.newer(q.old)
 }
 
@@ -137,7 +136,7 @@ func (v *Verifier) orStale(q *query) {
 	if denies(q.result.Err) || errors.Is(q.result.Err, ErrClosed) || !v.mayServeStale(q, &c) {
 		return
 	}
-	q.result = Result{Verdict: q.old.verdict, Position: q.old.position, Now: c.now, Cache: Stale}
+	q.result = Result{Verdict: &q.old.verdict, Position: q.old.position, Now: c.now, Cache: Stale}
 }
 
 // refresh replaces an entry in the background, unless that is under way already or there is too much to do.

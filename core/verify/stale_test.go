@@ -122,7 +122,7 @@ func TestANewerNegativeVerdictForbidsAnOlderGoodOne(t *testing.T) {
 		v := newVerifier(t, Config{}, source)
 		want(t, v, "key:a", core.CodeValid, Miss)
 		d := v.hash.of(networkA, "key:a")
-		good := v.cache.get(v.cache.good, &d, v.cells.mine())
+		good := v.cache.get(v.cache.good, &d)
 		time.Sleep(lived)
 		source.revokeUnseen(networkA, "a")
 		want(t, v, "key:a", core.CodeRevoked, Miss)

@@ -23,7 +23,7 @@ type Verifier struct {
 	hash      hasher
 	base      time.Time // of the steady clock
 	cache     *cache    // nil: off
-	cells     cells
+	counters  counters
 	closed    atomic.Bool
 
 	// What follows is used on misses.
@@ -63,7 +63,6 @@ func New(config Config, source Source) (*Verifier, error) {
 		positions: source.Positions(),
 		hash:      newHasher(),
 		base:      feed.Epoch,
-		cells:     newCells(),
 		lookups:   make(map[digest]*lookup),
 		queue:     newQueue(limits, config.MaxWaiting),
 	}
@@ -97,7 +96,7 @@ func (v *Verifier) Close() {
 		v.running.Wait()
 		v.resume.Stop()
 		if v.cache != nil {
-			v.cache.close(v.cells)
+			v.cache.close()
 		}
 	})
 }
@@ -141,16 +140,15 @@ func (v *Verifier) Verify(
 
 // remembered answers from the cache. The result is empty when a look-up is needed.
 func (v *Verifier) remembered(d *digest, network core.NetworkID, credential string, c *clock) Result {
-	mine := v.cells.mine()
-	if e := v.cache.get(v.cache.good, d, mine); e != nil && v.believed(e) && v.fresh(e, network, credential, c) {
-		if n := mine.answers[Hit].Add(1); n%16 == 0 {
-			v.cache.lookUp(v.cache.good, d, mine) // so that ristretto hears of what the hot table answers
+	if e := v.cache.get(v.cache.good, d); e != nil && v.believed(e) && v.fresh(e, network, credential, c) {
+		if n := v.counters.answers[Hit].Add(1); n%16 == 0 {
+			v.cache.lookUp(v.cache.good, d) // so that ristretto hears of what the hot table answers
 		}
-		return Result{Verdict: e.verdict, Position: e.position, Now: c.now, Cache: Hit}
+		return Result{Verdict: &e.verdict, Position: e.position, Now: c.now, Cache: Hit}
 	}
-	if e := v.cache.get(v.cache.bad, d, mine); e != nil && v.believed(e) && e.age(c) < e.ttl {
-		mine.answers[Negative].Add(1)
-		return Result{Verdict: e.verdict, Position: e.position, Now: c.now, Cache: Negative}
+	if e := v.cache.get(v.cache.bad, d); e != nil && v.believed(e) && e.age(c) < e.ttl {
+		v.counters.answers[Negative].Add(1)
+		return Result{Verdict: &e.verdict, Position: e.position, Now: c.now, Cache: Negative}
 	}
 	return Result{}
 }
@@ -201,10 +199,9 @@ func (v *Verifier) effective(mode Mode) Mode {
 
 // count adds an answer to the counters.
 func (v *Verifier) count(r *Result) {
-	mine := v.cells.mine()
 	if r.Err != nil {
-		mine.failed.Add(1)
+		v.counters.failed.Add(1)
 		return
 	}
-	mine.answers[r.Cache].Add(1)
+	v.counters.answers[r.Cache].Add(1)
 }
