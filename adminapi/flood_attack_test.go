@@ -9,13 +9,13 @@ import (
 	"testing/synctest"
 
 	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
-	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
 // heldSource makes look-ups wait until they are released.
 type heldSource struct {
-	*core.Engine
+	*engine.Engine
 	release chan struct{}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/adminapi/internal/body"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 func importKey(_ *surface, w http.ResponseWriter, r *http.Request, n Network, _ string) error {
@@ -27,9 +28,9 @@ func importKey(_ *surface, w http.ResponseWriter, r *http.Request, n Network, _ 
 	return nil
 }
 
-func importRequest(in *client.ImportRequest) (core.ImportRequest, error) {
+func importRequest(in *client.ImportRequest) (engine.ImportRequest, error) {
 	request, err := issueRequest(&in.IssueRequest)
-	return core.ImportRequest{RawKey: in.RawKey, IssueRequest: request}, err
+	return engine.ImportRequest{RawKey: in.RawKey, IssueRequest: request}, err
 }
 
 // batchRequest is an import of many keys as it is read.
@@ -76,13 +77,13 @@ func batchCreate(_ *surface, w http.ResponseWriter, r *http.Request, n Network, 
 
 // BatchSizeError refuses a batch that is empty or too large.
 func BatchSizeError() error {
-	return core.NewError(core.BadRequest, "requests: must hold 1 to "+strconv.Itoa(core.MaxImports)+" items")
+	return core.NewError(core.BadRequest, "requests: must hold 1 to "+strconv.Itoa(engine.MaxImports)+" items")
 }
 
 // importMany imports the keys whose fields can be read. The results are in the order of the items.
-func importMany(r *http.Request, n Network, items []client.ImportRequest) ([]core.ImportResult, error) {
-	results := make([]core.ImportResult, len(items))
-	requests := make([]core.ImportRequest, 0, len(items))
+func importMany(r *http.Request, n Network, items []client.ImportRequest) ([]engine.ImportResult, error) {
+	results := make([]engine.ImportResult, len(items))
+	requests := make([]engine.ImportRequest, 0, len(items))
 	places := make([]int, 0, len(items)) // of the requests in results
 	for i := range items {
 		request, err := importRequest(&items[i])
@@ -108,7 +109,7 @@ func importMany(r *http.Request, n Network, items []client.ImportRequest) ([]cor
 	return results, nil
 }
 
-func batchResult(index int, result *core.ImportResult, now time.Time) client.BatchCreateResult {
+func batchResult(index int, result *engine.ImportResult, now time.Time) client.BatchCreateResult {
 	out := client.BatchCreateResult{Index: index}
 	if result.Err == nil {
 		key := record(&result.Key, now)

@@ -14,6 +14,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/internal/body"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 const batchPath = importedPath + ":batchCreate"
@@ -245,14 +246,14 @@ func TestABatchHasOneToAThousandKeysAndUpTo16MiB(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	var items []string
-	for i := range core.MaxImports {
+	for i := range engine.MaxImports {
 		items = append(items,
 			fmt.Sprintf(`{"raw_key":"key %d","name":"n","actor_id":"a","x":"%s"}`, i, strings.Repeat("x", 2000)))
 	}
 	whole := strings.Join(items, ",")
 	w := apitest.Post(n.admin, batchPath, `{"requests":[`+whole+`]}`) // 2 MiB
 	out := apitest.Unmarshal[client.BatchCreateResponse](t, w.Body.Bytes())
-	if w.Code != 200 || out.SuccessCount != core.MaxImports {
+	if w.Code != 200 || out.SuccessCount != engine.MaxImports {
 		t.Fatalf("got %d, %d imported", w.Code, out.SuccessCount)
 	}
 	writes := n.store.Written()
@@ -286,7 +287,7 @@ func TestNoMoreItemsOfABatchAreReadThanItMayHave(t *testing.T) {
 	if err := body.Object([]byte(`{"requests":[{}`+strings.Repeat(",{}", 100_000)+`]}`), &in); err != nil {
 		t.Fatal(err)
 	}
-	if len(in.Requests.Items) != core.MaxImports || !in.Requests.Over {
+	if len(in.Requests.Items) != engine.MaxImports || !in.Requests.Over {
 		t.Errorf("%d items were read", len(in.Requests.Items))
 	}
 }

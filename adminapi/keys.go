@@ -7,6 +7,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/adminapi/internal/body"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 func issue(_ *surface, w http.ResponseWriter, r *http.Request, n Network, _ string) error {
@@ -27,8 +28,8 @@ func issue(_ *surface, w http.ResponseWriter, r *http.Request, n Network, _ stri
 }
 
 // issueRequest takes over the fields of a request, and refuses what they cannot mean. The domain judges the rest.
-func issueRequest(in *client.IssueRequest) (core.IssueRequest, error) {
-	out := core.IssueRequest{
+func issueRequest(in *client.IssueRequest) (engine.IssueRequest, error) {
+	out := engine.IssueRequest{
 		Name:      in.Name,
 		ActorID:   in.ActorID,
 		Scopes:    in.Scopes,
@@ -71,7 +72,7 @@ func revoke(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind, k
 	if err != nil {
 		return err
 	}
-	request := core.RevokeRequest{Reason: reason, Description: in.Description}
+	request := engine.RevokeRequest{Reason: reason, Description: in.Description}
 	if _, err := n.Keys.Revoke(r.Context(), kind, keyID, request); err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func derive(s *surface, w http.ResponseWriter, r *http.Request, n Network, _ str
 	if err := body.Decode(w, r, maxBody, &in); err != nil {
 		return err
 	}
-	request := core.DeriveRequest{
+	request := engine.DeriveRequest{
 		Credential: in.Credential, Scopes: in.Scopes, CustomClaims: in.CustomClaims, Client: s.ClientAddr(r),
 	}
 	var err error

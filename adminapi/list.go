@@ -8,6 +8,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 func listKeys(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind, _ string) error {
@@ -35,8 +36,8 @@ func listKeys(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind,
 }
 
 // listRequest reads the query of a list.
-func listRequest(r *http.Request, kind core.Kind) (core.ListRequest, error) {
-	out := core.ListRequest{Kind: kind}
+func listRequest(r *http.Request, kind core.Kind) (engine.ListRequest, error) {
+	out := engine.ListRequest{Kind: kind}
 	q, err := parseQuery(r)
 	if err != nil {
 		return out, err

@@ -14,6 +14,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // list reads all pages of a list.
@@ -54,7 +55,7 @@ func TestTheLongestPageIsOneThatTheClientReads(t *testing.T) {
 		RevocationDescription: long[:core.MaxDescriptionLength],
 	}
 	one := len(apitest.Marshal(t, record(&key, time.Now())))
-	if page := one * core.MaxPageSize; page > client.MaxAnswer*9/10 {
+	if page := one * engine.MaxPageSize; page > client.MaxAnswer*9/10 {
 		t.Errorf("a page is %d bytes long, of %d that the client reads", page, client.MaxAnswer)
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
-	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // node is a server with both surfaces over a store in memory. Its clients are at 192.0.2.7, or where addr says.
 type node struct {
 	store    *apitest.Store
-	engine   *core.Engine
+	engine   *engine.Engine
 	verifier *verify.Verifier
 	admin    http.Handler
 	public   *Public

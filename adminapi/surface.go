@@ -11,25 +11,26 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-// Keys are a network's keys. *[core.Engine] is one.
+// Keys are a network's keys. *[engine.Engine] is one.
 type Keys interface {
-	Issue(ctx context.Context, r core.IssueRequest) (key core.Key, secret string, err error)
+	Issue(ctx context.Context, r engine.IssueRequest) (key core.Key, secret string, err error)
 	Get(ctx context.Context, kind core.Kind, keyID string) (core.Key, error)
-	Revoke(ctx context.Context, kind core.Kind, keyID string, r core.RevokeRequest) (core.Key, error)
+	Revoke(ctx context.Context, kind core.Kind, keyID string, r engine.RevokeRequest) (core.Key, error)
 	SelfRevoke(ctx context.Context, credential string, reason core.RevocationReason) error
 
-	Import(ctx context.Context, r core.ImportRequest) (core.Key, error)
-	ImportMany(ctx context.Context, requests []core.ImportRequest) ([]core.ImportResult, error)
-	List(ctx context.Context, r core.ListRequest) (core.ListResult, error)
-	Update(ctx context.Context, kind core.Kind, keyID string, r core.UpdateRequest) (core.Key, error)
-	Rotate(ctx context.Context, keyID string, r core.RotateRequest) (fresh, old core.Key, secret string, err error)
+	Import(ctx context.Context, r engine.ImportRequest) (core.Key, error)
+	ImportMany(ctx context.Context, requests []engine.ImportRequest) ([]engine.ImportResult, error)
+	List(ctx context.Context, r engine.ListRequest) (engine.ListResult, error)
+	Update(ctx context.Context, kind core.Kind, keyID string, r engine.UpdateRequest) (core.Key, error)
+	Rotate(ctx context.Context, keyID string, r engine.RotateRequest) (fresh, old core.Key, secret string, err error)
 	Delete(ctx context.Context, keyID string) error
 
-	Derive(ctx context.Context, r core.DeriveRequest) (core.Derived, error)
+	Derive(ctx context.Context, r engine.DeriveRequest) (engine.Derived, error)
 	JWKS() json.RawMessage // a JWK set, empty without signing keys; nil: it cannot be read now
 
 	Applied() uint64 // the feed position up to which changes are believed; 0: it cannot be read now

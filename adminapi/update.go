@@ -11,6 +11,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/adminapi/internal/body"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // updateBody is the body of an update in both of its forms: the key's fields, or an object that holds them under the
@@ -91,19 +92,19 @@ func readMask(q query) []string {
 // what is there and empty clears a field.
 func present(in *client.UpdateRequest) (paths []string) {
 	if in.Name != nil {
-		paths = append(paths, core.PathName)
+		paths = append(paths, engine.PathName)
 	}
 	if in.Scopes != nil {
-		paths = append(paths, core.PathScopes)
+		paths = append(paths, engine.PathScopes)
 	}
 	if hasObject(in.Metadata) {
-		paths = append(paths, core.PathMetadata)
+		paths = append(paths, engine.PathMetadata)
 	}
 	if in.RateLimitPolicy != nil {
-		paths = append(paths, core.PathRateLimit)
+		paths = append(paths, engine.PathRateLimit)
 	}
 	if in.IPRestriction != nil {
-		paths = append(paths, core.PathCIDRs)
+		paths = append(paths, engine.PathCIDRs)
 	}
 	return paths
 }
@@ -111,8 +112,8 @@ func present(in *client.UpdateRequest) (paths []string) {
 func hasObject(raw json.RawMessage) bool { return len(raw) > 0 && !bytes.Equal(raw, []byte("null")) }
 
 // updateRequest takes over what a mask names or, without one, what the body holds.
-func updateRequest(in *updateFields, mask []string) (core.UpdateRequest, error) {
-	out := core.UpdateRequest{Mask: mask, Scopes: in.Scopes, Metadata: in.Metadata}
+func updateRequest(in *updateFields, mask []string) (engine.UpdateRequest, error) {
+	out := engine.UpdateRequest{Mask: mask, Scopes: in.Scopes, Metadata: in.Metadata}
 	if mask == nil {
 		out.Mask = present(&in.UpdateRequest)
 	}
@@ -148,7 +149,7 @@ func rotate(_ *surface, w http.ResponseWriter, r *http.Request, n Network, keyID
 }
 
 // rotateRequest takes over the fields that the body holds; the new key inherits the others.
-func rotateRequest(in *client.RotateRequest) (out core.RotateRequest, err error) {
+func rotateRequest(in *client.RotateRequest) (out engine.RotateRequest, err error) {
 	if out.Visibility, err = parseVisibility(in.Visibility); err != nil {
 		return out, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -35,19 +36,19 @@ func forgeries(t *testing.T, n *node) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	foreign, err := core.NewEngine(core.EngineConfig{Keyring: other}, apitest.NewStore())
+	foreign, err := engine.New(engine.Config{Keyring: other}, apitest.NewStore())
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, foreignKey, err := foreign.Issue(t.Context(), core.IssueRequest{Name: "n", ActorID: "a"})
+	_, foreignKey, err := foreign.Issue(t.Context(), engine.IssueRequest{Name: "n", ActorID: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	same, err := core.NewEngine(core.EngineConfig{Keyring: mustKeyring(t)}, apitest.NewStore())
+	same, err := engine.New(engine.Config{Keyring: mustKeyring(t)}, apitest.NewStore())
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, deleted, err := same.Issue(t.Context(), core.IssueRequest{Name: "n", ActorID: "a"})
+	_, deleted, err := same.Issue(t.Context(), engine.IssueRequest{Name: "n", ActorID: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
 )
 
@@ -194,14 +195,14 @@ func failureOf(code core.Code) failure {
 }
 
 // parseAlgorithm reads the kind of a token. None is a JWT.
-func parseAlgorithm(a client.TokenAlgorithm) (core.TokenAlgorithm, error) {
+func parseAlgorithm(a client.TokenAlgorithm) (engine.TokenAlgorithm, error) {
 	switch a {
 	case "", client.TokenAlgorithmUnspecified, client.TokenAlgorithmJWT:
-		return core.AlgorithmJWT, nil
+		return engine.AlgorithmJWT, nil
 	case client.TokenAlgorithmMacaroon:
-		return core.AlgorithmMacaroon, nil
+		return engine.AlgorithmMacaroon, nil
 	default:
-		return core.AlgorithmJWT, core.NewError(core.BadRequest,
+		return engine.AlgorithmJWT, core.NewError(core.BadRequest,
 			"algorithm: must be TOKEN_ALGORITHM_JWT or TOKEN_ALGORITHM_MACAROON")
 	}
 }

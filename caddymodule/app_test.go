@@ -18,6 +18,7 @@ import (
 	"github.com/talos-edge/talos-edge/caddymodule/internal/pool"
 	"github.com/talos-edge/talos-edge/caddymodule/node"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // adapt turns a Caddyfile into Caddy's own form.
@@ -283,7 +284,7 @@ func TestRequestAfterCleanupIsServed(t *testing.T) {
 		if !ok {
 			t.Fatalf("the node is a %T", late)
 		}
-		_, _, err = open.Engine.Issue(t.Context(), core.IssueRequest{Name: "late", ActorID: "someone"})
+		_, _, err = open.Engine.Issue(t.Context(), engine.IssueRequest{Name: "late", ActorID: "someone"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
-	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // trusting are the global options of an edge that trusts proxies on loopback and in 10.0.0.0/8.
@@ -21,7 +21,7 @@ func trusting(options ...string) string {
 // trusted_proxies_strict is set; a key's IP list must not depend on that.
 func TestAttack14_AnAddressThatTheClientWroteIsNotJudged(t *testing.T) {
 	e := startEdge(t, edgeConfig{Global: trusting()})
-	_, key := e.issue(core.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
+	_, key := e.issue(engine.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
 	many := "203.0.113.7" + strings.Repeat(", 10.0.0.2", 40)
 	for _, options := range [][]string{nil, {"trusted_proxies_strict"}} {
 		e.load(edgeConfig{Global: trusting(options...)})
@@ -62,7 +62,7 @@ func TestAttack14_AnAddressThatTheClientWroteIsNotJudged(t *testing.T) {
 // A proxy may name the client in a header of its own, which it sets or appends to.
 func TestAttack14_OtherClientAddressHeadersAreReadFromTheRight(t *testing.T) {
 	e := startEdge(t, edgeConfig{Global: trusting("client_ip_headers CF-Connecting-IP X-Forwarded-For")})
-	_, key := e.issue(core.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
+	_, key := e.issue(engine.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
 	for _, tc := range []struct {
 		cf, xff string
 		want    int
@@ -95,7 +95,7 @@ func TestAttack14_ARemovedHeaderLendsNoProxysAddress(t *testing.T) {
 			talos_gate
 			reverse_proxy BACKEND
 		}`})
-	_, key := e.issue(core.IssueRequest{AllowedCIDRs: cidrs(t, "127.0.0.0/8")})
+	_, key := e.issue(engine.IssueRequest{AllowedCIDRs: cidrs(t, "127.0.0.0/8")})
 	for path, want := range map[string]int{"/": 200, "/without/": 200} {
 		if got := e.get(path, "Authorization", "Bearer "+key); got.status != want {
 			t.Errorf("%s for the proxy itself: %d, want %d", path, got.status, want)
@@ -115,8 +115,8 @@ func TestAttack14_TheNameOfASocketIsNoAddress(t *testing.T) {
 		Global: trusting(),
 		Sites:  "http://:80 {\nbind unix/FOLDER/gate.sock\ntalos_gate\nrespond hello\n}",
 	})
-	_, limited := e.issue(core.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
-	_, anywhere := e.issue(core.IssueRequest{})
+	_, limited := e.issue(engine.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
+	_, anywhere := e.issue(engine.IssueRequest{})
 	t.Chdir(e.folder)
 	for _, tc := range []struct {
 		name, key string
@@ -155,7 +155,7 @@ func TestAttack14_ThePrivateSurfaceJudgesTheSameAddress(t *testing.T) {
 	_, port, _ := strings.Cut(surface, ":")
 	e := startEdge(t, edgeConfig{Global: trusting(), Sites: fmt.Sprintf(
 		"http://:%s {\nbind 127.0.0.1\ntalos_admin {\nallow 198.51.100.0/24 203.0.113.0/24 10.1.0.0/16\n}\n}", port)})
-	_, key := e.issue(core.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
+	_, key := e.issue(engine.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
 	verify := func(forwardedFor string) answer {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost,

@@ -13,15 +13,16 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // Whoever holds one genuine credential of each kind, and changes it, holds nothing: on a hit's path as on a miss's.
 func TestAttack17_Campaign_NoChangedCredentialIsAdmitted(t *testing.T) {
 	c := newCampaign(t)
 	e := startEdge(t, edgeConfig{Talos: "public_prefix pub\nissuer https://a.example"})
-	_, key := e.issue(core.IssueRequest{Scopes: []string{"a"}})
-	_, other := e.issue(core.IssueRequest{ActorID: "another"})
-	_, public := e.issue(core.IssueRequest{Visibility: core.VisibilityPublic})
+	_, key := e.issue(engine.IssueRequest{Scopes: []string{"a"}})
+	_, other := e.issue(engine.IssueRequest{ActorID: "another"})
+	_, public := e.issue(engine.IssueRequest{Visibility: core.VisibilityPublic})
 	imported := "an-imported-key-with-enough-randomness-0123456789"
 	body := `{"name":"n","actor_id":"someone","raw_key":"` + imported + `"}`
 	if got := e.call(e.admin, "admin/importedApiKeys", body); got.status/100 != 2 {
@@ -29,10 +30,10 @@ func TestAttack17_Campaign_NoChangedCredentialIsAdmitted(t *testing.T) {
 	}
 	genuine := map[string][2]string{ // and another of the kind, to put together
 		"key": {key, other}, "imported key": {imported, strings.ToUpper(imported)},
-		"JWT": {e.derive(core.DeriveRequest{Credential: key}), e.derive(core.DeriveRequest{Credential: other})},
+		"JWT": {e.derive(engine.DeriveRequest{Credential: key}), e.derive(engine.DeriveRequest{Credential: other})},
 		"macaroon": {
-			e.derive(core.DeriveRequest{Credential: key, Algorithm: core.AlgorithmMacaroon}),
-			e.derive(core.DeriveRequest{Credential: other, Algorithm: core.AlgorithmMacaroon}),
+			e.derive(engine.DeriveRequest{Credential: key, Algorithm: engine.AlgorithmMacaroon}),
+			e.derive(engine.DeriveRequest{Credential: other, Algorithm: engine.AlgorithmMacaroon}),
 		},
 	}
 	good := []string{public}

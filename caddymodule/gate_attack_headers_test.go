@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/caddymodule/internal/headername"
-	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // aliasing is a configuration that lets names with `_` and `.` pass, which Caddy drops by default.
@@ -28,7 +28,7 @@ func TestAttack09_ForgedIdentityHeadersDoNotSurvive(t *testing.T) {
 		}
 		talos_gate /gated/*
 		reverse_proxy BACKEND`})
-	id, key := e.issue(core.IssueRequest{ActorID: "someone"})
+	id, key := e.issue(engine.IssueRequest{ActorID: "someone"})
 	const forged = "X-Talos-Actor: root\nx-talos-actor: root\nX-TALOS-Key-Id: forged\nX-Talos-Scopes: admin\n" +
 		"X-Talos-Metadata: e30\nX-Talos-Tomorrow: x\nX_Talos_Actor: root\nx_talos_key_id: forged\n" +
 		"X.Talos.Actor: root\n" +
@@ -75,7 +75,7 @@ func TestAttack09_ForgedIdentityHeadersDoNotSurvive(t *testing.T) {
 
 func TestAttack09_ConnectionCannotMakeTheProxyDropTheIdentity(t *testing.T) {
 	e := startEdge(t, edgeConfig{})
-	id, key := e.issue(core.IssueRequest{})
+	id, key := e.issue(engine.IssueRequest{})
 	for _, connection := range []string{
 		"Connection: close, X-Talos-Actor, x-talos-key-id",
 		"Connection: close\nConnection: X-Talos-Key-Id\nConnection:X-TALOS-ACTOR",
@@ -123,7 +123,7 @@ func TestAttack09_TrailersBringNoIdentity(t *testing.T) {
 
 func TestAttack09_HTTP2BringsNoIdentity(t *testing.T) {
 	e := startEdge(t, edgeConfig{Global: aliasing})
-	id, key := e.issue(core.IssueRequest{})
+	id, key := e.issue(engine.IssueRequest{})
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	transport := &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13}}
@@ -165,7 +165,7 @@ func TestAttack09_HTTP2BringsNoIdentity(t *testing.T) {
 func TestAttack10_TwoCredentialsAreRefusedAndNeverFirstWins(t *testing.T) {
 	e := startEdge(t, edgeConfig{Site: gatedProxy("from header Authorization Bearer", "from header X-Api-Key",
 		"from query api_key", "from cookie key", "optional")})
-	_, good := e.issue(core.IssueRequest{})
+	_, good := e.issue(engine.IssueRequest{})
 	lines := map[string]string{
 		"header": "Authorization: Bearer %s\n", "other case": "AUTHORIZATION: BEARER %s\n",
 		"api key": "X-Api-Key: %s\n",
@@ -211,7 +211,7 @@ func TestAttack11_ValuesOfAKeyForgeNoHeaders(t *testing.T) {
 			header_up X-Who {http.auth.user.actor}
 			header_up X-Plan {http.auth.user.metadata.plan}
 		}`})
-	_, key := e.issue(core.IssueRequest{
+	_, key := e.issue(engine.IssueRequest{
 		ActorID:  "a\r\nX-Talos-Scopes: admin, b\x7fé{http.request.header.X-Evil}",
 		Metadata: []byte(`{"plan":"{env.PATH} {http.request.header.X-Evil}","more":"\r\nX-Talos-Actor: root"}`),
 	})
@@ -228,7 +228,7 @@ func TestAttack11_ValuesOfAKeyForgeNoHeaders(t *testing.T) {
 		t.Errorf("the app got %v", s.Header)
 	}
 
-	_, key = e.issue(core.IssueRequest{Metadata: []byte(`{"plan":"x\r\nX-Talos-Actor: root"}`)})
+	_, key = e.issue(engine.IssueRequest{Metadata: []byte(`{"plan":"x\r\nX-Talos-Actor: root"}`)})
 	if got = e.get("/", "Authorization", "Bearer "+key); got.status == http.StatusOK {
 		if s := got.seen(t); s.Header.Get("X-Talos-Actor") != "someone" {
 			t.Errorf("a placeholder forged a header: %v", s.Header)
@@ -241,7 +241,7 @@ func TestAttack12_OddCredentialsAreRefusedAtTheDoor(t *testing.T) {
 		Global: "servers {\nmax_header_size 2MiB\n}",
 		Site:   gatedProxy("from header Authorization Bearer", "from query api_key"),
 	})
-	_, key := e.issue(core.IssueRequest{})
+	_, key := e.issue(engine.IssueRequest{})
 	before := e.node().Verifier().Stats()
 	for name, request := range map[string]string{
 		"over 16 KiB":              "GET / HTTP/1.1\nAuthorization: Bearer " + strings.Repeat("a", 16<<10+1),

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // An app, or another gate behind this one, may know the identity under the default prefix too.
@@ -22,7 +22,7 @@ func TestAttack09_TheDefaultPrefixIsStrippedWhateverIdentitySays(t *testing.T) {
 		handle_errors {
 			reverse_proxy BACKEND
 		}`})
-	id, key := e.issue(core.IssueRequest{})
+	id, key := e.issue(engine.IssueRequest{})
 	const (
 		plain    = "X-Talos-Actor: root\nx-talos-key-id: root\nX-TALOS-Scopes: root\nX-Who-Actor: root\n"
 		spelled  = "X_Talos_Actor: root\nX.Talos.Actor: root\nX_Talos.Metadata: root\nX_Who_Key_Id: root\n"
@@ -67,7 +67,7 @@ func TestAttack09_ASecondGateLeavesTheIdentityOfTheFirst(t *testing.T) {
 			}
 			reverse_proxy BACKEND
 		}`})
-	id, key := e.issue(core.IssueRequest{})
+	id, key := e.issue(engine.IssueRequest{})
 	got := e.get("/", "Authorization", "Bearer "+key,
 		"X-Talos-Key-Id", "root", "X-Who-Key-Id", "root", "X-Talos-Other", "root")
 	if got.status != http.StatusOK || strings.Contains(got.body, "root") {

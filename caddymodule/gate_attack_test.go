@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -27,7 +28,7 @@ func TestAttack01_RulesAreJudgedAgainOnEveryHit(t *testing.T) {
 			talos_gate /free/*
 			reverse_proxy BACKEND`,
 	})
-	_, key := e.issue(core.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
+	_, key := e.issue(engine.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
 	near := []string{"Authorization", "Bearer " + key, "X-Forwarded-For", "203.0.113.7"}
 	far := []string{"Authorization", "Bearer " + key, "X-Forwarded-For", "198.51.100.7"}
 	for range 3 { // the first is a miss
@@ -56,8 +57,8 @@ func TestAttack02_GatesWithOtherRulesShareNoDecision(t *testing.T) {
 			scopes b
 		}
 		reverse_proxy BACKEND`})
-	_, a := e.issue(core.IssueRequest{Scopes: []string{"a"}})
-	_, b := e.issue(core.IssueRequest{Scopes: []string{"b"}})
+	_, a := e.issue(engine.IssueRequest{Scopes: []string{"a"}})
+	_, b := e.issue(engine.IssueRequest{Scopes: []string{"b"}})
 	for range 3 {
 		for path, want := range map[string]map[string]int{"/a/": {a: 200, b: 403}, "/b/": {a: 403, b: 200}} {
 			for key, status := range want {
@@ -81,12 +82,12 @@ func TestAttack05_NoRequestBegunAfterARevocationIsAdmitted(t *testing.T) {
 	for round := range rounds {
 		warm := round%2 == 0
 		t.Run(fmt.Sprintf("round %d, warm %t", round, warm), func(t *testing.T) {
-			id, key := e.issue(core.IssueRequest{})
+			id, key := e.issue(engine.IssueRequest{})
 			switch round % 6 { // what holds for a key holds for its tokens
 			case 2, 3:
-				key = e.derive(core.DeriveRequest{Credential: key})
+				key = e.derive(engine.DeriveRequest{Credential: key})
 			case 4, 5:
-				key = e.derive(core.DeriveRequest{Credential: key, Algorithm: core.AlgorithmMacaroon})
+				key = e.derive(engine.DeriveRequest{Credential: key, Algorithm: engine.AlgorithmMacaroon})
 			}
 			var (
 				revoked  atomic.Bool
@@ -157,7 +158,7 @@ func hammer(e *edge, key string) int {
 // Cache-Control on a request counts on the private surface only: here it would let anyone reach the storage at will.
 func TestAttack08_AClientCannotSkipTheCache(t *testing.T) {
 	e := startEdge(t, edgeConfig{})
-	_, key := e.issue(core.IssueRequest{})
+	_, key := e.issue(engine.IssueRequest{})
 	for range 3 {
 		got := e.get("/", "Authorization", "Bearer "+key, "Cache-Control", "no-cache, no-store", "Pragma", "no-cache")
 		if got.status != http.StatusOK {
@@ -171,7 +172,7 @@ func TestAttack08_AClientCannotSkipTheCache(t *testing.T) {
 
 func TestAttack14_TheClientsAddressIsNotWhatItSays(t *testing.T) {
 	e := startEdge(t, edgeConfig{})
-	_, key := e.issue(core.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24", "2001:db8::/32")})
+	_, key := e.issue(engine.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24", "2001:db8::/32")})
 	for _, header := range []string{
 		"X-Forwarded-For", "X-Real-Ip", "Forwarded", "Cf-Connecting-Ip", "Client-Ip", "True-Client-Ip",
 	} {
@@ -222,7 +223,7 @@ func TestAttack15_ErrorRoutesDoNotTurnADenialIntoAPass(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := startEdge(t, edgeConfig{Site: "talos_gate {\n" + sources + "\nscopes admin\n" + tc.options + "\n}\n" +
 				"reverse_proxy BACKEND\nhandle_errors {\n" + tc.routes + "\n}"})
-			_, weak := e.issue(core.IssueRequest{})
+			_, weak := e.issue(engine.IssueRequest{})
 			for _, request := range []struct {
 				target string
 				header []string
@@ -275,7 +276,7 @@ func TestAttack15_ErrorRoutesDoNotTurnADenialIntoAPass(t *testing.T) {
 func TestAttack15_SharedCachesKeepNoAuthenticatedAnswer(t *testing.T) {
 	e := startEdge(t, edgeConfig{Site: gatedProxy("from header Authorization Bearer", "from header X-Api-Key",
 		"from query api_key", "from cookie key", "optional")})
-	_, key := e.issue(core.IssueRequest{})
+	_, key := e.issue(engine.IssueRequest{})
 	const vary = "Authorization, X-Api-Key, Cookie"
 	for name, tc := range map[string]struct {
 		target string
@@ -312,8 +313,8 @@ func TestAttack15_SharedCachesKeepNoAuthenticatedAnswer(t *testing.T) {
 
 func TestAttack18_NeitherTheKeyIDNorItsHashIsTheKey(t *testing.T) {
 	e := startEdge(t, edgeConfig{Talos: "public_prefix acme_pub"})
-	id, key := e.issue(core.IssueRequest{})
-	_, public := e.issue(core.IssueRequest{Visibility: core.VisibilityPublic})
+	id, key := e.issue(engine.IssueRequest{})
+	_, public := e.issue(engine.IssueRequest{Visibility: core.VisibilityPublic})
 	for name, tc := range map[string]struct {
 		credential string
 		status     int

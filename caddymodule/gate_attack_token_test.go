@@ -18,6 +18,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -123,9 +124,9 @@ func refuses(t *testing.T, e *edge, ofForm bool, tokens map[string]string) {
 func TestAttack17_ForgedJWTsAreRefusedAtTheGate(t *testing.T) {
 	set, foreign := newSigningKeys(t, "ours"), newSigningKeys(t, "ours")
 	e := startEdge(t, edgeConfig{Talos: "issuer https://a.example\nsigning_keys " + inline(set)})
-	_, key := e.issue(core.IssueRequest{})
-	f := newForger(t, set, e.derive(core.DeriveRequest{Credential: key}))
-	other := newForger(t, foreign, e.derive(core.DeriveRequest{Credential: key}))
+	_, key := e.issue(engine.IssueRequest{})
+	f := newForger(t, set, e.derive(engine.DeriveRequest{Credential: key}))
+	other := newForger(t, foreign, e.derive(engine.DeriveRequest{Credential: key}))
 	if got := e.get("/", "Authorization", "Bearer "+f.sign(f.header, f.payload)); got.status != http.StatusOK {
 		t.Fatalf("what the forger signs as it is: %d %s", got.status, got.body)
 	}
@@ -179,9 +180,9 @@ func TestAttack17_ForgedJWTsAreRefusedAtTheGate(t *testing.T) {
 
 func TestAttack17_HoldersCannotWidenMacaroons(t *testing.T) {
 	e := startEdge(t, edgeConfig{Site: scopedSite, Global: "servers {\ntrusted_proxies static 127.0.0.0/8\n}"})
-	_, key := e.issue(core.IssueRequest{Scopes: []string{"a", "b"}, AllowedCIDRs: cidrs(t, "127.0.0.0/8")})
-	made := e.derive(core.DeriveRequest{
-		Credential: key, Algorithm: core.AlgorithmMacaroon, Scopes: []string{"a"},
+	_, key := e.issue(engine.IssueRequest{Scopes: []string{"a", "b"}, AllowedCIDRs: cidrs(t, "127.0.0.0/8")})
+	made := e.derive(engine.DeriveRequest{
+		Credential: key, Algorithm: engine.AlgorithmMacaroon, Scopes: []string{"a"},
 		Client: cidrs(t, "127.0.0.1")[0].Addr(),
 	})
 	if got := e.get("/a/", "Authorization", "Bearer "+made); got.status != http.StatusOK {
@@ -267,16 +268,16 @@ func overloaded(t *testing.T, bare string) string {
 func TestAttack18_ATokenStandsForNoMoreThanItsKey(t *testing.T) {
 	keys := newSigningKeys(t, "a")
 	e := startEdge(t, edgeConfig{Talos: "public_prefix pub\nsigning_keys " + inline(keys)})
-	id, key := e.issue(core.IssueRequest{})
-	_, public := e.issue(core.IssueRequest{Visibility: core.VisibilityPublic})
+	id, key := e.issue(engine.IssueRequest{})
+	_, public := e.issue(engine.IssueRequest{Visibility: core.VisibilityPublic})
 	for name, algorithm := range algorithms {
 		// A token of a public key is a public credential.
-		token := e.derive(core.DeriveRequest{Credential: public, Algorithm: algorithm})
+		token := e.derive(engine.DeriveRequest{Credential: public, Algorithm: algorithm})
 		if got := e.get("/", "Authorization", "Bearer "+token); got.status != http.StatusForbidden {
 			t.Errorf("a %s of a public key where a secret one is required: %d", name, got.status)
 		}
 		// A token is no key: it can neither be derived from nor revoked.
-		token = e.derive(core.DeriveRequest{Credential: key, Algorithm: algorithm})
+		token = e.derive(engine.DeriveRequest{Credential: key, Algorithm: algorithm})
 		got := e.call(e.admin, "admin/apiKeys:derive", `{"credential":"`+token+`"}`)
 		if got.reason() != "INVALID_TOKEN_TYPE" {
 			t.Errorf("a token of a %s: %d %s", name, got.status, got.body)
@@ -290,7 +291,7 @@ func TestAttack18_ATokenStandsForNoMoreThanItsKey(t *testing.T) {
 		}
 	}
 	// A token of another node of the same issuer, with other secrets, on a key id that this node has.
-	f := newForger(t, newSigningKeys(t, "a"), e.derive(core.DeriveRequest{Credential: key}))
+	f := newForger(t, newSigningKeys(t, "a"), e.derive(engine.DeriveRequest{Credential: key}))
 	foreign := foreignMacaroon(t, id)
 	refuses(t, e, true, map[string]string{
 		"a JWT under other keys":          f.sign(f.header, f.payload),
@@ -320,7 +321,7 @@ func foreignMacaroon(t *testing.T, keyID string) string {
 	}
 	now := time.Now().Truncate(time.Second)
 	macaroon, err := format.MintMacaroon(&credential.Claims{
-		Issuer: core.DefaultIssuer, KeyID: keyID, TokenID: "1", ActorID: "someone",
+		Issuer: engine.DefaultIssuer, KeyID: keyID, TokenID: "1", ActorID: "someone",
 		IssueTime: now, NotBefore: now, ExpireTime: now.Add(time.Hour),
 	})
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // redactedLog are the options of a log that shows no credential, at the level at which the most is logged.
@@ -69,13 +69,13 @@ func TestNoCredentialInAnyLogMetricOrError(t *testing.T) {
 	if err := json.Unmarshal([]byte(shown.body), &issued); err != nil || issued.Secret == "" {
 		t.Fatalf("issuing: %d %v", shown.status, err)
 	}
-	_, second := e.issue(core.IssueRequest{})
-	_, third := e.issue(core.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
+	_, second := e.issue(engine.IssueRequest{})
+	_, third := e.issue(engine.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
 	forged := issued.Secret[:len(issued.Secret)-3] + "zzz"
 	credentials := []string{
 		issued.Secret, second, third, forged, "sk_live_imported_4242",
-		e.derive(core.DeriveRequest{Credential: issued.Secret}),
-		e.derive(core.DeriveRequest{Credential: issued.Secret, Algorithm: core.AlgorithmMacaroon}),
+		e.derive(engine.DeriveRequest{Credential: issued.Secret}),
+		e.derive(engine.DeriveRequest{Credential: issued.Secret, Algorithm: engine.AlgorithmMacaroon}),
 	}
 	secrets := append(slices.Clone(credentials), testSecret, privatePart(t, signing))
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 func TestGate_RefusesWithAnAnswerThatSaysNoMoreThanItMay(t *testing.T) {
@@ -42,13 +43,13 @@ func TestGate_RefusesWithAnAnswerThatSaysNoMoreThanItMay(t *testing.T) {
 				reverse_proxy BACKEND
 			}`,
 	})
-	_, plain := e.issue(core.IssueRequest{Scopes: []string{"orders:read"}})
-	_, wild := e.issue(core.IssueRequest{Scopes: []string{"orders:*"}})
-	_, ops := e.issue(core.IssueRequest{Scopes: []string{"ops"}})
-	_, far := e.issue(core.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
-	_, near := e.issue(core.IssueRequest{AllowedCIDRs: cidrs(t, "127.0.0.0/8")})
-	_, public := e.issue(core.IssueRequest{Visibility: core.VisibilityPublic})
-	revokedID, revoked := e.issue(core.IssueRequest{})
+	_, plain := e.issue(engine.IssueRequest{Scopes: []string{"orders:read"}})
+	_, wild := e.issue(engine.IssueRequest{Scopes: []string{"orders:*"}})
+	_, ops := e.issue(engine.IssueRequest{Scopes: []string{"ops"}})
+	_, far := e.issue(engine.IssueRequest{AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
+	_, near := e.issue(engine.IssueRequest{AllowedCIDRs: cidrs(t, "127.0.0.0/8")})
+	_, public := e.issue(engine.IssueRequest{Visibility: core.VisibilityPublic})
+	revokedID, revoked := e.issue(engine.IssueRequest{})
 	e.revoke(revokedID)
 	expired := e.store(core.Key{ExpireTime: time.Now().Add(-time.Minute)})
 	forged := plain[:len(plain)-4] + "1111"

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // gatedProxy is a site with one gate in front of the app.
@@ -18,7 +18,7 @@ func gatedProxy(options ...string) string {
 
 func TestGate_AdmitsAGoodKeyAndTellsTheAppWhose(t *testing.T) {
 	e := startEdge(t, edgeConfig{})
-	id, secret := e.issue(core.IssueRequest{
+	id, secret := e.issue(engine.IssueRequest{
 		ActorID: "zoë, \n%", Scopes: []string{"orders:read", "b"}, Metadata: []byte(`{"plan":"pro"}`),
 	})
 	for range 2 { // a miss, then a hit
@@ -69,7 +69,7 @@ func TestGate_SendsTheFieldsThatIdentityNames(t *testing.T) {
 			reverse_proxy BACKEND
 		}`,
 	})
-	id, secret := e.issue(core.IssueRequest{
+	id, secret := e.issue(engine.IssueRequest{
 		ActorID: "someone", Scopes: []string{"orders:read"}, Metadata: []byte(`{"plan":"pro"}`),
 	})
 	const network = "00000000-0000-0000-0000-000000000000"
@@ -110,7 +110,7 @@ func TestGate_ReadsAndStripsConfiguredCredentials(t *testing.T) {
 			}
 			reverse_proxy BACKEND
 		}`})
-	_, key := e.issue(core.IssueRequest{})
+	_, key := e.issue(engine.IssueRequest{})
 	for name, tc := range map[string]struct {
 		target string
 		header []string
@@ -163,7 +163,7 @@ func TestGate_OptionalPassesOnlyWhoShowsNothing(t *testing.T) {
 	e := startEdge(t, edgeConfig{
 		Site: gatedProxy("optional", "from header Authorization Bearer", "from query api_key"),
 	})
-	id, key := e.issue(core.IssueRequest{})
+	id, key := e.issue(engine.IssueRequest{})
 	for name, tc := range map[string]struct {
 		target string
 		header []string
@@ -211,7 +211,7 @@ func TestGate_IdentityPrefixAndOff(t *testing.T) {
 			}
 			reverse_proxy BACKEND
 		}`})
-	id, key := e.issue(core.IssueRequest{})
+	id, key := e.issue(engine.IssueRequest{})
 	forged := []string{"X-Talos-Actor", "root", "X-Caller-Actor", "root", "Authorization", "Bearer " + key}
 
 	s := e.get("/off/", forged...).seen(t)
@@ -240,8 +240,8 @@ func TestGate_ASecondGateJudgesTheVerdictOfTheFirst(t *testing.T) {
 			}
 			reverse_proxy BACKEND
 		}`})
-	_, plain := e.issue(core.IssueRequest{})
-	adminID, admin := e.issue(core.IssueRequest{Scopes: []string{"admin"}})
+	_, plain := e.issue(engine.IssueRequest{})
+	adminID, admin := e.issue(engine.IssueRequest{Scopes: []string{"admin"}})
 	before := decisions(t, "admitted", "ok")
 
 	if got := e.get("/closed/strict", "Authorization", "Bearer "+plain); got.status != http.StatusForbidden {
@@ -276,7 +276,7 @@ func TestGate_PublishesPlaceholders(t *testing.T) {
 		"{http.auth.user.visibility}|{http.auth.user.credential_type}|{http.auth.user.metadata.plan}|" +
 		"{http.auth.user.metadata.seats}|{http.auth.user.metadata.none}|{http.auth.user.metadata.more}"
 	e := startEdge(t, edgeConfig{Site: "talos_gate\nrespond `" + names + "`"})
-	id, key := e.issue(core.IssueRequest{
+	id, key := e.issue(engine.IssueRequest{
 		ActorID: "zoë", Scopes: []string{"a", "b"},
 		Metadata: []byte(`{"plan":"pro plus","seats":3,"none":null,"more":{"x":[1]}}`),
 	})
@@ -294,7 +294,7 @@ func TestGate_TheIdentityOfAnotherAuthenticationDoesNotStay(t *testing.T) {
 			talos_gate
 			respond "{http.auth.user.id}"
 		}`})
-	id, key := e.issue(core.IssueRequest{})
+	id, key := e.issue(engine.IssueRequest{})
 	if got := e.get("/", "Authorization", "Bearer "+key); got.body != id {
 		t.Errorf("user id %q, want %q", got.body, id)
 	}
@@ -307,8 +307,8 @@ func TestGate_ACredentialOfTheQueryIsLeftInNoFormOfTheURL(t *testing.T) {
 		Site: "talos_gate {\nfrom query api_key\nscopes a\n}\nrewrite /old /new?{query}&c\n" + page +
 			"\nhandle_errors {\n" + page + "\n}",
 	})
-	_, good := e.issue(core.IssueRequest{Scopes: []string{"a"}})
-	_, weak := e.issue(core.IssueRequest{})
+	_, good := e.issue(engine.IssueRequest{Scopes: []string{"a"}})
+	_, weak := e.issue(engine.IssueRequest{})
 	for key, want := range map[string]string{
 		good: "/old?b|b|/new?b&c|b&c|",
 		weak: "/old?b|b|/old?b|b|",

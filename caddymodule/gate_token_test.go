@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // algorithms are the kinds of token, by name.
-var algorithms = map[string]core.TokenAlgorithm{"JWT": core.AlgorithmJWT, "macaroon": core.AlgorithmMacaroon}
+var algorithms = map[string]engine.TokenAlgorithm{"JWT": engine.AlgorithmJWT, "macaroon": engine.AlgorithmMacaroon}
 
 // scopedSite asks for a scope under /a, for another under /b, and for none elsewhere.
 const scopedSite = `
@@ -33,7 +34,7 @@ func TestGate_ATokenHoldsWhatItWasGivenUntilItsKeyIsRevoked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := startEdge(t, edgeConfig{Site: scopedSite})
-			id, key := e.issue(core.IssueRequest{
+			id, key := e.issue(engine.IssueRequest{
 				ActorID: "zoë", Scopes: []string{"a", "b"}, Metadata: []byte(`{"plan":"pro"}`),
 			})
 			made := e.call(e.admin, "admin/apiKeys:derive",
@@ -77,16 +78,16 @@ func TestGate_ATokenHoldsWhatItWasGivenUntilItsKeyIsRevoked(t *testing.T) {
 
 func TestGate_ATokenIsAsNarrowAsItsKeyIsNow(t *testing.T) {
 	e := startEdge(t, edgeConfig{Site: scopedSite, Global: "servers {\ntrusted_proxies static 127.0.0.0/8\n}"})
-	id, key := e.issue(core.IssueRequest{Scopes: []string{"a", "b"}})
+	id, key := e.issue(engine.IssueRequest{Scopes: []string{"a", "b"}})
 	tokens := map[string]string{}
 	for name, algorithm := range algorithms {
-		tokens[name] = e.derive(core.DeriveRequest{Credential: key, Algorithm: algorithm})
+		tokens[name] = e.derive(engine.DeriveRequest{Credential: key, Algorithm: algorithm})
 		if got := e.get("/a/", "Authorization", "Bearer "+tokens[name]); got.status != http.StatusOK {
 			t.Fatalf("%s: %d %s", name, got.status, got.body)
 		}
 	}
-	_, err := e.node().Engine.Update(t.Context(), core.AnyKind, id, core.UpdateRequest{
-		Mask: []string{core.PathScopes, core.PathCIDRs}, Scopes: []string{"b"},
+	_, err := e.node().Engine.Update(t.Context(), core.AnyKind, id, engine.UpdateRequest{
+		Mask: []string{engine.PathScopes, engine.PathCIDRs}, Scopes: []string{"b"},
 		AllowedCIDRs: cidrs(t, "203.0.113.0/24"),
 	})
 	if err != nil {
@@ -111,25 +112,25 @@ func TestGate_ATokenIsAsNarrowAsItsKeyIsNow(t *testing.T) {
 
 func TestAttack01_WhatAHolderTookFromAMacaroonHoldsAtEachHit(t *testing.T) {
 	e := startEdge(t, edgeConfig{Site: scopedSite, Global: "servers {\ntrusted_proxies static 127.0.0.0/8\n}"})
-	_, key := e.issue(core.IssueRequest{
+	_, key := e.issue(engine.IssueRequest{
 		Scopes: []string{"a", "b"}, AllowedCIDRs: cidrs(t, "203.0.113.0/24", "127.0.0.0/8"),
 	})
-	whole := e.derive(core.DeriveRequest{
-		Credential: key, Algorithm: core.AlgorithmMacaroon, Client: netip.MustParseAddr("127.0.0.1"),
+	whole := e.derive(engine.DeriveRequest{
+		Credential: key, Algorithm: engine.AlgorithmMacaroon, Client: netip.MustParseAddr("127.0.0.1"),
 	})
-	narrow := func(macaroon string, n core.Narrowing) string {
+	narrow := func(macaroon string, n engine.Narrowing) string {
 		t.Helper()
-		narrower, err := core.Attenuate(macaroon, n)
+		narrower, err := engine.Attenuate(macaroon, n)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return narrower
 	}
-	onlyA := narrow(whole, core.Narrowing{Scopes: []string{"a"}})
-	onlySome := narrow(onlyA, core.Narrowing{CIDRs: cidrs(t, "203.0.113.128/25", "198.51.100.0/24")})
-	nothing := narrow(onlyA, core.Narrowing{Scopes: []string{"b"}})
-	nowhere := narrow(whole, core.Narrowing{CIDRs: cidrs(t, "198.51.100.0/24")})
-	over := narrow(whole, core.Narrowing{Expires: time.Now().Add(-time.Second)})
+	onlyA := narrow(whole, engine.Narrowing{Scopes: []string{"a"}})
+	onlySome := narrow(onlyA, engine.Narrowing{CIDRs: cidrs(t, "203.0.113.128/25", "198.51.100.0/24")})
+	nothing := narrow(onlyA, engine.Narrowing{Scopes: []string{"b"}})
+	nowhere := narrow(whole, engine.Narrowing{CIDRs: cidrs(t, "198.51.100.0/24")})
+	over := narrow(whole, engine.Narrowing{Expires: time.Now().Add(-time.Second)})
 	for range 3 { // misses, then hits
 		for _, c := range []struct {
 			name, macaroon, path, from string
@@ -159,10 +160,10 @@ func TestAttack01_WhatAHolderTookFromAMacaroonHoldsAtEachHit(t *testing.T) {
 
 func TestAttack01_TheTimeOfAMacaroonsHolderIsJudgedAtEachHit(t *testing.T) {
 	e := startEdge(t, edgeConfig{})
-	_, key := e.issue(core.IssueRequest{})
-	whole := e.derive(core.DeriveRequest{Credential: key, Algorithm: core.AlgorithmMacaroon})
+	_, key := e.issue(engine.IssueRequest{})
+	whole := e.derive(engine.DeriveRequest{Credential: key, Algorithm: engine.AlgorithmMacaroon})
 	end := time.Now().Truncate(time.Second).Add(2 * time.Second) // the caveat is in whole seconds
-	macaroon, err := core.Attenuate(whole, core.Narrowing{Expires: end})
+	macaroon, err := engine.Attenuate(whole, engine.Narrowing{Expires: end})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,14 +189,14 @@ func TestAttack01_TheTimeOfAMacaroonsHolderIsJudgedAtEachHit(t *testing.T) {
 
 func TestGate_ATokenOfAnImportedKeyNamesThatKeyAndItsOwnType(t *testing.T) {
 	e := startEdge(t, edgeConfig{Site: "talos_gate\nrespond `{http.auth.user.id}|{http.auth.user.credential_type}`"})
-	made, err := e.node().Engine.Import(t.Context(), core.ImportRequest{
-		RawKey: "sk_live_4242", IssueRequest: core.IssueRequest{Name: "n", ActorID: "a"},
+	made, err := e.node().Engine.Import(t.Context(), engine.ImportRequest{
+		RawKey: "sk_live_4242", IssueRequest: engine.IssueRequest{Name: "n", ActorID: "a"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, algorithm := range algorithms {
-		token := e.derive(core.DeriveRequest{Credential: "sk_live_4242", Algorithm: algorithm})
+		token := e.derive(engine.DeriveRequest{Credential: "sk_live_4242", Algorithm: algorithm})
 		got := e.get("/", "Authorization", "Bearer "+token)
 		if got.body != made.ID+"|"+strings.ToLower(name) {
 			t.Errorf("%s: %d %s", name, got.status, got.body)
@@ -220,7 +221,7 @@ func TestASidecarAdmitsTokensUntilTheirKeyIsRevoked(t *testing.T) {
 		}
 		tokens[name] = derived.Token.Token
 	}
-	bound, err := core.Attenuate(tokens["MACAROON"], core.Narrowing{CIDRs: cidrs(t, "203.0.113.0/24")})
+	bound, err := engine.Attenuate(tokens["MACAROON"], engine.Narrowing{CIDRs: cidrs(t, "203.0.113.0/24")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,8 +257,8 @@ func TestASidecarAdmitsTokensUntilTheirKeyIsRevoked(t *testing.T) {
 
 func TestKeysBeyondTheQuotaAreNotIssued(t *testing.T) {
 	e := startEdge(t, edgeConfig{Talos: "key_quota 2"})
-	id, _ := e.issue(core.IssueRequest{})
-	e.issue(core.IssueRequest{})
+	id, _ := e.issue(engine.IssueRequest{})
+	e.issue(engine.IssueRequest{})
 	const body = `{"name":"n","actor_id":"a"}`
 	got := e.call(e.admin, "admin/issuedApiKeys", body)
 	if got.status != http.StatusPaymentRequired || got.reason() != "API_KEY_QUOTA_EXCEEDED" {

@@ -19,6 +19,7 @@ import (
 	"github.com/talos-edge/talos-edge/caddymodule/node"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // testSecret is the HMAC secret of the nodes in tests.
@@ -181,7 +182,7 @@ func embedded(t testing.TB) *node.Embedded {
 }
 
 // issue makes a key, which holds the fields that a test gives it.
-func (e *edge) issue(r core.IssueRequest) (id, secret string) {
+func (e *edge) issue(r engine.IssueRequest) (id, secret string) {
 	e.t.Helper()
 	if r.Name == "" {
 		r.Name = "a key"
@@ -197,7 +198,7 @@ func (e *edge) issue(r core.IssueRequest) (id, secret string) {
 }
 
 // derive makes a token of a key.
-func (e *edge) derive(r core.DeriveRequest) string {
+func (e *edge) derive(r engine.DeriveRequest) string {
 	e.t.Helper()
 	made, err := e.node().Engine.Derive(e.t.Context(), r)
 	if err != nil {

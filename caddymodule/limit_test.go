@@ -9,6 +9,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/caddymodule/internal/pool"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -17,9 +18,9 @@ var thrice = core.RateLimitPolicy{Quota: 3, Window: time.Minute}
 
 func TestAttack01_AKeyIsGoodForAsManyRequestsAsItsLimitAllows(t *testing.T) {
 	e := startEdge(t, edgeConfig{})
-	_, key := e.issue(core.IssueRequest{RateLimit: thrice})
-	_, other := e.issue(core.IssueRequest{RateLimit: thrice})
-	_, free := e.issue(core.IssueRequest{})
+	_, key := e.issue(engine.IssueRequest{RateLimit: thrice})
+	_, other := e.issue(engine.IssueRequest{RateLimit: thrice})
+	_, free := e.issue(engine.IssueRequest{})
 	before := decisions(t, "refused", "rate_limited")
 	for range 3 { // a miss, then hits
 		if got := e.get("/", "Authorization", "Bearer "+key); got.status != http.StatusOK ||
@@ -61,9 +62,9 @@ func TestAttack01_AKeyIsGoodForAsManyRequestsAsItsLimitAllows(t *testing.T) {
 
 func TestGate_TheTokensOfAKeyShareItsLimit(t *testing.T) {
 	e := startEdge(t, edgeConfig{})
-	_, key := e.issue(core.IssueRequest{RateLimit: thrice})
-	jwt := e.derive(core.DeriveRequest{Credential: key})
-	macaroon := e.derive(core.DeriveRequest{Credential: key, Algorithm: core.AlgorithmMacaroon})
+	_, key := e.issue(engine.IssueRequest{RateLimit: thrice})
+	jwt := e.derive(engine.DeriveRequest{Credential: key})
+	macaroon := e.derive(engine.DeriveRequest{Credential: key, Algorithm: engine.AlgorithmMacaroon})
 	for _, want := range []int{http.StatusOK, http.StatusTooManyRequests} {
 		for _, credential := range []string{key, jwt, macaroon} {
 			if got := e.get("/", "Authorization", "Bearer "+credential); got.status != want {
@@ -90,7 +91,7 @@ func TestGate_OnlyARequestThatWouldPassIsCountedAndOnlyOnce(t *testing.T) {
 			talos_gate /plain/*
 			reverse_proxy BACKEND`,
 	})
-	_, key := e.issue(core.IssueRequest{RateLimit: thrice, AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
+	_, key := e.issue(engine.IssueRequest{RateLimit: thrice, AllowedCIDRs: cidrs(t, "203.0.113.0/24")})
 	near := []string{"Authorization", "Bearer " + key, "X-Forwarded-For", "203.0.113.7"}
 	far := []string{"Authorization", "Bearer " + key, "X-Forwarded-For", "198.51.100.7"}
 	for range 5 {
@@ -119,7 +120,7 @@ func TestGate_ErrorRoutesShowTheLimitToo(t *testing.T) {
 	e := startEdge(t, edgeConfig{
 		Site: "talos_gate\nrespond ok\nhandle_errors {\nrespond \"{err.status_code} slow down\"\n}",
 	})
-	_, key := e.issue(core.IssueRequest{RateLimit: core.RateLimitPolicy{Quota: 1, Window: time.Hour}})
+	_, key := e.issue(engine.IssueRequest{RateLimit: core.RateLimitPolicy{Quota: 1, Window: time.Hour}})
 	e.get("/", "Authorization", "Bearer "+key)
 	got := e.get("/", "Authorization", "Bearer "+key)
 	if got.status != http.StatusTooManyRequests || got.body != "429 slow down" ||
@@ -130,7 +131,7 @@ func TestGate_ErrorRoutesShowTheLimitToo(t *testing.T) {
 
 func TestLimitsAreCountedAcrossReloadsAndSurfaces(t *testing.T) {
 	e := startEdge(t, edgeConfig{})
-	_, key := e.issue(core.IssueRequest{RateLimit: thrice})
+	_, key := e.issue(engine.IssueRequest{RateLimit: thrice})
 	use := func() int { return e.get("/", "Authorization", "Bearer "+key).status }
 	use()
 	got := e.call(e.admin, "admin/apiKeys:verify", `{"credential":"`+key+`"}`)

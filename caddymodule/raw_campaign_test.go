@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/caddymodule/internal/headername"
-	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // Requests that two servers may read differently: a second request in the body of the first, lengths that contradict
@@ -34,9 +34,9 @@ func TestAttack26_Campaign_NoRawRequestIsReadAsAnother(t *testing.T) {
 		Site: "talos_gate {\nfrom header Authorization Bearer\nfrom header X-Api-Key\n}\nreverse_proxy " +
 			server.Listener.Addr().String(),
 	})
-	id, key := e.issue(core.IssueRequest{})
+	id, key := e.issue(engine.IssueRequest{})
 	app.id, app.key = id, key
-	_, unknown := e.issue(core.IssueRequest{})
+	_, unknown := e.issue(engine.IssueRequest{})
 	unknown = unknown[:len(unknown)-4] + "aaaa"
 
 	requests := rawRequests()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // streamingApp sends an event at /sse and then nothing more until the request ends, and echoes what comes over a
@@ -138,8 +139,8 @@ func TestAttack05_AStreamEndsWithItsKey(t *testing.T) {
 		Site:   "talos_gate {\nrecheck 1s\n}\nreverse_proxy " + addr,
 	})
 	h2 := newH2Client(t)
-	_, good := e.issue(core.IssueRequest{})
-	id, bad := e.issue(core.IssueRequest{})
+	_, good := e.issue(engine.IssueRequest{})
+	id, bad := e.issue(engine.IssueRequest{})
 	open := func(key string) []*opened {
 		return []*opened{upgrade(t, e.addr, key), events(t, e.client, e.addr, key), events(t, h2, e.addr, key)}
 	}
@@ -179,7 +180,7 @@ func TestAttack05_AStreamIsJudgedByTheConfigurationThatRuns(t *testing.T) {
 	// The reload waits for streams until grace_period is over.
 	s.mustLoad("talos {\nstorage sqlite://FOLDER/b.db\ncache {\nttl 30s\n}\n}", sites)
 	again := events(t, client, site, second)
-	if _, err := embedded(t).Engine.Revoke(t.Context(), core.Issued, id, core.RevokeRequest{}); err != nil {
+	if _, err := embedded(t).Engine.Revoke(t.Context(), core.Issued, id, engine.RevokeRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	before := decisions(t, "refused", "revoked")

@@ -12,7 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
-	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 const takesFromEverywhere = `talos_gate {
@@ -93,7 +93,7 @@ func TestRedactedLogsShowNoCredential(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := startEdge(t, redactConf(format, ""))
-			_, key := e.issue(core.IssueRequest{})
+			_, key := e.issue(engine.IssueRequest{})
 			e.showEverywhere(key)
 			e.load(redactConf(format, "keep_credential"))
 			e.showEverywhere(key)
@@ -119,7 +119,7 @@ func TestRedactedLogsShowNoCredential(t *testing.T) {
 func TestSourceOfEarlierConfigurationStaysRedacted(t *testing.T) {
 	conf := redactConf("format talos_redact json", "")
 	e := startEdge(t, conf)
-	_, key := e.issue(core.IssueRequest{})
+	_, key := e.issue(engine.IssueRequest{})
 	conf.Site = "log {\noutput file FOLDER/access.log\nformat talos_redact json\n}\nrespond late"
 	e.load(conf)
 	e.showEverywhere(key)
@@ -169,7 +169,7 @@ func TestLogThatShowsCredentialsIsNamedWithItsFilter(t *testing.T) {
 		return c
 	}
 	e := startEdge(t, conf("", ""))
-	_, key := e.issue(core.IssueRequest{})
+	_, key := e.issue(engine.IssueRequest{})
 	read := 0
 	// Caddy hides Authorization and cookies.
 	found := []string{"header X-Api-Key", "header X-Second-Key", "query api_key"}

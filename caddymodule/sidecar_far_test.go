@@ -21,6 +21,7 @@ import (
 	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
 	"github.com/talos-edge/talos-edge/storage"
@@ -119,11 +120,11 @@ func newFarNode(t *testing.T) *farServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, err := core.NewEngine(core.EngineConfig{Keyring: keyring, SigningKeys: signing}, store)
+	keys, err := engine.New(engine.Config{Keyring: keyring, SigningKeys: signing}, store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	verifier, err := verify.New(verify.Config{}, engine)
+	verifier, err := verify.New(verify.Config{}, keys)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +135,7 @@ func newFarNode(t *testing.T) *farServer {
 	}
 	return newFarServer(t, adminapi.Admin(adminapi.Options{
 		Network: func(*http.Request) (adminapi.Network, error) {
-			return adminapi.Network{Keys: engine, Verifier: verifier}, nil
+			return adminapi.Network{Keys: keys, Verifier: verifier}, nil
 		},
 		ClientAddr: func(r *http.Request) netip.Addr {
 			peer, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -143,7 +144,7 @@ func newFarNode(t *testing.T) *farServer {
 			}
 			return peer.Addr()
 		},
-		Ready:       engine.Ready,
+		Ready:       keys.Ready,
 		RateLimiter: limiter,
 	}))
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
-	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // newSigningKeys makes a JWK Set of new Ed25519 keys with these kids.
@@ -69,7 +69,7 @@ func TestASigningKeyThatIsDroppedEndsItsTokens(t *testing.T) {
 	e := startEdge(t, edgeConfig{})
 	all := newSigningKeys(t, "a", "b")
 	file := filepath.Join(e.folder, "jwks.json")
-	_, key := e.issue(core.IssueRequest{})
+	_, key := e.issue(engine.IssueRequest{})
 	load := func(active string, kids ...string) {
 		t.Helper()
 		if err := os.WriteFile(file, pick(t, all, kids...), 0o600); err != nil {
@@ -96,10 +96,10 @@ func TestASigningKeyThatIsDroppedEndsItsTokens(t *testing.T) {
 		}
 	}
 	load("a", "a", "b")
-	tokens["a"] = e.derive(core.DeriveRequest{Credential: key})
+	tokens["a"] = e.derive(engine.DeriveRequest{Credential: key})
 	check("with both", "a")
 	load("b", "b", "-a")
-	tokens["b"] = e.derive(core.DeriveRequest{Credential: key})
+	tokens["b"] = e.derive(engine.DeriveRequest{Credential: key})
 	check("with a retired", "a", "b")
 	load("", "b")
 	check("without a", "b")
@@ -118,9 +118,9 @@ func TestASigningKeyThatIsDroppedEndsItsTokens(t *testing.T) {
 func TestRetiredIssuersAndMacaroonPrefixesStillVerify(t *testing.T) {
 	keys := "signing_keys " + inline(newSigningKeys(t, "a")) + "\n"
 	e := startEdge(t, edgeConfig{Talos: keys + "issuer https://old.example\nmacaroon_prefix oldmc"})
-	_, key := e.issue(core.IssueRequest{})
-	jwt := e.derive(core.DeriveRequest{Credential: key})
-	macaroon := e.derive(core.DeriveRequest{Credential: key, Algorithm: core.AlgorithmMacaroon})
+	_, key := e.issue(engine.IssueRequest{})
+	jwt := e.derive(engine.DeriveRequest{Credential: key})
+	macaroon := e.derive(engine.DeriveRequest{Credential: key, Algorithm: engine.AlgorithmMacaroon})
 	if !strings.HasPrefix(macaroon, "oldmc_v1_") {
 		t.Errorf("got the macaroon %.20s", macaroon)
 	}
@@ -178,7 +178,7 @@ func TestAGeneratedSigningKeyIsKeptAndPublished(t *testing.T) {
 
 func TestAFileWithoutSigningKeysIsRefused(t *testing.T) {
 	e := startEdge(t, edgeConfig{})
-	_, key := e.issue(core.IssueRequest{})
+	_, key := e.issue(engine.IssueRequest{})
 	set := newSigningKeys(t, "a")
 	for name, content := range map[string][]byte{
 		"none.json":   nil,

@@ -7,6 +7,12 @@ import (
 	"time"
 )
 
+// Who makes a change, as the feed names it.
+const (
+	ByOperator = "operator"
+	ByHolder   = "holder"
+)
+
 // CreateResult is what came of one key of several that were to be created.
 type CreateResult struct {
 	Key     Key  // as it is stored

@@ -71,9 +71,9 @@ func AllowsAddress(list []netip.Prefix, client netip.Addr) bool {
 	return false
 }
 
-// narrowCIDRs returns the ranges that are in both of two lists, of which an empty one stands for all addresses. Two
+// IntersectCIDRs returns the ranges that are in both of two lists, of which an empty one stands for all addresses. Two
 // ranges have all of one in common or nothing.
-func narrowCIDRs(a, b []netip.Prefix) []netip.Prefix {
+func IntersectCIDRs(a, b []netip.Prefix) []netip.Prefix {
 	switch {
 	case len(a) == 0:
 		return b

@@ -104,3 +104,54 @@ func FuzzParseCIDRs(f *testing.F) {
 		}
 	})
 }
+
+func TestIntersectCIDRs_IsWhatIsInBothLists(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ a, b, want []string }{
+		{nil, nil, nil},
+		{[]string{"10.0.0.0/8"}, nil, []string{"10.0.0.0/8"}},
+		{nil, []string{"10.0.0.0/8"}, []string{"10.0.0.0/8"}},
+		{[]string{"10.0.0.0/8"}, []string{"10.1.0.0/16"}, []string{"10.1.0.0/16"}},
+		{[]string{"10.0.0.0/8"}, []string{"10.0.0.0/8"}, []string{"10.0.0.0/8"}},
+		{[]string{"10.0.0.0/8", "::/0"}, []string{"0.0.0.0/0", "2001:db8::/32"}, []string{"10.0.0.0/8", "2001:db8::/32"}},
+		{[]string{"10.0.0.0/8"}, []string{"::/0"}, []string{core.Nowhere.String()}},
+		{[]string{"10.0.0.0/8"}, []string{core.Nowhere.String()}, []string{core.Nowhere.String()}},
+	} {
+		a, b, want := mustCIDRs(t, c.a), mustCIDRs(t, c.b), mustCIDRs(t, c.want)
+		for _, got := range [][]netip.Prefix{core.IntersectCIDRs(a, b), core.IntersectCIDRs(b, a)} {
+			if !slices.Equal(got, want) {
+				t.Errorf("%v and %v have %v in common, want %v", c.a, c.b, got, want)
+			}
+		}
+	}
+}
+
+func mustCIDRs(t testing.TB, list []string) []netip.Prefix {
+	t.Helper()
+	p, err := core.ParseCIDRs(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestAllowsAddress_FailsClosed(t *testing.T) {
+	t.Parallel()
+	list := mustCIDRs(t, []string{"10.0.0.0/8", "2001:db8::/32"})
+	for addr, want := range map[string]bool{
+		"10.1.2.3": true, "::ffff:10.1.2.3": true, "2001:db8::1%eth0": true, "11.0.0.0": false, "2001:db9::": false,
+	} {
+		if got := core.AllowsAddress(list, netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s: %t", addr, got)
+		}
+	}
+	if core.AllowsAddress(list, netip.Addr{}) || core.AllowsAddress([]netip.Prefix{{}}, netip.MustParseAddr("10.0.0.1")) {
+		t.Error("no address, or no range, was allowed")
+	}
+	if !core.AllowsAddress(nil, netip.Addr{}) {
+		t.Error("without a list an address is asked for")
+	}
+	if core.AllowsAddress(mustCIDRs(t, []string{"0.0.0.0/0"}), core.Nowhere.Addr()) {
+		t.Error("somebody is nowhere")
+	}
+}

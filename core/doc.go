@@ -20,6 +20,7 @@
 //   - Unavailable is not invalid: a [Store] that cannot answer returns an [Error], never a verdict.
 //   - Unknown means no. A status, kind or visibility that this build does not know refuses.
 //
-// The package imports no Caddy, no SQL and no network code. [Engine] holds the verbs; it consumes a [Store], of which
-// package storage has the implementations.
+// The package imports no Caddy, no SQL and no network code. It holds the types that the other packages share: package
+// engine has the operations on keys, package verify the cache of verdicts, package storage the implementations of
+// [Store].
 package core

@@ -98,6 +98,21 @@ type Revocation struct {
 	Time        time.Time
 }
 
+// Bounds of a key's fields.
+const (
+	MaxNameLength      = 1024 // bytes, of the name and of the actor id
+	MaxScopesLength    = 4096 // bytes, of all scopes with a space between each two
+	MaxMetadataLength  = 4096 // bytes of JSON without white space
+	MaxCIDRs           = 128
+	MaxRequestIDLength = 36 // characters
+)
+
+// MaxTTL is the longest life that a key can be given.
+const MaxTTL = 315360000 * time.Second
+
+// MaxDescriptionLength is the length of the longest description of a revocation, in bytes.
+const MaxDescriptionLength = 1024
+
 // MaxKeyIDLength is the length of the longest key id, in bytes.
 const MaxKeyIDLength = 128
 

@@ -29,8 +29,8 @@ func Covers(held, asked string) bool {
 // isPattern tells whether a held scope can cover others than itself.
 func isPattern(scope string) bool { return scope == "*" || strings.HasSuffix(scope, ":*") }
 
-// narrowScopes returns what both of two lists of held scopes grant, in the order of the first, each once.
-func narrowScopes(held, to []string) []string {
+// IntersectScopes returns what both of two lists of held scopes grant, in the order of the first, each once.
+func IntersectScopes(held, to []string) []string {
 	var patterns []string
 	literal := make(map[string]bool, len(to))
 	for _, s := range to {
@@ -64,9 +64,4 @@ func narrowScopes(held, to []string) []string {
 		}
 	}
 	return both
-}
-
-func errScopes() error {
-	return badRequest(
-		`scopes: each is one or more printable ASCII characters without space, " and \ (RFC 6749, section 3.3)`)
 }

@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,6 +26,25 @@ func TestValidScopeIsAScopeTokenOfRFC6749(t *testing.T) {
 	} {
 		if core.ValidScope(scope) != want {
 			t.Errorf("%q: valid is %t", scope, !want)
+		}
+	}
+}
+
+func TestIntersectScopes_IsWhatBothGrant(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ held, to, want []string }{
+		{nil, []string{"*"}, nil},
+		{[]string{"a"}, nil, nil},
+		{[]string{"a", "b"}, []string{"b", "a", "c"}, []string{"a", "b"}},
+		{[]string{"*"}, []string{"a", "b:*"}, []string{"a", "b:*"}},
+		{[]string{"a:b"}, []string{"a:*"}, []string{"a:b"}},
+		{[]string{"a:*"}, []string{"a:b", "a:b:*", "a"}, []string{"a:b", "a:b:*"}},
+		{[]string{"a:b:*", "a:*"}, []string{"a:*", "a:b:c"}, []string{"a:b:*", "a:*"}},
+		{[]string{"a*"}, []string{"ab"}, nil},
+		{[]string{"a", "a"}, []string{"a"}, []string{"a"}},
+	} {
+		if got := core.IntersectScopes(c.held, c.to); !slices.Equal(got, c.want) {
+			t.Errorf("%v and %v both grant %v, want %v", c.held, c.to, got, c.want)
 		}
 	}
 }

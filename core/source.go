@@ -31,8 +31,8 @@ type LookupLimits struct {
 	Bytes int // that these take together; a larger one has a call of its own; default 512 KiB
 }
 
-// Limits are the defaults.
-func (e *Engine) Limits() LookupLimits { return LookupLimits{} }
-
-// Admit returns nil: the store may always be asked.
-func (e *Engine) Admit() error { return nil }
+// LookupResult is the answer to one credential of several: a verdict, or why there is none.
+type LookupResult struct {
+	Verdict *Verdict
+	Err     error
+}

@@ -9,6 +9,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -31,7 +32,7 @@ func (s *holders) KeySet(ctx context.Context) (*client.JWKS, error) {
 // SelfRevoke has the upstream revoke the key behind a credential, and forgets the key. A caller that goes away does not
 // stop it.
 func (s *holders) SelfRevoke(ctx context.Context, cred string, reason core.RevocationReason) error {
-	if err := core.CheckSelfRevoke(cred, reason); err != nil {
+	if err := engine.CheckSelfRevoke(cred, reason); err != nil {
 		return err
 	}
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), holderTimeout)

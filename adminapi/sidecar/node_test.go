@@ -15,6 +15,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
@@ -254,7 +255,7 @@ const (
 
 // node is the upstream's private surface. Its clients are at 192.0.2.7, or where addr says.
 type node struct {
-	engine *core.Engine
+	engine *engine.Engine
 	admin  http.Handler
 	logs   *apitest.LogBuffer
 

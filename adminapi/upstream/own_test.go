@@ -9,40 +9,41 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/verify"
 	"github.com/talos-edge/talos-edge/storage"
 )
 
 // ownNode runs a node of ours, whose callers are at 192.0.2.1.
-func ownNode(t *testing.T) (*core.Engine, string) {
+func ownNode(t *testing.T) (*engine.Engine, string) {
 	t.Helper()
 	store, err := storage.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "talos.db"), storage.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
-	engine, err := core.NewEngine(core.EngineConfig{Keyring: testKeyring}, store)
+	keys, err := engine.New(engine.Config{Keyring: testKeyring}, store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := verify.New(verify.Config{}, engine)
+	v, err := verify.New(verify.Config{}, keys)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(v.Close)
-	network := adminapi.Network{Keys: engine, Verifier: v}
-	return engine, serve(t, adminapi.Admin(adminapi.Options{
+	network := adminapi.Network{Keys: keys, Verifier: v}
+	return keys, serve(t, adminapi.Admin(adminapi.Options{
 		Network:    func(*http.Request) (adminapi.Network, error) { return network, nil },
 		ClientAddr: func(*http.Request) netip.Addr { return netip.MustParseAddr("192.0.2.1") },
-		Ready:      engine.Ready,
+		Ready:      keys.Ready,
 	}), "").URL
 }
 
 func TestAnEdgeOfOurOwnNode(t *testing.T) {
 	t.Parallel()
-	engine, address := ownNode(t)
+	keys, address := ownNode(t)
 	issue := func(cidrs ...netip.Prefix) (string, string) {
-		key, secret, err := engine.Issue(t.Context(), core.IssueRequest{
+		key, secret, err := keys.Issue(t.Context(), engine.IssueRequest{
 			Name: "n", ActorID: "actor", Scopes: []string{"a"}, AllowedCIDRs: cidrs,
 		})
 		if err != nil {
@@ -77,10 +78,10 @@ func TestAnEdgeOfOurOwnNode(t *testing.T) {
 		decide(r.Verdict, inside) != core.CodeValid || decide(r.Verdict, outside) != core.CodeIPNotAllowed {
 		t.Errorf("the bound one: got %+v, %v", r, err)
 	}
-	if _, err := engine.Revoke(t.Context(), core.AnyKind, freeID, core.RevokeRequest{}); err != nil {
+	if _, err := keys.Revoke(t.Context(), core.AnyKind, freeID, engine.RevokeRequest{}); err != nil {
 		t.Fatal(err)
 	}
-	u.Forget(core.NetworkID{}, freeID, engine.Positions().Applied())
+	u.Forget(core.NetworkID{}, freeID, keys.Positions().Applied())
 	results := v.VerifyMany(t.Context(), core.NetworkID{}, []string{free, creds[4], creds[5]}, verify.NoCache)
 	for _, r := range results[:1] {
 		if r.Err != nil || r.Verdict.Code != core.CodeRevoked {

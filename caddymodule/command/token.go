@@ -12,6 +12,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 func newDerive(o *options) *cobra.Command {
@@ -86,7 +87,7 @@ verified. --expires is a duration from now on, or a time as in 2026-01-02T15:04:
 With --scopes "" nothing at all is allowed but what needs no scope.`,
 		Args: exactly("a MACAROON"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var n core.Narrowing
+			var n engine.Narrowing
 			var err error
 			if n.Expires, err = moment(expires, time.Now()); err != nil {
 				return fmt.Errorf("--expires: %w", err)
@@ -101,7 +102,7 @@ With --scopes "" nothing at all is allowed but what needs no scope.`,
 			if err != nil {
 				return err
 			}
-			narrower, err := core.Attenuate(macaroon, n)
+			narrower, err := engine.Attenuate(macaroon, n)
 			if err != nil {
 				return failed(err, macaroon)
 			}

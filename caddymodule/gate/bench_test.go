@@ -21,6 +21,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/caddymodule/node"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -51,13 +52,13 @@ func benchGate(b *testing.B, keys int) (gate *Gate, secrets []string) {
 		b.Fatal("no node")
 	}
 	defer app.Release()
-	engine, verifier := open.Engine, open.Verifier()
+	e, verifier := open.Engine, open.Verifier()
 	issued := make(chan string, keys)
 	work := make(chan int)
 	for range 64 {
 		go func() {
 			for i := range work {
-				_, secret, err := engine.Issue(ctx, core.IssueRequest{
+				_, secret, err := e.Issue(ctx, engine.IssueRequest{
 					Name: "a key", ActorID: "actor-" + strconv.Itoa(i), Scopes: []string{"orders:read", "orders:write"},
 				})
 				if err != nil {
@@ -170,18 +171,18 @@ func BenchmarkCredential(b *testing.B) {
 		b.Fatal("no node")
 	}
 	defer gate.app.Release()
-	engine := n.Engine
+	e := n.Engine
 	credentials := map[string]string{"key": secrets[0]}
-	for name, algorithm := range map[string]core.TokenAlgorithm{
-		"JWT": core.AlgorithmJWT, "macaroon": core.AlgorithmMacaroon,
+	for name, algorithm := range map[string]engine.TokenAlgorithm{
+		"JWT": engine.AlgorithmJWT, "macaroon": engine.AlgorithmMacaroon,
 	} {
-		made, err := engine.Derive(b.Context(), core.DeriveRequest{Credential: secrets[0], Algorithm: algorithm})
+		made, err := e.Derive(b.Context(), engine.DeriveRequest{Credential: secrets[0], Algorithm: algorithm})
 		if err != nil {
 			b.Fatal(err)
 		}
 		credentials[name] = made.Token
 	}
-	_, limited, err := engine.Issue(b.Context(), core.IssueRequest{
+	_, limited, err := e.Issue(b.Context(), engine.IssueRequest{
 		Name: "n", ActorID: "a", Scopes: []string{"orders:read"},
 		RateLimit: core.RateLimitPolicy{Quota: 1 << 30, Window: time.Second},
 	})

@@ -22,6 +22,7 @@ import (
 	"github.com/talos-edge/talos-edge/caddymodule/internal/secrets"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
 	"github.com/talos-edge/talos-edge/storage"
@@ -30,7 +31,7 @@ import (
 // Embedded is a node with keys of its own.
 type Embedded struct {
 	base
-	Engine *core.Engine
+	Engine *engine.Engine
 	Store  core.Store // may be shared with other nodes
 	dsn    string     // names Store in its pool
 }
@@ -44,7 +45,7 @@ type embeddedSettings struct {
 	signing    secrets.SigningKeys
 	defaultTTL time.Duration
 	maxTTL     time.Duration
-	clockSkew  time.Duration // as [core.EngineConfig] has it
+	clockSkew  time.Duration // as [engine.Config] has it
 	keyQuota   int64
 	keyring    *credential.Keyring
 }
@@ -91,7 +92,7 @@ func (a *App) resolveEmbedded() (s settings, err error) {
 func (a *App) issuers() ([]string, error) {
 	current := a.Issuer
 	if current == "" {
-		current = core.DefaultIssuer
+		current = engine.DefaultIssuer
 	}
 	list := append([]string{current}, a.RetiredIssuers...)
 	for i, issuer := range list {
@@ -118,12 +119,12 @@ func (e *embeddedSettings) check(prefixes credential.Prefixes) error {
 	if err != nil {
 		return fmt.Errorf("hmac_secret: %w", err)
 	}
-	_, err = core.NewEngine(e.engine(prefixes, keyring), nil)
+	_, err = engine.New(e.engine(prefixes, keyring), nil)
 	return err
 }
 
-func (e *embeddedSettings) engine(prefixes credential.Prefixes, keyring *credential.Keyring) core.EngineConfig {
-	return core.EngineConfig{
+func (e *embeddedSettings) engine(prefixes credential.Prefixes, keyring *credential.Keyring) engine.Config {
+	return engine.Config{
 		Issuer:         e.issuers[0],
 		RetiredIssuers: e.issuers[1:],
 		Keyring:        keyring,
@@ -183,22 +184,22 @@ func (e *embeddedSettings) open(ctx context.Context, s *settings, limiter rateli
 			_ = releaseStore(e.dsn)
 		}
 	}()
-	engine, err := core.NewEngine(e.engine(s.prefixes, e.keyring), store)
+	keys, err := engine.New(e.engine(s.prefixes, e.keyring), store)
 	if err != nil {
 		return nil, err
 	}
-	if err := engine.Claim(ctx); err != nil {
+	if err := keys.Claim(ctx); err != nil {
 		if core.ReasonOf(err) == core.FailedPrecondition {
 			return nil, fmt.Errorf("the HMAC secrets are not those that the keys in the storage were made with; "+
 				"bring back the earlier secret, as hmac_secret or among the retired ones: %w", err)
 		}
 		return nil, fmt.Errorf("comparing the HMAC secrets with the storage: %w", err)
 	}
-	verifier, err := verify.New(s.cache, engine)
+	verifier, err := verify.New(s.cache, keys)
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	return &Embedded{base: base{verifier: verifier, limiter: limiter}, Engine: engine, Store: store, dsn: e.dsn}, nil
+	return &Embedded{base: base{verifier: verifier, limiter: limiter}, Engine: keys, Store: store, dsn: e.dsn}, nil
 }
 
 // Verify asks the verifier.

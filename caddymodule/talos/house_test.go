@@ -62,9 +62,11 @@ func TestLayout_ImportsPointInward(t *testing.T) {
 	}{
 		{"core", []string{module + "/storage", module + "/storage/", module + "/adminapi", module + "/adminapi/",
 			module + "/caddymodule", module + "/caddymodule/", "github.com/caddyserver/", "database/sql", "net/http"}},
+		{"core/verify", []string{module + "/core/engine"}},
+		{"core/engine", []string{module + "/core/verify"}},
 		{"storage", []string{
-			module + "/adminapi", module + "/adminapi/", module + "/caddymodule", module + "/caddymodule/",
-			"github.com/caddyserver/",
+			module + "/core/engine", module + "/adminapi", module + "/adminapi/",
+			module + "/caddymodule", module + "/caddymodule/", "github.com/caddyserver/",
 		}},
 		{"adminapi", []string{
 			module + "/storage", module + "/storage/", module + "/caddymodule", module + "/caddymodule/",

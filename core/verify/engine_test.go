@@ -12,6 +12,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/feed"
 )
 
@@ -48,11 +49,11 @@ func TestAttack08_MadeUpImportedKeysAreReadInBatches(t *testing.T) {
 			t.Fatal(err)
 		}
 		store := new(slowStore)
-		engine, err := core.NewEngine(core.EngineConfig{Keyring: keyring}, store)
+		keys, err := engine.New(engine.Config{Keyring: keyring}, store)
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := newVerifier(t, setup{Config{}, Limits{Calls: 4}}, engine)
+		v := newVerifier(t, setup{Config{}, Limits{Calls: 4}}, keys)
 		var answers []<-chan asked
 		ask := func(credential, client string) {
 			answer := make(chan asked, 1)

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/feed"
 )
 
@@ -28,7 +29,7 @@ var (
 )
 
 // The engine of this node is a source as it is.
-var _ Source = (*core.Engine)(nil)
+var _ Source = (*engine.Engine)(nil)
 
 // fakeSource holds keys in memory. A credential is "key:<id>"; "bad:…" needs no look-up.
 type fakeSource struct {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -16,12 +17,12 @@ import (
 // with the code of the verdict, until the input ends.
 const verifierEnv = "TALOS_TEST_VERIFIER"
 
-func testEngine(store core.Store) (*core.Engine, error) {
+func testEngine(store core.Store) (*engine.Engine, error) {
 	keyring, err := credential.NewKeyring("an HMAC secret of thirty-two bytes")
 	if err != nil {
 		return nil, err
 	}
-	return core.NewEngine(core.EngineConfig{Keyring: keyring}, store)
+	return engine.New(engine.Config{Keyring: keyring}, store)
 }
 
 func verifyUntilClosed(path string) error {
@@ -30,11 +31,11 @@ func verifyUntilClosed(path string) error {
 	if err != nil {
 		return err
 	}
-	engine, err := testEngine(store)
+	keys, err := testEngine(store)
 	if err != nil {
 		return err
 	}
-	verifier, err := verify.New(verify.Config{}, engine)
+	verifier, err := verify.New(verify.Config{}, keys)
 	if err != nil {
 		return err
 	}

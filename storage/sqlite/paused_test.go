@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // TestAttack05_AStoppedProcessAdmitsNoRevokedKey stops a node (SIGSTOP), revokes a key that it
@@ -24,12 +25,12 @@ func TestAttack05_AStoppedProcessAdmitsNoRevokedKey(t *testing.T) {
 	const requests, pause = 200, 4 * lease
 	path := newDatabase(t).path
 	s := openAt(t, path, Options{})
-	engine, err := testEngine(s)
+	keys, err := testEngine(s)
 	must(t, err)
 	node := startVerifier(t, path)
 	valid, revoked := fmt.Sprintf("code %d hit", core.CodeValid), fmt.Sprintf("code %d", core.CodeRevoked)
 	for range 5 {
-		key, secret, err := engine.Issue(t.Context(), core.IssueRequest{Name: "n", ActorID: "alice"})
+		key, secret, err := keys.Issue(t.Context(), engine.IssueRequest{Name: "n", ActorID: "alice"})
 		must(t, err)
 		secret += "\n"
 		eventually(t, "the node has cached the key", func() bool {
@@ -38,7 +39,7 @@ func TestAttack05_AStoppedProcessAdmitsNoRevokedKey(t *testing.T) {
 		})
 		node.stop(t)
 		<-time.After(pause)
-		_, err = engine.Revoke(t.Context(), core.Issued, key.ID, core.RevokeRequest{})
+		_, err = keys.Revoke(t.Context(), core.Issued, key.ID, engine.RevokeRequest{})
 		must(t, err)
 		node.ask(t, strings.Repeat(secret, requests))
 		must(t, node.cmd.Process.Signal(syscall.SIGCONT))

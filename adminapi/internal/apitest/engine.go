@@ -6,23 +6,24 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // Engine makes an engine over a store. A quota of 0 is none.
-func Engine(t testing.TB, store core.Store, quota int64) *core.Engine {
+func Engine(t testing.TB, store core.Store, quota int64) *engine.Engine {
 	t.Helper()
 	keyring, err := credential.NewKeyring(Secret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, err := core.NewEngine(core.EngineConfig{
+	keys, err := engine.New(engine.Config{
 		Keyring: keyring, Prefixes: credential.Prefixes{Public: "ory_pub"}, Issuer: "https://issuer.example",
 		SigningKeys: SigningKeys(), KeyQuota: quota,
 	}, store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return engine
+	return keys
 }
 
 // Secret is the HMAC secret of the engines.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // List is a JSON array of which no more items are read than one import may have. Without the bound, a body of
@@ -28,7 +29,7 @@ func (b *List[T]) UnmarshalJSON(text []byte) error {
 		return core.NewError(core.BadRequest, "requests: must be an array")
 	}
 	for d.More() {
-		if len(b.Items) == core.MaxImports {
+		if len(b.Items) == engine.MaxImports {
 			b.Over = true
 			return nil
 		}

@@ -1,8 +1,10 @@
-package core
+package engine
 
 import (
 	"encoding/base64"
 	"encoding/binary"
+
+	"github.com/talos-edge/talos-edge/core"
 )
 
 // pageTokenPurpose names the key that page tokens are authenticated with.
@@ -16,15 +18,15 @@ const (
 )
 
 // pageToken makes the token of the page that begins behind a cursor.
-func (e *Engine) pageToken(kind Kind, f Filter, cursor uint64) string {
+func (e *Engine) pageToken(kind core.Kind, f Filter, cursor uint64) string {
 	code := e.keyring.MAC(pageTokenPurpose, e.pageMessage(kind, f, cursor))
 	token := binary.BigEndian.AppendUint64(make([]byte, 0, pageTokenSize), cursor)
 	return base64.RawURLEncoding.EncodeToString(append(token, code[:]...))
 }
 
 // readPageToken returns the cursor of a token. An empty token is the first page's; one that this network did not make
-// for this list is [BadRequest].
-func (e *Engine) readPageToken(kind Kind, f Filter, token string) (cursor uint64, err error) {
+// for this list is [core.BadRequest].
+func (e *Engine) readPageToken(kind core.Kind, f Filter, token string) (cursor uint64, err error) {
 	if token == "" {
 		return 0, nil
 	}
@@ -41,7 +43,7 @@ func (e *Engine) readPageToken(kind Kind, f Filter, token string) (cursor uint64
 }
 
 // pageMessage is what a token's authentication code is over. All but the filter, which is last, has a fixed length.
-func (e *Engine) pageMessage(kind Kind, f Filter, cursor uint64) []byte {
+func (e *Engine) pageMessage(kind core.Kind, f Filter, cursor uint64) []byte {
 	m := append([]byte(nil), e.network[:]...)
 	m = append(m, byte(kind))
 	m = binary.BigEndian.AppendUint64(m, cursor)

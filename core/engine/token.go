@@ -1,4 +1,4 @@
-package core
+package engine
 
 import (
 	"encoding/binary"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 )
 
@@ -15,7 +16,7 @@ const DefaultClockSkew = 5 * time.Minute
 
 // token is a derived token whose signature, issuer and network are right. It does not change once made.
 type token struct {
-	t      CredentialType
+	t      core.CredentialType
 	keyID  string // of the parent
 	actor  string // of the parent
 	issuer string
@@ -32,32 +33,32 @@ type token struct {
 
 // identifyToken says which key a token was derived from, or gives the final verdict on one that is not genuine or not
 // of this time. The signature is checked once a token: what was found genuine is remembered until it expires, bounded.
-func (e *Engine) identifyToken(kind credential.Kind, cred string) (want *target, final *Verdict) {
-	t := DerivedJWT
+func (e *Engine) identifyToken(kind credential.Kind, cred string) (want *target, final *core.Verdict) {
+	t := core.DerivedJWT
 	if kind == credential.Macaroon {
-		t = DerivedMacaroon
+		t = core.DerivedMacaroon
 	}
 	d := e.memo.digest(cred)
 	tok := e.memo.get(d)
 	fresh := tok == nil
 	if fresh {
 		if tok = e.openToken(kind, cred); tok == nil {
-			return new(target), &Verdict{Network: e.network, Type: t, Code: CodeSignatureInvalid}
+			return new(target), &core.Verdict{Network: e.network, Type: t, Code: core.CodeSignatureInvalid}
 		}
 		tok.t = t
 	}
-	if code := e.judgeTime(tok, time.Now()); code != CodeValid {
+	if code := e.judgeTime(tok, time.Now()); code != core.CodeValid {
 		e.memo.drop(d)
-		final = &Verdict{Network: e.network, Type: t, KeyID: tok.keyID, Code: code}
-		if code == CodeExpired {
-			final.Status, final.ExpireTime = StatusExpired, tok.ends()
+		final = &core.Verdict{Network: e.network, Type: t, KeyID: tok.keyID, Code: code}
+		if code == core.CodeExpired {
+			final.Status, final.ExpireTime = core.StatusExpired, tok.ends()
 		}
 		return new(target), final
 	}
 	if fresh {
 		e.memo.put(d, tok)
 	}
-	return &target{keyID: tok.keyID, kind: AnyKind, t: t, token: tok}, nil
+	return &target{keyID: tok.keyID, kind: core.AnyKind, t: t, token: tok}, nil
 }
 
 // openToken checks all of a token but its times. It returns nil for one that is to be refused.
@@ -74,7 +75,7 @@ func (e *Engine) openToken(kind credential.Kind, cred string) *token {
 		return nil
 	}
 	if err != nil || !e.issuers[claims.Issuer] || claims.Network != e.network || !isOwnKeyID(claims.KeyID) ||
-		claims.ExpireTime.Before(claims.IssueTime) || claims.ExpireTime.Sub(claims.IssueTime) > MaxTTL {
+		claims.ExpireTime.Before(claims.IssueTime) || claims.ExpireTime.Sub(claims.IssueTime) > core.MaxTTL {
 		return nil
 	}
 	tok := &token{
@@ -84,11 +85,11 @@ func (e *Engine) openToken(kind credential.Kind, cred string) *token {
 	}
 	tok.parent, tok.hasParent = parentOf(claims.TokenID)
 	for _, s := range tok.scopes {
-		if !ValidScope(s) {
+		if !core.ValidScope(s) {
 			return nil
 		}
 	}
-	if tok.cidrs, err = ParseCIDRs(claims.CIDRs); err != nil {
+	if tok.cidrs, err = core.ParseCIDRs(claims.CIDRs); err != nil {
 		return nil
 	}
 	if !tok.narrow(caveats) {
@@ -117,7 +118,7 @@ const positionBits = 48
 
 // tokenID makes the id of a token: a UUID of version 8 (RFC 9562) of which the first 48 bits are the position at which
 // the parent was created, and the others but for version and variant are random.
-func tokenID(parent *Key) string {
+func tokenID(parent *core.Key) string {
 	id := uuid.New()
 	var position [8]byte
 	binary.BigEndian.PutUint64(position[:], parent.CreatePosition<<(64-positionBits))
@@ -138,9 +139,9 @@ func parentOf(tokenID string) (position uint64, ok bool) {
 // isOf tells whether a key is the one that the token was derived from. A key that was deleted and imported again has
 // the same id and is another one: it was created at another position, whatever the clocks said at the time. A token
 // that does not name the position must not be older than the key. The id of an issued key is never another key's.
-func (t *token) isOf(key *Key) bool {
+func (t *token) isOf(key *core.Key) bool {
 	switch {
-	case key.Kind == Issued:
+	case key.Kind == core.Issued:
 		return true
 	case t.actor != key.ActorID:
 		return false
@@ -169,25 +170,25 @@ func (t *token) ends() time.Time {
 }
 
 // judgeTime judges the times that a token names.
-func (e *Engine) judgeTime(t *token, now time.Time) Code {
+func (e *Engine) judgeTime(t *token, now time.Time) core.Code {
 	latest := now.Add(e.skew)
 	switch {
 	case t.notBefore.After(latest) || t.issue.After(latest):
-		return CodeSignatureInvalid
+		return core.CodeSignatureInvalid
 	case !now.Before(e.end(t)):
-		return CodeExpired
+		return core.CodeExpired
 	default:
-		return CodeValid
+		return core.CodeValid
 	}
 }
 
 // tokenVerdict tells what a parent's state means for a token: it is never more than its parent is now, nor than the
 // token says. Metadata and visibility are the parent's.
-func (e *Engine) tokenVerdict(t *token, parent *Key, now time.Time) *Verdict {
+func (e *Engine) tokenVerdict(t *token, parent *core.Key, now time.Time) *core.Verdict {
 	key := *parent
-	key.Scopes = narrowScopes(t.scopes, parent.Scopes)
-	key.AllowedCIDRs = narrowCIDRs(t.cidrs, parent.AllowedCIDRs)
-	v := NewVerdict(&key, t.issuer, now)
+	key.Scopes = core.IntersectScopes(t.scopes, parent.Scopes)
+	key.AllowedCIDRs = core.IntersectCIDRs(t.cidrs, parent.AllowedCIDRs)
+	v := core.NewVerdict(&key, t.issuer, now)
 	v.Type = t.t
 	end := e.end(t)
 	v.ExpireTime = t.ends()
@@ -200,8 +201,8 @@ func (e *Engine) tokenVerdict(t *token, parent *Key, now time.Time) *Verdict {
 		}
 	}
 	v.Leeway = end.Sub(v.ExpireTime)
-	if v.Code == CodeValid && !now.Before(end) {
-		v.Code, v.Status = CodeExpired, StatusExpired
+	if v.Code == core.CodeValid && !now.Before(end) {
+		v.Code, v.Status = core.CodeExpired, core.StatusExpired
 	}
 	return v
 }

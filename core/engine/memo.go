@@ -1,10 +1,12 @@
-package core
+package engine
 
 import (
 	"crypto/rand"
 	"crypto/sha256"
 	"sync"
 	"unsafe"
+
+	"github.com/talos-edge/talos-edge/core"
 )
 
 // The bounds of a tokenMemo: 16 MiB in all.
@@ -86,7 +88,7 @@ func (m *tokenMemo) drop(d memoDigest) {
 func (t *token) size() int {
 	const perEntry = 160 // of the map
 	n := perEntry + int(unsafe.Sizeof(*t)) + len(t.keyID) + len(t.actor) + len(t.issuer) +
-		len(t.cidrs)*int(unsafe.Sizeof(Nowhere))
+		len(t.cidrs)*int(unsafe.Sizeof(core.Nowhere))
 	if t.until != nil {
 		n += int(unsafe.Sizeof(*t.until))
 	}

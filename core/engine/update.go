@@ -1,12 +1,13 @@
-package core
+package engine
 
 import (
 	"context"
 	"encoding/json"
 	"net/netip"
-	"slices"
 
 	"github.com/google/uuid"
+
+	"github.com/talos-edge/talos-edge/core"
 )
 
 // The paths of an update mask: the fields of a key that can be changed.
@@ -24,23 +25,23 @@ type UpdateRequest struct {
 	Name         string
 	Scopes       []string
 	Metadata     json.RawMessage // a JSON object; nil or null: none
-	RateLimit    RateLimitPolicy
+	RateLimit    core.RateLimitPolicy
 	AllowedCIDRs []netip.Prefix
 }
 
 // Update changes fields of a key of a kind and returns it. When it returns nil, no verification on this node that
 // begins later sees the old fields. Another path than those that can be changed, and a value that is not well formed,
-// are [BadRequest]; a revoked key is [FailedPrecondition]. Without a path nothing changes.
-func (e *Engine) Update(ctx context.Context, kind Kind, keyID string, r UpdateRequest) (Key, error) {
+// are [core.BadRequest]; a revoked key is [core.FailedPrecondition]. Without a path nothing changes.
+func (e *Engine) Update(ctx context.Context, kind core.Kind, keyID string, r UpdateRequest) (core.Key, error) {
 	patch, err := r.patch()
 	if err != nil {
-		return Key{}, err
+		return core.Key{}, err
 	}
-	return e.store.Update(ctx, e.network, kind, keyID, Update{Patch: patch, By: ByOperator, Time: now()})
+	return e.store.Update(ctx, e.network, kind, keyID, core.Update{Patch: patch, By: core.ByOperator, Time: now()})
 }
 
 // patch checks the request and makes a patch of it.
-func (r *UpdateRequest) patch() (p Patch, err error) {
+func (r *UpdateRequest) patch() (p core.Patch, err error) {
 	for _, path := range r.Mask {
 		switch path {
 		case PathName:
@@ -54,72 +55,36 @@ func (r *UpdateRequest) patch() (p Patch, err error) {
 		case PathCIDRs:
 			p.AllowedCIDRs = &r.AllowedCIDRs
 		default:
-			return Patch{}, badRequest("update_mask: %.64q is not one of %s, %s, %s, %s and %s", path,
+			return core.Patch{}, badRequest("update_mask: %.64q is not one of %s, %s, %s, %s and %s", path,
 				PathName, PathScopes, PathMetadata, PathRateLimit, PathCIDRs)
 		}
 	}
-	return p.normalize()
-}
-
-// normalize checks what a patch sets, by the rules of new keys, and returns it as it is stored.
-func (p *Patch) normalize() (n Patch, err error) {
-	n = *p
-	if p.Name != nil {
-		if err := validateText(PathName, *p.Name); err != nil {
-			return Patch{}, err
-		}
-		n.Name = new(*p.Name)
-	}
-	if p.Scopes != nil {
-		if err := validateScopes(*p.Scopes); err != nil {
-			return Patch{}, err
-		}
-		n.Scopes = new(slices.Clone(*p.Scopes))
-	}
-	if p.Metadata != nil {
-		metadata, err := normalizeMetadata(*p.Metadata)
-		if err != nil {
-			return Patch{}, err
-		}
-		n.Metadata = &metadata
-	}
-	if p.RateLimit != nil {
-		limit, err := normalizeRateLimit(*p.RateLimit)
-		if err != nil {
-			return Patch{}, err
-		}
-		n.RateLimit = &limit
-	}
-	if p.AllowedCIDRs != nil {
-		if err := validateCIDRs(*p.AllowedCIDRs); err != nil {
-			return Patch{}, err
-		}
-		n.AllowedCIDRs = new(slices.Clone(*p.AllowedCIDRs))
-	}
-	return n, nil
+	return normalizePatch(&p)
 }
 
 // RotateRequest says what the new key has that the old one has not. Fields that are nil are inherited; a pointer to a
 // zero value clears.
 type RotateRequest struct {
-	Patch
-	Visibility Visibility // VisibilityUnknown: the old key's
+	core.Patch
+	Visibility core.Visibility // VisibilityUnknown: the old key's
 }
 
 // Rotate puts a new issued key in the place of one that is active and not expired: in one transaction the new one is
 // made, with the old one's expiry, and the old one revoked as superseded. The secret is returned this once. An old key
-// that is revoked or expired is [FailedPrecondition].
-func (e *Engine) Rotate(ctx context.Context, keyID string, r RotateRequest) (fresh, old Key, secret string, err error) {
-	fail := func(err error) (Key, Key, string, error) { return Key{}, Key{}, "", err }
-	patch, err := r.normalize()
+// that is revoked or expired is [core.FailedPrecondition].
+func (e *Engine) Rotate(ctx context.Context, keyID string, r RotateRequest) (
+	fresh, old core.Key, secret string, err error,
+) {
+	fail := func(err error) (core.Key, core.Key, string, error) { return core.Key{}, core.Key{}, "", err }
+	patch, err := normalizePatch(&r.Patch)
 	if err != nil {
 		return fail(err)
 	}
-	rotation := Rotation{Patch: patch, NewKeyID: uuid.NewString(), By: ByOperator, Time: now()}
+	rotation := core.Rotation{Patch: patch, NewKeyID: uuid.NewString(), By: core.ByOperator, Time: now()}
 	visibility := r.Visibility
-	if visibility == VisibilityUnknown {
+	if visibility == core.VisibilityUnknown {
 		// The secret's prefix shows the visibility. A key's never changes, so it may be read ahead.
-		if old, err = e.Get(ctx, Issued, keyID); err != nil {
+		if old, err = e.Get(ctx, core.Issued, keyID); err != nil {
 			return fail(err)
 		}
 		visibility = old.Visibility
@@ -140,7 +105,7 @@ func (e *Engine) Rotate(ctx context.Context, keyID string, r RotateRequest) (fre
 }
 
 // Delete removes an imported key for good. When it returns nil, no verification on this node that begins later finds
-// it. A key that is not there or was issued is [KeyNotFound].
+// it. A key that is not there or was issued is [core.KeyNotFound].
 func (e *Engine) Delete(ctx context.Context, keyID string) error {
-	return e.store.Delete(ctx, e.network, keyID, Deletion{By: ByOperator, Time: now()})
+	return e.store.Delete(ctx, e.network, keyID, core.Deletion{By: core.ByOperator, Time: now()})
 }

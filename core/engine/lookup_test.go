@@ -1,4 +1,4 @@
-package core_test
+package engine_test
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 func TestLookup_TellsActiveRevokedAndExpiredKeys(t *testing.T) {
@@ -19,7 +20,7 @@ func TestLookup_TellsActiveRevokedAndExpiredKeys(t *testing.T) {
 	store := openStore(t)
 	e := newEngine(t, store, nil)
 	key, secret := issue(t, e, nil)
-	if _, err := e.Revoke(t.Context(), core.Issued, key.ID, core.RevokeRequest{}); err != nil {
+	if _, err := e.Revoke(t.Context(), core.Issued, key.ID, engine.RevokeRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	if v := lookup(t, e, secret); v.Code != core.CodeRevoked || v.KeyID != key.ID || v.Identity != (core.Identity{}) {
@@ -119,8 +120,8 @@ func TestAttack04_LookupManyAnswersInTheOrderOfTheCredentials(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), nil)
 	alice, aliceSecret := issue(t, e, nil)
-	bob, bobSecret := issue(t, e, func(r *core.IssueRequest) { r.ActorID = "bob" })
-	if _, err := e.Revoke(t.Context(), core.Issued, bob.ID, core.RevokeRequest{}); err != nil {
+	bob, bobSecret := issue(t, e, func(r *engine.IssueRequest) { r.ActorID = "bob" })
+	if _, err := e.Revoke(t.Context(), core.Issued, bob.ID, engine.RevokeRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	creds := []string{bobSecret, "", aliceSecret, "nonsense", aliceSecret, strings.Repeat("x", 17<<10)}

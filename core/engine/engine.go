@@ -1,15 +1,13 @@
-package core
+package engine
 
 import (
 	"context"
 	"errors"
 	"time"
 
+	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 )
-
-// MaxTTL is the longest life that a key can be given.
-const MaxTTL = 315360000 * time.Second
 
 // DefaultMaxTTL is the longest life that a key can be given where the operator says nothing else.
 const DefaultMaxTTL = 8760 * time.Hour
@@ -17,9 +15,9 @@ const DefaultMaxTTL = 8760 * time.Hour
 // DefaultIssuer is the issuer where none is configured.
 const DefaultIssuer = "http://localhost"
 
-// EngineConfig says which network an [Engine] serves, and how.
-type EngineConfig struct {
-	Network  NetworkID
+// Config says which network an [Engine] serves, and how.
+type Config struct {
+	Network  core.NetworkID
 	Issuer   string              // default DefaultIssuer
 	Keyring  *credential.Keyring // required
 	Prefixes credential.Prefixes
@@ -41,7 +39,7 @@ type EngineConfig struct {
 
 // Engine is one network's keys: it issues, shows, revokes and judges them. It is safe for concurrent use.
 type Engine struct {
-	network    NetworkID
+	network    core.NetworkID
 	issuer     string
 	keyring    *credential.Keyring
 	format     *credential.Format
@@ -52,11 +50,11 @@ type Engine struct {
 	defaultTTL time.Duration
 	maxTTL     time.Duration
 	quota      int64
-	store      Store
+	store      core.Store
 }
 
-// NewEngine makes an engine over a store, which stays the caller's to close.
-func NewEngine(cfg EngineConfig, store Store) (*Engine, error) {
+// New makes an engine over a store, which stays the caller's to close.
+func New(cfg Config, store core.Store) (*Engine, error) {
 	if cfg.Keyring == nil {
 		return nil, errors.New("an HMAC secret is required")
 	}
@@ -94,7 +92,7 @@ func NewEngine(cfg EngineConfig, store Store) (*Engine, error) {
 	if e.quota < 0 {
 		return nil, errors.New("key_quota must be 0 (no limit) or more")
 	}
-	if e.maxTTL < time.Second || e.maxTTL > MaxTTL {
+	if e.maxTTL < time.Second || e.maxTTL > core.MaxTTL {
 		return nil, errors.New("max_ttl must lie between 1s and 315360000s (10 years)")
 	}
 	if e.defaultTTL != 0 && (e.defaultTTL < time.Second || e.defaultTTL > e.maxTTL) {
@@ -112,19 +110,19 @@ func (e *Engine) Claim(ctx context.Context) error {
 // Ready returns nil when the store answers.
 func (e *Engine) Ready(ctx context.Context) error { return e.store.Ping(ctx) }
 
-// Get returns a key of a kind, or [KeyNotFound].
-func (e *Engine) Get(ctx context.Context, kind Kind, keyID string) (Key, error) {
+// Get returns a key of a kind, or [core.KeyNotFound].
+func (e *Engine) Get(ctx context.Context, kind core.Kind, keyID string) (core.Key, error) {
 	key, err := e.store.Get(ctx, e.network, keyID)
 	if err != nil {
-		return Key{}, err
+		return core.Key{}, err
 	}
-	if kind != AnyKind && key.Kind != kind {
-		return Key{}, errKeyNotFound()
+	if kind != core.AnyKind && key.Kind != kind {
+		return core.Key{}, errKeyNotFound()
 	}
 	return key, nil
 }
 
-func errKeyNotFound() error { return NewError(KeyNotFound, "no such key") }
+func errKeyNotFound() error { return core.NewError(core.KeyNotFound, "no such key") }
 
 // now is the time as a store keeps it: UTC, in microseconds.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

@@ -1,4 +1,4 @@
-package core_test
+package engine_test
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/core/policy"
 	"github.com/talos-edge/talos-edge/core/verify"
@@ -34,13 +35,13 @@ var signingKeys = sync.OnceValue(func() *credential.SigningKeys {
 	return k
 })
 
-func withSigning(c *core.EngineConfig) { c.SigningKeys = signingKeys() }
+func withSigning(c *engine.Config) { c.SigningKeys = signingKeys() }
 
-var algorithms = map[string]core.TokenAlgorithm{"JWT": core.AlgorithmJWT, "macaroon": core.AlgorithmMacaroon}
+var algorithms = map[string]engine.TokenAlgorithm{"JWT": engine.AlgorithmJWT, "macaroon": engine.AlgorithmMacaroon}
 
-func derive(t testing.TB, e *core.Engine, cred string, a core.TokenAlgorithm, change func(*core.DeriveRequest)) core.Derived {
+func derive(t testing.TB, e *engine.Engine, cred string, a engine.TokenAlgorithm, change func(*engine.DeriveRequest)) engine.Derived {
 	t.Helper()
-	r := core.DeriveRequest{Credential: cred, Algorithm: a, Client: netip.MustParseAddr("10.1.2.3")}
+	r := engine.DeriveRequest{Credential: cred, Algorithm: a, Client: netip.MustParseAddr("10.1.2.3")}
 	if change != nil {
 		change(&r)
 	}
@@ -55,7 +56,7 @@ func derive(t testing.TB, e *core.Engine, cred string, a core.TokenAlgorithm, ch
 func claimsOf(key *core.Key) *credential.Claims {
 	at := time.Now().UTC().Truncate(time.Second)
 	return &credential.Claims{
-		Issuer: core.DefaultIssuer, KeyID: key.ID, Network: key.Network, TokenID: "t", ActorID: key.ActorID,
+		Issuer: engine.DefaultIssuer, KeyID: key.ID, Network: key.Network, TokenID: "t", ActorID: key.ActorID,
 		IssueTime: at, NotBefore: at, ExpireTime: at.Add(time.Hour), Scopes: key.Scopes,
 	}
 }
@@ -97,7 +98,7 @@ func TestDerive_ATokenOfARevokedKeyReadsRevokedAtOnce(t *testing.T) {
 		}
 		check(core.CodeValid)
 		check(core.CodeValid)
-		if _, err := e.Revoke(t.Context(), core.Issued, key.ID, core.RevokeRequest{}); err != nil {
+		if _, err := e.Revoke(t.Context(), core.Issued, key.ID, engine.RevokeRequest{}); err != nil {
 			t.Fatal(err)
 		}
 		check(core.CodeRevoked)
@@ -112,8 +113,8 @@ func TestAttack18_ATokenEndsWithTheKeyThatIsDeleted(t *testing.T) {
 		e := newEngine(t, store, withSigning)
 		const raw = "an-old-key"
 		importAs := func(actor string) *core.Key {
-			key, err := e.Import(t.Context(), core.ImportRequest{
-				RawKey: raw, IssueRequest: core.IssueRequest{Name: "n", ActorID: actor},
+			key, err := e.Import(t.Context(), engine.ImportRequest{
+				RawKey: raw, IssueRequest: engine.IssueRequest{Name: "n", ActorID: actor},
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -143,7 +144,7 @@ func TestAttack18_ATokenEndsWithTheKeyThatIsDeleted(t *testing.T) {
 		if err := e.Delete(t.Context(), key.ID); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(core.DefaultClockSkew + 2*time.Second)
+		time.Sleep(engine.DefaultClockSkew + 2*time.Second)
 		importAs("alice") // for the same actor, later than clocks can differ
 		want(core.CodeNotFound, tokens)
 		for _, a := range algorithms {
@@ -164,8 +165,8 @@ func TestAttack18_ATokenFromBeforeADeletionStaysDead(t *testing.T) {
 			e := newEngine(t, openStore(t), withSigning)
 			const raw = "an-old-key"
 			importKey := func() core.Key {
-				key, err := e.Import(t.Context(), core.ImportRequest{
-					RawKey: raw, IssueRequest: core.IssueRequest{Name: "n", ActorID: "alice"},
+				key, err := e.Import(t.Context(), engine.ImportRequest{
+					RawKey: raw, IssueRequest: engine.IssueRequest{Name: "n", ActorID: "alice"},
 				})
 				if err != nil {
 					t.Fatal(err)
@@ -179,7 +180,7 @@ func TestAttack18_ATokenFromBeforeADeletionStaysDead(t *testing.T) {
 				}
 				for _, off := range []time.Duration{4 * time.Minute, -4 * time.Minute} {
 					var c credential.Claims
-					if err := json.Unmarshal(derive(t, e, raw, core.AlgorithmJWT, nil).Claims, &c); err != nil {
+					if err := json.Unmarshal(derive(t, e, raw, engine.AlgorithmJWT, nil).Claims, &c); err != nil {
 						t.Fatal(err)
 					}
 					c.IssueTime, c.NotBefore = c.IssueTime.Add(off), c.NotBefore.Add(off)
@@ -215,8 +216,8 @@ func TestToken_WithoutTheKeysPositionIsOlderThanNoImport(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		e := newEngine(t, openStore(t), withSigning)
-		key, err := e.Import(t.Context(), core.ImportRequest{
-			RawKey: "raw", IssueRequest: core.IssueRequest{Name: "n", ActorID: "alice"},
+		key, err := e.Import(t.Context(), engine.ImportRequest{
+			RawKey: "raw", IssueRequest: engine.IssueRequest{Name: "n", ActorID: "alice"},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -237,8 +238,8 @@ func TestToken_MayBeOlderThanItsIssuedKeyByAClockAhead(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), withSigning)
 	issued, _ := issue(t, e, nil)
-	imported, err := e.Import(t.Context(), core.ImportRequest{
-		RawKey: "raw", IssueRequest: core.IssueRequest{Name: "n", ActorID: "alice"},
+	imported, err := e.Import(t.Context(), engine.ImportRequest{
+		RawKey: "raw", IssueRequest: engine.IssueRequest{Name: "n", ActorID: "alice"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -256,7 +257,7 @@ func TestToken_IsNeverMoreThanItsKeyIsNow(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), withSigning)
 	hour := time.Hour
-	key, _ := issue(t, e, func(r *core.IssueRequest) {
+	key, _ := issue(t, e, func(r *engine.IssueRequest) {
 		r.Scopes, r.TTL, r.AllowedCIDRs = []string{"orders:read", "items:*"}, &hour, prefixes("10.0.0.0/8", "192.0.2.0/24")
 	})
 	c := claimsOf(&key)
@@ -281,7 +282,7 @@ func TestToken_IsNeverMoreThanItsKeyIsNow(t *testing.T) {
 func TestAttack17_SignedTokensFromElsewhereAreRefused(t *testing.T) {
 	t.Parallel()
 	store := openStore(t)
-	e := newEngine(t, store, func(c *core.EngineConfig) {
+	e := newEngine(t, store, func(c *engine.Config) {
 		withSigning(c)
 		c.Issuer, c.RetiredIssuers = "https://new.example", []string{"https://old.example"}
 	})
@@ -318,7 +319,7 @@ func TestAttack17_SignedTokensFromElsewhereAreRefused(t *testing.T) {
 			}
 		}
 	}
-	other := newEngine(t, store, func(c *core.EngineConfig) { c.Issuer = "https://new.example" })
+	other := newEngine(t, store, func(c *engine.Config) { c.Issuer = "https://new.example" })
 	c := claimsOf(&key)
 	c.Issuer = "https://new.example"
 	if v := lookup(t, other, signJWT(t, c)); v.Code != core.CodeSignatureInvalid {
@@ -346,7 +347,7 @@ func TestToken_ExpiresWhileItsVerdictIsRemembered(t *testing.T) {
 		defer verifier.Close()
 		c := claimsOf(&store.key)
 		c.ExpireTime = c.IssueTime.Add(time.Minute)
-		long, err := core.Attenuate(mintMacaroon(t, claimsOf(&store.key)), core.Narrowing{Expires: c.ExpireTime})
+		long, err := engine.Attenuate(mintMacaroon(t, claimsOf(&store.key)), engine.Narrowing{Expires: c.ExpireTime})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -365,7 +366,7 @@ func TestToken_ExpiresWhileItsVerdictIsRemembered(t *testing.T) {
 			{0, core.CodeValid, core.CodeValid},
 			{59 * time.Second, core.CodeValid, core.CodeValid},
 			{time.Second, core.CodeValid, core.CodeExpired}, // a holder's caveat has no leeway
-			{core.DefaultClockSkew - time.Second, core.CodeValid, core.CodeExpired},
+			{engine.DefaultClockSkew - time.Second, core.CodeValid, core.CodeExpired},
 			{time.Second, core.CodeExpired, core.CodeExpired},
 		} {
 			time.Sleep(step.wait)
@@ -429,7 +430,7 @@ func TestAttack17_AGenuineTokenDoesNotVouchForAnother(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), withSigning)
 	_, secret := issue(t, e, nil)
-	token := derive(t, e, secret, core.AlgorithmJWT, nil).Token
+	token := derive(t, e, secret, engine.AlgorithmJWT, nil).Token
 	if v := lookup(t, e, token); v.Code != core.CodeValid {
 		t.Fatalf("%+v", v)
 	}

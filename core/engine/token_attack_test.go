@@ -1,4 +1,4 @@
-package core_test
+package engine_test
 
 import (
 	"testing"
@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // A token that names no position, from a build that did not write it, is not good for a key that was imported again for
@@ -18,8 +19,8 @@ func TestAttack18_ATokenWithoutAPositionIsNoneOfAnotherActorsKey(t *testing.T) {
 		e := newEngine(t, openStore(t), withSigning)
 		importAs := func(actor string) core.Key {
 			t.Helper()
-			key, err := e.Import(t.Context(), core.ImportRequest{
-				RawKey: "raw", IssueRequest: core.IssueRequest{Name: "n", ActorID: actor},
+			key, err := e.Import(t.Context(), engine.ImportRequest{
+				RawKey: "raw", IssueRequest: engine.IssueRequest{Name: "n", ActorID: actor},
 			})
 			if err != nil {
 				t.Fatal(err)

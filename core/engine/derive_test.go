@@ -1,4 +1,4 @@
-package core_test
+package engine_test
 
 import (
 	"encoding/json"
@@ -12,21 +12,22 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 func TestDerive_ATokenStandsForItsKey(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), withSigning)
-	key, secret := issue(t, e, func(r *core.IssueRequest) {
+	key, secret := issue(t, e, func(r *engine.IssueRequest) {
 		r.Scopes = []string{"orders:read", "orders:write"}
 		r.Metadata = json.RawMessage(`{"plan":"gold"}`)
 		r.AllowedCIDRs = prefixes("10.0.0.0/8")
 	})
 	for name, a := range algorithms {
-		d := derive(t, e, secret, a, func(r *core.DeriveRequest) {
+		d := derive(t, e, secret, a, func(r *engine.DeriveRequest) {
 			r.CustomClaims = json.RawMessage(` {"tenant": "t1", "sub": "x"} `)
 		})
-		if life := time.Until(d.ExpireTime); life > core.DefaultTokenTTL || life < core.DefaultTokenTTL-time.Minute {
+		if life := time.Until(d.ExpireTime); life > engine.DefaultTokenTTL || life < engine.DefaultTokenTTL-time.Minute {
 			t.Errorf("%s: lives %v", name, life)
 		}
 		var claims map[string]any
@@ -49,11 +50,11 @@ func TestDerive_ATokenStandsForItsKey(t *testing.T) {
 		if want := map[string]core.CredentialType{"JWT": core.DerivedJWT, "macaroon": core.DerivedMacaroon}[name]; v.Type != want {
 			t.Errorf("%s: type %d", name, v.Type)
 		}
-		narrow := derive(t, e, secret, a, func(r *core.DeriveRequest) { r.Scopes = []string{"orders:read"} })
+		narrow := derive(t, e, secret, a, func(r *engine.DeriveRequest) { r.Scopes = []string{"orders:read"} })
 		if v := lookup(t, e, narrow.Token); !slices.Equal(v.Scopes, []string{"orders:read"}) || v.Identity.Scopes != "orders:read" {
 			t.Errorf("%s: scopes %v", name, v.Scopes)
 		}
-		none := derive(t, e, secret, a, func(r *core.DeriveRequest) { r.Scopes = []string{} })
+		none := derive(t, e, secret, a, func(r *engine.DeriveRequest) { r.Scopes = []string{} })
 		if v := lookup(t, e, none.Token); v.Code != core.CodeValid || len(v.Scopes) != 0 {
 			t.Errorf("%s: a token without scopes reads %+v", name, v)
 		}
@@ -65,47 +66,47 @@ func TestDerive_RefusesWithTheContractsReasons(t *testing.T) {
 	e := newEngine(t, openStore(t), withSigning)
 	unsigned := newEngine(t, openStore(t), nil)
 	hour := time.Hour
-	_, secret := issue(t, e, func(r *core.IssueRequest) {
+	_, secret := issue(t, e, func(r *engine.IssueRequest) {
 		r.Scopes, r.TTL, r.AllowedCIDRs = []string{"orders:*"}, &hour, prefixes("10.0.0.0/8")
 	})
 	revoked, revokedSecret := issue(t, e, nil)
-	if _, err := e.Revoke(t.Context(), core.Issued, revoked.ID, core.RevokeRequest{}); err != nil {
+	if _, err := e.Revoke(t.Context(), core.Issued, revoked.ID, engine.RevokeRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	forged := secret[:len(secret)-1] + map[bool]string{true: "2", false: "3"}[secret[len(secret)-1] != '2']
 	minute := time.Minute
-	token := derive(t, e, secret, core.AlgorithmJWT, func(r *core.DeriveRequest) { r.TTL = &minute }).Token
-	ttl := func(d time.Duration) func(*core.DeriveRequest) { return func(r *core.DeriveRequest) { r.TTL = &d } }
+	token := derive(t, e, secret, engine.AlgorithmJWT, func(r *engine.DeriveRequest) { r.TTL = &minute }).Token
+	ttl := func(d time.Duration) func(*engine.DeriveRequest) { return func(r *engine.DeriveRequest) { r.TTL = &d } }
 	for name, tc := range map[string]struct {
-		change func(*core.DeriveRequest)
+		change func(*engine.DeriveRequest)
 		want   core.Reason
 	}{
-		"no credential":             {func(r *core.DeriveRequest) { r.Credential = "" }, core.CredentialRequired},
-		"no text":                   {func(r *core.DeriveRequest) { r.Credential = "a\x00" }, core.InvalidKeyFormat},
-		"a token":                   {func(r *core.DeriveRequest) { r.Credential = token }, core.InvalidTokenType},
-		"a macaroon's form":         {func(r *core.DeriveRequest) { r.Credential = "mc_v1_AA" }, core.InvalidTokenType},
-		"a wrong checksum":          {func(r *core.DeriveRequest) { r.Credential = forged }, core.ParentKeyInvalid},
-		"an unknown key":            {func(r *core.DeriveRequest) { r.Credential = "sk_4242" }, core.ParentKeyInvalid},
-		"the key id":                {func(r *core.DeriveRequest) { r.Credential = revoked.ID }, core.ParentKeyInvalid},
-		"a revoked key":             {func(r *core.DeriveRequest) { r.Credential = revokedSecret }, core.KeyRevoked},
-		"another address":           {func(r *core.DeriveRequest) { r.Client = netip.MustParseAddr("192.0.2.1") }, core.IPNotAllowed},
-		"no address":                {func(r *core.DeriveRequest) { r.Client = netip.Addr{} }, core.IPNotAllowed},
-		"a scope not held":          {func(r *core.DeriveRequest) { r.Scopes = []string{"admin"} }, core.Forbidden},
-		"one that a wildcard holds": {func(r *core.DeriveRequest) { r.Scopes = []string{"orders:read"} }, core.Forbidden},
-		"no scope token":            {func(r *core.DeriveRequest) { r.Scopes = []string{"a b"} }, core.BadRequest},
+		"no credential":             {func(r *engine.DeriveRequest) { r.Credential = "" }, core.CredentialRequired},
+		"no text":                   {func(r *engine.DeriveRequest) { r.Credential = "a\x00" }, core.InvalidKeyFormat},
+		"a token":                   {func(r *engine.DeriveRequest) { r.Credential = token }, core.InvalidTokenType},
+		"a macaroon's form":         {func(r *engine.DeriveRequest) { r.Credential = "mc_v1_AA" }, core.InvalidTokenType},
+		"a wrong checksum":          {func(r *engine.DeriveRequest) { r.Credential = forged }, core.ParentKeyInvalid},
+		"an unknown key":            {func(r *engine.DeriveRequest) { r.Credential = "sk_4242" }, core.ParentKeyInvalid},
+		"the key id":                {func(r *engine.DeriveRequest) { r.Credential = revoked.ID }, core.ParentKeyInvalid},
+		"a revoked key":             {func(r *engine.DeriveRequest) { r.Credential = revokedSecret }, core.KeyRevoked},
+		"another address":           {func(r *engine.DeriveRequest) { r.Client = netip.MustParseAddr("192.0.2.1") }, core.IPNotAllowed},
+		"no address":                {func(r *engine.DeriveRequest) { r.Client = netip.Addr{} }, core.IPNotAllowed},
+		"a scope not held":          {func(r *engine.DeriveRequest) { r.Scopes = []string{"admin"} }, core.Forbidden},
+		"one that a wildcard holds": {func(r *engine.DeriveRequest) { r.Scopes = []string{"orders:read"} }, core.Forbidden},
+		"no scope token":            {func(r *engine.DeriveRequest) { r.Scopes = []string{"a b"} }, core.BadRequest},
 		"longer than the key":       {ttl(time.Hour + time.Second), core.BadRequest},
 		"the default, too long":     {nil, core.BadRequest},
 		"no time":                   {ttl(0), core.BadRequest},
 		"a negative time":           {ttl(-time.Hour), core.BadRequest},
 		"over the maximum":          {ttl(core.MaxTTL), core.BadRequest},
-		"claims that are a list":    {func(r *core.DeriveRequest) { r.CustomClaims = json.RawMessage(`[]`) }, core.BadRequest},
-		"a claim twice":             {func(r *core.DeriveRequest) { r.CustomClaims = json.RawMessage(`{"a":1,"a":2}`) }, core.BadRequest},
-		"long claims": {func(r *core.DeriveRequest) {
-			r.CustomClaims = json.RawMessage(`{"a":"` + strings.Repeat("x", core.MaxCustomClaims) + `"}`)
+		"claims that are a list":    {func(r *engine.DeriveRequest) { r.CustomClaims = json.RawMessage(`[]`) }, core.BadRequest},
+		"a claim twice":             {func(r *engine.DeriveRequest) { r.CustomClaims = json.RawMessage(`{"a":1,"a":2}`) }, core.BadRequest},
+		"long claims": {func(r *engine.DeriveRequest) {
+			r.CustomClaims = json.RawMessage(`{"a":"` + strings.Repeat("x", engine.MaxCustomClaims) + `"}`)
 		}, core.BadRequest},
-		"an unknown algorithm": {func(r *core.DeriveRequest) { r.TTL, r.Algorithm = &minute, 9 }, core.BadRequest},
+		"an unknown algorithm": {func(r *engine.DeriveRequest) { r.TTL, r.Algorithm = &minute, 9 }, core.BadRequest},
 	} {
-		r := core.DeriveRequest{Credential: secret, Client: netip.MustParseAddr("10.1.2.3")}
+		r := engine.DeriveRequest{Credential: secret, Client: netip.MustParseAddr("10.1.2.3")}
 		if tc.change != nil {
 			tc.change(&r)
 		}
@@ -113,15 +114,15 @@ func TestDerive_RefusesWithTheContractsReasons(t *testing.T) {
 			t.Errorf("%s: %v, %+v, want %s", name, err, d, tc.want)
 		}
 	}
-	_, err := unsigned.Derive(t.Context(), core.DeriveRequest{Credential: secret})
+	_, err := unsigned.Derive(t.Context(), engine.DeriveRequest{Credential: secret})
 	wantReason(t, err, core.BadRequest)
 }
 
 func TestDerive_TheDefaultTTLIsWithinTheNetworksMaximum(t *testing.T) {
 	t.Parallel()
-	e := newEngine(t, openStore(t), func(c *core.EngineConfig) { c.MaxTTL = 10 * time.Minute })
+	e := newEngine(t, openStore(t), func(c *engine.Config) { c.MaxTTL = 10 * time.Minute })
 	_, secret := issue(t, e, nil)
-	d := derive(t, e, secret, core.AlgorithmMacaroon, nil)
+	d := derive(t, e, secret, engine.AlgorithmMacaroon, nil)
 	if life := time.Until(d.ExpireTime); life > 10*time.Minute || life < 9*time.Minute {
 		t.Errorf("lives %v", life)
 	}
@@ -152,7 +153,7 @@ func TestDerive_AnExpiredKeyHasNoTokens(t *testing.T) {
 	if _, _, err := store.Create(t.Context(), key); err != nil {
 		t.Fatal(err)
 	}
-	_, err = e.Derive(t.Context(), core.DeriveRequest{Credential: secret})
+	_, err = e.Derive(t.Context(), engine.DeriveRequest{Credential: secret})
 	wantReason(t, err, core.KeyExpired)
 	if v := lookup(t, e, signJWT(t, claimsOf(&key))); v.Code != core.CodeExpired {
 		t.Errorf("a token of an expired key reads %+v", v)
@@ -161,7 +162,7 @@ func TestDerive_AnExpiredKeyHasNoTokens(t *testing.T) {
 
 func TestJWKS_IsASetWithAndWithoutKeys(t *testing.T) {
 	t.Parallel()
-	for _, change := range []func(*core.EngineConfig){nil, withSigning} {
+	for _, change := range []func(*engine.Config){nil, withSigning} {
 		var set struct{ Keys []json.RawMessage }
 		if err := json.Unmarshal(newEngine(t, openStore(t), change).JWKS(), &set); err != nil || set.Keys == nil {
 			t.Errorf("%+v, %v", set, err)

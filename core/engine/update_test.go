@@ -1,4 +1,4 @@
-package core_test
+package engine_test
 
 import (
 	"encoding/json"
@@ -10,17 +10,18 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 func TestUpdate_ChangesWhatTheMaskNamesAndClearsWhatIsEmptyInIt(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), nil)
-	key, secret := issue(t, e, func(r *core.IssueRequest) {
+	key, secret := issue(t, e, func(r *engine.IssueRequest) {
 		r.Scopes, r.Metadata = []string{"a"}, json.RawMessage(`{"a":1}`)
 		r.RateLimit = core.RateLimitPolicy{Quota: 1, Window: time.Second}
 	})
-	got, err := e.Update(t.Context(), core.Issued, key.ID, core.UpdateRequest{
-		Mask: []string{core.PathScopes, core.PathMetadata, core.PathRateLimit, core.PathScopes}, Name: "not in the mask",
+	got, err := e.Update(t.Context(), core.Issued, key.ID, engine.UpdateRequest{
+		Mask: []string{engine.PathScopes, engine.PathMetadata, engine.PathRateLimit, engine.PathScopes}, Name: "not in the mask",
 		Metadata: json.RawMessage(` null `), RateLimit: core.RateLimitPolicy{Unit: "x", Window: 7},
 	})
 	if err != nil {
@@ -44,7 +45,7 @@ func TestAttack20_NoMaskReachesStatusOrIDs(t *testing.T) {
 		"", "*", "status", "key_id", "actor_id", "visibility", "expire_time", "ttl", "request_id", "kind", "network",
 		"Name", " name", "name,scopes", "issued_api_key.name", "metadata.a", "rate_limit_policy.quota",
 	} {
-		_, err := e.Update(t.Context(), core.Issued, key.ID, core.UpdateRequest{Mask: []string{core.PathScopes, path}})
+		_, err := e.Update(t.Context(), core.Issued, key.ID, engine.UpdateRequest{Mask: []string{engine.PathScopes, path}})
 		if core.ReasonOf(err) != core.BadRequest {
 			t.Errorf("path %q: %v", path, err)
 		}
@@ -55,23 +56,23 @@ func TestAttack20_NoMaskReachesStatusOrIDs(t *testing.T) {
 }
 
 // badFields are fields that are not well formed, each under its path.
-func badFields() map[string]core.UpdateRequest {
+func badFields() map[string]engine.UpdateRequest {
 	long := strings.Repeat("x", 5000)
-	limit := func(quota int64, window time.Duration, unit string) core.UpdateRequest {
-		return core.UpdateRequest{
-			Mask:      []string{core.PathRateLimit},
+	limit := func(quota int64, window time.Duration, unit string) engine.UpdateRequest {
+		return engine.UpdateRequest{
+			Mask:      []string{engine.PathRateLimit},
 			RateLimit: core.RateLimitPolicy{Quota: quota, Window: window, Unit: unit},
 		}
 	}
-	return map[string]core.UpdateRequest{
-		"no name":              {Mask: []string{core.PathName}},
-		"a long name":          {Mask: []string{core.PathName}, Name: long},
-		"a scope with a space": {Mask: []string{core.PathScopes}, Scopes: []string{"a b"}},
-		"a long scope":         {Mask: []string{core.PathScopes}, Scopes: []string{long}},
-		"metadata in a list":   {Mask: []string{core.PathMetadata}, Metadata: json.RawMessage(`[]`)},
-		"long metadata":        {Mask: []string{core.PathMetadata}, Metadata: json.RawMessage(`{"a":"` + long + `"}`)},
-		"a range of nothing":   {Mask: []string{core.PathCIDRs}, AllowedCIDRs: make([]netip.Prefix, 1)},
-		"129 ranges":           {Mask: []string{core.PathCIDRs}, AllowedCIDRs: make([]netip.Prefix, 129)},
+	return map[string]engine.UpdateRequest{
+		"no name":              {Mask: []string{engine.PathName}},
+		"a long name":          {Mask: []string{engine.PathName}, Name: long},
+		"a scope with a space": {Mask: []string{engine.PathScopes}, Scopes: []string{"a b"}},
+		"a long scope":         {Mask: []string{engine.PathScopes}, Scopes: []string{long}},
+		"metadata in a list":   {Mask: []string{engine.PathMetadata}, Metadata: json.RawMessage(`[]`)},
+		"long metadata":        {Mask: []string{engine.PathMetadata}, Metadata: json.RawMessage(`{"a":"` + long + `"}`)},
+		"a range of nothing":   {Mask: []string{engine.PathCIDRs}, AllowedCIDRs: make([]netip.Prefix, 1)},
+		"129 ranges":           {Mask: []string{engine.PathCIDRs}, AllowedCIDRs: make([]netip.Prefix, 129)},
 		"a negative quota":     limit(-1, time.Second, ""),
 		"no window":            limit(1, 0, ""),
 		"a negative window":    limit(1, -time.Second, ""),
@@ -95,18 +96,18 @@ func TestUpdateAndRotate_RefuseWhatANewKeyWouldBeRefused(t *testing.T) {
 		}
 		var p core.Patch
 		switch r.Mask[0] {
-		case core.PathName:
+		case engine.PathName:
 			p.Name = &r.Name
-		case core.PathScopes:
+		case engine.PathScopes:
 			p.Scopes = &r.Scopes
-		case core.PathMetadata:
+		case engine.PathMetadata:
 			p.Metadata = &r.Metadata
-		case core.PathCIDRs:
+		case engine.PathCIDRs:
 			p.AllowedCIDRs = &r.AllowedCIDRs
-		case core.PathRateLimit:
+		case engine.PathRateLimit:
 			p.RateLimit = &r.RateLimit
 		}
-		_, _, secret, err := e.Rotate(t.Context(), key.ID, core.RotateRequest{Patch: p})
+		_, _, secret, err := e.Rotate(t.Context(), key.ID, engine.RotateRequest{Patch: p})
 		if core.ReasonOf(err) != core.BadRequest || err == nil || secret != "" {
 			t.Errorf("rotate with %s: %v", name, err)
 		}
@@ -120,10 +121,10 @@ func TestRotate_TheNewSecretVerifiesAndTheOldOneReadsRevoked(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), nil)
 	ttl := time.Hour
-	key, secret := issue(t, e, func(r *core.IssueRequest) {
+	key, secret := issue(t, e, func(r *engine.IssueRequest) {
 		r.Visibility, r.TTL, r.Scopes = core.VisibilityPublic, &ttl, []string{"a"}
 	})
-	fresh, old, next, err := e.Rotate(t.Context(), key.ID, core.RotateRequest{})
+	fresh, old, next, err := e.Rotate(t.Context(), key.ID, engine.RotateRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,11 +141,11 @@ func TestRotate_TheNewSecretVerifiesAndTheOldOneReadsRevoked(t *testing.T) {
 	if !strings.HasPrefix(next, "ory_pk_v1_") {
 		t.Error("the new secret of a public key has not its prefix")
 	}
-	_, _, _, err = e.Rotate(t.Context(), key.ID, core.RotateRequest{})
+	_, _, _, err = e.Rotate(t.Context(), key.ID, engine.RotateRequest{})
 	wantReason(t, err, core.FailedPrecondition)
 
 	// Public to secret: the prefix goes with it.
-	fresh, _, next, err = e.Rotate(t.Context(), fresh.ID, core.RotateRequest{Visibility: core.VisibilitySecret})
+	fresh, _, next, err = e.Rotate(t.Context(), fresh.ID, engine.RotateRequest{Visibility: core.VisibilitySecret})
 	if err != nil || fresh.Visibility != core.VisibilitySecret || !strings.HasPrefix(next, "ory_ak_v1_") {
 		t.Errorf("%+v, %v", fresh, err)
 	}
@@ -152,17 +153,17 @@ func TestRotate_TheNewSecretVerifiesAndTheOldOneReadsRevoked(t *testing.T) {
 
 func TestRotate_RefusesWhatIsNoIssuedKeyOrHasNoPrefix(t *testing.T) {
 	t.Parallel()
-	e := newEngine(t, openStore(t), func(c *core.EngineConfig) { c.Prefixes.Public = "" })
+	e := newEngine(t, openStore(t), func(c *engine.Config) { c.Prefixes.Public = "" })
 	key, secret := issue(t, e, nil)
 	imported := importKey(t, e, "legacy")
 	for _, id := range []string{imported.ID, uuid.NewString(), ""} {
 		for _, v := range []core.Visibility{core.VisibilityUnknown, core.VisibilitySecret} {
-			_, _, _, err := e.Rotate(t.Context(), id, core.RotateRequest{Visibility: v})
+			_, _, _, err := e.Rotate(t.Context(), id, engine.RotateRequest{Visibility: v})
 			wantReason(t, err, core.KeyNotFound)
 		}
 	}
 	for _, v := range []core.Visibility{core.VisibilityPublic, 9} {
-		_, _, _, err := e.Rotate(t.Context(), key.ID, core.RotateRequest{Visibility: v})
+		_, _, _, err := e.Rotate(t.Context(), key.ID, engine.RotateRequest{Visibility: v})
 		wantReason(t, err, core.BadRequest)
 	}
 	if v := lookup(t, e, secret); v.Code != core.CodeValid {
@@ -174,7 +175,7 @@ func TestDelete_AKeyIsGoneAndCanBeImportedAgain(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), nil)
 	key := importKey(t, e, "legacy")
-	if _, err := e.Revoke(t.Context(), core.AnyKind, key.ID, core.RevokeRequest{}); err != nil {
+	if _, err := e.Revoke(t.Context(), core.AnyKind, key.ID, engine.RevokeRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	if v := lookup(t, e, "legacy"); v.Code != core.CodeRevoked {

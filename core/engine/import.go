@@ -1,8 +1,9 @@
-package core
+package engine
 
 import (
 	"context"
 
+	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 )
 
@@ -17,20 +18,20 @@ type ImportRequest struct {
 
 // ImportResult is what came of one key of several.
 type ImportResult struct {
-	Key Key
+	Key core.Key
 	Err error
 }
 
-// Import takes up a key. One that the network has already is [KeyExists], unless the request has the RequestID of the
-// call that imported it: then it is returned as it is. A request that is not well formed, or whose raw key would never
-// be looked up as an imported one, is [BadRequest]; a full quota is [KeyQuotaExceeded].
-func (e *Engine) Import(ctx context.Context, r ImportRequest) (Key, error) {
+// Import takes up a key. One that the network has already is [core.KeyExists], unless the request has the RequestID of
+// the call that imported it: then it is returned as it is. A request that is not well formed, or whose raw key would
+// never be looked up as an imported one, is [core.BadRequest]; a full quota is [core.KeyQuotaExceeded].
+func (e *Engine) Import(ctx context.Context, r ImportRequest) (core.Key, error) {
 	key, err := e.importedKey(&r)
 	if err != nil {
-		return Key{}, err
+		return core.Key{}, err
 	}
 	stored, created, err := e.create(ctx, key)
-	return importOutcome(&key, CreateResult{Key: stored, Created: created, Err: err})
+	return importOutcome(&key, core.CreateResult{Key: stored, Created: created, Err: err})
 }
 
 // ImportMany takes up 1 to [MaxImports] keys in one transaction, each judged alone: the results are in the order of the
@@ -40,7 +41,7 @@ func (e *Engine) ImportMany(ctx context.Context, requests []ImportRequest) ([]Im
 		return nil, badRequest("requests: 1 to %d keys can be imported at once", MaxImports)
 	}
 	results := make([]ImportResult, len(requests))
-	keys := make([]Key, 0, len(requests))
+	keys := make([]core.Key, 0, len(requests))
 	places := make([]int, 0, len(requests)) // of keys, in results
 	for i := range requests {
 		key, err := e.importedKey(&requests[i])
@@ -73,12 +74,12 @@ func (e *Engine) ImportMany(ctx context.Context, requests []ImportRequest) ([]Im
 }
 
 // importedKey makes the record of a key that is to be imported.
-func (e *Engine) importedKey(r *ImportRequest) (Key, error) {
+func (e *Engine) importedKey(r *ImportRequest) (core.Key, error) {
 	id, err := e.importedID(r.RawKey)
 	if err != nil {
-		return Key{}, err
+		return core.Key{}, err
 	}
-	return e.newKey(&r.IssueRequest, Imported, id, now())
+	return e.newKey(&r.IssueRequest, core.Imported, id, now())
 }
 
 // importedID is the id of an imported key. A raw key that verification would take for another kind of credential is
@@ -109,16 +110,16 @@ func (e *Engine) importedID(rawKey string) (string, error) {
 }
 
 // importOutcome gives the store's answer the meaning that it has for an import.
-func importOutcome(asked *Key, r CreateResult) (Key, error) {
+func importOutcome(asked *core.Key, r core.CreateResult) (core.Key, error) {
 	switch {
-	case r.Err != nil && ReasonOf(r.Err) == Conflict:
-		return Key{}, errImported()
+	case r.Err != nil && core.ReasonOf(r.Err) == core.Conflict:
+		return core.Key{}, errImported()
 	case r.Err != nil:
-		return Key{}, r.Err
+		return core.Key{}, r.Err
 	case !r.Created && r.Key.ID != asked.ID:
-		return Key{}, NewError(Conflict, "request_id: was used to import another key")
+		return core.Key{}, core.NewError(core.Conflict, "request_id: was used to import another key")
 	}
 	return r.Key, nil
 }
 
-func errImported() error { return NewError(KeyExists, "this key has been imported already") }
+func errImported() error { return core.NewError(core.KeyExists, "this key has been imported already") }

@@ -1,4 +1,4 @@
-package core_test
+package engine_test
 
 import (
 	"encoding/base64"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 func TestList_PagesHoldEachKeyOnceInTheOrderOfCreation(t *testing.T) {
@@ -23,7 +24,7 @@ func TestList_PagesHoldEachKeyOnceInTheOrderOfCreation(t *testing.T) {
 		want = append(want, key.ID)
 	}
 	importKey(t, e, "of the other kind")
-	r := core.ListRequest{Kind: core.Issued, PageSize: 3}
+	r := engine.ListRequest{Kind: core.Issued, PageSize: 3}
 	for {
 		page, err := e.List(t.Context(), r)
 		if err != nil {
@@ -44,7 +45,7 @@ func TestList_PagesHoldEachKeyOnceInTheOrderOfCreation(t *testing.T) {
 func TestList_SizesOfPages(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), nil)
-	requests := make([]core.ImportRequest, core.MaxImports)
+	requests := make([]engine.ImportRequest, engine.MaxImports)
 	for i := range requests {
 		requests[i] = importRequest(fmt.Sprint("key ", i))
 	}
@@ -53,14 +54,14 @@ func TestList_SizesOfPages(t *testing.T) {
 	}
 	importKey(t, e, "one more")
 	for size, want := range map[int]int{0: 50, 1: 1, 1000: 1000, 1001: 1000, 1 << 40: 1000} {
-		page, err := e.List(t.Context(), core.ListRequest{Kind: core.Imported, PageSize: size})
+		page, err := e.List(t.Context(), engine.ListRequest{Kind: core.Imported, PageSize: size})
 		if err != nil || len(page.Keys) != want || page.NextPageToken == "" {
 			t.Errorf("page_size %d: %d keys, %v, want %d", size, len(page.Keys), err, want)
 		}
 	}
-	_, err := e.List(t.Context(), core.ListRequest{Kind: core.Imported, PageSize: -1})
+	_, err := e.List(t.Context(), engine.ListRequest{Kind: core.Imported, PageSize: -1})
 	wantReason(t, err, core.BadRequest)
-	_, err = e.List(t.Context(), core.ListRequest{})
+	_, err = e.List(t.Context(), engine.ListRequest{})
 	wantReason(t, err, core.BadRequest)
 }
 
@@ -69,10 +70,10 @@ func TestList_AFilterNarrowsIt(t *testing.T) {
 	e := newEngine(t, openStore(t), nil)
 	odd := `a"b\c`
 	for _, actor := range []string{"alice", odd, "alice"} {
-		issue(t, e, func(r *core.IssueRequest) { r.ActorID = actor })
+		issue(t, e, func(r *engine.IssueRequest) { r.ActorID = actor })
 	}
 	revoked, _ := issue(t, e, nil)
-	if _, err := e.Revoke(t.Context(), core.Issued, revoked.ID, core.RevokeRequest{}); err != nil {
+	if _, err := e.Revoke(t.Context(), core.Issued, revoked.ID, engine.RevokeRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	for filter, want := range map[string]int{
@@ -85,7 +86,7 @@ func TestList_AFilterNarrowsIt(t *testing.T) {
 		`actor_id="alice" AND status=KEY_STATUS_ACTIVE`:    2,
 		`status=KEY_STATUS_REVOKED AND actor_id="a\"b\\c"`: 0,
 	} {
-		page, err := e.List(t.Context(), core.ListRequest{Kind: core.Issued, Filter: filter})
+		page, err := e.List(t.Context(), engine.ListRequest{Kind: core.Issued, Filter: filter})
 		if err != nil || len(page.Keys) != want {
 			t.Errorf("%s: %d keys, %v, want %d", filter, len(page.Keys), err, want)
 		}
@@ -94,8 +95,8 @@ func TestList_AFilterNarrowsIt(t *testing.T) {
 
 func TestParseFilter_ReadsWhatItDocuments(t *testing.T) {
 	t.Parallel()
-	both := core.Filter{ActorID: "x", Status: core.StatusActive}
-	for s, want := range map[string]core.Filter{
+	both := engine.Filter{ActorID: "x", Status: core.StatusActive}
+	for s, want := range map[string]engine.Filter{
 		``:                       {},
 		`  `:                     {},
 		`actor_id="x"`:           {ActorID: "x"},
@@ -103,7 +104,7 @@ func TestParseFilter_ReadsWhatItDocuments(t *testing.T) {
 		`status=KEY_STATUS_ACTIVE AND actor_id="x"`:         both,
 		` actor_id = "x"  AND  status = KEY_STATUS_ACTIVE `: both,
 	} {
-		if got, err := core.ParseFilter(s); err != nil || got != want {
+		if got, err := engine.ParseFilter(s); err != nil || got != want {
 			t.Errorf("%q is %+v, %v, want %+v", s, got, err, want)
 		}
 	}
@@ -115,9 +116,9 @@ func TestParseFilter_ReadsWhatItDocuments(t *testing.T) {
 		`actor_id="x" AND `, `AND actor_id="x"`, `actor_id="x" status=KEY_STATUS_ACTIVE`, `actor_id="x",status=KEY_STATUS_ACTIVE`,
 		`status=`, `status=ACTIVE`, `status=key_status_active`, `status=KEY_STATUS_UNSPECIFIED`, `status="KEY_STATUS_ACTIVE"`,
 		`status=1`, `status=KEY_STATUS_ACTIVE AND status=KEY_STATUS_REVOKED`, `name="x"`, `key_id="x"`, `=`, `="x"`, `x`,
-		"actor_id=\"x\"\n", "\tactor_id=\"x\"", `actor_id="` + strings.Repeat("x", core.MaxFilterLength) + `"`,
+		"actor_id=\"x\"\n", "\tactor_id=\"x\"", `actor_id="` + strings.Repeat("x", engine.MaxFilterLength) + `"`,
 	} {
-		if got, err := core.ParseFilter(s); core.ReasonOf(err) != core.BadRequest || err == nil {
+		if got, err := engine.ParseFilter(s); core.ReasonOf(err) != core.BadRequest || err == nil {
 			t.Errorf("%q is %+v, %v", s, got, err)
 		}
 	}
@@ -128,14 +129,14 @@ func FuzzParseFilter(f *testing.F) {
 	f.Add(` status = KEY_STATUS_EXPIRED `)
 	f.Add(`actor_id="x" AND`)
 	f.Fuzz(func(t *testing.T, s string) {
-		got, err := core.ParseFilter(s)
+		got, err := engine.ParseFilter(s)
 		if err != nil {
-			if core.ReasonOf(err) != core.BadRequest || got != (core.Filter{}) {
+			if core.ReasonOf(err) != core.BadRequest || got != (engine.Filter{}) {
 				t.Errorf("%q: %+v, %v", s, got, err)
 			}
 			return
 		}
-		again, err := core.ParseFilter(got.String())
+		again, err := engine.ParseFilter(got.String())
 		if err != nil || again != got {
 			t.Errorf("%q is %+v, which is written %q and read %+v, %v", s, got, got.String(), again, err)
 		}
@@ -143,7 +144,7 @@ func FuzzParseFilter(f *testing.F) {
 }
 
 // pageToken is the token of the second page of a network's list of imported keys.
-func pageToken(t testing.TB, e *core.Engine, r core.ListRequest) string {
+func pageToken(t testing.TB, e *engine.Engine, r engine.ListRequest) string {
 	t.Helper()
 	r.PageSize = 1
 	page, err := e.List(t.Context(), r)
@@ -157,24 +158,24 @@ func TestAttack20_AForeignPageTokenIsRefused(t *testing.T) {
 	t.Parallel()
 	store := openStore(t)
 	e := newEngine(t, store, nil)
-	theirs := newEngine(t, store, func(c *core.EngineConfig) { c.Network = uuid.New() }) // with the same secret
-	for _, e := range []*core.Engine{e, theirs} {
+	theirs := newEngine(t, store, func(c *engine.Config) { c.Network = uuid.New() }) // with the same secret
+	for _, e := range []*engine.Engine{e, theirs} {
 		for i := range 2 {
 			importKey(t, e, strconv.Itoa(i))
-			issue(t, e, func(r *core.IssueRequest) { r.ActorID = "bob" })
+			issue(t, e, func(r *engine.IssueRequest) { r.ActorID = "bob" })
 		}
 	}
-	r := core.ListRequest{Kind: core.Imported}
+	r := engine.ListRequest{Kind: core.Imported}
 	token := pageToken(t, e, r)
-	filtered := core.ListRequest{Kind: core.Imported, Filter: `actor_id="bob"`}
-	lost := newEngine(t, store, func(c *core.EngineConfig) { c.Keyring = keyring(t, secretB) })
+	filtered := engine.ListRequest{Kind: core.Imported, Filter: `actor_id="bob"`}
+	lost := newEngine(t, store, func(c *engine.Config) { c.Keyring = keyring(t, secretB) })
 	for name, tt := range map[string]struct {
-		e     *core.Engine
-		r     core.ListRequest
+		e     *engine.Engine
+		r     engine.ListRequest
 		token string
 	}{
 		"of another network":      {theirs, r, token},
-		"of another kind":         {e, core.ListRequest{Kind: core.Issued}, token},
+		"of another kind":         {e, engine.ListRequest{Kind: core.Issued}, token},
 		"of another filter":       {e, filtered, token},
 		"of a list with a filter": {e, r, pageToken(t, e, filtered)},
 		"under another secret":    {lost, r, token},
@@ -213,9 +214,9 @@ func TestList_APageTokenOutlivesARotationOfTheSecret(t *testing.T) {
 	e := newEngine(t, store, nil)
 	importKey(t, e, "a")
 	importKey(t, e, "b")
-	token := pageToken(t, e, core.ListRequest{Kind: core.Imported, Filter: `actor_id="bob" AND status=KEY_STATUS_ACTIVE`})
-	rotated := newEngine(t, store, func(c *core.EngineConfig) { c.Keyring = keyring(t, secretB, secretA) })
-	page, err := rotated.List(t.Context(), core.ListRequest{
+	token := pageToken(t, e, engine.ListRequest{Kind: core.Imported, Filter: `actor_id="bob" AND status=KEY_STATUS_ACTIVE`})
+	rotated := newEngine(t, store, func(c *engine.Config) { c.Keyring = keyring(t, secretB, secretA) })
+	page, err := rotated.List(t.Context(), engine.ListRequest{
 		Kind: core.Imported, Filter: ` status=KEY_STATUS_ACTIVE  AND actor_id = "bob"`, PageToken: token,
 	})
 	if err != nil || len(page.Keys) != 1 {
@@ -237,12 +238,12 @@ func FuzzPageToken(f *testing.F) {
 	e := newEngine(f, store, nil)
 	importKey(f, e, "a")
 	importKey(f, e, "b")
-	good := pageToken(f, e, core.ListRequest{Kind: core.Imported})
+	good := pageToken(f, e, engine.ListRequest{Kind: core.Imported})
 	f.Add(good)
 	f.Add(strings.ToLower(good))
 	f.Add("AAAA")
 	f.Fuzz(func(t *testing.T, token string) {
-		_, err := e.List(t.Context(), core.ListRequest{Kind: core.Imported, PageToken: token})
+		_, err := e.List(t.Context(), engine.ListRequest{Kind: core.Imported, PageToken: token})
 		switch {
 		case token == "" || token == good:
 			if err != nil {

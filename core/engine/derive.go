@@ -1,4 +1,4 @@
-package core
+package engine
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 )
 
@@ -45,9 +46,10 @@ type Derived struct {
 }
 
 // Derive makes a token of a key. The token holds as long as the key does, at most until it expires itself. Reasons
-// against it: [CredentialRequired], [InvalidKeyFormat], [InvalidTokenType] for a token, [ParentKeyInvalid] for a
-// credential that names no key, whether its checksum is right or not, [KeyRevoked], [KeyExpired], [IPNotAllowed],
-// [Forbidden] for a scope that the key does not hold, and [BadRequest].
+// against it: [core.CredentialRequired], [core.InvalidKeyFormat], [core.InvalidTokenType] for a token,
+// [core.ParentKeyInvalid] for a credential that names no key, whether its checksum is right or not, [core.KeyRevoked],
+// [core.KeyExpired], [core.IPNotAllowed], [core.Forbidden] for a scope that the key does not hold, and
+// [core.BadRequest].
 func (e *Engine) Derive(ctx context.Context, r DeriveRequest) (Derived, error) {
 	custom, err := customClaims(r.CustomClaims)
 	if err != nil {
@@ -62,16 +64,16 @@ func (e *Engine) Derive(ctx context.Context, r DeriveRequest) (Derived, error) {
 	}
 	moment := now()
 	switch parent.StatusAt(moment) {
-	case StatusActive:
-	case StatusRevoked:
-		return Derived{}, NewError(KeyRevoked, "the key is revoked")
-	case StatusExpired:
-		return Derived{}, NewError(KeyExpired, "the key has expired")
+	case core.StatusActive:
+	case core.StatusRevoked:
+		return Derived{}, core.NewError(core.KeyRevoked, "the key is revoked")
+	case core.StatusExpired:
+		return Derived{}, core.NewError(core.KeyExpired, "the key has expired")
 	default:
 		return Derived{}, errParent()
 	}
-	if !AllowsAddress(parent.AllowedCIDRs, r.Client) {
-		return Derived{}, NewError(IPNotAllowed, "the key may not be used from this address")
+	if !core.AllowsAddress(parent.AllowedCIDRs, r.Client) {
+		return Derived{}, core.NewError(core.IPNotAllowed, "the key may not be used from this address")
 	}
 	scopes, err := deriveScopes(parent.Scopes, r.Scopes)
 	if err != nil {
@@ -86,7 +88,7 @@ func (e *Engine) Derive(ctx context.Context, r DeriveRequest) (Derived, error) {
 		Issuer: e.issuer, KeyID: parent.ID, Network: e.network, TokenID: tokenID(&parent),
 		IssueTime: issued, NotBefore: issued, ExpireTime: expire,
 		ActorID: parent.ActorID, Scopes: scopes, Metadata: parent.Metadata,
-		Public: parent.Visibility == VisibilityPublic, Custom: custom,
+		Public: parent.Visibility == core.VisibilityPublic, Custom: custom,
 	}
 	for _, p := range parent.AllowedCIDRs {
 		claims.CIDRs = append(claims.CIDRs, p.String())
@@ -103,44 +105,46 @@ func (e *Engine) JWKS() json.RawMessage {
 }
 
 // parent returns the key that a token is to be derived from.
-func (e *Engine) parent(ctx context.Context, cred string) (Key, error) {
+func (e *Engine) parent(ctx context.Context, cred string) (core.Key, error) {
 	if err := checkCredential(cred); err != nil {
-		return Key{}, err
+		return core.Key{}, err
 	}
 	p := e.format.Parse(cred)
 	if p.Kind == credential.JWT || p.Kind == credential.Macaroon {
-		return Key{}, NewError(InvalidTokenType, "a token is derived from a key, not from another token")
+		return core.Key{}, core.NewError(core.InvalidTokenType, "a token is derived from a key, not from another token")
 	}
 	want, genuine := keyTarget(p, cred)
 	if !genuine {
-		return Key{}, errParent()
+		return core.Key{}, errParent()
 	}
 	key, err := e.store.Get(ctx, e.network, want.keyID)
 	switch {
-	case err != nil && ReasonOf(err) == KeyNotFound:
-		return Key{}, errParent()
+	case err != nil && core.ReasonOf(err) == core.KeyNotFound:
+		return core.Key{}, errParent()
 	case err != nil:
-		return Key{}, err
+		return core.Key{}, err
 	case !e.isTarget(want, &key):
-		return Key{}, errParent()
+		return core.Key{}, errParent()
 	}
 	return key, nil
 }
 
-func errParent() error { return NewError(ParentKeyInvalid, "the credential is not a valid API key") }
+func errParent() error {
+	return core.NewError(core.ParentKeyInvalid, "the credential is not a valid API key")
+}
 
 // tokenExpiry is when a token that is derived at a moment expires, in whole seconds.
-func (e *Engine) tokenExpiry(parent *Key, moment time.Time, ttl *time.Duration) (time.Time, error) {
+func (e *Engine) tokenExpiry(parent *core.Key, moment time.Time, ttl *time.Duration) (time.Time, error) {
 	life := min(DefaultTokenTTL, e.maxTTL)
 	if ttl != nil {
 		life = *ttl
 	}
 	if life < time.Second || life > e.maxTTL {
-		return time.Time{}, badRequest("ttl: must lie between 1s and %s", FormatSeconds(e.maxTTL))
+		return time.Time{}, badRequest("ttl: must lie between 1s and %s", core.FormatSeconds(e.maxTTL))
 	}
 	expire := moment.Add(life)
 	if !parent.ExpireTime.IsZero() && expire.After(parent.ExpireTime) {
-		return time.Time{}, badRequest("ttl: %s is beyond the remaining life of the key", FormatSeconds(life))
+		return time.Time{}, badRequest("ttl: %s is beyond the remaining life of the key", core.FormatSeconds(life))
 	}
 	return expire.Truncate(time.Second), nil
 }
@@ -152,11 +156,11 @@ func deriveScopes(held, asked []string) ([]string, error) {
 	}
 	scopes := make([]string, 0, len(asked))
 	for _, s := range asked {
-		if !ValidScope(s) {
+		if !core.ValidScope(s) {
 			return nil, errScopes()
 		}
 		if !slices.Contains(held, s) {
-			return nil, NewError(Forbidden, "scopes: the key does not hold all of them")
+			return nil, core.NewError(core.Forbidden, "scopes: the key does not hold all of them")
 		}
 		if !slices.Contains(scopes, s) {
 			scopes = append(scopes, s)
@@ -184,7 +188,7 @@ func customClaims(object json.RawMessage) (map[string]json.RawMessage, error) {
 func (e *Engine) mintToken(algorithm TokenAlgorithm, claims *credential.Claims) (d Derived, err error) {
 	d = Derived{ExpireTime: claims.ExpireTime, Scopes: claims.Scopes}
 	if d.Claims, err = json.Marshal(claims); err != nil {
-		return Derived{}, WrapError(Internal, "the token could not be made", err)
+		return Derived{}, core.WrapError(core.Internal, "the token could not be made", err)
 	}
 	const expansion = 4 // in base64 three bytes take four
 	if len(d.Claims)*expansion/3 > credential.MaxLength-headroom {
@@ -199,7 +203,7 @@ func (e *Engine) mintToken(algorithm TokenAlgorithm, claims *credential.Claims) 
 		return Derived{}, badRequest("algorithm: unknown value")
 	}
 	if err != nil {
-		return Derived{}, WrapError(Internal, "the token could not be made", err)
+		return Derived{}, core.WrapError(core.Internal, "the token could not be made", err)
 	}
 	return d, nil
 }

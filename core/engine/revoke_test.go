@@ -1,4 +1,4 @@
-package core_test
+package engine_test
 
 import (
 	"sync"
@@ -7,25 +7,26 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 func TestRevoke_FollowsTheContract(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), nil)
 	key, _ := issue(t, e, nil)
-	revoke := func(kind core.Kind, keyID string, r core.RevokeRequest) error {
+	revoke := func(kind core.Kind, keyID string, r engine.RevokeRequest) error {
 		_, err := e.Revoke(t.Context(), kind, keyID, r)
 		return err
 	}
-	wantReason(t, revoke(core.Issued, key.ID, core.RevokeRequest{Description: "why"}), core.BadRequest)
-	wantReason(t, revoke(core.Issued, key.ID, core.RevokeRequest{Reason: 99}), core.BadRequest)
-	wantReason(t, revoke(core.Imported, key.ID, core.RevokeRequest{}), core.KeyNotFound)
-	wantReason(t, revoke(core.Issued, uuid.NewString(), core.RevokeRequest{}), core.KeyNotFound)
-	withdrawn := core.RevokeRequest{Reason: core.ReasonPrivilegeWithdrawn, Description: "left the company"}
+	wantReason(t, revoke(core.Issued, key.ID, engine.RevokeRequest{Description: "why"}), core.BadRequest)
+	wantReason(t, revoke(core.Issued, key.ID, engine.RevokeRequest{Reason: 99}), core.BadRequest)
+	wantReason(t, revoke(core.Imported, key.ID, engine.RevokeRequest{}), core.KeyNotFound)
+	wantReason(t, revoke(core.Issued, uuid.NewString(), engine.RevokeRequest{}), core.KeyNotFound)
+	withdrawn := engine.RevokeRequest{Reason: core.ReasonPrivilegeWithdrawn, Description: "left the company"}
 	if err := revoke(core.AnyKind, key.ID, withdrawn); err != nil {
 		t.Error(err)
 	}
-	wantReason(t, revoke(core.Issued, key.ID, core.RevokeRequest{}), core.FailedPrecondition)
+	wantReason(t, revoke(core.Issued, key.ID, engine.RevokeRequest{}), core.FailedPrecondition)
 	got, err := e.Get(t.Context(), core.Issued, key.ID)
 	if err != nil || got.Status != core.StatusRevoked || got.RevocationReason != core.ReasonPrivilegeWithdrawn || got.RevocationDescription != "left the company" {
 		t.Errorf("the revoked key reads %+v, %v", got, err)

@@ -1,4 +1,4 @@
-package core_test
+package engine_test
 
 import (
 	"encoding/json"
@@ -12,13 +12,14 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
-func importRequest(raw string) core.ImportRequest {
-	return core.ImportRequest{RawKey: raw, IssueRequest: core.IssueRequest{Name: "test", ActorID: "bob"}}
+func importRequest(raw string) engine.ImportRequest {
+	return engine.ImportRequest{RawKey: raw, IssueRequest: engine.IssueRequest{Name: "test", ActorID: "bob"}}
 }
 
-func importKey(t testing.TB, e *core.Engine, raw string) core.Key {
+func importKey(t testing.TB, e *engine.Engine, raw string) core.Key {
 	t.Helper()
 	key, err := e.Import(t.Context(), importRequest(raw))
 	if err != nil {
@@ -84,7 +85,7 @@ func TestImport_ASecondTimeIsRefusedUnlessItIsTheSameRequest(t *testing.T) {
 func TestImport_RefusesWhatWouldNeverBeLookedUpAsAnImportedKey(t *testing.T) {
 	t.Parallel()
 	store := openStore(t)
-	e := newEngine(t, store, func(c *core.EngineConfig) { c.Prefixes.RetiredSecret = []string{"old"} })
+	e := newEngine(t, store, func(c *engine.Config) { c.Prefixes.RetiredSecret = []string{"old"} })
 	minted := mintFor(t, uuid.NewString(), secretB)
 	for name, tt := range map[string]struct{ raw, says string }{
 		"nothing":                     {"", "required"},
@@ -116,7 +117,7 @@ func TestImportMany_JudgesEachAlone(t *testing.T) {
 	importKey(t, e, "known")
 	nameless := importRequest("nameless")
 	nameless.Name = ""
-	results, err := e.ImportMany(t.Context(), []core.ImportRequest{
+	results, err := e.ImportMany(t.Context(), []engine.ImportRequest{
 		importRequest("a"), nameless, importRequest("known"), importRequest("a"), importRequest(""), importRequest("b"),
 	})
 	if err != nil || len(results) != 6 {
@@ -133,17 +134,17 @@ func TestImportMany_JudgesEachAlone(t *testing.T) {
 	again := importRequest("c")
 	again.RequestID = "request-c"
 	for _, call := range []string{"first", "repeated"} {
-		results, err = e.ImportMany(t.Context(), []core.ImportRequest{again, again})
+		results, err = e.ImportMany(t.Context(), []engine.ImportRequest{again, again})
 		if err != nil || results[0].Err != nil || results[0].Key.ID == "" || core.ReasonOf(results[1].Err) != core.KeyExists ||
 			results[1].Err == nil || results[1].Key.ID != "" {
 			t.Errorf("a request that stands in the %s call twice: %+v, %v", call, results, err)
 		}
 	}
-	for _, n := range []int{0, core.MaxImports + 1} {
-		_, err := e.ImportMany(t.Context(), make([]core.ImportRequest, n))
+	for _, n := range []int{0, engine.MaxImports + 1} {
+		_, err := e.ImportMany(t.Context(), make([]engine.ImportRequest, n))
 		wantReason(t, err, core.BadRequest)
 	}
-	results, err = e.ImportMany(t.Context(), []core.ImportRequest{nameless, nameless})
+	results, err = e.ImportMany(t.Context(), []engine.ImportRequest{nameless, nameless})
 	if err != nil || len(results) != 2 || results[0].Err == nil || results[1].Err == nil {
 		t.Errorf("all wrong: %+v, %v", results, err)
 	}
@@ -151,7 +152,7 @@ func TestImportMany_JudgesEachAlone(t *testing.T) {
 
 func TestQuota_HoldsForIssuedAndImportedKeysTogetherAlsoAtOnce(t *testing.T) {
 	t.Parallel()
-	e := newEngine(t, openStore(t), func(c *core.EngineConfig) { c.KeyQuota = 10 })
+	e := newEngine(t, openStore(t), func(c *engine.Config) { c.KeyQuota = 10 })
 	var wg sync.WaitGroup
 	made := make([]bool, 40)
 	for i := range made {
@@ -160,7 +161,7 @@ func TestQuota_HoldsForIssuedAndImportedKeysTogetherAlsoAtOnce(t *testing.T) {
 			if i%2 == 0 {
 				_, err = e.Import(t.Context(), importRequest(uuid.NewString()))
 			} else {
-				_, _, err = e.Issue(t.Context(), core.IssueRequest{Name: "n", ActorID: "a"})
+				_, _, err = e.Issue(t.Context(), engine.IssueRequest{Name: "n", ActorID: "a"})
 			}
 			if made[i] = err == nil; !made[i] {
 				wantReason(t, err, core.KeyQuotaExceeded)
@@ -177,13 +178,13 @@ func TestQuota_HoldsForIssuedAndImportedKeysTogetherAlsoAtOnce(t *testing.T) {
 	if n != 10 {
 		t.Errorf("%d keys were made, want 10", n)
 	}
-	page, err := e.List(t.Context(), core.ListRequest{Kind: core.Issued})
+	page, err := e.List(t.Context(), engine.ListRequest{Kind: core.Issued})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, k := range page.Keys {
 		// A rotation needs no room, and makes none.
-		if _, _, _, err := e.Rotate(t.Context(), k.ID, core.RotateRequest{}); err != nil {
+		if _, _, _, err := e.Rotate(t.Context(), k.ID, engine.RotateRequest{}); err != nil {
 			t.Error(err)
 		}
 	}

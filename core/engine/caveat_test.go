@@ -1,4 +1,4 @@
-package core_test
+package engine_test
 
 import (
 	"net/netip"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/engine"
 )
 
 // mintMacaroon makes a macaroon of any claims, as only a holder of the secret can.
@@ -34,10 +35,10 @@ func mintMacaroon(t testing.TB, c *credential.Claims) string {
 func TestAttack17_AHoldersCaveatsOnlyNarrow(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), nil)
-	_, secret := issue(t, e, func(r *core.IssueRequest) {
+	_, secret := issue(t, e, func(r *engine.IssueRequest) {
 		r.Scopes, r.AllowedCIDRs = []string{"orders:*", "items:read"}, prefixes("10.0.0.0/8")
 	})
-	d := derive(t, e, secret, core.AlgorithmMacaroon, nil)
+	d := derive(t, e, secret, engine.AlgorithmMacaroon, nil)
 	whole := lookup(t, e, d.Token)
 	in := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339) }
 	claims, _, _ := strings.Cut(string(d.Claims), "\n")
@@ -107,10 +108,10 @@ func TestAttack17_AHoldersCaveatsOnlyNarrow(t *testing.T) {
 func TestAttenuate_NarrowsOffline(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), nil)
-	_, secret := issue(t, e, func(r *core.IssueRequest) { r.Scopes = []string{"orders:*"} })
-	d := derive(t, e, secret, core.AlgorithmMacaroon, nil)
+	_, secret := issue(t, e, func(r *engine.IssueRequest) { r.Scopes = []string{"orders:*"} })
+	d := derive(t, e, secret, engine.AlgorithmMacaroon, nil)
 	until := time.Now().Add(10 * time.Minute)
-	token, err := core.Attenuate(d.Token, core.Narrowing{
+	token, err := engine.Attenuate(d.Token, engine.Narrowing{
 		Expires: until, Scopes: []string{"orders:read"}, CIDRs: prefixes("192.0.2.0/24", "2001:db8::/32"),
 	})
 	if err != nil {
@@ -121,19 +122,19 @@ func TestAttenuate_NarrowsOffline(t *testing.T) {
 		!v.ExpireTime.Equal(until.Truncate(time.Second)) || !slices.Equal(v.AllowedCIDRs, prefixes("192.0.2.0/24", "2001:db8::/32")) {
 		t.Errorf("%+v", v)
 	}
-	for name, n := range map[string]core.Narrowing{
+	for name, n := range map[string]engine.Narrowing{
 		"nothing":         {},
 		"no scope token":  {Scopes: []string{"a b"}},
 		"too many ranges": {CIDRs: slices.Repeat(prefixes("192.0.2.0/24"), 257)},
 	} {
-		_, err := core.Attenuate(d.Token, n)
+		_, err := engine.Attenuate(d.Token, n)
 		if err == nil {
 			t.Errorf("%s: no error", name)
 			continue
 		}
 		wantReason(t, err, core.BadRequest)
 	}
-	_, err = core.Attenuate(secret, core.Narrowing{Scopes: []string{}})
+	_, err = engine.Attenuate(secret, engine.Narrowing{Scopes: []string{}})
 	wantReason(t, err, core.BadRequest)
 }
 

@@ -1,4 +1,4 @@
-package core_test
+package engine_test
 
 import (
 	"encoding/json"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/storage"
 )
 
@@ -35,26 +36,26 @@ func openStore(t testing.TB) core.Store {
 	return store
 }
 
-func newEngine(t testing.TB, store core.Store, change func(*core.EngineConfig)) *core.Engine {
+func newEngine(t testing.TB, store core.Store, change func(*engine.Config)) *engine.Engine {
 	t.Helper()
 	keyring, err := credential.NewKeyring(secretA)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := core.EngineConfig{Keyring: keyring, Prefixes: credential.Prefixes{Public: "ory_pk"}}
+	cfg := engine.Config{Keyring: keyring, Prefixes: credential.Prefixes{Public: "ory_pk"}}
 	if change != nil {
 		change(&cfg)
 	}
-	e, err := core.NewEngine(cfg, store)
+	e, err := engine.New(cfg, store)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return e
 }
 
-func issue(t testing.TB, e *core.Engine, change func(*core.IssueRequest)) (core.Key, string) {
+func issue(t testing.TB, e *engine.Engine, change func(*engine.IssueRequest)) (core.Key, string) {
 	t.Helper()
-	r := core.IssueRequest{Name: "test", ActorID: "alice"}
+	r := engine.IssueRequest{Name: "test", ActorID: "alice"}
 	if change != nil {
 		change(&r)
 	}
@@ -65,7 +66,7 @@ func issue(t testing.TB, e *core.Engine, change func(*core.IssueRequest)) (core.
 	return key, secret
 }
 
-func lookup(t testing.TB, e *core.Engine, cred string) *core.Verdict {
+func lookup(t testing.TB, e *engine.Engine, cred string) *core.Verdict {
 	t.Helper()
 	v, err := lookUp(t, e, cred)
 	if err != nil {
@@ -87,7 +88,7 @@ func TestIssue_AKeyVerifiesWithAllThatItWasGiven(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), nil)
 	ttl := time.Hour
-	key, secret := issue(t, e, func(r *core.IssueRequest) {
+	key, secret := issue(t, e, func(r *engine.IssueRequest) {
 		r.Scopes = []string{"orders:read", "orders:write"}
 		r.Metadata = json.RawMessage(` { "plan" : "gold" } `)
 		r.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
@@ -98,7 +99,7 @@ func TestIssue_AKeyVerifiesWithAllThatItWasGiven(t *testing.T) {
 	}
 	v := lookup(t, e, secret)
 	if v.Code != core.CodeValid || v.KeyID != key.ID || v.ActorID != "alice" || v.Type != core.IssuedKey ||
-		v.Visibility != core.VisibilitySecret || v.Status != core.StatusActive || v.Issuer != core.DefaultIssuer {
+		v.Visibility != core.VisibilitySecret || v.Status != core.StatusActive || v.Issuer != engine.DefaultIssuer {
 		t.Errorf("verdict %+v", v)
 	}
 	if len(v.Scopes) != 2 || string(v.Metadata) != `{"plan":"gold"}` || len(v.AllowedCIDRs) != 1 || !v.ExpireTime.Equal(key.ExpireTime) {
@@ -113,32 +114,34 @@ func TestIssue_AKeyVerifiesWithAllThatItWasGiven(t *testing.T) {
 func TestIssue_RefusesWhatIsNotWellFormedAndWritesNothing(t *testing.T) {
 	t.Parallel()
 	store := openStore(t)
-	e := newEngine(t, store, func(c *core.EngineConfig) { c.Prefixes.Public = ""; c.MaxTTL = 2 * time.Hour })
-	duration := func(d time.Duration) func(*core.IssueRequest) {
-		return func(r *core.IssueRequest) { r.TTL = &d }
+	e := newEngine(t, store, func(c *engine.Config) { c.Prefixes.Public = ""; c.MaxTTL = 2 * time.Hour })
+	duration := func(d time.Duration) func(*engine.IssueRequest) {
+		return func(r *engine.IssueRequest) { r.TTL = &d }
 	}
-	for name, change := range map[string]func(*core.IssueRequest){
-		"no name":                  func(r *core.IssueRequest) { r.Name = "" },
-		"no actor":                 func(r *core.IssueRequest) { r.ActorID = "" },
-		"a long actor":             func(r *core.IssueRequest) { r.ActorID = strings.Repeat("a", core.MaxNameLength+1) },
-		"NUL in a name":            func(r *core.IssueRequest) { r.Name = "a\x00b" },
-		"invalid UTF-8":            func(r *core.IssueRequest) { r.ActorID = "a\xff" },
-		"a scope with a space":     func(r *core.IssueRequest) { r.Scopes = []string{"a b"} },
-		"an empty scope":           func(r *core.IssueRequest) { r.Scopes = []string{""} },
-		"a scope with a line":      func(r *core.IssueRequest) { r.Scopes = []string{"a\nb"} },
-		"many scopes":              func(r *core.IssueRequest) { r.Scopes = make([]string, 9000) },
-		"a list as metadata":       func(r *core.IssueRequest) { r.Metadata = json.RawMessage(`[1]`) },
-		"broken metadata":          func(r *core.IssueRequest) { r.Metadata = json.RawMessage(`{"a":`) },
-		"metadata over 4 KiB":      func(r *core.IssueRequest) { r.Metadata = json.RawMessage(`{"a":"` + strings.Repeat("x", 4096) + `"}`) },
+	for name, change := range map[string]func(*engine.IssueRequest){
+		"no name":              func(r *engine.IssueRequest) { r.Name = "" },
+		"no actor":             func(r *engine.IssueRequest) { r.ActorID = "" },
+		"a long actor":         func(r *engine.IssueRequest) { r.ActorID = strings.Repeat("a", core.MaxNameLength+1) },
+		"NUL in a name":        func(r *engine.IssueRequest) { r.Name = "a\x00b" },
+		"invalid UTF-8":        func(r *engine.IssueRequest) { r.ActorID = "a\xff" },
+		"a scope with a space": func(r *engine.IssueRequest) { r.Scopes = []string{"a b"} },
+		"an empty scope":       func(r *engine.IssueRequest) { r.Scopes = []string{""} },
+		"a scope with a line":  func(r *engine.IssueRequest) { r.Scopes = []string{"a\nb"} },
+		"many scopes":          func(r *engine.IssueRequest) { r.Scopes = make([]string, 9000) },
+		"a list as metadata":   func(r *engine.IssueRequest) { r.Metadata = json.RawMessage(`[1]`) },
+		"broken metadata":      func(r *engine.IssueRequest) { r.Metadata = json.RawMessage(`{"a":`) },
+		"metadata over 4 KiB": func(r *engine.IssueRequest) {
+			r.Metadata = json.RawMessage(`{"a":"` + strings.Repeat("x", 4096) + `"}`)
+		},
 		"a life of no time":        duration(0),
 		"half a second":            duration(500 * time.Millisecond),
 		"a life over the maximum":  duration(2*time.Hour + time.Second),
-		"a public key, no prefix":  func(r *core.IssueRequest) { r.Visibility = core.VisibilityPublic },
-		"an unknown visibility":    func(r *core.IssueRequest) { r.Visibility = 9 },
-		"NUL in a request id":      func(r *core.IssueRequest) { r.RequestID = "a\x00b" },
-		"a request id of 37 runes": func(r *core.IssueRequest) { r.RequestID = strings.Repeat("ä", 37) },
+		"a public key, no prefix":  func(r *engine.IssueRequest) { r.Visibility = core.VisibilityPublic },
+		"an unknown visibility":    func(r *engine.IssueRequest) { r.Visibility = 9 },
+		"NUL in a request id":      func(r *engine.IssueRequest) { r.RequestID = "a\x00b" },
+		"a request id of 37 runes": func(r *engine.IssueRequest) { r.RequestID = strings.Repeat("ä", 37) },
 	} {
-		r := core.IssueRequest{Name: "n", ActorID: "a"}
+		r := engine.IssueRequest{Name: "n", ActorID: "a"}
 		change(&r)
 		if _, _, err := e.Issue(t.Context(), r); core.ReasonOf(err) != core.BadRequest {
 			t.Errorf("%s: %v, want BAD_REQUEST", name, err)
@@ -152,7 +155,7 @@ func TestIssue_RefusesWhatIsNotWellFormedAndWritesNothing(t *testing.T) {
 func TestIssue_ARepeatedRequestIDShowsNoSecret(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), nil)
-	withID := func(r *core.IssueRequest) { r.RequestID = "job-1" }
+	withID := func(r *engine.IssueRequest) { r.RequestID = "job-1" }
 	first, secret := issue(t, e, withID)
 	again, none := issue(t, e, withID)
 	if secret == "" || none != "" || again.ID != first.ID {
@@ -162,7 +165,7 @@ func TestIssue_ARepeatedRequestIDShowsNoSecret(t *testing.T) {
 
 func TestIssue_TheNetworksDefaultTTLHoldsWhereNoneIsAsked(t *testing.T) {
 	t.Parallel()
-	e := newEngine(t, openStore(t), func(c *core.EngineConfig) { c.DefaultTTL = time.Minute })
+	e := newEngine(t, openStore(t), func(c *engine.Config) { c.DefaultTTL = time.Minute })
 	key, _ := issue(t, e, nil)
 	if got := key.ExpireTime.Sub(key.CreateTime); got != time.Minute {
 		t.Errorf("the key lives %v, want a minute", got)
@@ -175,14 +178,14 @@ func TestNewEngine_RefusesWhatWouldNotServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, cfg := range map[string]core.EngineConfig{
+	for name, cfg := range map[string]engine.Config{
 		"no secret":               {},
 		"a bad prefix":            {Keyring: keyring, Prefixes: credential.Prefixes{Secret: "a b"}},
 		"max_ttl over ten years":  {Keyring: keyring, MaxTTL: core.MaxTTL + 1},
 		"default_ttl over max":    {Keyring: keyring, MaxTTL: time.Hour, DefaultTTL: 2 * time.Hour},
 		"default_ttl of a moment": {Keyring: keyring, DefaultTTL: time.Millisecond},
 	} {
-		if _, err := core.NewEngine(cfg, nil); err == nil {
+		if _, err := engine.New(cfg, nil); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -191,8 +194,8 @@ func TestNewEngine_RefusesWhatWouldNotServe(t *testing.T) {
 func TestClaim_RefusesSecretsThatTheKeysWereNotMadeWith(t *testing.T) {
 	t.Parallel()
 	store := openStore(t)
-	with := func(current string, retired ...string) *core.Engine {
-		return newEngine(t, store, func(c *core.EngineConfig) {
+	with := func(current string, retired ...string) *engine.Engine {
+		return newEngine(t, store, func(c *engine.Config) {
 			keyring, err := credential.NewKeyring(current, retired...)
 			if err != nil {
 				t.Fatal(err)
@@ -200,7 +203,7 @@ func TestClaim_RefusesSecretsThatTheKeysWereNotMadeWith(t *testing.T) {
 			c.Keyring = keyring
 		})
 	}
-	for _, e := range []*core.Engine{with(secretA), with(secretA), with(secretB, secretA), with(secretB)} {
+	for _, e := range []*engine.Engine{with(secretA), with(secretA), with(secretB, secretA), with(secretB)} {
 		if err := e.Claim(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -208,54 +211,8 @@ func TestClaim_RefusesSecretsThatTheKeysWereNotMadeWith(t *testing.T) {
 	wantReason(t, with(secretA).Claim(t.Context()), core.FailedPrecondition)
 }
 
-func TestAttack11_AnIdentityIsOneLineOfPrintableASCII(t *testing.T) {
-	t.Parallel()
-	for actor, want := range map[string]string{
-		"alice":            "alice",
-		"Alice B. Toklas":  "Alice B. Toklas",
-		"a\r\nX-Admin: 1":  "a%0D%0AX-Admin: 1",
-		"a, b":             "a%2C b",
-		"100%":             "100%25",
-		" alice ":          "%20alice%20",
-		"Zoë":              "Zo%C3%AB",
-		"\x7f\t":           "%7F%09",
-		" ":                "%20",
-		"user@example.com": "user@example.com",
-	} {
-		k := core.Key{ID: "x", Kind: core.Issued, ActorID: actor, Status: core.StatusActive, Visibility: core.VisibilitySecret}
-		if got := core.NewVerdict(&k, "", time.Now()).Identity.Actor; got != want {
-			t.Errorf("%q: %q, want %q", actor, got, want)
-		}
-	}
-}
-
-func TestNewVerdict_FailsClosedOnWhatItDoesNotKnow(t *testing.T) {
-	t.Parallel()
-	for name, k := range map[string]core.Key{
-		"an unknown kind":   {Kind: 9, Status: core.StatusActive},
-		"an unknown status": {Kind: core.Issued, Status: 9},
-		"no status":         {Kind: core.Issued},
-	} {
-		if v := core.NewVerdict(&k, "", time.Now()); v.Code == core.CodeValid {
-			t.Errorf("%s: valid", name)
-		}
-	}
-}
-
-func TestError_KeepsItsCauseForTheLogAndItsReasonForTheCaller(t *testing.T) {
-	t.Parallel()
-	cause := errors.New("disk on fire")
-	err := error(core.WrapError(core.Unavailable, "storage does not answer", cause))
-	if !errors.Is(err, cause) || core.ReasonOf(err) != core.Unavailable || err.Error() != "storage does not answer: disk on fire" {
-		t.Errorf("%v", err)
-	}
-	if core.ReasonOf(cause) != core.Internal {
-		t.Error("an error without a reason is not internal")
-	}
-}
-
 // lookUpMany looks credentials up as a verifier does that has cached nothing.
-func lookUpMany(t testing.TB, e *core.Engine, creds []string) ([]core.LookupResult, error) {
+func lookUpMany(t testing.TB, e *engine.Engine, creds []string) ([]core.LookupResult, error) {
 	t.Helper()
 	results := make([]core.LookupResult, len(creds))
 	var queries []core.Query
@@ -276,7 +233,7 @@ func lookUpMany(t testing.TB, e *core.Engine, creds []string) ([]core.LookupResu
 	return results, err
 }
 
-func lookUp(t testing.TB, e *core.Engine, cred string) (*core.Verdict, error) {
+func lookUp(t testing.TB, e *engine.Engine, cred string) (*core.Verdict, error) {
 	t.Helper()
 	results, err := lookUpMany(t, e, []string{cred})
 	return results[0].Verdict, errors.Join(err, results[0].Err)

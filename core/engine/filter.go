@@ -1,28 +1,30 @@
-package core
+package engine
 
 import (
 	"strings"
+
+	"github.com/talos-edge/talos-edge/core"
 )
 
 // MaxFilterLength is the length of the longest filter of a list, in bytes.
 const MaxFilterLength = 8192
 
 // filterStatuses are the states that a filter can ask for, by the names that they have in it.
-var filterStatuses = map[string]Status{
-	"KEY_STATUS_ACTIVE":  StatusActive,
-	"KEY_STATUS_REVOKED": StatusRevoked,
-	"KEY_STATUS_EXPIRED": StatusExpired,
+var filterStatuses = map[string]core.Status{
+	"KEY_STATUS_ACTIVE":  core.StatusActive,
+	"KEY_STATUS_REVOKED": core.StatusRevoked,
+	"KEY_STATUS_EXPIRED": core.StatusExpired,
 }
 
 // Filter narrows a list of keys. The zero value lets all keys through.
 type Filter struct {
-	ActorID string // empty: of any actor
-	Status  Status // StatusUnknown: in any state
+	ActorID string      // empty: of any actor
+	Status  core.Status // StatusUnknown: in any state
 }
 
 // ParseFilter reads a filter: `actor_id="x"`, `status=KEY_STATUS_ACTIVE` (or …REVOKED, …EXPIRED), each at most once,
 // joined by AND. In the quotes, `\"` stands for a quote and `\\` for a backslash. Spaces may stand around `=` and must
-// around AND. An empty filter is the zero value; anything else is [BadRequest].
+// around AND. An empty filter is the zero value; anything else is [core.BadRequest].
 func ParseFilter(s string) (Filter, error) {
 	if len(s) > MaxFilterLength {
 		return Filter{}, badRequest("filter: must not be longer than %d bytes", MaxFilterLength)
@@ -62,14 +64,14 @@ func (f *Filter) term(s string) (rest string, err error) {
 		f.ActorID, rest, err = unquote(value)
 		return rest, err
 	case name == "status":
-		if f.Status != StatusUnknown {
+		if f.Status != core.StatusUnknown {
 			return "", errFilter("status stands in it twice")
 		}
 		end := strings.IndexByte(value, ' ')
 		if end < 0 {
 			end = len(value)
 		}
-		if f.Status = filterStatuses[value[:end]]; f.Status == StatusUnknown {
+		if f.Status = filterStatuses[value[:end]]; f.Status == core.StatusUnknown {
 			return "", errFilter("status is KEY_STATUS_ACTIVE, KEY_STATUS_REVOKED or KEY_STATUS_EXPIRED")
 		}
 		return value[end:], nil

@@ -1,10 +1,11 @@
-package core
+package engine
 
 import (
 	"net/netip"
 	"strings"
 	"time"
 
+	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 )
 
@@ -27,7 +28,7 @@ type Narrowing struct {
 }
 
 // Attenuate makes a narrower macaroon of one. It needs no server and no secret, and so cannot say whether the macaroon
-// is genuine. What is no macaroon, or cannot be narrowed so, is [BadRequest].
+// is genuine. What is no macaroon, or cannot be narrowed so, is [core.BadRequest].
 func Attenuate(macaroon string, n Narrowing) (string, error) {
 	var caveats []string
 	if !n.Expires.IsZero() {
@@ -35,7 +36,7 @@ func Attenuate(macaroon string, n Narrowing) (string, error) {
 	}
 	if n.Scopes != nil {
 		for _, s := range n.Scopes {
-			if !ValidScope(s) {
+			if !core.ValidScope(s) {
 				return "", errScopes()
 			}
 		}
@@ -83,24 +84,24 @@ func (t *token) narrow(caveats []string) bool {
 				scopes = strings.Split(s, " ")
 			}
 			for _, scope := range scopes {
-				if !ValidScope(scope) {
+				if !core.ValidScope(scope) {
 					return false
 				}
 			}
 			if items += len(scopes); items > maxCaveatItems {
 				return false
 			}
-			t.scopes = narrowScopes(t.scopes, scopes)
+			t.scopes = core.IntersectScopes(t.scopes, scopes)
 		} else if s, ok := strings.CutPrefix(caveat, caveatCIDRs); ok {
 			list := strings.Split(s, ",")
 			if items += len(list); items > maxCaveatItems {
 				return false
 			}
-			cidrs, err := ParseCIDRs(list)
+			cidrs, err := core.ParseCIDRs(list)
 			if err != nil {
 				return false
 			}
-			t.cidrs = narrowCIDRs(t.cidrs, cidrs)
+			t.cidrs = core.IntersectCIDRs(t.cidrs, cidrs)
 		} else {
 			return false
 		}

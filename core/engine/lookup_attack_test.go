@@ -1,4 +1,4 @@
-package core_test
+package engine_test
 
 import (
 	"context"

@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"context"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/credential"
+)
+
+// RevokeRequest asks to revoke a key.
+type RevokeRequest struct {
+	Reason      core.RevocationReason
+	Description string // only with ReasonPrivilegeWithdrawn
+}
+
+// Revoke revokes a key of a kind. When it returns nil, no verification on this node that begins later admits the key.
+// A key that is revoked already is [core.FailedPrecondition].
+func (e *Engine) Revoke(ctx context.Context, kind core.Kind, keyID string, r RevokeRequest) (core.Key, error) {
+	switch {
+	case r.Reason > core.ReasonPrivilegeWithdrawn:
+		return core.Key{}, badRequest("reason: unknown value")
+	case r.Description != "" && r.Reason != core.ReasonPrivilegeWithdrawn:
+		return core.Key{}, badRequest(
+			"description: is only taken with the reason REVOCATION_REASON_PRIVILEGE_WITHDRAWN")
+	case len(r.Description) > core.MaxDescriptionLength:
+		return core.Key{}, badRequest("description: must not be longer than %d bytes", core.MaxDescriptionLength)
+	case !utf8.ValidString(r.Description) || strings.IndexByte(r.Description, 0) >= 0:
+		return core.Key{}, badRequest("description: must be UTF-8 text without NUL")
+	}
+	return e.store.Revoke(ctx, e.network, kind, keyID, core.Revocation{
+		Reason: r.Reason, Description: r.Description, By: core.ByOperator, Time: now(),
+	})
+}
+
+// SelfRevoke revokes the key behind a credential: holding it is the proof. A credential that names no key reads
+// [core.KeyNotFound], whether its checksum is right or not.
+func (e *Engine) SelfRevoke(ctx context.Context, cred string, reason core.RevocationReason) error {
+	if err := CheckSelfRevoke(cred, reason); err != nil {
+		return err
+	}
+	p := e.format.Parse(cred)
+	kind := core.Issued
+	switch p.Kind {
+	case credential.JWT, credential.Macaroon:
+		return core.NewError(core.DerivedTokenNotRevocable,
+			"a derived token cannot be revoked; revoke the key that it was derived from")
+	case credential.Issued:
+		if !p.Genuine {
+			return errKeyNotFound()
+		}
+	case credential.Imported:
+		kind = core.Imported
+	}
+	key, err := e.Get(ctx, kind, p.KeyID)
+	if err != nil {
+		return err
+	}
+	moment := now()
+	if key.Status == core.StatusRevoked {
+		return errSelfRevoked()
+	}
+	if key.StatusAt(moment) == core.StatusExpired {
+		return core.NewError(core.KeyExpired, "the key has expired")
+	}
+	_, err = e.store.Revoke(ctx, e.network, kind, p.KeyID, core.Revocation{
+		Reason: reason, By: core.ByHolder, Time: moment,
+	})
+	if core.ReasonOf(err) == core.FailedPrecondition && err != nil {
+		return errSelfRevoked() // somebody else was faster
+	}
+	return err
+}
+
+// CheckSelfRevoke refuses what no holder may ask for: a reason that only operators give, and what cannot be a
+// credential.
+func CheckSelfRevoke(cred string, reason core.RevocationReason) error {
+	if reason >= core.ReasonPrivilegeWithdrawn {
+		return badRequest("reason: a holder may give unspecified, key compromise, affiliation changed or superseded")
+	}
+	return checkCredential(cred)
+}
+
+// checkCredential refuses what cannot be a credential.
+func checkCredential(cred string) error {
+	if cred == "" {
+		return core.NewError(core.CredentialRequired, "credential: is required")
+	}
+	if err := credential.Check(cred); err != nil {
+		return core.NewError(core.InvalidKeyFormat, err.Error())
+	}
+	return nil
+}
+
+func errSelfRevoked() error { return core.NewError(core.KeyRevoked, "the key is revoked") }
