@@ -103,6 +103,9 @@ func TestAChangeThatPassesIsForgottenBeforeItsAnswer(t *testing.T) {
 			`{"issued_api_key":{"key_id":"new"},"secret":"s","old_issued_api_key":{"key_id":"` + id + `"}}`,
 			[]string{id, "new"},
 		},
+		"rotate by a path of another implementation": {
+			"POST", anyPath + "/" + id + ":rotate", "{}", `{"issued_api_key":{"key_id":"new"}}`, []string{id, "new"},
+		},
 		"issue": {"POST", issuedPath, "{}", `{"issued_api_key":{"key_id":"new"},"secret":"s"}`, []string{"new"}},
 		"import": {
 			"POST", importedPath, `{"raw_key":"raw"}`, `{"imported_api_key":{"key_id":"x"}}`, []string{imported, "x"},

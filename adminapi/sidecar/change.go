@@ -48,7 +48,7 @@ func (p *passing) classify(
 		if keyID, below = adminapi.KeyInPath(r.URL.Path); !below || keyID == "" {
 			return core.NewError(core.NotFound, "there is nothing at this path")
 		}
-		p.change.keyIDs = spellings(keyID)
+		p.change = change{keyIDs: spellings(keyID), creates: true} // it may name a successor of the key
 		return nil
 	}
 	if op.Changes&adminapi.ChangesKey != 0 {
