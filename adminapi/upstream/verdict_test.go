@@ -94,6 +94,12 @@ func TestAVerdictSaysWhatTheUpstreamSaysAndNothingElse(t *testing.T) {
 			check:  func(v *core.Verdict) bool { return v.Visibility == core.VisibilityPublic },
 		},
 		"another key's id": {change: func(r map[string]any) { r["key_id"] = parent }, fails: true},
+		"not valid, with another key's id": {
+			change: func(r map[string]any) {
+				r["is_valid"], r["error_code"], r["key_id"] = false, "VERIFICATION_ERROR_REVOKED", parent
+			},
+			fails: true,
+		},
 		"an id with a line break": {
 			cred:   jwt(parent),
 			change: func(r map[string]any) { r["key_id"] = "a\nb" },

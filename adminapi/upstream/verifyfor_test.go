@@ -344,3 +344,20 @@ func TestAttack08_VerifyForCallsThatHangKeepNoLookUpWaiting(t *testing.T) {
 	close(release)
 	hanging.Wait()
 }
+
+func TestVerifyForRefusesAnUnknownAddressWithoutACall(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	cred, _ := s.add(t, nil)
+	u, _ := open(t, nil, serve(t, s, "").URL)
+	v, err := u.VerifyFor(t.Context(), core.NetworkID{}, cred, netip.Addr{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Code != core.CodeIPNotAllowed {
+		t.Errorf("got %+v", v)
+	}
+	if n := len(s.calls("")); n != 0 {
+		t.Errorf("the upstream was asked %d times", n)
+	}
+}
