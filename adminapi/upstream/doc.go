@@ -3,11 +3,11 @@
 //
 // # A look-up
 //
-// An [Remote] is a [verify.Source]. Look-ups wait for their turn in the verifier, which [Remote.Fit] tells the
+// A [Remote] is a [verify.Source]. Look-ups wait for their turn in the verifier, which [Remote.Fit] tells the
 // bounds of; a call of [Remote.Lookup] becomes one call of the upstream. A batch is the one form of every
-// question, so there is one form of every answer to check.
+// request, so there is one form of every answer to check.
 //
-// # What is believed
+// # What is accepted
 //
 // Nothing that is not plainly said: a result without is_valid, with an unknown code, status or visibility, with
 // metadata that is no object, or about another key than the credential would have, is an error of that one credential.
@@ -22,7 +22,7 @@
 // A result in the wrong place must not lend one holder the identity of another, so results are compared with what the
 // credentials say of themselves: the key's id, the `sub` of a JWT, the subject in the first claims caveat of a
 // macaroon. A forged credential can say what it likes, also the id of somebody else's key, so a batch holds only
-// questions whose answers can be told apart. A key shares no batch with anything else that claims its id. Tokens of one
+// credentials whose results can be told apart. A key shares no batch with anything else that claims its id. Tokens of one
 // key share one as long as they end at different seconds, which their results must then name. A token that does not say
 // what key it was derived from goes in a batch of one. Where many tokens of one key that end at the same second are
 // looked up at once, as when each request derives its own, this makes as many calls of them.

@@ -20,7 +20,7 @@
 // # Failures
 //
 // A database that is locked for longer than 5 s since a change was asked for, full, read-only or unreadable is
-// [core.Unavailable]. Nothing has to be restarted afterwards: the writer and the watcher reopen their connections when
+// [core.Unavailable]. Nothing has to be restarted afterwards: the group commit and the watcher reopen their connections when
 // they need to.
 //
 // The path must go on leading to the files that are open. Else changes are [core.Unavailable]; look-ups go on while the

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"fmt"
 
 	"github.com/talos-edge/talos-edge/core"
 )
@@ -53,7 +52,7 @@ func (r *Reader) GetMany(
 	}
 	ids, err := r.dialect.KeyIDs(keyIDs)
 	if err != nil {
-		return nil, fmt.Errorf("encode key ids: %w", err)
+		return nil, err
 	}
 	err = keys(ctx, r.getMany, network, func(k core.Key) { found[k.ID] = k }, network[:], ids)
 	if err != nil {
