@@ -17,7 +17,7 @@ const (
 	year  = 365 * day
 )
 
-var errDuration = errors.New(`want a duration such as "3600s", "1h30m", "30d" or "1y6mo"`)
+var errDuration = errors.New(`must be a duration such as "3600s", "1h30m", "30d" or "1y6mo"`)
 
 // ParseDuration reads a duration in the protobuf form (3600s), in Go's (1h30m) or with days, weeks, months and years
 // (1d, 1w, 1mo, 1y), also compound (1y6mo) and with fractions (1.5h). A bare 0 is zero. A negative duration, an unknown

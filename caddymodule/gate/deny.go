@@ -163,7 +163,7 @@ func hasErrorRoutes(r *http.Request) bool {
 func checkRealm(realm string) error {
 	for _, c := range []byte(realm) {
 		if c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
-			return errors.New(`want printable ASCII without " and \`)
+			return errors.New(`must be printable ASCII without " and \`)
 		}
 	}
 	return nil

@@ -25,7 +25,7 @@ func (g *Gate) resolve() error {
 		return fmt.Errorf("identity: %w", err)
 	}
 	if g.Recheck != 0 && time.Duration(g.Recheck) < minRecheck {
-		return fmt.Errorf("recheck: want at least %s, or 0 for never", core.FormatSeconds(minRecheck))
+		return fmt.Errorf("recheck: must be at least %s, or 0 for never", core.FormatSeconds(minRecheck))
 	}
 	if g.Realm == "" {
 		g.Realm = "api"

@@ -60,7 +60,7 @@ func parseSource(args []string) (Source, error) {
 	case len(args) == 2 && args[0] == "cookie":
 		return Source{Cookie: args[1]}, nil
 	default:
-		return Source{}, errors.New("want `header <name> [<scheme>]`, `query <name>` or `cookie <name>`")
+		return Source{}, errors.New("must be `header <name> [<scheme>]`, `query <name>` or `cookie <name>`")
 	}
 }
 

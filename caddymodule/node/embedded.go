@@ -181,7 +181,7 @@ func (e *embeddedSettings) open(ctx context.Context, s *settings, limiter rateli
 	}
 	defer func() {
 		if err != nil {
-			_ = releaseStore(e.dsn)
+			err = errors.Join(err, releaseStore(e.dsn))
 		}
 	}()
 	keys, err := engine.New(e.engine(s.prefixes, e.keyring), store)

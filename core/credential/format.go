@@ -103,7 +103,7 @@ func NewFormat(network uuid.UUID, keyring *Keyring, p Prefixes) (*Format, error)
 	seen := map[string]bool{}
 	add := func(prefix string) error {
 		if !prefixPattern.MatchString(prefix) {
-			return fmt.Errorf("prefix %q: want 1 to 16 letters, digits, _ and -, a letter or digit first", prefix)
+			return fmt.Errorf("prefix %q: must be 1 to 16 letters, digits, _ and -, a letter or digit first", prefix)
 		}
 		if seen[prefix] {
 			return fmt.Errorf("prefix %q is configured twice", prefix)

@@ -105,13 +105,13 @@ func splitSet(set []byte) ([]json.RawMessage, error) {
 	}
 	// The cause is not told: what encoding/json says may quote a part of the input.
 	if json.Unmarshal(set, &both) != nil {
-		return nil, errors.New("signing keys: want a JSON Web Key Set")
+		return nil, errors.New("signing keys: must be a JSON Web Key Set")
 	}
 	if both.Keys == nil && both.Kty != "" {
 		both.Keys = []json.RawMessage{set}
 	}
 	if len(both.Keys) == 0 || len(both.Keys) > maxSigningKeys {
-		return nil, fmt.Errorf("signing keys: want a JSON Web Key Set of 1 to %d keys", maxSigningKeys)
+		return nil, fmt.Errorf("signing keys: must be a JSON Web Key Set of 1 to %d keys", maxSigningKeys)
 	}
 	return both.Keys, nil
 }
@@ -140,16 +140,16 @@ func parseSigningKey(raw []byte) (*signingKey, jose.JSONWebKey, error) {
 	case *rsa.PublicKey:
 		key.method, key.public = jwt.SigningMethodRS256, material
 	default:
-		return nil, jwk, errors.New("want an Ed25519 or an RSA key")
+		return nil, jwk, errors.New("must be an Ed25519 or an RSA key")
 	}
 	if public, ok := key.public.(*rsa.PublicKey); ok && (public.N.BitLen() < MinRSABits || public.E < 3) {
 		return nil, jwk, fmt.Errorf("an RSA key needs at least %d bits", MinRSABits)
 	}
 	if jwk.Algorithm != "" && jwk.Algorithm != key.method.Alg() {
-		return nil, jwk, fmt.Errorf("its alg is %.16q, want %q", jwk.Algorithm, key.method.Alg())
+		return nil, jwk, fmt.Errorf("its alg is %.16q and must be %q", jwk.Algorithm, key.method.Alg())
 	}
 	if jwk.Use != "" && jwk.Use != "sig" {
-		return nil, jwk, fmt.Errorf("its use is %.16q, want %q", jwk.Use, "sig")
+		return nil, jwk, fmt.Errorf("its use is %.16q and must be %q", jwk.Use, "sig")
 	}
 	key.kid = jwk.KeyID
 	if key.kid == "" {

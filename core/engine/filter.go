@@ -118,5 +118,5 @@ func (f *Filter) String() string {
 }
 
 func errFilter(problem string) error {
-	return badRequest(`filter: %s (want for example: actor_id="x" AND status=KEY_STATUS_ACTIVE)`, problem)
+	return badRequest(`filter: %s (for example: actor_id="x" AND status=KEY_STATUS_ACTIVE)`, problem)
 }
