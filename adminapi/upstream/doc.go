@@ -22,9 +22,9 @@
 // A result in the wrong place must not lend one holder the identity of another, so results are compared with what the
 // credentials say of themselves: the key's id, the `sub` of a JWT, the subject in the first claims caveat of a
 // macaroon. A forged credential can say what it likes, also the id of somebody else's key, so a batch holds only
-// credentials whose results can be told apart. A key shares no batch with anything else that claims its id. Tokens of one
-// key share one as long as they end at different seconds, which their results must then name. A token that does not say
-// what key it was derived from goes in a batch of one. Where many tokens of one key that end at the same second are
+// credentials whose results can be told apart. A key shares no batch with anything else that claims its id. Tokens of
+// one key share one as long as they end at different seconds, which their results must then name. A token that does not
+// say what key it was derived from goes in a batch of one. Where many tokens of one key that end at the same second are
 // looked up at once, as when each request derives its own, this makes as many calls of them.
 //
 // # Health

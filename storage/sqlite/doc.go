@@ -20,8 +20,8 @@
 // # Failures
 //
 // A database that is locked for longer than 5 s since a change was asked for, full, read-only or unreadable is
-// [core.Unavailable]. Nothing has to be restarted afterwards: the group commit and the watcher reopen their connections when
-// they need to.
+// [core.Unavailable]. Nothing has to be restarted afterwards: the group commit and the watcher reopen their connections
+// when they need to.
 //
 // The path must go on leading to the files that are open. Else changes are [core.Unavailable]; look-ups go on while the
 // files are only gone, and are [core.Unavailable] too while others are in their places, and from when the feed of
