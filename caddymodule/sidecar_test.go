@@ -12,8 +12,11 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/callertest"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
+	"github.com/talos-edge/talos-edge/core"
 )
 
 const (
@@ -264,11 +267,55 @@ func TestASidecarsNodeBelongsToItsSettings(t *testing.T) {
 		}
 	}
 	// A change that passes through the node of an earlier configuration counts on the node after it.
-	r := httptest.NewRequest(http.MethodDelete, "/v2alpha1/admin/importedApiKeys/"+id, nil)
-	before.Admin(zap.NewNop()).ServeHTTP(httptest.NewRecorder(), r)
-	far.to("batchVerify")
-	if s.gatedFrom("127.0.0.1", "key"); len(far.to("batchVerify")) != 1 {
-		t.Error("a key that was forgotten is not looked up again")
+	revoke := httptest.NewRequest(http.MethodPost, selfRevokePath, strings.NewReader(`{"credential":"key"}`))
+	revoke.Header.Set("Content-Type", "application/json")
+	remove := httptest.NewRequest(http.MethodDelete, "/v2alpha1/admin/importedApiKeys/"+id, nil)
+	remove.Header.Set("Authorization", sidecarToken)
+	for _, r := range []*http.Request{revoke, remove} {
+		until(t, "the verdict is in the cache", func() bool {
+			s.gatedFrom("127.0.0.1", "key")
+			far.to("batchVerify")
+			s.gatedFrom("127.0.0.1", "key")
+			return len(far.to("batchVerify")) == 0
+		})
+		w := httptest.NewRecorder()
+		if r == revoke {
+			before.Public(adminapi.PublicOptions{Options: adminapi.Options{Logger: zap.NewNop()}}).Serve(w, r)
+		} else {
+			before.Admin(zap.NewNop()).ServeHTTP(w, r)
+		}
+		if w.Code != http.StatusOK && w.Code != http.StatusNoContent {
+			t.Errorf("%s: %d %s", r.URL, w.Code, w.Body)
+		}
+		if s.gatedFrom("127.0.0.1", "key"); len(far.to("batchVerify")) != 1 {
+			t.Errorf("%s: a key that was forgotten is not looked up again", r.URL)
+		}
+	}
+}
+
+func TestASidecarAsksNothingForAnAddressOfEarlyData(t *testing.T) {
+	api := &plainAPI{}
+	far := newFarServer(t, api)
+	startSidecar(t, far.url(), `header Authorization "`+sidecarToken+`"`, "")
+	api.add("away", "203.0.113.0/24")
+	n := runningNode(t)
+	for _, early := range []bool{false, true} {
+		far.to("apiKeys:verify")
+		r := callertest.Caller{Peer: "203.0.113.9:50000", Early: early}.Request()
+		result, err := n.Verify(r, "away")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, code := 1, core.CodeValid
+		if early {
+			want, code = 0, core.CodeIPNotAllowed
+		}
+		if asked := len(far.to("apiKeys:verify")); asked != want {
+			t.Errorf("early data %t: asked %d times for the client, want %d", early, asked, want)
+		}
+		if result.Verdict.Code != code {
+			t.Errorf("early data %t: the verdict is %v, want %v", early, result.Verdict.Code, code)
+		}
 	}
 }
 

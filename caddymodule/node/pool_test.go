@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -194,6 +195,28 @@ func TestANodeIsOpenForEachOfItsUses(t *testing.T) {
 	}
 	wg.Wait()
 	if _, found := pool.Nodes.References(a.settings.key); found || a.node.Load() != nil {
+		t.Error("the node is open without a use")
+	}
+}
+
+func TestAStartThatFailedKeepsNoUseOfTheNode(t *testing.T) {
+	t.Parallel()
+	a := newApp(t)
+	path := strings.TrimPrefix(a.Storage, "sqlite://")
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Start(); err == nil {
+		t.Fatal("a directory was opened as a database")
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := a.Hold().(*Embedded); !ok {
+		t.Error("the node is not open")
+	}
+	a.Release()
+	if _, found := pool.Nodes.References(a.settings.key); found {
 		t.Error("the node is open without a use")
 	}
 }
