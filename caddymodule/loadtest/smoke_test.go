@@ -67,7 +67,7 @@ func TestProfileIsOneThatTheToolchainReads(t *testing.T) {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
 	top, err := exec.CommandContext(t.Context(), "go", "tool", "pprof", "-top", "-cum", file).CombinedOutput()
-	if err != nil || !strings.Contains(string(top), "caddymodule.(*Gate).ServeHTTP") {
+	if err != nil || !strings.Contains(string(top), "caddymodule/gate.(*Gate).ServeHTTP") {
 		t.Errorf("%v: the profile does not know the gate:\n%.2000s", err, top)
 	}
 }
