@@ -200,6 +200,36 @@ var togetherTests = []test{
 			t.Errorf("the position is %d", n)
 		}
 	}},
+	{"a caller that goes away may use its slice of keys again", func(t *harness) {
+		s, c := t.controlled()
+		releaseTaking := c.Hold(BeforeTaking)
+		defer releaseTaking()
+		calls := group(t, s, c, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		keys := []core.Key{newKey(home, "a"), newKey(home, "b")}
+		gone := begin(t, c, 1, func() error {
+			_, err := s.CreateMany(ctx, home, keys, 0)
+			return err
+		})
+		releaseCommit := c.Hold(BeforeCommit)
+		defer releaseCommit()
+		c.FailNextCommit(errInjected) // so that the keys are written once more
+		releaseTaking()
+		if err := c.Held(t.Context(), BeforeCommit); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		wantReason(t, <-gone, core.DeadlineExceeded)
+		keys[0], keys[1] = newKey(home, "other"), newKey(home, "another")
+		releaseCommit()
+		wantAll(t, s, calls)
+		create(t, s, newKey(home, "last")) // is made after them
+		get(t, s, home, "a")
+		get(t, s, home, "b")
+		wantAbsent(t, s, home, "other")
+		wantAbsent(t, s, home, "another")
+	}},
 	{"attack 07: a change whose commit fails is an error, is not made and raises no position; the next one is made",
 		func(t *harness) {
 			s, c := t.controlled()
