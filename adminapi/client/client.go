@@ -143,7 +143,7 @@ func (c *Client) once(ctx context.Context, r *request) ([]byte, error) {
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, err // *url.Error: names the call and the address, without a password
+		return nil, WithoutAnswer(err) // *url.Error: names the call and the address, without a password
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if r.answer != nil {
@@ -154,7 +154,7 @@ func (c *Client) once(ctx context.Context, r *request) ([]byte, error) {
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return nil, newError(resp, answer)
 	case err != nil:
-		return nil, fmt.Errorf("%s %s: reading the answer: %w", r.method, r.path, err)
+		return nil, fmt.Errorf("%s %s: reading the answer: %w", r.method, r.path, WithoutAnswer(err))
 	case int64(len(answer)) > c.maxAnswer:
 		return nil, fmt.Errorf("%s %s: %w: it is longer than %d bytes", r.method, r.path, ErrAnswer, c.maxAnswer)
 	case c.onlyJSON && !saysJSON(resp.Header):

@@ -1,16 +1,55 @@
 package client
 
 import (
+	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 )
 
 // ErrAnswer says that the server's answer was not one of this API: no JSON, too long, or not what was asked for.
 var ErrAnswer = errors.New("the answer is not one of the v2alpha1 API")
+
+// errUnreadable stands for the errors of net/http that may hold what the server sent.
+var errUnreadable = errors.New("the connection ended without an answer that can be read")
+
+// WithoutAnswer is the error of a request, without what the server sent: net/http repeats what it cannot read, and that
+// may repeat the request. Errors of the network, of TLS and of the context are returned as they are.
+func WithoutAnswer(err error) error {
+	sent, wrapped := errors.AsType[*url.Error](err)
+	cause := err
+	if wrapped {
+		cause = sent.Err
+	}
+	switch {
+	case isOfConnection(cause):
+		return err
+	case wrapped:
+		return &url.Error{Op: sent.Op, URL: sent.URL, Err: errUnreadable}
+	default:
+		return errUnreadable
+	}
+}
+
+// isOfConnection tells whether an error comes from below HTTP, or from the context.
+func isOfConnection(err error) bool {
+	for _, known := range []error{io.EOF, io.ErrUnexpectedEOF, context.Canceled, http.ErrSchemeMismatch} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	_, network := errors.AsType[*net.OpError](err)
+	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
+	_, record := errors.AsType[tls.RecordHeaderError](err)
+	return network || certificate || record || isTimeout(err)
+}
 
 // Error is a refusal by the server.
 type Error struct {

@@ -40,6 +40,9 @@ func (u *Remote) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 			}
 		}
 		resp, err = carrier.RoundTrip(out) //nolint:bodyclose // the caller closes it
+		if err != nil && !errors.Is(err, errSentBefore) {
+			err = client.WithoutAnswer(err)
+		}
 		return err
 	})
 	if f != nil {
