@@ -83,7 +83,9 @@ func TestParseCIDRsSaysWhichItemIsWrongAndWhy(t *testing.T) {
 }
 
 func FuzzParseCIDRs(f *testing.F) {
-	for _, s := range []string{"192.0.2.7/24", "192.0.2.7", "::ffff:192.0.2.7/120", "2001:db8::1/32", "::/0", "fe80::1%e", "/"} {
+	for _, s := range []string{
+		"192.0.2.7/24", "192.0.2.7", "::ffff:192.0.2.7/120", "2001:db8::1/32", "::/0", "fe80::1%e", "/",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -113,7 +115,10 @@ func TestIntersectCIDRs_IsWhatIsInBothLists(t *testing.T) {
 		{nil, []string{"10.0.0.0/8"}, []string{"10.0.0.0/8"}},
 		{[]string{"10.0.0.0/8"}, []string{"10.1.0.0/16"}, []string{"10.1.0.0/16"}},
 		{[]string{"10.0.0.0/8"}, []string{"10.0.0.0/8"}, []string{"10.0.0.0/8"}},
-		{[]string{"10.0.0.0/8", "::/0"}, []string{"0.0.0.0/0", "2001:db8::/32"}, []string{"10.0.0.0/8", "2001:db8::/32"}},
+		{
+			[]string{"10.0.0.0/8", "::/0"}, []string{"0.0.0.0/0", "2001:db8::/32"},
+			[]string{"10.0.0.0/8", "2001:db8::/32"},
+		},
 		{[]string{"10.0.0.0/8"}, []string{"::/0"}, []string{core.Nowhere.String()}},
 		{[]string{"10.0.0.0/8"}, []string{core.Nowhere.String()}, []string{core.Nowhere.String()}},
 	} {
@@ -145,7 +150,8 @@ func TestAllowsAddress_FailsClosed(t *testing.T) {
 			t.Errorf("%s: %t", addr, got)
 		}
 	}
-	if core.AllowsAddress(list, netip.Addr{}) || core.AllowsAddress([]netip.Prefix{{}}, netip.MustParseAddr("10.0.0.1")) {
+	if core.AllowsAddress(list, netip.Addr{}) ||
+		core.AllowsAddress([]netip.Prefix{{}}, netip.MustParseAddr("10.0.0.1")) {
 		t.Error("no address, or no range, was allowed")
 	}
 	if !core.AllowsAddress(nil, netip.Addr{}) {

@@ -37,7 +37,10 @@ func TestParseDuration_ReadsTheThreeNotations(t *testing.T) {
 			t.Errorf("%q: %v, %v; want %v", s, got, err, want)
 		}
 	}
-	for _, s := range []string{"", "1", "s", "-1s", "+1s", "1 s", " 1s", "1s ", "1.2.3s", "1S", "1month", "1e3s", "1h-30m", "300y", "9999999999999999999s", ".s", "1_000s"} {
+	for _, s := range []string{
+		"", "1", "s", "-1s", "+1s", "1 s", " 1s", "1s ", "1.2.3s", "1S", "1month", "1e3s", "1h-30m", "300y",
+		"9999999999999999999s", ".s", "1_000s",
+	} {
 		if got, err := core.ParseDuration(s); err == nil {
 			t.Errorf("%q: read as %v, want an error", s, got)
 		}

@@ -11,7 +11,8 @@ func TestError_KeepsItsCauseForTheLogAndItsReasonForTheCaller(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("disk on fire")
 	err := error(core.WrapError(core.Unavailable, "storage does not answer", cause))
-	if !errors.Is(err, cause) || core.ReasonOf(err) != core.Unavailable || err.Error() != "storage does not answer: disk on fire" {
+	if !errors.Is(err, cause) || core.ReasonOf(err) != core.Unavailable ||
+		err.Error() != "storage does not answer: disk on fire" {
 		t.Errorf("%v", err)
 	}
 	if core.ReasonOf(cause) != core.Internal {

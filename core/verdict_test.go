@@ -21,7 +21,10 @@ func TestAttack11_AnIdentityIsOneLineOfPrintableASCII(t *testing.T) {
 		" ":                "%20",
 		"user@example.com": "user@example.com",
 	} {
-		k := core.Key{ID: "x", Kind: core.Issued, ActorID: actor, Status: core.StatusActive, Visibility: core.VisibilitySecret}
+		k := core.Key{
+			ID: "x", Kind: core.Issued, ActorID: actor,
+			Status: core.StatusActive, Visibility: core.VisibilitySecret,
+		}
 		if got := core.NewVerdict(&k, "", time.Now()).Identity.Actor; got != want {
 			t.Errorf("%q: %q, want %q", actor, got, want)
 		}

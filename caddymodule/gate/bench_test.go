@@ -205,8 +205,8 @@ func BenchmarkCredential(b *testing.B) {
 }
 
 // BenchmarkServeHTTP is a request's whole way through the gate, with the identity headers and the placeholders, and the
-// writing of those headers, which a proxy does. What a request brings with it is made anew each time: the "request" line
-// says what that costs.
+// writing of those headers, which a proxy does. What a request brings with it is made anew each time: the "request"
+// line says what that costs.
 func BenchmarkServeHTTP(b *testing.B) {
 	for _, keys := range []int{1, 10_000} {
 		gate, secrets := benchGate(b, keys)

@@ -61,7 +61,8 @@ func TestMint_MakesTheContractsFormat(t *testing.T) {
 	if got != want {
 		t.Errorf("minted %q, want %q", got, want)
 	}
-	const vector = "ory_ak_v1_Qixc7NLprefU41Hwax4gigHpBam8USFWXUSzrkdFrj4DVZkoRSFPJBDcuDehctKD_65mDgTyuuw4nNyn9ez7Ub6ETADMYzqZAjibXRcaTns9P"
+	const vector = "ory_ak_v1_Qixc7NLprefU41Hwax4gigHpBam8USFWXUSzrkdFrj4DVZkoRSFPJBDcuDehctKD_" +
+		"65mDgTyuuw4nNyn9ez7Ub6ETADMYzqZAjibXRcaTns9P"
 	if got != vector {
 		t.Errorf("minted %q, want the vector %q", got, vector)
 	}
@@ -78,24 +79,37 @@ func TestParse_RoutesEachCredentialToOneKind(t *testing.T) {
 		genuine    bool
 		public     bool
 	}{
-		"a minted key":                        {good, Issued, true, false},
-		"a minted public key":                 {mint(t, f, true), Issued, true, true},
-		"a key under a retired prefix":        {forge("old_co", id, secretA), Issued, true, false},
-		"a key under another secret":          {forge("acme", id, secretB), Issued, false, false},
-		"a key under a foreign prefix":        {forge("other", id, secretA), Imported, false, false},
-		"the default prefix, not configured":  {forge("ory_ak", id, secretA), Imported, false, false},
-		"a prefix in another case":            {forge("ACME", id, secretA), Imported, false, false},
-		"a public key renamed to a secret":    {strings.Replace(mint(t, f, true), "acme_pub", "acme", 1), Issued, false, false},
-		"a changed checksum":                  {flipLast(good), Issued, false, false},
-		"a second checksum":                   {good + "_x", Imported, false, false},
-		"no checksum":                         {good[:strings.LastIndexByte(good, '_')], Imported, false, false},
-		"a short checksum":                    {good[:len(good)-3], Imported, false, false},
-		"the key id alone":                    {keyID.String(), Imported, false, false},
-		"a UUID in capitals":                  {forge("acme", base58.Encode([]byte("1:"+strings.ToUpper(keyID.String()))), secretA), Imported, false, false},
-		"a UUID of another version":           {forge("acme", base58.Encode([]byte("1:6f3cbd64-3f0b-1d7e-9f5e-0c6a5a6b7c8d")), secretA), Imported, false, false},
-		"a time with a sign":                  {forge("acme", base58.Encode([]byte("+1:"+keyID.String())), secretA), Imported, false, false},
-		"a time with a leading zero":          {forge("acme", base58.Encode([]byte("01:"+keyID.String())), secretA), Imported, false, false},
-		"a negative time":                     {forge("acme", base58.Encode([]byte("-1:"+keyID.String())), secretA), Imported, false, false},
+		"a minted key":                       {good, Issued, true, false},
+		"a minted public key":                {mint(t, f, true), Issued, true, true},
+		"a key under a retired prefix":       {forge("old_co", id, secretA), Issued, true, false},
+		"a key under another secret":         {forge("acme", id, secretB), Issued, false, false},
+		"a key under a foreign prefix":       {forge("other", id, secretA), Imported, false, false},
+		"the default prefix, not configured": {forge("ory_ak", id, secretA), Imported, false, false},
+		"a prefix in another case":           {forge("ACME", id, secretA), Imported, false, false},
+		"a public key renamed to a secret": {
+			strings.Replace(mint(t, f, true), "acme_pub", "acme", 1), Issued, false, false,
+		},
+		"a changed checksum": {flipLast(good), Issued, false, false},
+		"a second checksum":  {good + "_x", Imported, false, false},
+		"no checksum":        {good[:strings.LastIndexByte(good, '_')], Imported, false, false},
+		"a short checksum":   {good[:len(good)-3], Imported, false, false},
+		"the key id alone":   {keyID.String(), Imported, false, false},
+		"a UUID in capitals": {
+			forge("acme", base58.Encode([]byte("1:"+strings.ToUpper(keyID.String()))), secretA), Imported, false, false,
+		},
+		"a UUID of another version": {
+			forge("acme", base58.Encode([]byte("1:6f3cbd64-3f0b-1d7e-9f5e-0c6a5a6b7c8d")), secretA),
+			Imported, false, false,
+		},
+		"a time with a sign": {
+			forge("acme", base58.Encode([]byte("+1:"+keyID.String())), secretA), Imported, false, false,
+		},
+		"a time with a leading zero": {
+			forge("acme", base58.Encode([]byte("01:"+keyID.String())), secretA), Imported, false, false,
+		},
+		"a negative time": {
+			forge("acme", base58.Encode([]byte("-1:"+keyID.String())), secretA), Imported, false, false,
+		},
 		"an identifier that is not Base58":    {forge("acme", "0OIl", secretA), Imported, false, false},
 		"a key with a space behind it":        {good + " ", Imported, false, false},
 		"the prefix and nothing":              {"acme_v1_", Imported, false, false},
@@ -151,7 +165,8 @@ func TestParse_APrefixMayHoldTheVersionOfAnother(t *testing.T) {
 
 func TestAttack18_AnImportedKeysIDIsBoundToItsNetwork(t *testing.T) {
 	t.Parallel()
-	const want = "4bca60475754055a7957db9eedb86936ee5a666cf31dffbb24abc5644094e918" // sha512_256("00000000-0000-0000-0000-000000000000" 0x00 "sk_live_4242")
+	// sha512_256("00000000-0000-0000-0000-000000000000" 0x00 "sk_live_4242")
+	const want = "4bca60475754055a7957db9eedb86936ee5a666cf31dffbb24abc5644094e918"
 	if got := ImportedKeyID(uuid.UUID{}, "sk_live_4242"); got != want {
 		t.Errorf("key id %s, want %s", got, want)
 	}
@@ -262,8 +277,10 @@ func FuzzParse(f *testing.F) {
 	format := newFormat(f, Prefixes{Secret: "ak", Public: "pk", RetiredSecret: []string{"a_v1_b"}}, secretA, secretB)
 	good := mint(f, format, false)
 	for _, s := range []string{
-		good, mint(f, format, true), flipLast(good), good + "_", good + "1", "1" + good, strings.ToUpper(good), "ak_v1__", "ak_v1_1_1",
-		"mc_v1_AgEJ", "eyJhbGciOiJub25lIn0.e30.x", "a.b.c", "", "\x00", "\xff", strings.Repeat("1", 200), keyID.String(),
+		good, mint(f, format, true), flipLast(good), good + "_", good + "1", "1" + good, strings.ToUpper(good),
+		"ak_v1__", "ak_v1_1_1",
+		"mc_v1_AgEJ", "eyJhbGciOiJub25lIn0.e30.x", "a.b.c", "", "\x00", "\xff", strings.Repeat("1", 200),
+		keyID.String(),
 		forge("a_v1_b", base58.Encode([]byte("1:"+keyID.String())), secretB),
 	} {
 		f.Add(s)

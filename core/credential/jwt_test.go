@@ -60,7 +60,8 @@ func TestCustomClaims_CannotReplaceTheServersOwn(t *testing.T) {
 		t.Errorf("got %s", custom)
 	}
 	// encoding/json takes each of them for one of the above.
-	custom, err = CustomClaims(json.RawMessage(`{"Sub":1,"\u017fub":1,"i\u017f\u017f":1,"EXP":1,"a\u212aid":1,"scopes":1}`))
+	custom, err = CustomClaims(
+		json.RawMessage(`{"Sub":1,"\u017fub":1,"i\u017f\u017f":1,"EXP":1,"a\u212aid":1,"scopes":1}`))
 	if err != nil || len(custom) != 1 || string(custom["scopes"]) != "1" {
 		t.Errorf("got %s, %v", custom, err)
 	}
@@ -88,23 +89,27 @@ func TestAttack17_JWTsThatWereNotSignedWithTheRightKeyAreRefused(t *testing.T) {
 	ed, rs := jwt.SigningMethodEdDSA, jwt.SigningMethodRS256
 	none := segment(`{"alg":"none","kid":"ed"}`) + "." + segment(good) + "."
 	for name, token := range map[string]string{
-		"alg none":                       none,
-		"alg none, something behind":     none + "AA",
-		"HS256 with the public key":      sign(t, jwt.SigningMethodHS256, edPublic, `{"alg":"HS256","kid":"ed"}`, good),
-		"HS256 called EdDSA":             sign(t, jwt.SigningMethodHS256, edPublic, `{"alg":"EdDSA","kid":"ed"}`, good),
-		"RS256 with the Ed25519 kid":     sign(t, rs, rsaKey(), `{"alg":"RS256","kid":"ed"}`, good),
-		"EdDSA with the RSA kid":         sign(t, ed, edKey(), `{"alg":"EdDSA","kid":"rsa"}`, good),
-		"PS256 with the RSA key":         sign(t, jwt.SigningMethodPS256, rsaKey(), `{"alg":"PS256","kid":"rsa"}`, good),
-		"RS512 with the RSA key":         sign(t, jwt.SigningMethodRS512, rsaKey(), `{"alg":"RS512","kid":"rsa"}`, good),
-		"a foreign kid":                  sign(t, ed, edKey(), `{"alg":"EdDSA","kid":"other"}`, good),
-		"a kid that is a path":           sign(t, ed, edKey(), `{"alg":"EdDSA","kid":"../ed"}`, good),
-		"a kid that is a number":         sign(t, ed, edKey(), `{"alg":"EdDSA","kid":1}`, good),
-		"no kid":                         sign(t, ed, edKey(), `{"alg":"EdDSA"}`, good),
-		"no alg":                         sign(t, ed, edKey(), `{"kid":"ed"}`, good),
-		"alg in another case":            sign(t, ed, edKey(), `{"alg":"eddsa","kid":"ed"}`, good),
-		"an embedded jwk":                sign(t, ed, edKey(), `{"alg":"EdDSA","kid":"ed","jwk":{"kty":"OKP"}}`, good),
-		"a jku":                          sign(t, ed, edKey(), `{"alg":"EdDSA","kid":"ed","jku":"https://evil.example"}`, good),
-		"an x5u":                         sign(t, ed, edKey(), `{"alg":"EdDSA","kid":"ed","x5u":"https://evil.example"}`, good),
+		"alg none":                   none,
+		"alg none, something behind": none + "AA",
+		"HS256 with the public key":  sign(t, jwt.SigningMethodHS256, edPublic, `{"alg":"HS256","kid":"ed"}`, good),
+		"HS256 called EdDSA":         sign(t, jwt.SigningMethodHS256, edPublic, `{"alg":"EdDSA","kid":"ed"}`, good),
+		"RS256 with the Ed25519 kid": sign(t, rs, rsaKey(), `{"alg":"RS256","kid":"ed"}`, good),
+		"EdDSA with the RSA kid":     sign(t, ed, edKey(), `{"alg":"EdDSA","kid":"rsa"}`, good),
+		"PS256 with the RSA key": sign(t, jwt.SigningMethodPS256, rsaKey(),
+			`{"alg":"PS256","kid":"rsa"}`, good),
+		"RS512 with the RSA key": sign(t, jwt.SigningMethodRS512, rsaKey(),
+			`{"alg":"RS512","kid":"rsa"}`, good),
+		"a foreign kid":          sign(t, ed, edKey(), `{"alg":"EdDSA","kid":"other"}`, good),
+		"a kid that is a path":   sign(t, ed, edKey(), `{"alg":"EdDSA","kid":"../ed"}`, good),
+		"a kid that is a number": sign(t, ed, edKey(), `{"alg":"EdDSA","kid":1}`, good),
+		"no kid":                 sign(t, ed, edKey(), `{"alg":"EdDSA"}`, good),
+		"no alg":                 sign(t, ed, edKey(), `{"kid":"ed"}`, good),
+		"alg in another case":    sign(t, ed, edKey(), `{"alg":"eddsa","kid":"ed"}`, good),
+		"an embedded jwk":        sign(t, ed, edKey(), `{"alg":"EdDSA","kid":"ed","jwk":{"kty":"OKP"}}`, good),
+		"a jku": sign(t, ed, edKey(),
+			`{"alg":"EdDSA","kid":"ed","jku":"https://evil.example"}`, good),
+		"an x5u": sign(t, ed, edKey(),
+			`{"alg":"EdDSA","kid":"ed","x5u":"https://evil.example"}`, good),
 		"an x5c":                         sign(t, ed, edKey(), `{"alg":"EdDSA","kid":"ed","x5c":["AA"]}`, good),
 		"crit":                           sign(t, ed, edKey(), `{"alg":"EdDSA","kid":"ed","crit":["exp"]}`, good),
 		"crit, empty":                    sign(t, ed, edKey(), `{"alg":"EdDSA","kid":"ed","crit":[]}`, good),
@@ -127,9 +132,12 @@ func TestAttack17_TheAlgorithmIsTheKeysAndNotTheTokens(t *testing.T) {
 	t.Parallel()
 	k := bothKeys(t, "")
 	for _, method := range []jwt.SigningMethod{
-		jwt.SigningMethodEdDSA, jwt.SigningMethodRS256, jwt.SigningMethodRS512, jwt.SigningMethodHS256, jwt.SigningMethodNone,
+		jwt.SigningMethodEdDSA, jwt.SigningMethodRS256, jwt.SigningMethodRS512, jwt.SigningMethodHS256,
+		jwt.SigningMethodNone,
 	} {
-		for kid, right := range map[string]string{"ed": "EdDSA", "rsa": "RS256", "other": "no algorithm", "": "no algorithm"} {
+		for kid, right := range map[string]string{
+			"ed": "EdDSA", "rsa": "RS256", "other": "no algorithm", "": "no algorithm",
+		} {
 			_, err := k.keyFor(&jwt.Token{Method: method, Header: map[string]any{"kid": kid}})
 			if (err == nil) != (method.Alg() == right) {
 				t.Errorf("%s with kid %q: %v", method.Alg(), kid, err)
@@ -191,7 +199,9 @@ func TestAttack17_AJWTHasOneSpelling(t *testing.T) {
 			t.Errorf("with bit %d flipped it still verifies", bit)
 		}
 	}
-	for _, s := range []string{token + "=", token + "\n", "\n" + token, token + ".", strings.Replace(token, ".", ".\n", 1)} {
+	for _, s := range []string{
+		token + "=", token + "\n", "\n" + token, token + ".", strings.Replace(token, ".", ".\n", 1),
+	} {
 		if _, err := k.ParseJWT(s); err == nil {
 			t.Errorf("%q verifies", s)
 		}

@@ -164,24 +164,26 @@ func TestAttack17_MacaroonsOfAnotherFormAreRefused(t *testing.T) {
 	moved.SetLocation("https://evil.example")
 	iss := someClaims().Issuer
 	for name, token := range map[string]string{
-		"another root key":          mint([]byte(secretA), "token-1", iss, macaroon.V2, claims),
-		"no caveat":                 mint(root, "token-1", iss, macaroon.V2),
-		"no claims":                 mint(root, "token-1", iss, macaroon.V2, "scopes=a"),
-		"claims not first":          mint(root, "token-1", iss, macaroon.V2, "scopes=a", claims),
-		"broken claims":             mint(root, "token-1", iss, macaroon.V2, claims+"}"),
-		"claims of null":            mint(root, "token-1", "", macaroon.V2, claimsCaveat+"null"),
-		"another identifier":        mint(root, "token-2", iss, macaroon.V2, claims),
-		"V1":                        mint(root, "token-1", iss, macaroon.V1, claims),
-		"another location":          closed(t, moved),
-		"a third party's caveat":    closed(t, third),
-		"something behind":          good + "AAAA",
-		"a line break":              good[:40] + "\n" + good[40:],
-		"padding":                   good + "=",
-		"nothing":                   "mc_v1_",
-		"the prefix in other case":  "MC" + good[2:],
-		"the JSON form":             "mc_v1_" + segment(`{"i":"token-1","s64":"AA"}`),
-		"thousands of caveats":      mint(root, "token-1", iss, macaroon.V2, append([]string{claims}, slices.Repeat([]string{""}, 5000)...)...),
-		"one caveat more than 64":   mint(root, "token-1", iss, macaroon.V2, append([]string{claims}, slices.Repeat([]string{"scopes=a"}, MaxCaveats)...)...),
+		"another root key":         mint([]byte(secretA), "token-1", iss, macaroon.V2, claims),
+		"no caveat":                mint(root, "token-1", iss, macaroon.V2),
+		"no claims":                mint(root, "token-1", iss, macaroon.V2, "scopes=a"),
+		"claims not first":         mint(root, "token-1", iss, macaroon.V2, "scopes=a", claims),
+		"broken claims":            mint(root, "token-1", iss, macaroon.V2, claims+"}"),
+		"claims of null":           mint(root, "token-1", "", macaroon.V2, claimsCaveat+"null"),
+		"another identifier":       mint(root, "token-2", iss, macaroon.V2, claims),
+		"V1":                       mint(root, "token-1", iss, macaroon.V1, claims),
+		"another location":         closed(t, moved),
+		"a third party's caveat":   closed(t, third),
+		"something behind":         good + "AAAA",
+		"a line break":             good[:40] + "\n" + good[40:],
+		"padding":                  good + "=",
+		"nothing":                  "mc_v1_",
+		"the prefix in other case": "MC" + good[2:],
+		"the JSON form":            "mc_v1_" + segment(`{"i":"token-1","s64":"AA"}`),
+		"thousands of caveats": mint(root, "token-1", iss, macaroon.V2,
+			append([]string{claims}, slices.Repeat([]string{""}, 5000)...)...),
+		"one caveat more than 64": mint(root, "token-1", iss, macaroon.V2,
+			append([]string{claims}, slices.Repeat([]string{"scopes=a"}, MaxCaveats)...)...),
 		"a caveat cut off the good": strings.TrimSuffix(good, good[len(good)-20:]),
 	} {
 		if c, caveats, err := f.ParseMacaroon(token); err == nil {
@@ -191,7 +193,8 @@ func TestAttack17_MacaroonsOfAnotherFormAreRefused(t *testing.T) {
 	if _, _, err := f.ParseMacaroon(mint(root, "token-1", iss, macaroon.V2, claims)); err != nil {
 		t.Errorf("the good one that the bad ones are made of: %v", err)
 	}
-	most := mint(root, "token-1", iss, macaroon.V2, append([]string{claims}, slices.Repeat([]string{"scopes=a"}, MaxCaveats-1)...)...)
+	most := mint(root, "token-1", iss, macaroon.V2,
+		append([]string{claims}, slices.Repeat([]string{"scopes=a"}, MaxCaveats-1)...)...)
 	if _, caveats, err := f.ParseMacaroon(most); err != nil || len(caveats) != MaxCaveats-1 {
 		t.Errorf("64 caveats: %v", err)
 	}

@@ -53,7 +53,8 @@ func checkRouting(t *testing.T, keyring *Keyring, p Prefixes) (accepted bool) {
 			continue
 		}
 		key := mint(t, under(Prefixes{Secret: "zzz", Public: prefix}), true)
-		if got := f.Parse(key); got.Kind != Issued || got.KeyID != keyID.String() || got.Public != public || !got.Genuine {
+		got := f.Parse(key)
+		if got.Kind != Issued || got.KeyID != keyID.String() || got.Public != public || !got.Genuine {
 			t.Errorf("%+v: a key under %q is taken for %+v", p, prefix, got)
 		}
 	}
@@ -68,7 +69,8 @@ func checkRouting(t *testing.T, keyring *Keyring, p Prefixes) (accepted bool) {
 			continue
 		}
 		claims, caveats, err := f.ParseMacaroon(token)
-		if f.Parse(token).Kind != Macaroon || err != nil || claims.TokenID != someClaims().TokenID || len(caveats) != 1 {
+		if f.Parse(token).Kind != Macaroon || err != nil || claims.TokenID != someClaims().TokenID ||
+			len(caveats) != 1 {
 			t.Errorf("%+v: a macaroon under %q: %v", p, prefix, err)
 		}
 	}

@@ -97,7 +97,8 @@ func TestSigningKeys_TheJWKSIsPublic(t *testing.T) {
 	if err := json.Unmarshal(bothKeys(t, "").JWKS(), &set); err != nil {
 		t.Fatal(err)
 	}
-	if len(set.Keys) != 2 || set.Keys[0]["kid"] != "ed" || set.Keys[0]["alg"] != "EdDSA" || set.Keys[1]["alg"] != "RS256" {
+	if len(set.Keys) != 2 || set.Keys[0]["kid"] != "ed" || set.Keys[0]["alg"] != "EdDSA" ||
+		set.Keys[1]["alg"] != "RS256" {
 		t.Errorf("%v", set)
 	}
 	for _, key := range set.Keys {
@@ -127,18 +128,19 @@ func TestParseSigningKeys_RefusesKeysThatMustNotSign(t *testing.T) {
 	d := base64.RawURLEncoding.EncodeToString(edKey().Seed())
 	key := func(k any) []byte { return jwkSet(t, jose.JSONWebKey{Key: k, KeyID: "x"}) }
 	for name, set := range map[string][]byte{
-		"nothing":             nil,
-		"not JSON":            []byte("-----BEGIN PRIVATE KEY-----"),
-		"no keys":             []byte(`{"keys":[]}`),
-		"another object":      []byte(`{}`),
-		"cut off":             []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","d":"` + d + `"`),
-		"a bad key":           []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"` + d + `_","d":"` + d + `"}]}`),
-		"ECDSA":               key(ec),
-		"HMAC":                key([]byte("an HMAC secret of thirty-two bytes")),
-		"RSA of 1024 bits":    key(small),
-		"two halves":          key(mixed),
-		"public keys only":    key(edKey().Public()),
-		"a kid twice":         jwkSet(t, jose.JSONWebKey{Key: edKey(), KeyID: "x"}, jose.JSONWebKey{Key: other, KeyID: "x"}),
+		"nothing":          nil,
+		"not JSON":         []byte("-----BEGIN PRIVATE KEY-----"),
+		"no keys":          []byte(`{"keys":[]}`),
+		"another object":   []byte(`{}`),
+		"cut off":          []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","d":"` + d + `"`),
+		"a bad key":        []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"` + d + `_","d":"` + d + `"}]}`),
+		"ECDSA":            key(ec),
+		"HMAC":             key([]byte("an HMAC secret of thirty-two bytes")),
+		"RSA of 1024 bits": key(small),
+		"two halves":       key(mixed),
+		"public keys only": key(edKey().Public()),
+		"a kid twice": jwkSet(t, jose.JSONWebKey{Key: edKey(), KeyID: "x"},
+			jose.JSONWebKey{Key: other, KeyID: "x"}),
 		"another alg":         jwkSet(t, jose.JSONWebKey{Key: rsaKey(), KeyID: "x", Algorithm: "PS256"}),
 		"for encryption only": jwkSet(t, jose.JSONWebKey{Key: rsaKey(), KeyID: "x", Use: "enc"}),
 	} {

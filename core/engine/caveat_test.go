@@ -48,22 +48,38 @@ func TestAttack17_AHoldersCaveatsOnlyNarrow(t *testing.T) {
 		scopes  []string // nil: all
 		cidrs   []netip.Prefix
 	}{
-		"none":                      {nil, core.CodeValid, nil, nil},
-		"fewer scopes":              {[]string{"scopes=items:read"}, core.CodeValid, []string{"items:read"}, nil},
-		"within a wildcard":         {[]string{"scopes=orders:read admin"}, core.CodeValid, []string{"orders:read"}, nil},
-		"no scope":                  {[]string{"scopes="}, core.CodeValid, []string{}, nil},
-		"all scopes":                {[]string{"scopes=*"}, core.CodeValid, nil, nil},
-		"wider after narrower":      {[]string{"scopes=items:read", "scopes=*"}, core.CodeValid, []string{"items:read"}, nil},
-		"one after another":         {[]string{"scopes=items:read", "scopes=orders:read"}, core.CodeValid, []string{}, nil},
-		"a range":                   {[]string{"cidrs=10.1.0.0/16"}, core.CodeValid, nil, prefixes("10.1.0.0/16")},
-		"a wider range":             {[]string{"cidrs=0.0.0.0/0,::/0"}, core.CodeValid, nil, nil},
-		"another range":             {[]string{"cidrs=192.0.2.0/24"}, core.CodeValid, nil, []netip.Prefix{core.Nowhere}},
-		"two ranges apart":          {[]string{"cidrs=10.1.0.0/16", "cidrs=10.2.0.0/16"}, core.CodeValid, nil, []netip.Prefix{core.Nowhere}},
-		"a later expiry":            {[]string{"expires=" + in(100*time.Hour)}, core.CodeValid, nil, nil},
-		"expired":                   {[]string{"expires=" + in(-time.Second)}, core.CodeExpired, nil, nil},
-		"expired and then not":      {[]string{"expires=" + in(-time.Second), "expires=" + in(time.Hour)}, core.CodeExpired, nil, nil},
-		"expired and at no time":    {[]string{"expires=" + in(-time.Second), "expires=0001-01-01T00:00:00Z"}, core.CodeExpired, nil, nil},
-		"expired long ago":          {[]string{"expires=0001-01-01T00:00:00Z", "expires=" + in(time.Hour)}, core.CodeExpired, nil, nil},
+		"none":         {nil, core.CodeValid, nil, nil},
+		"fewer scopes": {[]string{"scopes=items:read"}, core.CodeValid, []string{"items:read"}, nil},
+		"within a wildcard": {
+			[]string{"scopes=orders:read admin"}, core.CodeValid, []string{"orders:read"}, nil,
+		},
+		"no scope":   {[]string{"scopes="}, core.CodeValid, []string{}, nil},
+		"all scopes": {[]string{"scopes=*"}, core.CodeValid, nil, nil},
+		"wider after narrower": {
+			[]string{"scopes=items:read", "scopes=*"}, core.CodeValid, []string{"items:read"}, nil,
+		},
+		"one after another": {
+			[]string{"scopes=items:read", "scopes=orders:read"}, core.CodeValid, []string{}, nil,
+		},
+		"a range":       {[]string{"cidrs=10.1.0.0/16"}, core.CodeValid, nil, prefixes("10.1.0.0/16")},
+		"a wider range": {[]string{"cidrs=0.0.0.0/0,::/0"}, core.CodeValid, nil, nil},
+		"another range": {
+			[]string{"cidrs=192.0.2.0/24"}, core.CodeValid, nil, []netip.Prefix{core.Nowhere},
+		},
+		"two ranges apart": {
+			[]string{"cidrs=10.1.0.0/16", "cidrs=10.2.0.0/16"}, core.CodeValid, nil, []netip.Prefix{core.Nowhere},
+		},
+		"a later expiry": {[]string{"expires=" + in(100*time.Hour)}, core.CodeValid, nil, nil},
+		"expired":        {[]string{"expires=" + in(-time.Second)}, core.CodeExpired, nil, nil},
+		"expired and then not": {
+			[]string{"expires=" + in(-time.Second), "expires=" + in(time.Hour)}, core.CodeExpired, nil, nil,
+		},
+		"expired and at no time": {
+			[]string{"expires=" + in(-time.Second), "expires=0001-01-01T00:00:00Z"}, core.CodeExpired, nil, nil,
+		},
+		"expired long ago": {
+			[]string{"expires=0001-01-01T00:00:00Z", "expires=" + in(time.Hour)}, core.CodeExpired, nil, nil,
+		},
 		"expired before all years":  {[]string{"expires=0000-01-01T00:00:00+23:59"}, core.CodeExpired, nil, nil},
 		"an unknown caveat":         {[]string{"account=42"}, core.CodeSignatureInvalid, nil, nil},
 		"an empty caveat":           {[]string{""}, core.CodeSignatureInvalid, nil, nil},
@@ -76,7 +92,9 @@ func TestAttack17_AHoldersCaveatsOnlyNarrow(t *testing.T) {
 		"a scope that is none":      {[]string{"scopes=a\nb"}, core.CodeSignatureInvalid, nil, nil},
 		"no range":                  {[]string{"cidrs="}, core.CodeSignatureInvalid, nil, nil},
 		"a range that is none":      {[]string{"cidrs=10.0.0.0/8, 10.0.0.0/9"}, core.CodeSignatureInvalid, nil, nil},
-		"too many scopes":           {[]string{"scopes=" + strings.Repeat("a ", 256) + "a"}, core.CodeSignatureInvalid, nil, nil},
+		"too many scopes": {
+			[]string{"scopes=" + strings.Repeat("a ", 256) + "a"}, core.CodeSignatureInvalid, nil, nil,
+		},
 	} {
 		token, err := credential.AppendCaveats(d.Token, tc.caveats...)
 		if err != nil {
@@ -99,7 +117,8 @@ func TestAttack17_AHoldersCaveatsOnlyNarrow(t *testing.T) {
 		if tc.cidrs == nil {
 			tc.cidrs = whole.AllowedCIDRs
 		}
-		if !slices.Equal(v.Scopes, tc.scopes) || !slices.Equal(v.AllowedCIDRs, tc.cidrs) || v.ExpireTime.After(whole.ExpireTime) {
+		if !slices.Equal(v.Scopes, tc.scopes) || !slices.Equal(v.AllowedCIDRs, tc.cidrs) ||
+			v.ExpireTime.After(whole.ExpireTime) {
 			t.Errorf("%s: scopes %q, ranges %v, expires %v", name, v.Scopes, v.AllowedCIDRs, v.ExpireTime)
 		}
 	}
@@ -119,7 +138,8 @@ func TestAttenuate_NarrowsOffline(t *testing.T) {
 	}
 	v := lookup(t, e, token)
 	if v.Code != core.CodeValid || !slices.Equal(v.Scopes, []string{"orders:read"}) || v.Leeway != 0 ||
-		!v.ExpireTime.Equal(until.Truncate(time.Second)) || !slices.Equal(v.AllowedCIDRs, prefixes("192.0.2.0/24", "2001:db8::/32")) {
+		!v.ExpireTime.Equal(until.Truncate(time.Second)) ||
+		!slices.Equal(v.AllowedCIDRs, prefixes("192.0.2.0/24", "2001:db8::/32")) {
 		t.Errorf("%+v", v)
 	}
 	for name, n := range map[string]engine.Narrowing{
@@ -141,7 +161,8 @@ func TestAttenuate_NarrowsOffline(t *testing.T) {
 // FuzzMacaroonCaveats looks for a caveat that widens what a macaroon is good for.
 func FuzzMacaroonCaveats(f *testing.F) {
 	store := &oneKeyStore{key: core.Key{
-		ID: uuid.NewString(), Kind: core.Issued, ActorID: "alice", Visibility: core.VisibilitySecret, Status: core.StatusActive,
+		ID: uuid.NewString(), Kind: core.Issued, ActorID: "alice", Visibility: core.VisibilitySecret,
+		Status: core.StatusActive,
 		Scopes: []string{"orders:*", "items:read", "*x"}, AllowedCIDRs: prefixes("10.0.0.0/8", "2001:db8::/32"),
 	}}
 	e := newEngine(f, store, nil)

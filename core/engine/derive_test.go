@@ -27,8 +27,9 @@ func TestDerive_ATokenStandsForItsKey(t *testing.T) {
 		d := derive(t, e, secret, a, func(r *engine.DeriveRequest) {
 			r.CustomClaims = json.RawMessage(` {"tenant": "t1", "sub": "x"} `)
 		})
-		if life := time.Until(d.ExpireTime); life > engine.DefaultTokenTTL || life < engine.DefaultTokenTTL-time.Minute {
-			t.Errorf("%s: lives %v", name, life)
+		ttl := time.Until(d.ExpireTime)
+		if ttl > engine.DefaultTokenTTL || ttl < engine.DefaultTokenTTL-time.Minute {
+			t.Errorf("%s: expires in %v", name, ttl)
 		}
 		var claims map[string]any
 		if err := json.Unmarshal(d.Claims, &claims); err != nil {
@@ -47,11 +48,13 @@ func TestDerive_ATokenStandsForItsKey(t *testing.T) {
 			!v.ExpireTime.Equal(d.ExpireTime) || !slices.Equal(v.AllowedCIDRs, key.AllowedCIDRs) {
 			t.Errorf("%s: verdict %+v", name, v)
 		}
-		if want := map[string]core.CredentialType{"JWT": core.DerivedJWT, "macaroon": core.DerivedMacaroon}[name]; v.Type != want {
+		types := map[string]core.CredentialType{"JWT": core.DerivedJWT, "macaroon": core.DerivedMacaroon}
+		if want := types[name]; v.Type != want {
 			t.Errorf("%s: type %d", name, v.Type)
 		}
 		narrow := derive(t, e, secret, a, func(r *engine.DeriveRequest) { r.Scopes = []string{"orders:read"} })
-		if v := lookup(t, e, narrow.Token); !slices.Equal(v.Scopes, []string{"orders:read"}) || v.Identity.Scopes != "orders:read" {
+		v = lookup(t, e, narrow.Token)
+		if !slices.Equal(v.Scopes, []string{"orders:read"}) || v.Identity.Scopes != "orders:read" {
 			t.Errorf("%s: scopes %v", name, v.Scopes)
 		}
 		none := derive(t, e, secret, a, func(r *engine.DeriveRequest) { r.Scopes = []string{} })
@@ -81,26 +84,40 @@ func TestDerive_RefusesWithTheContractsReasons(t *testing.T) {
 		change func(*engine.DeriveRequest)
 		want   core.Reason
 	}{
-		"no credential":             {func(r *engine.DeriveRequest) { r.Credential = "" }, core.CredentialRequired},
-		"no text":                   {func(r *engine.DeriveRequest) { r.Credential = "a\x00" }, core.InvalidKeyFormat},
-		"a token":                   {func(r *engine.DeriveRequest) { r.Credential = token }, core.InvalidTokenType},
-		"a macaroon's form":         {func(r *engine.DeriveRequest) { r.Credential = "mc_v1_AA" }, core.InvalidTokenType},
-		"a wrong checksum":          {func(r *engine.DeriveRequest) { r.Credential = forged }, core.ParentKeyInvalid},
-		"an unknown key":            {func(r *engine.DeriveRequest) { r.Credential = "sk_4242" }, core.ParentKeyInvalid},
-		"the key id":                {func(r *engine.DeriveRequest) { r.Credential = revoked.ID }, core.ParentKeyInvalid},
-		"a revoked key":             {func(r *engine.DeriveRequest) { r.Credential = revokedSecret }, core.KeyRevoked},
-		"another address":           {func(r *engine.DeriveRequest) { r.Client = netip.MustParseAddr("192.0.2.1") }, core.IPNotAllowed},
-		"no address":                {func(r *engine.DeriveRequest) { r.Client = netip.Addr{} }, core.IPNotAllowed},
-		"a scope not held":          {func(r *engine.DeriveRequest) { r.Scopes = []string{"admin"} }, core.Forbidden},
-		"one that a wildcard holds": {func(r *engine.DeriveRequest) { r.Scopes = []string{"orders:read"} }, core.Forbidden},
-		"no scope token":            {func(r *engine.DeriveRequest) { r.Scopes = []string{"a b"} }, core.BadRequest},
-		"longer than the key":       {ttl(time.Hour + time.Second), core.BadRequest},
-		"the default, too long":     {nil, core.BadRequest},
-		"no time":                   {ttl(0), core.BadRequest},
-		"a negative time":           {ttl(-time.Hour), core.BadRequest},
-		"over the maximum":          {ttl(core.MaxTTL), core.BadRequest},
-		"claims that are a list":    {func(r *engine.DeriveRequest) { r.CustomClaims = json.RawMessage(`[]`) }, core.BadRequest},
-		"a claim twice":             {func(r *engine.DeriveRequest) { r.CustomClaims = json.RawMessage(`{"a":1,"a":2}`) }, core.BadRequest},
+		"no credential": {func(r *engine.DeriveRequest) { r.Credential = "" }, core.CredentialRequired},
+		"no text":       {func(r *engine.DeriveRequest) { r.Credential = "a\x00" }, core.InvalidKeyFormat},
+		"a token":       {func(r *engine.DeriveRequest) { r.Credential = token }, core.InvalidTokenType},
+		"a macaroon's form": {
+			func(r *engine.DeriveRequest) { r.Credential = "mc_v1_AA" }, core.InvalidTokenType,
+		},
+		"a wrong checksum": {func(r *engine.DeriveRequest) { r.Credential = forged }, core.ParentKeyInvalid},
+		"an unknown key": {
+			func(r *engine.DeriveRequest) { r.Credential = "sk_4242" }, core.ParentKeyInvalid,
+		},
+		"the key id": {
+			func(r *engine.DeriveRequest) { r.Credential = revoked.ID }, core.ParentKeyInvalid,
+		},
+		"a revoked key": {func(r *engine.DeriveRequest) { r.Credential = revokedSecret }, core.KeyRevoked},
+		"another address": {
+			func(r *engine.DeriveRequest) { r.Client = netip.MustParseAddr("192.0.2.1") }, core.IPNotAllowed,
+		},
+		"no address":       {func(r *engine.DeriveRequest) { r.Client = netip.Addr{} }, core.IPNotAllowed},
+		"a scope not held": {func(r *engine.DeriveRequest) { r.Scopes = []string{"admin"} }, core.Forbidden},
+		"one that a wildcard holds": {
+			func(r *engine.DeriveRequest) { r.Scopes = []string{"orders:read"} }, core.Forbidden,
+		},
+		"no scope token":        {func(r *engine.DeriveRequest) { r.Scopes = []string{"a b"} }, core.BadRequest},
+		"longer than the key":   {ttl(time.Hour + time.Second), core.BadRequest},
+		"the default, too long": {nil, core.BadRequest},
+		"no time":               {ttl(0), core.BadRequest},
+		"a negative time":       {ttl(-time.Hour), core.BadRequest},
+		"over the maximum":      {ttl(core.MaxTTL), core.BadRequest},
+		"claims that are a list": {
+			func(r *engine.DeriveRequest) { r.CustomClaims = json.RawMessage(`[]`) }, core.BadRequest,
+		},
+		"a claim twice": {
+			func(r *engine.DeriveRequest) { r.CustomClaims = json.RawMessage(`{"a":1,"a":2}`) }, core.BadRequest,
+		},
 		"long claims": {func(r *engine.DeriveRequest) {
 			r.CustomClaims = json.RawMessage(`{"a":"` + strings.Repeat("x", engine.MaxCustomClaims) + `"}`)
 		}, core.BadRequest},
@@ -181,7 +198,8 @@ func BenchmarkDerive(b *testing.B) {
 	}
 	id := uuid.New()
 	store := &oneKeyStore{key: core.Key{
-		ID: id.String(), Kind: core.Issued, ActorID: "alice", Visibility: core.VisibilitySecret, Status: core.StatusActive,
+		ID: id.String(), Kind: core.Issued, ActorID: "alice", Visibility: core.VisibilitySecret,
+		Status: core.StatusActive,
 	}}
 	secret, err := format.Mint(id, time.Now(), false)
 	if err != nil {

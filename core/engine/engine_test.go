@@ -102,10 +102,14 @@ func TestIssue_AKeyVerifiesWithAllThatItWasGiven(t *testing.T) {
 		v.Visibility != core.VisibilitySecret || v.Status != core.StatusActive || v.Issuer != engine.DefaultIssuer {
 		t.Errorf("verdict %+v", v)
 	}
-	if len(v.Scopes) != 2 || string(v.Metadata) != `{"plan":"gold"}` || len(v.AllowedCIDRs) != 1 || !v.ExpireTime.Equal(key.ExpireTime) {
+	if len(v.Scopes) != 2 || string(v.Metadata) != `{"plan":"gold"}` ||
+		len(v.AllowedCIDRs) != 1 || !v.ExpireTime.Equal(key.ExpireTime) {
 		t.Errorf("verdict %+v", v)
 	}
-	want := core.Identity{Actor: "alice", Scopes: "orders:read orders:write", Metadata: "eyJwbGFuIjoiZ29sZCJ9", Network: uuid.Nil.String()}
+	want := core.Identity{
+		Actor: "alice", Scopes: "orders:read orders:write", Metadata: "eyJwbGFuIjoiZ29sZCJ9",
+		Network: uuid.Nil.String(),
+	}
 	if v.Identity != want {
 		t.Errorf("identity %+v, want %+v", v.Identity, want)
 	}

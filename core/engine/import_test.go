@@ -124,7 +124,8 @@ func TestImportMany_JudgesEachAlone(t *testing.T) {
 		t.Fatalf("%d results, %v", len(results), err)
 	}
 	for i, want := range []core.Reason{"", core.BadRequest, core.KeyExists, core.KeyExists, core.BadRequest, ""} {
-		if got := results[i]; want == "" && (got.Err != nil || got.Key.ID == "") || want != "" && core.ReasonOf(got.Err) != want {
+		got := results[i]
+		if want == "" && (got.Err != nil || got.Key.ID == "") || want != "" && core.ReasonOf(got.Err) != want {
 			t.Errorf("result %d: %v, want %q", i, got.Err, want)
 		}
 	}
@@ -135,7 +136,8 @@ func TestImportMany_JudgesEachAlone(t *testing.T) {
 	again.RequestID = "request-c"
 	for _, call := range []string{"first", "repeated"} {
 		results, err = e.ImportMany(t.Context(), []engine.ImportRequest{again, again})
-		if err != nil || results[0].Err != nil || results[0].Key.ID == "" || core.ReasonOf(results[1].Err) != core.KeyExists ||
+		if err != nil || results[0].Err != nil || results[0].Key.ID == "" ||
+			core.ReasonOf(results[1].Err) != core.KeyExists ||
 			results[1].Err == nil || results[1].Key.ID != "" {
 			t.Errorf("a request that stands in the %s call twice: %+v, %v", call, results, err)
 		}

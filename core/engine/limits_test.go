@@ -32,10 +32,13 @@ func TestIssue_TheFieldsLimits(t *testing.T) {
 		}},
 		"allowed_cidrs": {128, func(r *engine.IssueRequest, n int) {
 			for i := range n {
-				r.AllowedCIDRs = append(r.AllowedCIDRs, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 32))
+				addr := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
+				r.AllowedCIDRs = append(r.AllowedCIDRs, netip.PrefixFrom(addr, 32))
 			}
 		}},
-		"ttl in seconds": {315360000, func(r *engine.IssueRequest, n int) { r.TTL = new(time.Duration(n) * time.Second) }},
+		"ttl in seconds": {
+			315360000, func(r *engine.IssueRequest, n int) { r.TTL = new(time.Duration(n) * time.Second) },
+		},
 		"window in days": {366, func(r *engine.IssueRequest, n int) {
 			r.RateLimit = core.RateLimitPolicy{Quota: 1, Window: time.Duration(n) * 24 * time.Hour}
 		}},

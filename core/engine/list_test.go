@@ -109,13 +109,18 @@ func TestParseFilter_ReadsWhatItDocuments(t *testing.T) {
 		}
 	}
 	for _, s := range []string{
-		`actor_id`, `actor_id=`, `actor_id=x`, `actor_id='x'`, `actor_id=""`, `actor_id="x`, `actor_id="x\"`, `actor_id="x\n"`,
-		`actor_id!="x"`, `actor_id=="x"`, `actor_id:"x"`, `Actor_id="x"`, `NOT actor_id="x"`, `(actor_id="x")`, `-actor_id="x"`,
+		`actor_id`, `actor_id=`, `actor_id=x`, `actor_id='x'`, `actor_id=""`, `actor_id="x`, `actor_id="x\"`,
+		`actor_id="x\n"`,
+		`actor_id!="x"`, `actor_id=="x"`, `actor_id:"x"`, `Actor_id="x"`, `NOT actor_id="x"`, `(actor_id="x")`,
+		`-actor_id="x"`,
 		`actor_id="x" OR actor_id="y"`, `actor_id="x" AND actor_id="x"`, `actor_id="x" and status=KEY_STATUS_ACTIVE`,
 		`actor_id="x"AND status=KEY_STATUS_ACTIVE`, `actor_id="x" ANDstatus=KEY_STATUS_ACTIVE`, `actor_id="x" AND`,
-		`actor_id="x" AND `, `AND actor_id="x"`, `actor_id="x" status=KEY_STATUS_ACTIVE`, `actor_id="x",status=KEY_STATUS_ACTIVE`,
-		`status=`, `status=ACTIVE`, `status=key_status_active`, `status=KEY_STATUS_UNSPECIFIED`, `status="KEY_STATUS_ACTIVE"`,
-		`status=1`, `status=KEY_STATUS_ACTIVE AND status=KEY_STATUS_REVOKED`, `name="x"`, `key_id="x"`, `=`, `="x"`, `x`,
+		`actor_id="x" AND `, `AND actor_id="x"`, `actor_id="x" status=KEY_STATUS_ACTIVE`,
+		`actor_id="x",status=KEY_STATUS_ACTIVE`,
+		`status=`, `status=ACTIVE`, `status=key_status_active`, `status=KEY_STATUS_UNSPECIFIED`,
+		`status="KEY_STATUS_ACTIVE"`,
+		`status=1`, `status=KEY_STATUS_ACTIVE AND status=KEY_STATUS_REVOKED`, `name="x"`, `key_id="x"`,
+		`=`, `="x"`, `x`,
 		"actor_id=\"x\"\n", "\tactor_id=\"x\"", `actor_id="` + strings.Repeat("x", engine.MaxFilterLength) + `"`,
 	} {
 		if got, err := engine.ParseFilter(s); core.ReasonOf(err) != core.BadRequest || err == nil {
@@ -214,7 +219,9 @@ func TestList_APageTokenOutlivesARotationOfTheSecret(t *testing.T) {
 	e := newEngine(t, store, nil)
 	importKey(t, e, "a")
 	importKey(t, e, "b")
-	token := pageToken(t, e, engine.ListRequest{Kind: core.Imported, Filter: `actor_id="bob" AND status=KEY_STATUS_ACTIVE`})
+	token := pageToken(t, e, engine.ListRequest{
+		Kind: core.Imported, Filter: `actor_id="bob" AND status=KEY_STATUS_ACTIVE`,
+	})
 	rotated := newEngine(t, store, func(c *engine.Config) { c.Keyring = keyring(t, secretB, secretA) })
 	page, err := rotated.List(t.Context(), engine.ListRequest{
 		Kind: core.Imported, Filter: ` status=KEY_STATUS_ACTIVE  AND actor_id = "bob"`, PageToken: token,

@@ -27,7 +27,8 @@ func TestLookup_TellsActiveRevokedAndExpiredKeys(t *testing.T) {
 		t.Errorf("a revoked key reads %+v", v)
 	}
 
-	old := core.Key{ID: uuid.NewString(), Kind: core.Issued, Name: "n", ActorID: "a", Visibility: core.VisibilitySecret, Status: core.StatusActive,
+	old := core.Key{ID: uuid.NewString(), Kind: core.Issued, Name: "n", ActorID: "a",
+		Visibility: core.VisibilitySecret, Status: core.StatusActive,
 		CreateTime: time.Now().Add(-2 * time.Hour), UpdateTime: time.Now(), ExpireTime: time.Now().Add(-time.Hour)}
 	if _, _, err := store.Create(t.Context(), old); err != nil {
 		t.Fatal(err)
@@ -107,6 +108,7 @@ func TestLookup_AnImportedStringThatIsAnIssuedKeysIDOpensNothing(t *testing.T) {
 	// Should an issued key ever be stored under the id that an imported string has, the kinds still differ.
 	const raw = "sk_live_4242"
 	k := core.Key{ID: credential.ImportedKeyID(uuid.Nil, raw), Kind: core.Issued, Name: "n", ActorID: "a",
+
 		Visibility: core.VisibilitySecret, Status: core.StatusActive, CreateTime: time.Now(), UpdateTime: time.Now()}
 	if _, _, err := store.Create(t.Context(), k); err != nil {
 		t.Fatal(err)
@@ -125,7 +127,10 @@ func TestAttack04_LookupManyAnswersInTheOrderOfTheCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	creds := []string{bobSecret, "", aliceSecret, "nonsense", aliceSecret, strings.Repeat("x", 17<<10)}
-	want := []core.Code{core.CodeRevoked, core.CodeInvalidFormat, core.CodeValid, core.CodeNotFound, core.CodeValid, core.CodeInvalidFormat}
+	want := []core.Code{
+		core.CodeRevoked, core.CodeInvalidFormat, core.CodeValid,
+		core.CodeNotFound, core.CodeValid, core.CodeInvalidFormat,
+	}
 	results, err := lookUpMany(t, e, creds)
 	if err != nil || len(results) != len(creds) {
 		t.Fatalf("%d results, %v", len(results), err)

@@ -28,7 +28,8 @@ func TestRevoke_FollowsTheContract(t *testing.T) {
 	}
 	wantReason(t, revoke(core.Issued, key.ID, engine.RevokeRequest{}), core.FailedPrecondition)
 	got, err := e.Get(t.Context(), core.Issued, key.ID)
-	if err != nil || got.Status != core.StatusRevoked || got.RevocationReason != core.ReasonPrivilegeWithdrawn || got.RevocationDescription != "left the company" {
+	if err != nil || got.Status != core.StatusRevoked || got.RevocationReason != core.ReasonPrivilegeWithdrawn ||
+		got.RevocationDescription != "left the company" {
 		t.Errorf("the revoked key reads %+v, %v", got, err)
 	}
 }
@@ -43,7 +44,9 @@ func TestSelfRevoke_HoldingTheCredentialIsTheProof(t *testing.T) {
 	wantReason(t, self("eyJhbGciOiJub25lIn0.e30.x", 0), core.DerivedTokenNotRevocable)
 	wantReason(t, self("mc_v1_AgEJ", 0), core.DerivedTokenNotRevocable)
 	wantReason(t, self(secret, core.ReasonPrivilegeWithdrawn), core.BadRequest)
-	for _, unknown := range []string{key.ID, mintFor(t, key.ID, secretB), mintFor(t, uuid.NewString(), secretA), "nonsense"} {
+	for _, unknown := range []string{
+		key.ID, mintFor(t, key.ID, secretB), mintFor(t, uuid.NewString(), secretA), "nonsense",
+	} {
 		wantReason(t, self(unknown, 0), core.KeyNotFound)
 	}
 	if err := self(secret, core.ReasonKeyCompromise); err != nil {

@@ -21,7 +21,8 @@ func TestUpdate_ChangesWhatTheMaskNamesAndClearsWhatIsEmptyInIt(t *testing.T) {
 		r.RateLimit = core.RateLimitPolicy{Quota: 1, Window: time.Second}
 	})
 	got, err := e.Update(t.Context(), core.Issued, key.ID, engine.UpdateRequest{
-		Mask: []string{engine.PathScopes, engine.PathMetadata, engine.PathRateLimit, engine.PathScopes}, Name: "not in the mask",
+		Mask:     []string{engine.PathScopes, engine.PathMetadata, engine.PathRateLimit, engine.PathScopes},
+		Name:     "not in the mask",
 		Metadata: json.RawMessage(` null `), RateLimit: core.RateLimitPolicy{Unit: "x", Window: 7},
 	})
 	if err != nil {
@@ -45,7 +46,8 @@ func TestAttack20_NoMaskReachesStatusOrIDs(t *testing.T) {
 		"", "*", "status", "key_id", "actor_id", "visibility", "expire_time", "ttl", "request_id", "kind", "network",
 		"Name", " name", "name,scopes", "issued_api_key.name", "metadata.a", "rate_limit_policy.quota",
 	} {
-		_, err := e.Update(t.Context(), core.Issued, key.ID, engine.UpdateRequest{Mask: []string{engine.PathScopes, path}})
+		r := engine.UpdateRequest{Mask: []string{engine.PathScopes, path}}
+		_, err := e.Update(t.Context(), core.Issued, key.ID, r)
 		if core.ReasonOf(err) != core.BadRequest {
 			t.Errorf("path %q: %v", path, err)
 		}
@@ -70,17 +72,19 @@ func badFields() map[string]engine.UpdateRequest {
 		"a scope with a space": {Mask: []string{engine.PathScopes}, Scopes: []string{"a b"}},
 		"a long scope":         {Mask: []string{engine.PathScopes}, Scopes: []string{long}},
 		"metadata in a list":   {Mask: []string{engine.PathMetadata}, Metadata: json.RawMessage(`[]`)},
-		"long metadata":        {Mask: []string{engine.PathMetadata}, Metadata: json.RawMessage(`{"a":"` + long + `"}`)},
-		"a range of nothing":   {Mask: []string{engine.PathCIDRs}, AllowedCIDRs: make([]netip.Prefix, 1)},
-		"129 ranges":           {Mask: []string{engine.PathCIDRs}, AllowedCIDRs: make([]netip.Prefix, 129)},
-		"a negative quota":     limit(-1, time.Second, ""),
-		"no window":            limit(1, 0, ""),
-		"a negative window":    limit(1, -time.Second, ""),
-		"half a second":        limit(1, 500*time.Millisecond, ""),
-		"a window of 1.5 s":    limit(1, 1500*time.Millisecond, ""),
-		"a window of 2 years":  limit(1, 2*8760*time.Hour, ""),
-		"a long unit":          limit(1, time.Second, long),
-		"a unit with a line":   limit(1, time.Second, "a\nb"),
+		"long metadata": {
+			Mask: []string{engine.PathMetadata}, Metadata: json.RawMessage(`{"a":"` + long + `"}`),
+		},
+		"a range of nothing":  {Mask: []string{engine.PathCIDRs}, AllowedCIDRs: make([]netip.Prefix, 1)},
+		"129 ranges":          {Mask: []string{engine.PathCIDRs}, AllowedCIDRs: make([]netip.Prefix, 129)},
+		"a negative quota":    limit(-1, time.Second, ""),
+		"no window":           limit(1, 0, ""),
+		"a negative window":   limit(1, -time.Second, ""),
+		"half a second":       limit(1, 500*time.Millisecond, ""),
+		"a window of 1.5 s":   limit(1, 1500*time.Millisecond, ""),
+		"a window of 2 years": limit(1, 2*8760*time.Hour, ""),
+		"a long unit":         limit(1, time.Second, long),
+		"a unit with a line":  limit(1, time.Second, "a\nb"),
 	}
 }
 
@@ -128,7 +132,8 @@ func TestRotate_TheNewSecretVerifiesAndTheOldOneReadsRevoked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fresh.ID == key.ID || old.ID != key.ID || old.RevocationReason != core.ReasonSuperseded || !fresh.ExpireTime.Equal(key.ExpireTime) {
+	if fresh.ID == key.ID || old.ID != key.ID || old.RevocationReason != core.ReasonSuperseded ||
+		!fresh.ExpireTime.Equal(key.ExpireTime) {
 		t.Errorf("%+v in place of %+v", fresh, old)
 	}
 	if v := lookup(t, e, secret); v.Code != core.CodeRevoked {

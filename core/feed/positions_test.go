@@ -25,7 +25,8 @@ func TestPositions_AChangeRaisesItsKeyAndNoOther(t *testing.T) {
 	if got := p.At(feed.SlotOf(other, "a")); got != 0 {
 		t.Errorf("the same key id in another network stands at %d, want 0", got)
 	}
-	if p.Applied() != 3 || p.Changed(feed.EventRevoked) != 3 || p.Changed(feed.EventCreated) != 0 || p.Changed(99) != 0 {
+	if p.Applied() != 3 || p.Changed(feed.EventRevoked) != 3 || p.Changed(feed.EventCreated) != 0 ||
+		p.Changed(99) != 0 {
 		t.Errorf("applied %d, revoked %d", p.Applied(), p.Changed(feed.EventRevoked))
 	}
 }

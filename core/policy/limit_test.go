@@ -47,14 +47,20 @@ func TestDecideCountsWhatMayPassAndNothingElse(t *testing.T) {
 		want    core.Code
 		counted bool
 	}{
-		"a good key":         {limited(nil), nil, true, core.CodeValid, true},
-		"without a policy":   {verdict(nil), nil, true, core.CodeValid, false},
-		"without a limiter":  {limited(nil), nil, false, core.CodeValid, false},
-		"no verdict":         {nil, nil, true, core.CodeInternal, false},
-		"a missing scope":    {limited(nil), scope, true, core.CodeScopeMissing, false},
-		"another visibility": {limited(nil), &policy.Rules{Visibility: policy.Public}, true, core.CodeVisibilityDenied, false},
-		"expired":            {limited(func(v *core.Verdict) { v.ExpireTime = now }), nil, true, core.CodeExpired, false},
-		"revoked":            {limited(func(v *core.Verdict) { v.Code = core.CodeRevoked }), nil, true, core.CodeRevoked, false},
+		"a good key":        {limited(nil), nil, true, core.CodeValid, true},
+		"without a policy":  {verdict(nil), nil, true, core.CodeValid, false},
+		"without a limiter": {limited(nil), nil, false, core.CodeValid, false},
+		"no verdict":        {nil, nil, true, core.CodeInternal, false},
+		"a missing scope":   {limited(nil), scope, true, core.CodeScopeMissing, false},
+		"another visibility": {
+			limited(nil), &policy.Rules{Visibility: policy.Public}, true, core.CodeVisibilityDenied, false,
+		},
+		"expired": {
+			limited(func(v *core.Verdict) { v.ExpireTime = now }), nil, true, core.CodeExpired, false,
+		},
+		"revoked": {
+			limited(func(v *core.Verdict) { v.Code = core.CodeRevoked }), nil, true, core.CodeRevoked, false,
+		},
 		"another address": {limited(func(v *core.Verdict) {
 			v.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 		}), nil, true, core.CodeIPNotAllowed, false},
@@ -100,7 +106,10 @@ func TestDecideAllocatesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := limited(func(v *core.Verdict) { v.KeyID = "6f3cbd64-3f0b-4d7e-9f5e-0c6a5a6b7c8d"; v.RateLimit.Quota = 1 << 30 })
+	v := limited(func(v *core.Verdict) {
+		v.KeyID = "6f3cbd64-3f0b-4d7e-9f5e-0c6a5a6b7c8d"
+		v.RateLimit.Quota = 1 << 30
+	})
 	ctx := t.Context()
 	if n := testing.AllocsPerRun(100, func() {
 		policy.Decide(ctx, v, policy.Request{Now: now, Client: client}, nil, m)

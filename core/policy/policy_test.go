@@ -254,7 +254,8 @@ func busy() (*core.Verdict, *policy.Rules) {
 		v.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("10.0.0.0/8")}
 	})
 	return v, &policy.Rules{
-		Scopes: []string{"orders:read", "invoices:write"}, AnyScope: []string{"admin", "invoices:read"}, Visibility: policy.Any,
+		Scopes: []string{"orders:read", "invoices:write"}, AnyScope: []string{"admin", "invoices:read"},
+		Visibility: policy.Any,
 	}
 }
 

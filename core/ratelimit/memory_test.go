@@ -70,7 +70,8 @@ func TestTake_FollowsThePolicy(t *testing.T) {
 			{0, three, ok(0, 30*s)}, {0, three, no(30*s, 10*s)},
 		},
 		"a steady rate passes for ever": {
-			{0, three, ok(2, 10*s)}, {10 * s, three, ok(2, 10*s)}, {10 * s, three, ok(2, 10*s)}, {10 * s, three, ok(2, 10*s)},
+			{0, three, ok(2, 10*s)}, {10 * s, three, ok(2, 10*s)},
+			{10 * s, three, ok(2, 10*s)}, {10 * s, three, ok(2, 10*s)},
 		},
 		"a wider policy counts at once": {
 			{0, core.RateLimitPolicy{Quota: 1, Window: 24 * time.Hour}, ok(0, 24*time.Hour)},
@@ -83,7 +84,8 @@ func TestTake_FollowsThePolicy(t *testing.T) {
 			{0, core.RateLimitPolicy{}, ratelimit.Result{Allowed: true}}, {0, three, ok(2, 10*s)},
 		},
 		"a quota that does not divide the window": {
-			{0, core.RateLimitPolicy{Quota: 2, Window: 3}, ok(1, 1)}, {0, core.RateLimitPolicy{Quota: 2, Window: 3}, ok(0, 2)},
+			{0, core.RateLimitPolicy{Quota: 2, Window: 3}, ok(1, 1)},
+			{0, core.RateLimitPolicy{Quota: 2, Window: 3}, ok(0, 2)},
 			{0, core.RateLimitPolicy{Quota: 2, Window: 3}, no(2, 1)},
 		},
 		"more than one a nanosecond": {
@@ -226,7 +228,8 @@ func FuzzTake(f *testing.F) {
 				if r.Allowed {
 					allowed++
 				}
-				if r.Remaining < 0 || r.Remaining >= quota || r.ResetAfter < 0 || r.RetryAfter < 0 || r.Allowed != (r.RetryAfter == 0) {
+				if r.Remaining < 0 || r.Remaining >= quota || r.ResetAfter < 0 ||
+					r.RetryAfter < 0 || r.Allowed != (r.RetryAfter == 0) {
 					t.Fatalf("%+v", r)
 				}
 			}

@@ -88,7 +88,8 @@ func BenchmarkHit(b *testing.B) {
 		credentials = shuffled(credentials)
 		hit := func(b *testing.B, i int) { //nolint:thelper // Helper costs as much as what is measured
 			r, err := v.Verify(context.Background(), networkA, credentials[i%keys], Use)
-			if err != nil || r.Cache != Hit || r.Verdict.Code != core.CodeValid || r.Verdict.Scopes[0] != "orders:read" {
+			if err != nil || r.Cache != Hit || r.Verdict.Code != core.CodeValid ||
+				r.Verdict.Scopes[0] != "orders:read" {
 				b.Errorf("got %v, %v", r, err)
 			}
 		}

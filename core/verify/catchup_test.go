@@ -122,8 +122,8 @@ func TestARequestWaitsForAPollForALimitedTimeAndThenNobodyCanSay(t *testing.T) {
 	})
 }
 
-// TestAPollThatTakesLongerThanItsLeaseTurnsNoHitIntoALookUp has a poll end after the lease that it gives, as on a machine
-// that is overloaded. Whoever began before its lease ends may rely on it.
+// TestAPollThatTakesLongerThanItsLeaseTurnsNoHitIntoALookUp has a poll end after the lease that it gives, as on a
+// machine that is overloaded. Whoever began before its lease ends may rely on it.
 func TestAPollThatTakesLongerThanItsLeaseTurnsNoHitIntoALookUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

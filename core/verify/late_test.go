@@ -16,13 +16,15 @@ func TestAttack08_LateCallsDoNotKeepARevokedKeyAlive(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := farSource(roundTrip, keyOf(0))
-		s.enter = func(ctx context.Context, credential string) error { // it hangs on what strangers send, and on nothing else
+		// It hangs on credentials that were not known before, and on nothing else.
+		s.enter = func(ctx context.Context, credential string) error {
 			if strings.Contains(credential, "stranger") {
 				return waitFor(nil)(ctx, credential)
 			}
 			return nil
 		}
-		v := newVerifier(t, setup{Config{TTL: 10 * time.Second, LookupTimeout: 2 * time.Second}, Limits{Calls: 4, Items: 1}}, s)
+		c := Config{TTL: 10 * time.Second, LookupTimeout: 2 * time.Second}
+		v := newVerifier(t, setup{c, Limits{Calls: 4, Items: 1}}, s)
 		known := keepKnown(t, v, 1)[0]
 		s.revokeUnseen(networkA, keyOf(0))
 		var strangers sync.WaitGroup
@@ -52,7 +54,8 @@ func TestALookUpWhoseTimeEndsLeavesTheQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := farSource(roundTrip, keyOf(0))
-		v := newVerifier(t, setup{Config{TTL: time.Second, LookupTimeout: time.Second, StaleIfError: -1}, Limits{Calls: 1}}, s)
+		c := Config{TTL: time.Second, LookupTimeout: time.Second, StaleIfError: -1}
+		v := newVerifier(t, setup{c, Limits{Calls: 1}}, s)
 		known := keepKnown(t, v, 1)[0]
 		time.Sleep(2 * time.Second) // past its lifetime
 		var batch []*lookup

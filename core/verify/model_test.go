@@ -100,7 +100,8 @@ func (m *model) enter(n core.NetworkID, credentials []string) (trip time.Duratio
 			}
 		}
 	}
-	if items := len(credentials); items == 0 || items > m.config.Limits.Items || bytes > m.config.Limits.Bytes && items > 1 {
+	items := len(credentials)
+	if items == 0 || items > m.config.Limits.Items || bytes > m.config.Limits.Bytes && items > 1 {
 		m.complain("a call holds %d look-ups and %d bytes", items, bytes)
 	}
 	return time.Duration(1+m.random.IntN(60)) * time.Millisecond, m.random.IntN(30)
@@ -200,7 +201,13 @@ func modelRound(t *testing.T, seed uint64) []string {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 0))
 	m := &model{tame: seed%4 == 0, random: rand.New(rand.NewPCG(seed, 1))}
-	m.config = setup{Config{MaxWaiting: 5 + random.IntN(100), LookupTimeout: 300 * time.Millisecond, TTL: time.Second, NegativeTTL: -1, StaleIfError: -1}, Limits{Calls: 1 + random.IntN(4), Items: 1 + random.IntN(20), Bytes: 400}}
+	m.config = setup{
+		Config{
+			MaxWaiting: 5 + random.IntN(100), LookupTimeout: 300 * time.Millisecond,
+			TTL: time.Second, NegativeTTL: -1, StaleIfError: -1,
+		},
+		Limits{Calls: 1 + random.IntN(4), Items: 1 + random.IntN(20), Bytes: 400},
+	}
 	v := newVerifier(t, m.config, m)
 	var callers sync.WaitGroup
 	for range 200 + random.IntN(200) {

@@ -15,7 +15,8 @@ func TestAttack08_AKnownKeyInARefusedCallIsLookedUpAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := farSource(roundTrip, keyOf(0))
-		v := newVerifier(t, setup{Config{TTL: time.Second, StaleIfError: -1, LookupTimeout: 2 * time.Second}, Limits{Calls: 1, Items: 8}}, s)
+		c := Config{TTL: time.Second, StaleIfError: -1, LookupTimeout: 2 * time.Second}
+		v := newVerifier(t, setup{c, Limits{Calls: 1, Items: 8}}, s)
 		known := keepKnown(t, v, 1)[0]
 		time.Sleep(2 * time.Second) // past its lifetime
 		first := asking(t, v, unknownKey(0), someone)

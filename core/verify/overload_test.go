@@ -17,7 +17,9 @@ import (
 // farConfig is that of a sidecar, which makes two calls of a hundred, at a fifth of its size: so are the rates below,
 // but for the long variant.
 func farConfig() setup {
-	return setup{Config{MaxWaiting: 2000 * scale(), LookupTimeout: 2 * time.Second}, Limits{Calls: 2, Items: 20 * scale()}}
+	return setup{
+		Config{MaxWaiting: 2000 * scale(), LookupTimeout: 2 * time.Second}, Limits{Calls: 2, Items: 20 * scale()},
+	}
 }
 
 // scale is by how much everything is larger in the long variant.
@@ -151,7 +153,8 @@ func TestAttack08_StrangersCannotTakeTheShareOfKnownKeys(t *testing.T) {
 			config := farConfig()
 			config.TTL, config.StaleIfError = 10*time.Second, -1 // so that nothing else helps
 			v := newVerifier(t, config, farSource(o.trip, ids...))
-			known := load{rate: 40 * scale(), client: oneClient, credential: func(i int) string { return "key:" + keyOf(i%keys) }}
+			ofKey := func(i int) string { return "key:" + keyOf(i%keys) }
+			known := load{rate: 40 * scale(), client: oneClient, credential: ofKey}
 			known.run(t, v, 4*time.Second, 0)
 			strangers := load{rate: int(o.times * capacity(o.trip)), credential: unknownKey, client: oneClient}
 			var both sync.WaitGroup
@@ -202,7 +205,8 @@ func TestAttack08_ASourceThatHangsUnderLoadDelaysAKnownKeyOnce(t *testing.T) {
 		config := farConfig()
 		config.TTL = 5 * time.Second
 		v := newVerifier(t, config, s)
-		known := load{rate: 100 * scale(), client: oneClient, credential: func(i int) string { return "key:" + keyOf(i%keys) }}
+		ofKey := func(i int) string { return "key:" + keyOf(i%keys) }
+		known := load{rate: 100 * scale(), client: oneClient, credential: ofKey}
 		known.run(t, v, 5*time.Second, 0)
 		s.set(func(s *fakeSource) { s.trip = time.Hour })
 		strangers := load{rate: 1000 * scale(), credential: unknownKey, client: oneClient}
@@ -233,7 +237,8 @@ func TestAnEdgeWithAnEmptyCacheRecoversUnderLoad(t *testing.T) {
 		}
 		v := newVerifier(t, farConfig(), s)
 		random := rand.New(rand.NewPCG(1, 2))
-		requests := load{rate: rate, client: oneClient, credential: func(int) string { return "key:" + keyOf(random.IntN(keys)) }}
+		ofAnyKey := func(int) string { return "key:" + keyOf(random.IntN(keys)) }
+		requests := load{rate: rate, client: oneClient, credential: ofAnyKey}
 		requests.run(t, v, 25*time.Second, 5*time.Second)
 		t.Logf("from second 25 to 30: %v", &requests)
 		if len(requests.refused) > 0 {

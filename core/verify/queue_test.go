@@ -347,7 +347,8 @@ func TestAttack08_AMixedBatchDoesNotOverfillTheQueue(t *testing.T) {
 		for i := range 50 {
 			s.create(networkA, keyOf(i))
 		}
-		v := newVerifier(t, setup{Config{MaxWaiting: room, TTL: time.Second, LookupTimeout: time.Minute}, Limits{Calls: 1}}, s)
+		c := Config{MaxWaiting: room, TTL: time.Second, LookupTimeout: time.Minute}
+		v := newVerifier(t, setup{c, Limits{Calls: 1}}, s)
 		known := keepKnown(t, v, 50)
 		time.Sleep(2 * time.Second) // past their lifetime
 		var all sync.WaitGroup

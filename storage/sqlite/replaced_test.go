@@ -212,8 +212,8 @@ func openAtOnce(t *testing.T, path string) error {
 }
 
 // TestAttack21_ADatabaseThatIsRestoredInPlaceIsNotUsed restores a backup into the open file, as sqlite3's .restore
-// does. Its feed ends before what the store has read of it, so a revocation there gets a position that verdicts in memory are
-// believed beyond.
+// does. Its feed ends before what the store has read of it, so a revocation there gets a position below those of the
+// verdicts in memory, which would stay valid.
 func TestAttack21_ADatabaseThatIsRestoredInPlaceIsNotUsed(t *testing.T) {
 	t.Parallel()
 	for name, rest := range map[string]time.Duration{"the watcher notices": 0, "the writer notices": time.Hour} {
