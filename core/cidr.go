@@ -71,7 +71,7 @@ func AllowsAddress(list []netip.Prefix, client netip.Addr) bool {
 	return false
 }
 
-// IntersectCIDRs returns the ranges that are in both of two lists, of which an empty one stands for all addresses. Two
+// IntersectCIDRs returns the ranges that are in both of two lists, where an empty list means all addresses. Two
 // ranges have all of one in common or nothing.
 func IntersectCIDRs(a, b []netip.Prefix) []netip.Prefix {
 	switch {

@@ -11,11 +11,11 @@
 //   - A verdict is what is known about the key behind a credential. It can be cached. A decision is what follows from
 //     a verdict for one request: expiry, address, scopes and limits are judged again each time (package policy).
 //   - A position is a number in the feed of changes. Every change has one; every verdict carries the position that its
-//     look-up started at. A verdict older than the last change of its key is not believed (package verify).
+//     look-up started at. A verdict older than the last change of its key is not used (package verify).
 //
 // # What always holds
 //
-//   - An acknowledged change is durable and is believed at once: a [Store] applies the change to its
+//   - An acknowledged change is durable and takes effect at once: a [Store] applies the change to its
 //     [feed.Positions] before it answers.
 //   - Unavailable is not invalid: a [Store] that cannot answer returns an [Error], never a verdict.
 //   - Unknown means no. A status, kind or visibility that this build does not know refuses.

@@ -52,7 +52,7 @@ func ParseDuration(s string) (time.Duration, error) {
 	return exact, nil
 }
 
-// exactly is an amount of a unit that is known to be a number and to fit. Only what stands behind the point goes
+// exactly is an amount of a unit that is known to be a number and to fit. Only what follows the point goes
 // through a float64, which could not tell the nanoseconds of a year apart.
 func exactly(amount string, unit time.Duration) time.Duration {
 	before, behind, _ := strings.Cut(amount, ".")

@@ -32,7 +32,7 @@ const (
 	StatusExpired
 )
 
-// Visibility tells whether a key may stand in public code (a browser bundle, a mobile app).
+// Visibility tells whether a key may appear in public code (a browser bundle, a mobile app).
 type Visibility uint8
 
 // The visibilities. VisibilitySecret is the default wherever none is asked for.
@@ -61,7 +61,7 @@ type Key struct {
 	Kind    Kind
 
 	Name         string
-	ActorID      string // whom the key stands for
+	ActorID      string // whom the key acts for
 	Scopes       []string
 	Metadata     json.RawMessage // a JSON object, or nil
 	Visibility   Visibility
@@ -107,7 +107,7 @@ const (
 	MaxRequestIDLength = 36 // characters
 )
 
-// MaxTTL is the longest life that a key can be given.
+// MaxTTL is the longest lifetime that a key can be given.
 const MaxTTL = 315360000 * time.Second
 
 // MaxDescriptionLength is the length of the longest description of a revocation, in bytes.
@@ -117,7 +117,7 @@ const MaxDescriptionLength = 1024
 const MaxKeyIDLength = 128
 
 // ValidKeyID tells whether a text can be the id of a key, here or on another implementation: up to [MaxKeyIDLength]
-// letters, digits, hyphens and underscores. It may stand in a path and in a header.
+// letters, digits, hyphens and underscores. It may be part of a path or a header.
 func ValidKeyID(id string) bool {
 	for _, c := range []byte(id) {
 		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' && c != '_' {

@@ -13,7 +13,7 @@ const (
 // RateLimitPolicy says how often a key may be used: Quota times in each Window. The zero value sets no limit.
 type RateLimitPolicy struct {
 	Quota  int64         // 1 or more
-	Unit   string        // what is counted, in the operator's words ("requests"); it is kept, and changes nothing
+	Unit   string        // what is counted, in the operator's words ("requests"); it is stored, and changes nothing
 	Window time.Duration // whole seconds, from 1 s to [MaxRateLimitWindow]
 }
 

@@ -9,7 +9,7 @@ import (
 // MaxEvents is how many events [Store.Events] returns at most.
 const MaxEvents = 1000
 
-// Store keeps keys. It is what package engine needs of a database; package storage implements it, and package
+// Store holds keys. It is what package engine needs of a database; package storage implements it, and package
 // storage/storagetest says in tests what an implementation must do.
 //
 // Methods may be called from several goroutines. A method that changes something

@@ -13,7 +13,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-func TestIdentifyNeedsNoSecretAndNoCall(t *testing.T) {
+func TestPrepareNeedsNoSecretAndNoCall(t *testing.T) {
 	t.Parallel()
 	s := newStandIn()
 	u, _ := open(t, nil, serve(t, s, "").URL)

@@ -55,10 +55,10 @@ func TestClaimed_IsWhatTheServerWroteWhateverAHolderAppended(t *testing.T) {
 	}
 }
 
-// forged makes a macaroon under a stranger's key, which has these caveats and no others.
+// forged makes a macaroon under a foreign key, which has these caveats and no others.
 func forged(t testing.TB, caveats ...string) string {
 	t.Helper()
-	m, err := macaroon.New([]byte("a stranger's key"), []byte("token-1"), "https://api.example.com", macaroon.V2)
+	m, err := macaroon.New([]byte("a foreign root key"), []byte("token-1"), "https://api.example.com", macaroon.V2)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,5 @@
 // Package credential knows what credentials look like: it mints issued keys, tells the kinds of credential apart and
-// takes them to pieces. It keeps no state but its secrets and reads nothing from outside.
+// takes them to pieces. It has no state but its secrets and reads nothing from outside.
 //
 // An issued key is
 //
@@ -13,7 +13,7 @@
 // An imported key is any string of 1 to 4096 bytes; its key id is the hex SHA-512/256 over the network id, a zero byte
 // and the string.
 //
-// A derived token says which key it stands for, until when and for what; the claims are the same in both kinds. A JWT
+// A derived token says which key it belongs to, until when and for what; the claims are the same in both kinds. A JWT
 // (RFC 7519) is signed with EdDSA or RS256 by one of the [SigningKeys], which its header's kid names; the algorithm is
 // the key's and never the token's choice. A macaroon is
 //

@@ -16,7 +16,7 @@ import (
 	"github.com/mr-tron/base58"
 )
 
-// DefaultPrefix and DefaultMacaroonPrefix stand where none is configured.
+// DefaultPrefix and DefaultMacaroonPrefix apply where none is configured.
 const (
 	DefaultPrefix         = "ory_ak"
 	DefaultMacaroonPrefix = "mc"
@@ -86,7 +86,7 @@ type Parsed struct {
 var prefixPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,15}$`)
 
 // NewFormat makes the format of a network. A prefix has 1 to 16 letters, digits, `_` and `-`, begins with a letter or
-// digit and stands for one thing only; none begins with a macaroon's prefix and `_v1`. Without a keyring (nil) nothing
+// digit and means one thing only; none begins with a macaroon's prefix and `_v1`. Without a keyring (nil) nothing
 // can be minted and no checksum is judged: parsed issued keys are not Genuine.
 func NewFormat(network uuid.UUID, keyring *Keyring, p Prefixes) (*Format, error) {
 	f := &Format{network: network, keyring: keyring, secret: p.Secret, public: p.Public}

@@ -81,7 +81,7 @@ func soundHeader(token string) bool {
 	return false
 }
 
-// payload makes [Claims] what the JWT library wants. The library's own validation is off, so none of the methods is
+// payload makes [Claims] what the JWT library requires. The library's own validation is off, so none of the methods is
 // called.
 type payload struct{ *Claims }
 

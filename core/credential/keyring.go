@@ -25,7 +25,7 @@ type secret struct {
 	pool sync.Pool
 }
 
-// NewKeyring makes a keyring. Each secret has at least [MinSecretLength] bytes; none stands in it twice.
+// NewKeyring makes a keyring. Each secret has at least [MinSecretLength] bytes; none is given twice.
 func NewKeyring(current string, retired ...string) (*Keyring, error) {
 	k := &Keyring{}
 	seen := map[string]bool{}

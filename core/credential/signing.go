@@ -77,7 +77,7 @@ func ParseSigningKeys(set []byte, activeKid string) (*SigningKeys, error) {
 	return k, nil
 }
 
-// GenerateSigningKeys makes a JWK Set of one new Ed25519 key, the private part included, to be kept.
+// GenerateSigningKeys makes a JWK Set of one new Ed25519 key, the private part included, to be stored.
 func GenerateSigningKeys() ([]byte, error) {
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {

@@ -68,7 +68,7 @@ func TestSigningKeys_APublicKeyIsARetiredOne(t *testing.T) {
 	}
 }
 
-func TestSigningKeys_AGeneratedSetIsKeptAndReadAgain(t *testing.T) {
+func TestSigningKeys_AGeneratedSetIsStoredAndReadAgain(t *testing.T) {
 	t.Parallel()
 	set, err := GenerateSigningKeys()
 	if err != nil {

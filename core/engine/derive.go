@@ -12,7 +12,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/credential"
 )
 
-// DefaultTokenTTL is the life of a token that is derived without a ttl, where the network allows for as much.
+// DefaultTokenTTL is the lifetime of a token that is derived without a ttl, where the network allows for as much.
 const DefaultTokenTTL = time.Hour
 
 // MaxCustomClaims is the length of the longest custom claims, in bytes of JSON without white space.
@@ -27,11 +27,11 @@ const (
 	AlgorithmMacaroon
 )
 
-// DeriveRequest asks for a token that stands for a key for a while.
+// DeriveRequest asks for a token with a key's rights and a limited lifetime.
 type DeriveRequest struct {
 	Credential   string // of the parent: an issued or imported key
 	Algorithm    TokenAlgorithm
-	TTL          *time.Duration // nil: DefaultTokenTTL; not beyond the parent's own life
+	TTL          *time.Duration // nil: DefaultTokenTTL; not beyond the parent's own lifetime
 	Scopes       []string       // nil: all that the parent holds; else literally some of them, or none
 	CustomClaims json.RawMessage
 	Client       netip.Addr // who asks: must be in the parent's list, if that has one
@@ -42,7 +42,7 @@ type Derived struct {
 	Token      string
 	ExpireTime time.Time // in whole seconds
 	Scopes     []string
-	Claims     json.RawMessage // all claims, as they stand in the token
+	Claims     json.RawMessage // all claims, as they are in the token
 }
 
 // Derive makes a token of a key. The token holds as long as the key does, at most until it expires itself. Reasons
@@ -135,21 +135,21 @@ func errParent() error {
 
 // tokenExpiry is when a token that is derived at a moment expires, in whole seconds.
 func (e *Engine) tokenExpiry(parent *core.Key, moment time.Time, ttl *time.Duration) (time.Time, error) {
-	life := min(DefaultTokenTTL, e.maxTTL)
+	lifetime := min(DefaultTokenTTL, e.maxTTL)
 	if ttl != nil {
-		life = *ttl
+		lifetime = *ttl
 	}
-	if life < time.Second || life > e.maxTTL {
+	if lifetime < time.Second || lifetime > e.maxTTL {
 		return time.Time{}, badRequest("ttl: must lie between 1s and %s", core.FormatSeconds(e.maxTTL))
 	}
-	expire := moment.Add(life)
+	expire := moment.Add(lifetime)
 	if !parent.ExpireTime.IsZero() && expire.After(parent.ExpireTime) {
-		return time.Time{}, badRequest("ttl: %s is beyond the remaining life of the key", core.FormatSeconds(life))
+		return time.Time{}, badRequest("ttl: %s is beyond the remaining life of the key", core.FormatSeconds(lifetime))
 	}
 	return expire.Truncate(time.Second), nil
 }
 
-// deriveScopes are the scopes of a token: those asked for, of which each must stand in the key's list as it is written.
+// deriveScopes are the scopes of a token: those asked for, of which each must be in the key's list as it is written.
 func deriveScopes(held, asked []string) ([]string, error) {
 	if asked == nil {
 		return held, nil

@@ -140,8 +140,8 @@ func TestDerive_TheDefaultTTLIsWithinTheNetworksMaximum(t *testing.T) {
 	e := newEngine(t, openStore(t), func(c *engine.Config) { c.MaxTTL = 10 * time.Minute })
 	_, secret := issue(t, e, nil)
 	d := derive(t, e, secret, engine.AlgorithmMacaroon, nil)
-	if life := time.Until(d.ExpireTime); life > 10*time.Minute || life < 9*time.Minute {
-		t.Errorf("lives %v", life)
+	if ttl := time.Until(d.ExpireTime); ttl > 10*time.Minute || ttl < 9*time.Minute {
+		t.Errorf("expires in %v", ttl)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/credential"
 )
 
-// DefaultMaxTTL is the longest life that a key can be given where the operator says nothing else.
+// DefaultMaxTTL is the longest lifetime that a key can be given where the operator says nothing else.
 const DefaultMaxTTL = 8760 * time.Hour
 
 // DefaultIssuer is the issuer where none is configured.
@@ -124,5 +124,5 @@ func (e *Engine) Get(ctx context.Context, kind core.Kind, keyID string) (core.Ke
 
 func errKeyNotFound() error { return core.NewError(core.KeyNotFound, "no such key") }
 
-// now is the time as a store keeps it: UTC, in microseconds.
+// now is the time as a store holds it: UTC, in microseconds.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

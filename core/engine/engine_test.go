@@ -95,7 +95,7 @@ func TestIssue_AKeyVerifiesWithAllThatItWasGiven(t *testing.T) {
 		r.TTL = &ttl
 	})
 	if got := key.ExpireTime.Sub(key.CreateTime); got != time.Hour {
-		t.Errorf("the key lives %v, want %v", got, time.Hour)
+		t.Errorf("the key expires after %v, want %v", got, time.Hour)
 	}
 	v := lookup(t, e, secret)
 	if v.Code != core.CodeValid || v.KeyID != key.ID || v.ActorID != "alice" || v.Type != core.IssuedKey ||
@@ -137,9 +137,9 @@ func TestIssue_RefusesWhatIsNotWellFormedAndWritesNothing(t *testing.T) {
 		"metadata over 4 KiB": func(r *engine.IssueRequest) {
 			r.Metadata = json.RawMessage(`{"a":"` + strings.Repeat("x", 4096) + `"}`)
 		},
-		"a life of no time":        duration(0),
+		"a lifetime of zero":       duration(0),
 		"half a second":            duration(500 * time.Millisecond),
-		"a life over the maximum":  duration(2*time.Hour + time.Second),
+		"a lifetime too long":      duration(2*time.Hour + time.Second),
 		"a public key, no prefix":  func(r *engine.IssueRequest) { r.Visibility = core.VisibilityPublic },
 		"an unknown visibility":    func(r *engine.IssueRequest) { r.Visibility = 9 },
 		"NUL in a request id":      func(r *engine.IssueRequest) { r.RequestID = "a\x00b" },
@@ -172,7 +172,7 @@ func TestIssue_TheNetworksDefaultTTLHoldsWhereNoneIsAsked(t *testing.T) {
 	e := newEngine(t, openStore(t), func(c *engine.Config) { c.DefaultTTL = time.Minute })
 	key, _ := issue(t, e, nil)
 	if got := key.ExpireTime.Sub(key.CreateTime); got != time.Minute {
-		t.Errorf("the key lives %v, want a minute", got)
+		t.Errorf("the key expires after %v, want a minute", got)
 	}
 }
 

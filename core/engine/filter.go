@@ -23,8 +23,8 @@ type Filter struct {
 }
 
 // ParseFilter reads a filter: `actor_id="x"`, `status=KEY_STATUS_ACTIVE` (or …REVOKED, …EXPIRED), each at most once,
-// joined by AND. In the quotes, `\"` stands for a quote and `\\` for a backslash. Spaces may stand around `=` and must
-// around AND. An empty filter is the zero value; anything else is [core.BadRequest].
+// joined by AND. In the quotes, `\"` means a quote and `\\` a backslash. Spaces are allowed around `=`, and
+// required around AND. An empty filter is the zero value; anything else is [core.BadRequest].
 func ParseFilter(s string) (Filter, error) {
 	if len(s) > MaxFilterLength {
 		return Filter{}, badRequest("filter: must not be longer than %d bytes", MaxFilterLength)

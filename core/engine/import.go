@@ -12,7 +12,7 @@ const MaxImports = 1000
 
 // ImportRequest asks to take up a key that was made elsewhere. It gets what an issued key gets.
 type ImportRequest struct {
-	RawKey string // 1 to credential.MaxImportedLength bytes; it is kept nowhere
+	RawKey string // 1 to credential.MaxImportedLength bytes; it is not stored
 	IssueRequest
 }
 
@@ -35,7 +35,7 @@ func (e *Engine) Import(ctx context.Context, r ImportRequest) (core.Key, error) 
 }
 
 // ImportMany takes up 1 to [MaxImports] keys in one transaction, each judged alone: the results are in the order of the
-// requests, and a key that stands in them twice fails the second time. An error means that nothing was imported.
+// requests, and a key that is in them twice fails the second time. An error means that nothing was imported.
 func (e *Engine) ImportMany(ctx context.Context, requests []ImportRequest) ([]ImportResult, error) {
 	if len(requests) == 0 || len(requests) > MaxImports {
 		return nil, badRequest("requests: 1 to %d keys can be imported at once", MaxImports)

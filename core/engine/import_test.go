@@ -139,7 +139,7 @@ func TestImportMany_JudgesEachAlone(t *testing.T) {
 		if err != nil || results[0].Err != nil || results[0].Key.ID == "" ||
 			core.ReasonOf(results[1].Err) != core.KeyExists ||
 			results[1].Err == nil || results[1].Key.ID != "" {
-			t.Errorf("a request that stands in the %s call twice: %+v, %v", call, results, err)
+			t.Errorf("a request that is twice in the %s call: %+v, %v", call, results, err)
 		}
 	}
 	for _, n := range []int{0, engine.MaxImports + 1} {

@@ -24,7 +24,7 @@ type IssueRequest struct {
 	RequestID    string          // makes the call idempotent
 }
 
-// Issue makes a new key and its secret, which is returned this once and kept nowhere. A request with a RequestID that
+// Issue makes a new key and its secret, which is returned this once and stored nowhere. A request with a RequestID that
 // the network has seen returns that key with an empty secret. A request that is not well formed is [core.BadRequest]; a
 // full quota is [core.KeyQuotaExceeded].
 func (e *Engine) Issue(ctx context.Context, r IssueRequest) (key core.Key, secret string, err error) {
@@ -116,15 +116,15 @@ func (e *Engine) createMany(ctx context.Context, keys []core.Key) ([]core.Create
 
 // expiry is when a key of a ttl expires.
 func (e *Engine) expiry(created time.Time, ttl *time.Duration) (time.Time, error) {
-	life := e.defaultTTL
+	lifetime := e.defaultTTL
 	if ttl != nil {
-		life = *ttl
-		if life < time.Second || life > e.maxTTL {
+		lifetime = *ttl
+		if lifetime < time.Second || lifetime > e.maxTTL {
 			return time.Time{}, badRequest("ttl: must lie between 1s and %s", core.FormatSeconds(e.maxTTL))
 		}
 	}
-	if life == 0 {
+	if lifetime == 0 {
 		return time.Time{}, nil
 	}
-	return created.Add(life), nil
+	return created.Add(lifetime), nil
 }

@@ -93,7 +93,7 @@ func (e *Engine) lookupOne(ctx context.Context, q *core.Query) core.LookupResult
 // Positions is the table of the store's changes.
 func (e *Engine) Positions() *feed.Positions { return e.store.Positions() }
 
-// Applied is the feed position up to which this node believes all changes. A change is among them before the call
+// Applied is the feed position up to which this node has applied all changes. A change is among them before the call
 // that made it returns.
 func (e *Engine) Applied() uint64 { return e.Positions().Applied() }
 
@@ -113,7 +113,7 @@ func (e *Engine) verdict(q *core.Query, key *core.Key, found bool) *core.Verdict
 	return core.NewVerdict(key, e.issuer, time.Now())
 }
 
-// isTarget tells whether a stored key is the one that a credential stands for.
+// isTarget tells whether a stored key is the one that a credential belongs to.
 func (e *Engine) isTarget(want *target, key *core.Key) bool {
 	return (key.Kind == want.kind || want.kind == core.AnyKind) && key.Network == e.network && key.ID == want.keyID &&
 		(want.token == nil || want.token.isOf(key))

@@ -76,7 +76,7 @@ func TestLookup_UnknownForgedAndForeignKeysReadTheSame(t *testing.T) {
 	}
 }
 
-func TestIdentify_AForgedKeyCostsNoLookUp(t *testing.T) {
+func TestPrepare_AForgedKeyCostsNoLookUp(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, nil, nil) // without a store: a look-up would panic
 	for name, tc := range map[string]struct {
@@ -118,7 +118,7 @@ func TestLookup_AnImportedStringThatIsAnIssuedKeysIDOpensNothing(t *testing.T) {
 	}
 }
 
-func TestAttack04_LookupManyAnswersInTheOrderOfTheCredentials(t *testing.T) {
+func TestAttack04_LookupAnswersInTheOrderOfTheQueries(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), nil)
 	alice, aliceSecret := issue(t, e, nil)

@@ -10,7 +10,7 @@ import (
 
 // lease is up to when a table of positions may be relied on. The zero value is one that does not end.
 type lease struct {
-	// The end, by both clocks. The steady clock cannot be set but stands still while a machine sleeps; the wall clock
+	// The end, by both clocks. The steady clock cannot be set but stops while a machine sleeps; the wall clock
 	// is the other way around.
 	steady atomic.Int64 // nanoseconds since Epoch; 0: the lease does not end
 	wall   atomic.Int64 // Unix nanoseconds

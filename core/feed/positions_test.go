@@ -20,10 +20,10 @@ func TestPositions_AChangeRaisesItsKeyAndNoOther(t *testing.T) {
 	other := uuid.MustParse("550e8400-e29b-41d4-a716-446655440001")
 	p.Apply(event(1, uuid.Nil, "a"), event(2, uuid.Nil, "b"), event(3, uuid.Nil, "a"))
 	if got := p.At(feed.SlotOf(uuid.Nil, "a")); got != 3 {
-		t.Errorf("the changed key stands at %d, want 3", got)
+		t.Errorf("the changed key is at %d, want 3", got)
 	}
 	if got := p.At(feed.SlotOf(other, "a")); got != 0 {
-		t.Errorf("the same key id in another network stands at %d, want 0", got)
+		t.Errorf("the same key id in another network is at %d, want 0", got)
 	}
 	if p.Applied() != 3 || p.Changed(feed.EventRevoked) != 3 || p.Changed(feed.EventCreated) != 0 ||
 		p.Changed(99) != 0 {
@@ -61,7 +61,7 @@ func TestPositions_APositionIsNeverAheadOfTheSlots(t *testing.T) {
 			for {
 				applied := p.Applied()
 				if at := p.At(slot); at < applied {
-					t.Errorf("applied %d, but the slot stands at %d", applied, at)
+					t.Errorf("applied %d, but the slot is at %d", applied, at)
 					return
 				}
 				if applied == n {

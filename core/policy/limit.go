@@ -11,7 +11,7 @@ import (
 type Decision struct {
 	Code core.Code
 
-	// Counted says that the request was counted against the key's limit; Limit then says how that stands.
+	// Counted says that the request was counted against the key's limit; Limit then says what is left of that.
 	Counted bool
 	Limit   ratelimit.Result
 

@@ -5,7 +5,7 @@
 // at which the counts of all keys begin anew. In any one window at most twice the quota passes: all of it at once, and
 // what comes back meanwhile.
 //
-// A limiter protects what stands behind the gate; it is no proof of who somebody is. So where it cannot say, the use is
+// A limiter protects what is behind the gate; it is no proof of who somebody is. So where it cannot say, the use is
 // let through: a [Limiter] returns an error, and its caller admits the request and counts that it did (see
 // policy.Decide). Keys of different networks never share a count.
 package ratelimit

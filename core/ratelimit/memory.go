@@ -36,10 +36,10 @@ type shard struct {
 	_    [48]byte // a cache line of its own
 }
 
-// digest stands for a network and a key id: 128 bits under seeds of the process.
+// digest identifies a network and a key id: 128 bits under seeds of the process.
 type digest [2]uint64
 
-// NewMemory makes a limiter that counts up to maxKeys keys; 0 stands for [DefaultMaxKeys].
+// NewMemory makes a limiter that counts up to maxKeys keys; 0 means [DefaultMaxKeys].
 func NewMemory(maxKeys int) (*Memory, error) {
 	if maxKeys < 0 {
 		return nil, errors.New("rate limit: the number of keys is negative")

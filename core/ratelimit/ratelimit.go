@@ -12,7 +12,7 @@ type Limiter interface {
 	// Take counts one use of a key and says whether it was within the policy. A use that was not is not counted: who
 	// goes on trying is not locked out for longer. A policy without a quota allows everything and counts nothing.
 	//
-	// An error means that nothing can be said, because what keeps the counts is away or did not answer within ctx. The
+	// An error means that nothing can be said, because what stores the counts is away or did not answer within ctx. The
 	// caller then lets the request through.
 	Take(ctx context.Context, network core.NetworkID, keyID string, p core.RateLimitPolicy) (Result, error)
 

@@ -17,7 +17,7 @@ const overhead = 232
 // typicalCost is what the tables of fixed size are laid out for. It has no influence on what fits.
 const typicalCost = 768
 
-// cache keeps good verdicts and the others apart, so that the others cannot push the good ones out. Reads wait for
+// cache holds good verdicts and the others apart, so that the others cannot push the good ones out. Reads wait for
 // nothing; a write may be lost or be seen late.
 type cache struct {
 	good, bad *tier
@@ -78,7 +78,7 @@ func (c *cache) lookUp(t *tier, d *digest) *entry {
 	return e
 }
 
-// put keeps an entry in the tier where it belongs, unless the other knows better, and takes it out of the other.
+// put stores an entry in the tier where it belongs, unless the other knows better, and takes it out of the other.
 func (c *cache) put(e *entry, good bool) {
 	to, from := c.bad, c.good
 	if good {

@@ -72,7 +72,7 @@ func TestCloseCutsARefreshShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource("a")
 		v := newVerifier(t, Config{TTL: 100 * time.Second, LookupTimeout: time.Hour}, source)
-		ttl := keep(t, v)
+		ttl := cacheKeyA(t, v)
 		source.set(func(s *fakeSource) { s.enter = waitFor(nil) })
 		time.Sleep(ttl - time.Second)
 		want(t, v, "key:a", core.CodeValid, Hit)
@@ -154,7 +154,7 @@ func TestCloseCutsShortARefreshThatIsToBeRepeated(t *testing.T) {
 		time.Sleep(8900 * time.Millisecond) // into the last fifth of its lifetime, whatever it is exactly
 		first := asking(t, v, "key:first", someone)
 		want(t, v, known, core.CodeValid, Hit)
-		stranger := asking(t, v, unknownKey(1), someone)
+		unknown := asking(t, v, unknownKey(1), someone)
 		<-first
 		synctest.Wait()
 		s.setFailure(errModelThrottled) // for the call that holds both
@@ -168,8 +168,8 @@ func TestCloseCutsShortARefreshThatIsToBeRepeated(t *testing.T) {
 		if took := time.Since(start); took > roundTrip {
 			t.Errorf("close took %s", took)
 		}
-		if a := <-stranger; a.err == nil {
-			t.Error("the stranger was answered")
+		if a := <-unknown; a.err == nil {
+			t.Error("the unknown key was answered")
 		}
 	})
 }

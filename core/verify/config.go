@@ -10,25 +10,25 @@ import (
 
 // Bounds of a [Config].
 const (
-	minLife  = time.Second // a verdict that would live shorter is not kept
+	minTTL   = time.Second // a verdict with a shorter lifetime is not cached
 	minBytes = 4 << 20
 )
 
-// Config says how long verdicts are believed and how much may be going on at once. The zero value is a good choice.
+// Config says how long verdicts are cached and how much may be going on at once. The zero value is a good choice.
 type Config struct {
-	// Off keeps no verdict and shares no look-up: each request asks the source.
+	// Off caches no verdict and shares no look-up: each request asks the source.
 	Off bool
 
-	// TTL is the life of a good verdict since its look-up, at least 1 s; each entry's is drawn within a tenth of it.
-	// It ends with the key. Default 60 s.
+	// TTL is the lifetime of a good verdict since its look-up, at least 1 s; each entry's is drawn within a
+	// tenth of it. It ends with the key. Default 60 s.
 	TTL time.Duration
 
-	// TTLConnected is the life of a good verdict while the table of positions is known to be complete, see
+	// TTLConnected is the lifetime of a good verdict while the table of positions is known to be complete, see
 	// [feed.Positions.MarkComplete]: TTL then counts from the last moment at which it was. Not below TTL. Default
 	// 10 min, or TTL if that is longer.
 	TTLConnected time.Duration
 
-	// NegativeTTL is the life of any other verdict, at least 1 s. Negative: none is kept. Default 5 s.
+	// NegativeTTL is the lifetime of any other verdict, at least 1 s. Negative: none is cached. Default 5 s.
 	NegativeTTL time.Duration
 
 	// StaleIfError is for how long after its lifetime a good verdict serves while the source fails. Negative: not at
@@ -63,12 +63,12 @@ func (c Config) withDefaults() (Config, error) {
 	c.LookupTimeout = cmp.Or(c.LookupTimeout, 5*time.Second)
 	c.MaxWaiting = cmp.Or(c.MaxWaiting, 10_000)
 	switch {
-	case c.TTL < minLife:
-		return c, fmt.Errorf("ttl is under %s; a cache that is off keeps nothing", minLife)
+	case c.TTL < minTTL:
+		return c, fmt.Errorf("ttl is under %s; a cache that is off keeps nothing", minTTL)
 	case c.TTLConnected < c.TTL:
 		return c, errors.New("ttl_connected is under ttl")
-	case c.NegativeTTL > 0 && c.NegativeTTL < minLife:
-		return c, fmt.Errorf("negative_ttl is under %s; one that is off keeps nothing", minLife)
+	case c.NegativeTTL > 0 && c.NegativeTTL < minTTL:
+		return c, fmt.Errorf("negative_ttl is under %s; one that is off keeps nothing", minTTL)
 	case c.MaxBytes < minBytes:
 		return c, fmt.Errorf("max_size is under %dMiB", minBytes>>20)
 	case c.LookupTimeout < 0:
@@ -91,7 +91,7 @@ func limitsOf(source Source) (Limits, error) {
 	return l, nil
 }
 
-// Mode says what a caller wants of the cache.
+// Mode says how a caller uses the cache.
 type Mode uint8
 
 // The modes. A gate uses Use only: the others let a caller reach the source at will.

@@ -22,7 +22,7 @@ func saying(code core.Code) func(s *fakeSource) {
 // failing makes a source fail.
 func failing(err error) func(s *fakeSource) { return func(s *fakeSource) { s.fail = err } }
 
-// noes are the ways in which a source says no with nothing that could be kept.
+// noes are the ways in which a source says no with nothing that could be cached.
 var noes = map[string]struct {
 	config Config
 	no     func(s *fakeSource)
@@ -46,7 +46,7 @@ func TestAttack23_AfterTheSourceSaidNoAFailureBringsNothingBack(t *testing.T) {
 				want(t, v, "key:b", core.CodeValid, Miss)
 				d := v.hash.of(networkA, "key:a")
 				before := v.cache.get(v.cache.good, &d)
-				time.Sleep(lived)
+				time.Sleep(pastTTL)
 				source.set(c.no)
 				for _, r := range v.VerifyMany(t.Context(), networkA, []string{"key:a", "key:b"}, mode) {
 					if r.Err == nil && r.Verdict.Code == core.CodeValid {
@@ -70,7 +70,7 @@ func TestAttack23_AfterTheSourceSaidNoAFailureBringsNothingBack(t *testing.T) {
 				source.setFailure(nil)
 				want(t, v, "key:a", core.CodeValid, Miss)
 				want(t, v, "key:a", core.CodeValid, Hit)
-				time.Sleep(lived)
+				time.Sleep(pastTTL)
 				source.setFailure(errDown)
 				want(t, v, "key:a", core.CodeValid, Stale)
 			})
@@ -84,7 +84,7 @@ func TestANoInTheBackgroundEndsTheVerdictThatItWasToReplace(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			source := newFakeSource("a")
 			v := newVerifier(t, c.config, source)
-			ttl := keep(t, v)
+			ttl := cacheKeyA(t, v)
 			time.Sleep(ttl - time.Second)
 			source.set(c.no)
 			want(t, v, "key:a", core.CodeValid, Hit) // it begins the look-up that tells
@@ -102,7 +102,7 @@ func TestAWaiterThatKnewTheOldVerdictDoesNotServeItAfterANo(t *testing.T) {
 	t.Parallel()
 	for name, c := range noes {
 		synctest.Test(t, func(t *testing.T) {
-			source, v := outlived(t, c.config)
+			source, v := newExpired(t, c.config)
 			q := &query{digest: v.hash.of(networkA, "key:a"), Query: Query{Network: networkA, Credential: "key:a"}}
 			v.prepare(q)
 			source.set(c.no)
@@ -115,7 +115,7 @@ func TestAWaiterThatKnewTheOldVerdictDoesNotServeItAfterANo(t *testing.T) {
 	}
 }
 
-func TestANoThatIsNotKeptIsNeverAnAnswerFromMemory(t *testing.T) {
+func TestANoThatIsNotCachedIsNeverAnAnswerFromMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource("a")
@@ -139,7 +139,7 @@ func TestANoThatIsNotKeptIsNeverAnAnswerFromMemory(t *testing.T) {
 func TestARateLimitLeavesAGoodVerdictAsItIs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		source, v := outlived(t, Config{})
+		source, v := newExpired(t, Config{})
 		source.set(saying(core.CodeRateLimited))
 		want(t, v, "key:a", core.CodeRateLimited, Miss)
 		source.set(func(s *fakeSource) { s.leave, s.fail = nil, errDown })

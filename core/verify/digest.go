@@ -8,7 +8,7 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// digest stands for a network and a credential. Without the process' key nobody can tell which.
+// digest identifies a network and a credential. Without the process' key nobody can tell which.
 type digest [sha256.Size]byte
 
 // index is the part of a digest that the caches are keyed by. The rest is compared in the entry.

@@ -1,13 +1,13 @@
 // Package verify answers what is known about the key behind a credential, from memory when it can.
 //
-// A [Verifier] asks its one dependency, a [Source], and remembers the verdict. It keeps verdicts and never decisions:
+// A [Verifier] asks its one dependency, a [Source], and remembers the verdict. It caches verdicts and never decisions:
 // expiry, address, scopes and limits are judged for each request by package policy, on a hit as on a miss.
 //
 // # What always holds
 //
-//   - No credential is kept. An entry is found by a SHA-256 over a random key of the process, the network and the
+//   - No credential is stored. An entry is found by a SHA-256 over a random key of the process, the network and the
 //     credential, and the whole digest is compared.
-//   - An acknowledged change is believed at once. An entry carries the position that its look-up began at, and the
+//   - An acknowledged change takes effect at once. An entry carries the position that its look-up began at, and the
 //     place of its key in [feed.Positions]. An entry, or the answer of a shared look-up, that is older than the last
 //     change of its key is looked up again.
 //   - What is remembered is used only while the table of positions may be relied on, see [feed.Positions.Renew]: a

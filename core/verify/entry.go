@@ -16,7 +16,7 @@ type entry struct {
 	digest   digest
 	position uint64 // every change up to it is in the verdict
 
-	// The moment before the look-up, by both clocks. The steady clock cannot be set but stands still while a machine
+	// The moment before the look-up, by both clocks. The steady clock cannot be set but stops while a machine
 	// sleeps; the wall clock is the other way around. The older of the two ages counts.
 	steady time.Duration // since the verifier was made
 	wall   int64         // Unix nanoseconds
@@ -56,7 +56,7 @@ const (
 	stateRetracted              // the source has said something else since
 )
 
-// denied stands in an entry that is no verdict: it says that the source has since said no, and is never an answer.
+// denied marks an entry that is no verdict: it says that the source has since said no, and is never an answer.
 var denied = new(core.Verdict)
 
 // newer tells whether what e says was learned after what other says, or at the same time.
@@ -84,7 +84,7 @@ func (e *entry) age(c *clock) time.Duration {
 	return max(c.steady-e.steady, time.Duration(c.wall-e.wall))
 }
 
-// left is how much of the entry's life is left, zero or less for none. completeAt is the last moment at which the
+// left is how much of the entry's lifetime is left, zero or less for none. completeAt is the last moment at which the
 // table of positions was complete, see [feed.Positions.CompleteAt].
 func (e *entry) left(c *clock, completeAt int64) time.Duration {
 	age := e.age(c)
@@ -118,26 +118,26 @@ func sinceTick(t uint32, c *clock) (d time.Duration, ok bool) {
 	return time.Duration(c.tick()-t) * 100 * time.Millisecond, t != 0
 }
 
-// lives returns how long a verdict that was looked up at c may be kept, and whether it may be at all.
-func (v *Verifier) lives(verdict *core.Verdict, c *clock) (ttl, connected time.Duration, ok bool) {
+// lifetime returns how long a verdict that was looked up at c may be cached, and whether it may be at all.
+func (v *Verifier) lifetime(verdict *core.Verdict, c *clock) (ttl, connected time.Duration, ok bool) {
 	if verdict.Code != core.CodeValid {
 		ttl = v.config.NegativeTTL
-		return ttl, ttl, ttl >= minLife
+		return ttl, ttl, ttl >= minTTL
 	}
 	jitter := 0.9 + rand.Float64()/5 //nolint:gosec // spreads look-ups, keeps no secret
-	ttl = max(time.Duration(jitter*float64(v.config.TTL)), minLife)
+	ttl = max(time.Duration(jitter*float64(v.config.TTL)), minTTL)
 	connected = max(time.Duration(jitter*float64(v.config.TTLConnected)), ttl)
 	if end := verdict.End(); !end.IsZero() {
 		rest := end.Sub(c.now)
 		ttl, connected = min(ttl, rest), min(connected, rest)
-		if time.Until(end) < minLife { // the look-up took a part of it
+		if time.Until(end) < minTTL { // the look-up took a part of it
 			return ttl, connected, false
 		}
 	}
-	return ttl, connected, ttl >= minLife
+	return ttl, connected, ttl >= minTTL
 }
 
-// remember puts a verdict that was looked up at c into the cache, if it is one to be kept. One that is not, and says
+// remember puts a verdict that was looked up at c into the cache, if it is one to be cached. One that is not, and says
 // no, still ends the good one that was known: a source that fails a moment later does not bring it back.
 func (v *Verifier) remember(d digest, l *outcome, c *clock) {
 	switch l.verdict.Code {
@@ -152,10 +152,10 @@ func (v *Verifier) remember(d digest, l *outcome, c *clock) {
 	e := newEntry(l.verdict)
 	e.digest, e.position, e.slot, e.steady, e.wall = d, l.position, l.slot, c.steady, c.wall
 	good := l.verdict.Code == core.CodeValid
-	var keep bool
-	e.ttl, e.connected, keep = v.lives(l.verdict, c)
+	var cacheable bool
+	e.ttl, e.connected, cacheable = v.lifetime(l.verdict, c)
 	switch {
-	case keep:
+	case cacheable:
 		v.cache.put(e, good)
 	case !good:
 		v.deny(d, l, c)
@@ -164,7 +164,7 @@ func (v *Verifier) remember(d digest, l *outcome, c *clock) {
 	}
 }
 
-// deny notes that the source said no at c with nothing that could be kept: what was known before is over, and so is a
+// deny notes that the source said no at c with nothing that could be cached: what was known before is over, and so is a
 // good verdict from before that is still on its way into the cache.
 func (v *Verifier) deny(d digest, l *outcome, c *clock) {
 	e := newEntry(denied)

@@ -16,9 +16,9 @@ func TestAttack08_LateCallsDoNotKeepARevokedKeyAlive(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := farSource(roundTrip, keyOf(0))
-		// It hangs on credentials that were not known before, and on nothing else.
+		// It hangs on unknown keys, and on nothing else.
 		s.enter = func(ctx context.Context, credential string) error {
-			if strings.Contains(credential, "stranger") {
+			if strings.Contains(credential, "unknown") {
 				return waitFor(nil)(ctx, credential)
 			}
 			return nil
@@ -27,13 +27,13 @@ func TestAttack08_LateCallsDoNotKeepARevokedKeyAlive(t *testing.T) {
 		v := newVerifier(t, setup{c, Limits{Calls: 4, Items: 1}}, s)
 		known := keepKnown(t, v, 1)[0]
 		s.revokeUnseen(networkA, keyOf(0))
-		var strangers sync.WaitGroup
-		defer strangers.Wait()
+		var unknown sync.WaitGroup
+		defer unknown.Wait()
 		for w := range 3 { // a call is late every two thirds of a second
-			strangers.Go(func() {
+			unknown.Go(func() {
 				time.Sleep(time.Duration(w) * 2 * time.Second / 3)
 				for i := range 20 {
-					_, _ = v.Verify(t.Context(), networkA, fmt.Sprintf("key:stranger-%d-%d", w, i), Use)
+					_, _ = v.Verify(t.Context(), networkA, fmt.Sprintf("key:unknown-%d-%d", w, i), Use)
 				}
 			})
 		}

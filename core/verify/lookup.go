@@ -163,7 +163,7 @@ func (v *Verifier) send() {
 	}
 }
 
-// resumed sends what the pace of calls has kept back.
+// resumed sends what the pace of calls has delayed.
 func (v *Verifier) resumed() {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -122,7 +122,7 @@ func TestAttack03_NoTwoPairsMakeTheSameDigest(t *testing.T) {
 	}
 }
 
-func TestAttack06_AFailureIsNeverKeptAndNeverInvalid(t *testing.T) {
+func TestAttack06_AFailureIsNeverCachedAndNeverInvalid(t *testing.T) {
 	t.Parallel()
 	source := newFakeSource("a")
 	v := newVerifier(t, Config{}, source)
@@ -286,7 +286,7 @@ func TestAnAnswerThatCannotBeTheAnswerFailsClosed(t *testing.T) {
 	}
 }
 
-func TestAVerdictThatIsAboutARequestOrUnknownIsNotKept(t *testing.T) {
+func TestAVerdictThatIsAboutARequestOrUnknownIsNotCached(t *testing.T) {
 	t.Parallel()
 	for _, code := range []core.Code{core.CodeInternal, core.CodeIPNotAllowed, core.CodeScopeMissing, 200} {
 		source := newFakeSource("a")

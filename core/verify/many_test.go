@@ -152,7 +152,7 @@ func TestInABatchEachItemIsStaleOrUnavailableByItself(t *testing.T) {
 		source := newFakeSource("a", "b")
 		v := newVerifier(t, Config{}, source)
 		want(t, v, "key:a", core.CodeValid, Miss)
-		time.Sleep(lived)
+		time.Sleep(pastTTL)
 		source.setFailure(errDown)
 		for range 2 { // the second time the source is known to fail
 			rs := v.VerifyMany(t.Context(), networkA, []string{"key:a", "key:b"}, Use)

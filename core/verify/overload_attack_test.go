@@ -9,8 +9,8 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// A source refuses a call that holds strangers' credentials and a known key: the known key is looked up again without
-// the strangers, and its caller does not hear of the refusal.
+// A source refuses a call that holds unknown credentials and a known key: the known key is looked up again without
+// the unknown ones, and its caller does not hear of the refusal.
 func TestAttack08_AKnownKeyInARefusedCallIsLookedUpAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -41,13 +41,13 @@ func TestAttack08_AKnownKeyInARefusedCallIsLookedUpAgain(t *testing.T) {
 			mixed = mixed || len(c.credentials) == 2
 		}
 		if !mixed {
-			t.Error("the known key was in no call with a stranger, so nothing was tried")
+			t.Error("the known key was in no call with an unknown one, so nothing was tried")
 		}
 	})
 }
 
-// When an overload lasts, waiting for long helps nobody: strangers are refused, and answered, within an eighth of the
-// timeout and a call.
+// When an overload lasts, waiting for long helps nobody: unknown keys are refused, and answered, within an eighth of
+// the timeout and a call.
 func TestAttack08_WhileAnOverloadLastsNobodyWaitsForLong(t *testing.T) {
 	t.Parallel()
 	const trip, measured = 80 * time.Millisecond, 5 * time.Second

@@ -140,7 +140,7 @@ func TestAttack08_AnOverloadedSourceAnswersAtItsCapacity(t *testing.T) {
 	}
 }
 
-func TestAttack08_StrangersCannotTakeTheShareOfKnownKeys(t *testing.T) {
+func TestAttack08_UnknownKeysCannotTakeTheShareOfKnownKeys(t *testing.T) {
 	t.Parallel()
 	const measured = 12 * time.Second
 	keys := 100 * scale()
@@ -156,12 +156,12 @@ func TestAttack08_StrangersCannotTakeTheShareOfKnownKeys(t *testing.T) {
 			ofKey := func(i int) string { return "key:" + keyOf(i%keys) }
 			known := load{rate: 40 * scale(), client: oneClient, credential: ofKey}
 			known.run(t, v, 4*time.Second, 0)
-			strangers := load{rate: int(o.times * capacity(o.trip)), credential: unknownKey, client: oneClient}
+			unknown := load{rate: int(o.times * capacity(o.trip)), credential: unknownKey, client: oneClient}
 			var both sync.WaitGroup
-			both.Go(func() { strangers.run(t, v, 3*time.Second, measured) })
+			both.Go(func() { unknown.run(t, v, 3*time.Second, measured) })
 			known.run(t, v, 0, 3*time.Second+measured)
 			both.Wait()
-			t.Logf("%v away, %d/s of strangers: %v; known keys: %v", o.trip, strangers.rate, &strangers, &known)
+			t.Logf("%v away, %d/s of unknown keys: %v; known keys: %v", o.trip, unknown.rate, &unknown, &known)
 			if len(known.refused) > 0 {
 				t.Errorf("%v away: %d requests with known keys were refused", o.trip, len(known.refused))
 			}
@@ -209,20 +209,20 @@ func TestAttack08_ASourceThatHangsUnderLoadDelaysAKnownKeyOnce(t *testing.T) {
 		known := load{rate: 100 * scale(), client: oneClient, credential: ofKey}
 		known.run(t, v, 5*time.Second, 0)
 		s.set(func(s *fakeSource) { s.trip = time.Hour })
-		strangers := load{rate: 1000 * scale(), credential: unknownKey, client: oneClient}
+		unknown := load{rate: 1000 * scale(), credential: unknownKey, client: oneClient}
 		var both sync.WaitGroup
-		both.Go(func() { strangers.run(t, v, 0, 20*time.Second) })
+		both.Go(func() { unknown.run(t, v, 0, 20*time.Second) })
 		known.run(t, v, 0, 20*time.Second)
 		both.Wait()
-		t.Logf("known keys: %v; strangers: %v", &known, &strangers)
-		if len(known.refused) > 0 || len(strangers.good) > 0 {
-			t.Errorf("%d known keys were refused and %d strangers answered", len(known.refused), len(strangers.good))
+		t.Logf("known keys: %v; unknown keys: %v", &known, &unknown)
+		if len(known.refused) > 0 || len(unknown.good) > 0 {
+			t.Errorf("%d known keys were refused and %d unknown ones answered", len(known.refused), len(unknown.good))
 		}
 		if p99 := percentile(known.good, .9); p99 > 0 {
 			t.Errorf("a tenth of the known keys' answers took %v or more", p99)
 		}
-		if slowest := percentile(strangers.refused, 1); slowest > config.LookupTimeout {
-			t.Errorf("a stranger waited %v", slowest)
+		if slowest := percentile(unknown.refused, 1); slowest > config.LookupTimeout {
+			t.Errorf("an unknown key waited %v", slowest)
 		}
 	})
 }

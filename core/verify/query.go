@@ -15,8 +15,8 @@ const attempts = 3
 // staleTrust ago, the entry is served at once and replaced in the background, at most once in staleRetry. So only the
 // first requests wait for a source that hangs.
 const (
-	staleRetry = 1 * minLife
-	staleTrust = 5 * minLife
+	staleRetry = 1 * minTTL
+	staleTrust = 5 * minTTL
 )
 
 // query is one credential on its way through a miss.
@@ -72,7 +72,7 @@ func (v *Verifier) knownFailing(q *query) bool {
 
 // mayServeStale tells whether the old verdict is within its stale window, and nothing newer is known.
 func (v *Verifier) mayServeStale(q *query, c *clock) bool {
-	if q.old == nil || v.config.StaleIfError <= 0 || q.old.state.Load()&stateRetracted != 0 || !v.believed(q.old) ||
+	if q.old == nil || v.config.StaleIfError <= 0 || q.old.state.Load()&stateRetracted != 0 || !v.upToDate(q.old) ||
 		q.old.left(c, v.positions.CompleteAt()) <= -v.config.StaleIfError {
 		return false
 	}

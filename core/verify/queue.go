@@ -16,10 +16,10 @@ import (
 // While fewer than the most calls are out, a look-up goes at once. Otherwise it waits, and a call that returns takes
 // the waiting ones with it, up to what a call may hold. Networks take turns and never share a call.
 //
-// In a call, keys that were good before come first. Strangers cannot make such a key, so they cannot delay one; an
-// eighth of each call is kept for the rest, so that a new key gets in. The rest is shared equally between client
+// In a call, keys that were good before come first. A caller without such a key cannot make one, so it delays none; an
+// eighth of each call is reserved for the rest, so that a new key gets in. The rest is shared equally between client
 // addresses. Of one address, and of known keys, the oldest look-up goes first. While others wait, one call in eight is
-// for a credential that strangers have made so that it has a call of its own.
+// for an unknown credential that was made so that it has a call of its own.
 type queue struct {
 	calls int // in flight, at most
 	items int // look-ups of one call, at most
@@ -32,13 +32,13 @@ type queue struct {
 	largest  byWaiting // the clients, the one with the most look-ups first
 	waiting  int
 	inFlight int
-	sparing  int // calls that go before the next one for a stranger's look-up alone, if there are any
+	sparing  int // calls that go before the next one for an unknown key's look-up alone, if any
 
 	known, unknown Pace
 }
 
-// unknownShare is the part of a call that is kept for keys that were not good before, and of the calls that may hold
-// one of them alone: one in so many.
+// unknownShare is the part of a call that is reserved for keys that were not good before, and of the calls that may
+// hold one of them alone: one in so many.
 const unknownShare = 8
 
 // laneKey names look-ups that may share a call.
@@ -195,7 +195,7 @@ func (q *queue) paceOf(l *lookup) *Pace {
 	return &q.unknown
 }
 
-// paused is how long the pace of calls keeps back what waits. It is zero when nothing waits, or for a call only.
+// paused is how long the pace of calls delays what waits. It is zero when nothing waits, or for a call only.
 func (q *queue) paused(now time.Time) time.Duration {
 	if q.waiting == 0 || q.inFlight >= q.calls {
 		return 0

@@ -278,20 +278,20 @@ func TestAttack08_KnownKeysComeFirstAndLeaveAnEighth(t *testing.T) {
 		}
 		calls := s.made()[before+1:] // but the first, which went at once
 		for i, c := range calls[:3] {
-			strangers := 0
+			unknown := 0
 			for _, credential := range c.credentials {
 				if strings.Contains(credential, "unknown") {
-					strangers++
+					unknown++
 				}
 			}
-			if strangers > 2 || i < 2 && strangers != 1 {
-				t.Errorf("call %d holds %d strangers of %d", i, strangers, len(c.credentials))
+			if unknown > 2 || i < 2 && unknown != 1 {
+				t.Errorf("call %d holds %d unknown keys of %d", i, unknown, len(c.credentials))
 			}
 		}
 	})
 }
 
-func TestAttack08_A429HoldsStrangersBackAndKnownKeysGoOn(t *testing.T) {
+func TestAttack08_A429DelaysUnknownKeysAndKnownKeysGoOn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := farSource(roundTrip, keyOf(0))
@@ -308,17 +308,17 @@ func TestAttack08_A429HoldsStrangersBackAndKnownKeysGoOn(t *testing.T) {
 		known := keepKnown(t, v, 1)[0]
 		for round := range 20 {
 			time.Sleep(1200 * time.Millisecond) // past its lifetime
-			var strangers []<-chan asked
+			var unknown []<-chan asked
 			for i := range 10 {
-				strangers = append(strangers, asking(t, v, unknownKey(100*round+i), someone))
+				unknown = append(unknown, asking(t, v, unknownKey(100*round+i), someone))
 			}
 			a := <-asking(t, v, known, another)
 			if a.err != nil || a.result.Cache == Stale || a.took > 3*roundTrip {
 				t.Errorf("round %d: the known key got %+v after %s", round, a.result, a.took)
 			}
-			for _, answer := range strangers {
+			for _, answer := range unknown {
 				if a := <-answer; core.ReasonOf(a.err) != core.Unavailable {
-					t.Errorf("round %d: a stranger got %v", round, a.err)
+					t.Errorf("round %d: an unknown key got %v", round, a.err)
 				}
 			}
 		}
@@ -334,7 +334,7 @@ func TestAttack08_A429HoldsStrangersBackAndKnownKeysGoOn(t *testing.T) {
 		s.set(func(s *fakeSource) { s.enter = nil })
 		time.Sleep(31 * time.Second)
 		if a := <-asking(t, v, "key:unknown-new", someone); a.err != nil {
-			t.Errorf("when it is over, a stranger gets %v", a.err)
+			t.Errorf("when it is over, an unknown key gets %v", a.err)
 		}
 	})
 }

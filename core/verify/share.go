@@ -14,8 +14,8 @@ type clientKey struct {
 
 type clientContextKey struct{}
 
-// WithClient notes on whose behalf a credential is verified: look-ups of credentials that are not known to be good
-// share the source equally between client addresses. Without an address, all share as one.
+// WithClient notes the address of the client that sent a credential: look-ups of credentials that are not known to be
+// good share the source equally between client addresses. Without an address, all share as one.
 func WithClient(ctx context.Context, addr netip.Addr) context.Context {
 	return context.WithValue(ctx, clientContextKey{}, addr)
 }

@@ -19,7 +19,7 @@ var ErrMisconfigured = errors.New("the source refuses this node")
 var ErrRefused = errors.New("the source does not accept the credential")
 
 // ErrThrottled marks an error of a [Source] that says: it is asked too often. It is wrapped into the error, whose
-// RetryAfter, if there is one, says for how long it wants no more calls. Known keys go on meanwhile as far as it
+// RetryAfter, if there is one, says for how long it takes no more calls. Known keys go on meanwhile as far as it
 // answers those.
 var ErrThrottled = errors.New("the source is asked too often")
 

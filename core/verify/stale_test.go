@@ -11,16 +11,16 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// lived is past the longest life of a verdict with the default configuration.
-const lived = 67 * time.Second
+// pastTTL is longer than the longest lifetime of a verdict with the default configuration.
+const pastTTL = 67 * time.Second
 
-// outlived returns a verifier that has looked key a up, at the moment when the verdict is past its life.
-func outlived(t *testing.T, config Config) (*fakeSource, *Verifier) {
+// newExpired returns a verifier that has looked key a up, at the moment when the verdict has expired.
+func newExpired(t *testing.T, config Config) (*fakeSource, *Verifier) {
 	t.Helper()
 	source := newFakeSource("a")
 	v := newVerifier(t, config, source)
 	want(t, v, "key:a", core.CodeValid, Miss)
-	time.Sleep(lived)
+	time.Sleep(pastTTL)
 	return source, v
 }
 
@@ -29,7 +29,7 @@ func TestAGoodVerdictServesForTheStaleWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource("a")
 		v := newVerifier(t, Config{TTL: time.Minute, StaleIfError: 5 * time.Minute}, source)
-		ttl := keep(t, v)
+		ttl := cacheKeyA(t, v)
 		source.setFailure(errDown)
 		time.Sleep(ttl)
 		want(t, v, "key:a", core.CodeValid, Stale)
@@ -47,7 +47,7 @@ func TestTheStaleWindowBeginsWhenTheStreamBreaks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource("a")
 		v := newVerifier(t, Config{StaleIfError: time.Minute}, source)
-		ttl := keep(t, v)
+		ttl := cacheKeyA(t, v)
 		time.Sleep(4 * time.Minute)
 		source.positions.MarkComplete(time.Now())
 		source.setFailure(errDown)
@@ -63,7 +63,7 @@ func TestNothingStaleIsServed(t *testing.T) {
 	for name, c := range map[string]struct {
 		config Config
 		mode   Mode
-		before func(s *fakeSource, v *Verifier) // after the verdict was kept
+		before func(s *fakeSource, v *Verifier) // after the verdict was cached
 		err    error
 	}{
 		"when it is off":                    {config: Config{StaleIfError: -1}, err: errDown},
@@ -89,7 +89,7 @@ func TestNothingStaleIsServed(t *testing.T) {
 			if c.before != nil {
 				c.before(source, v)
 			}
-			time.Sleep(lived)
+			time.Sleep(pastTTL)
 			source.setFailure(c.err)
 			for range 2 {
 				if r, err := v.Verify(t.Context(), networkA, "key:a", c.mode); !errors.Is(err, c.err) {
@@ -123,7 +123,7 @@ func TestANewerNegativeVerdictForbidsAnOlderGoodOne(t *testing.T) {
 		want(t, v, "key:a", core.CodeValid, Miss)
 		d := v.hash.of(networkA, "key:a")
 		good := v.cache.get(v.cache.good, &d)
-		time.Sleep(lived)
+		time.Sleep(pastTTL)
 		source.revokeUnseen(networkA, "a")
 		want(t, v, "key:a", core.CodeRevoked, Miss)
 		source.setFailure(errDown)
@@ -137,7 +137,7 @@ func TestANewerNegativeVerdictForbidsAnOlderGoodOne(t *testing.T) {
 func TestWhileASourceHangsOnlyTheFirstRequestWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		source, v := outlived(t, Config{LookupTimeout: 2 * time.Second})
+		source, v := newExpired(t, Config{LookupTimeout: 2 * time.Second})
 		source.set(func(s *fakeSource) {
 			s.enter = func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() }
 		})
@@ -164,7 +164,7 @@ func TestWhileASourceHangsOnlyTheFirstRequestWaits(t *testing.T) {
 		v.written()
 		want(t, v, "key:a", core.CodeValid, Hit)
 		source.revokeUnseen(networkA, "a")
-		time.Sleep(lived)
+		time.Sleep(pastTTL)
 		want(t, v, "key:a", core.CodeRevoked, Miss)
 	})
 }
@@ -172,7 +172,7 @@ func TestWhileASourceHangsOnlyTheFirstRequestWaits(t *testing.T) {
 func TestAfterAPauseAStaleVerdictIsNotTrustedWithoutAnAttempt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		source, v := outlived(t, Config{})
+		source, v := newExpired(t, Config{})
 		source.setFailure(errDown)
 		want(t, v, "key:a", core.CodeValid, Stale)
 		source.setFailure(nil)
@@ -185,7 +185,7 @@ func TestAfterAPauseAStaleVerdictIsNotTrustedWithoutAnAttempt(t *testing.T) {
 func TestAMisconfigurationEndsWhatWasServedStale(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		source, v := outlived(t, Config{})
+		source, v := newExpired(t, Config{})
 		source.setFailure(errDown)
 		want(t, v, "key:a", core.CodeValid, Stale)
 		source.setFailure(ErrMisconfigured)

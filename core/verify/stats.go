@@ -6,7 +6,7 @@ import "sync/atomic"
 type Stats struct {
 	Requests [numStatus]uint64 // answers by [Status]
 	Failed   uint64            // requests without an answer
-	Entries  int64             // verdicts that are kept
+	Entries  int64             // verdicts that are cached
 	Bytes    int64             // their memory, with what it takes to find them
 	Waiting  int               // look-ups that wait for a call of the source
 	Calls    int               // calls of the source that are out

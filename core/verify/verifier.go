@@ -40,7 +40,7 @@ type Verifier struct {
 	queue    queue
 	took     time.Duration // by a call of the source, on average
 	calm     time.Time     // when no more waited than the next calls take
-	resume   *time.Timer   // of what the pace of calls keeps back
+	resume   *time.Timer   // of what the pace of calls delays
 	stopping bool          // no look-up begins any more
 }
 
@@ -140,13 +140,13 @@ func (v *Verifier) Verify(
 
 // remembered answers from the cache. The result is empty when a look-up is needed.
 func (v *Verifier) remembered(d *digest, network core.NetworkID, credential string, c *clock) Result {
-	if e := v.cache.get(v.cache.good, d); e != nil && v.believed(e) && v.fresh(e, network, credential, c) {
+	if e := v.cache.get(v.cache.good, d); e != nil && v.upToDate(e) && v.fresh(e, network, credential, c) {
 		if n := v.counters.answers[Hit].Add(1); n%16 == 0 {
 			v.cache.lookUp(v.cache.good, d) // so that ristretto hears of what the hot table answers
 		}
 		return Result{Verdict: &e.verdict, Position: e.position, Now: c.now, Cache: Hit}
 	}
-	if e := v.cache.get(v.cache.bad, d); e != nil && v.believed(e) && e.age(c) < e.ttl {
+	if e := v.cache.get(v.cache.bad, d); e != nil && v.upToDate(e) && e.age(c) < e.ttl {
 		v.counters.answers[Negative].Add(1)
 		return Result{Verdict: &e.verdict, Position: e.position, Now: c.now, Cache: Negative}
 	}
@@ -157,7 +157,7 @@ func (v *Verifier) remembered(d *digest, network core.NetworkID, credential stri
 func (v *Verifier) fresh(e *entry, network core.NetworkID, credential string, c *clock) bool {
 	last := e.ttl / 5
 	if e.age(c) < e.ttl-last {
-		return true // whatever the table of positions says: that could only lengthen the life
+		return true // whatever the table of positions says: that could only lengthen the lifetime
 	}
 	left := e.left(c, v.positions.CompleteAt())
 	if left > 0 && left <= last && e.failed.Load() == 0 {
@@ -166,8 +166,8 @@ func (v *Verifier) fresh(e *entry, network core.NetworkID, credential string, c 
 	return left > 0
 }
 
-// believed tells whether no change of the entry's key was applied after its look-up began.
-func (v *Verifier) believed(e *entry) bool { return e.position >= v.positions.At(e.slot) }
+// upToDate tells whether no change of the entry's key was applied after its look-up began.
+func (v *Verifier) upToDate(e *entry) bool { return e.position >= v.positions.At(e.slot) }
 
 // verifyOne answers a request that the cache has no answer for.
 func (v *Verifier) verifyOne(
@@ -185,7 +185,7 @@ func (v *Verifier) verifyOne(
 	return q.result, q.result.Err
 }
 
-// effective is what a mode comes to: without a cache nothing is kept and nothing shared.
+// effective is what a mode comes to: without a cache nothing is cached and nothing shared.
 func (v *Verifier) effective(mode Mode) Mode {
 	switch {
 	case v.cache == nil:

@@ -12,13 +12,13 @@ import (
 	"github.com/talos-edge/talos-edge/core/feed"
 )
 
-func TestAGoodVerdictIsServedForItsLifeAndThenLookedUpAgain(t *testing.T) {
+func TestAGoodVerdictIsServedUntilItExpiresThenLookedUpAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource("a")
 		v := newVerifier(t, Config{TTL: time.Minute}, source)
 		want(t, v, "key:a", core.CodeValid, Miss)
-		time.Sleep(43 * time.Second) // before the last fifth of the shortest life
+		time.Sleep(43 * time.Second) // before the last fifth of the shortest lifetime
 		want(t, v, "key:a", core.CodeValid, Hit)
 		time.Sleep(24 * time.Second) // past the longest
 		want(t, v, "key:a", core.CodeValid, Miss)
@@ -28,27 +28,27 @@ func TestAGoodVerdictIsServedForItsLifeAndThenLookedUpAgain(t *testing.T) {
 	})
 }
 
-func TestLivesAreSpreadByATenth(t *testing.T) {
+func TestLifetimesAreSpreadByATenth(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, Config{TTL: 100 * time.Second, TTLConnected: 1000 * time.Second}, newFakeSource())
 	c := v.clock()
 	seen := make(map[time.Duration]bool)
 	for range 200 {
-		ttl, connected, ok := v.lives(&core.Verdict{}, &c)
+		ttl, connected, ok := v.lifetime(&core.Verdict{}, &c)
 		if !ok || ttl < 90*time.Second || ttl > 110*time.Second {
-			t.Fatalf("life %s, want 90 s to 110 s", ttl)
+			t.Fatalf("lifetime %s, want 90 s to 110 s", ttl)
 		}
 		if d := connected - 10*ttl; d.Abs() > time.Millisecond {
-			t.Fatalf("connected life %s with life %s", connected, ttl)
+			t.Fatalf("connected lifetime %s with lifetime %s", connected, ttl)
 		}
 		seen[ttl] = true
 	}
 	if len(seen) < 100 {
-		t.Errorf("%d different lives of 200", len(seen))
+		t.Errorf("%d different lifetimes of 200", len(seen))
 	}
 }
 
-func TestAVerdictIsNotKeptBeyondTheKeysExpiry(t *testing.T) {
+func TestAVerdictIsNotCachedBeyondTheKeysExpiry(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource()
@@ -57,7 +57,7 @@ func TestAVerdictIsNotKeptBeyondTheKeysExpiry(t *testing.T) {
 		source.put(key, feed.EventCreated)
 		v := newVerifier(t, Config{}, source)
 		want(t, v, "key:a", core.CodeValid, Miss)
-		source.positions.MarkComplete(time.Now().Add(time.Second / 2)) // the connected life ends with the key too
+		source.positions.MarkComplete(time.Now().Add(time.Second / 2)) // the connected lifetime ends with the key too
 		time.Sleep(7 * time.Second)
 		want(t, v, "key:a", core.CodeValid, Hit)
 		time.Sleep(3 * time.Second)
@@ -66,7 +66,7 @@ func TestAVerdictIsNotKeptBeyondTheKeysExpiry(t *testing.T) {
 	})
 }
 
-func TestAVerdictThatWouldLiveUnderASecondIsNotKept(t *testing.T) {
+func TestAVerdictThatExpiresWithinASecondIsNotCached(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource()
@@ -79,7 +79,7 @@ func TestAVerdictThatWouldLiveUnderASecondIsNotKept(t *testing.T) {
 	})
 }
 
-func TestALifeOfWhichTheLookUpLeavesLessThanASecondIsNotKept(t *testing.T) {
+func TestALifetimeUnderASecondAfterTheLookUpIsNotCached(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource()
@@ -98,7 +98,7 @@ func TestALifeOfWhichTheLookUpLeavesLessThanASecondIsNotKept(t *testing.T) {
 	})
 }
 
-func TestANegativeVerdictLivesForItsOwnTime(t *testing.T) {
+func TestANegativeVerdictHasItsOwnLifetime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource("revoked")
@@ -111,13 +111,13 @@ func TestANegativeVerdictLivesForItsOwnTime(t *testing.T) {
 			time.Sleep(4900 * time.Millisecond)
 			want(t, v, credential, code, Negative)
 			time.Sleep(100 * time.Millisecond)
-			source.positions.MarkComplete(time.Now()) // lengthens good lives only
+			source.positions.MarkComplete(time.Now()) // lengthens good lifetimes only
 			want(t, v, credential, code, Miss)
 		}
 	})
 }
 
-func TestWithoutNegativeTTLNoNegativeIsKept(t *testing.T) {
+func TestWithoutNegativeTTLNoNegativeIsCached(t *testing.T) {
 	t.Parallel()
 	source := newFakeSource("a")
 	v := newVerifier(t, Config{NegativeTTL: -1}, source)
@@ -131,7 +131,7 @@ func TestWithoutNegativeTTLNoNegativeIsKept(t *testing.T) {
 	want(t, v, "key:a", core.CodeRevoked, Miss) // and what was known before is forgotten
 }
 
-func TestAFinalVerdictNeedsNoLookUpAndIsNotKept(t *testing.T) {
+func TestAFinalVerdictNeedsNoLookUpAndIsNotCached(t *testing.T) {
 	t.Parallel()
 	source := newFakeSource()
 	v := newVerifier(t, Config{}, source)
@@ -148,7 +148,7 @@ func TestAnEntryIsRefreshedInTheLastFifthOfItsLifetime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource("a", "quiet")
 		v := newVerifier(t, Config{TTL: 100 * time.Second}, source)
-		ttl := keep(t, v)
+		ttl := cacheKeyA(t, v)
 		want(t, v, "key:quiet", core.CodeValid, Miss)
 		gate := make(chan struct{})
 		source.set(func(s *fakeSource) { s.enter = waitFor(gate) })
@@ -170,7 +170,7 @@ func TestAnEntryIsRefreshedInTheLastFifthOfItsLifetime(t *testing.T) {
 		close(gate)
 		synctest.Wait()
 		v.written()
-		time.Sleep(60 * time.Second) // past the first life
+		time.Sleep(60 * time.Second) // past the first lifetime
 		want(t, v, "key:a", core.CodeValid, Hit)
 		want(t, v, "key:quiet", core.CodeValid, Miss)
 	})
@@ -181,7 +181,7 @@ func TestAFailedRefreshHarmsNobodyAndIsNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newFakeSource("a")
 		v := newVerifier(t, Config{TTL: 100 * time.Second}, source)
-		ttl := keep(t, v)
+		ttl := cacheKeyA(t, v)
 		source.setFailure(errDown)
 		time.Sleep(ttl - 10*time.Second)
 		for range 5 {
@@ -231,7 +231,7 @@ func TestConnectedOrNotNoEntryOutlivesTTLConnected(t *testing.T) {
 	})
 }
 
-func TestAttack25_ClockStepsDoNotLengthenALife(t *testing.T) {
+func TestAttack25_ClockStepsDoNotLengthenALifetime(t *testing.T) {
 	t.Parallel()
 	const minute = int64(time.Minute)
 	at := func(steady time.Duration, wall int64) clock {
@@ -365,15 +365,15 @@ func TestStatsCountAnswersByStatus(t *testing.T) {
 	}
 }
 
-// keep asks for key a and returns the life of its entry.
-func keep(t *testing.T, v *Verifier) time.Duration {
+// cacheKeyA asks for key a and returns the lifetime of its entry.
+func cacheKeyA(t *testing.T, v *Verifier) time.Duration {
 	t.Helper()
 	const credential = "key:a"
 	want(t, v, credential, core.CodeValid, Miss)
 	d := v.hash.of(networkA, credential)
 	e := v.cache.get(v.cache.good, &d)
 	if e == nil {
-		t.Fatal("the verdict was not kept")
+		t.Fatal("the verdict was not cached")
 	}
 	return e.ttl
 }
