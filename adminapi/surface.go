@@ -33,7 +33,7 @@ type Keys interface {
 	Derive(ctx context.Context, r engine.DeriveRequest) (engine.Derived, error)
 	JWKS() json.RawMessage // a JWK set, empty without signing keys; nil: it cannot be read now
 
-	Applied() uint64 // the feed position up to which changes are believed; 0: it cannot be read now
+	Applied() uint64 // the feed position up to which changes are applied; 0: it cannot be read now
 }
 
 // Verifier answers what is known about the key behind a credential. *[verify.Verifier] is one.

@@ -61,10 +61,10 @@ func limitPolicy(p core.RateLimitPolicy) *client.RateLimitPolicy {
 	return &client.RateLimitPolicy{Quota: client.Int64(p.Quota), Unit: p.Unit, Window: core.FormatSeconds(p.Window)}
 }
 
-// parseTTL reads the life of a key. Empty is the same as absent.
+// parseTTL reads the lifetime of a key. Empty is the same as absent.
 func parseTTL(s string) (*time.Duration, error) {
 	if s == "" {
-		return nil, nil //nolint:nilnil // no life was asked for
+		return nil, nil //nolint:nilnil // no lifetime was asked for
 	}
 	d, err := core.ParseDuration(s)
 	if err != nil {

@@ -85,7 +85,7 @@ func Headers(h http.Header) CallOption {
 // Host names another host than the endpoint's in the request. The server finds a network by it.
 func Host(name string) CallOption { return func(r *request) { r.host = name } }
 
-// ForClient tells the server on behalf of whose address the call is made, for keys that may be used from some
+// ForClient tells the server the address of the client that the call is about, for keys that may be used from some
 // addresses only.
 func ForClient(addr netip.Addr) CallOption {
 	return Header("X-Forwarded-For", addr.Unmap().WithZone("").String())

@@ -19,7 +19,7 @@ const (
 type DeriveRequest struct {
 	Credential   string          `json:"credential"` // of an issued or imported key
 	Algorithm    TokenAlgorithm  `json:"algorithm,omitempty"`
-	TTL          string          `json:"ttl,omitempty"`           // a duration within the key's life; empty: 1 hour
+	TTL          string          `json:"ttl,omitempty"`           // a duration within the key's lifetime; empty: 1 hour
 	Scopes       []string        `json:"scopes,omitzero"`         // nil: all that the key holds; empty: none
 	CustomClaims json.RawMessage `json:"custom_claims,omitempty"` // a JSON object of at most 4 KiB
 }

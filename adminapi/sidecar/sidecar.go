@@ -15,7 +15,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-// Remote is the server that a sidecar's keys live on, as the sidecar's surfaces see it. Its methods may be called
+// Remote is the server that stores a sidecar's keys, as the sidecar's surfaces see it. Its methods may be called
 // from several goroutines and put no credential into an error.
 type Remote interface {
 	// RoundTrip carries a request that a caller of the private surface made. It fills in the scheme, the host and what
@@ -26,7 +26,7 @@ type Remote interface {
 	// Prepare says which key a credential would belong to, as [verify.Source] does.
 	Prepare(network core.NetworkID, credential string) (q verify.Query, final *core.Verdict)
 
-	// VerifyFor asks about one credential on behalf of the caller at an address. The answer is not remembered.
+	// VerifyFor asks about one credential for the caller at an address. The answer is not remembered.
 	VerifyFor(ctx context.Context, network core.NetworkID, credential string, client netip.Addr) (*core.Verdict, error)
 
 	// SelfRevoke asks the upstream to revoke the key behind a credential. The call is made of these two values and of
@@ -37,7 +37,7 @@ type Remote interface {
 	// JWKS reads the public keys that derived tokens are signed with.
 	JWKS(ctx context.Context) (*client.JWKS, error)
 
-	// Forget makes everything that was looked up about a key before the call too old to be believed. So are later
+	// Forget makes everything that was looked up about a key before the call too old to be used. So are later
 	// answers from before a position in the upstream's feed, where that has told one; 0: it has not.
 	Forget(network core.NetworkID, keyID string, position uint64)
 }

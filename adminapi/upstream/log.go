@@ -55,7 +55,7 @@ func (l *throttledLog) failed(f *failure) {
 func (l *throttledLog) keyMismatch() {
 	if l.may("key mismatch") {
 		l.logger.Error("the upstream names another key than the credential would have, so the answer is not " +
-			"believed; check that key_prefix and the network's id are those of the upstream")
+			"used; check that key_prefix and the network's id are those of the upstream")
 	}
 }
 
