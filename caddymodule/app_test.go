@@ -57,7 +57,7 @@ func newSolo(t *testing.T) *solo {
 
 func portOf(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
 
-// text completes a configuration: FOLDER stands for the folder and PORT for the port of the address.
+// text completes a configuration: FOLDER is replaced by the folder and PORT by the port of the address.
 func (s *solo) text(talos, sites string) string {
 	return strings.NewReplacer("FOLDER", filepath.ToSlash(s.folder), "PORT", portOf(s.addr)).Replace(`{
 	admin off

@@ -184,7 +184,7 @@ func TestAttack14_TheClientsAddressIsNotWhatItSays(t *testing.T) {
 	}
 
 	// A trusted proxy appends what it saw. Strict reading takes the last that is not a proxy's; the client's own word
-	// stands left of it.
+	// is left of it.
 	e.load(edgeConfig{Global: "servers {\ntrusted_proxies static 127.0.0.0/8\ntrusted_proxies_strict\n}"})
 	for value, want := range map[string]int{
 		"203.0.113.7":               200,

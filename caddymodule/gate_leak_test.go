@@ -162,7 +162,7 @@ func TestNoCredentialInAnyLogMetricOrError(t *testing.T) {
 // spellings are the forms in which a secret might be written, whole or by the part that makes it one.
 func spellings(secret string) map[string]string {
 	parts := map[string]string{"whole": secret}
-	if tail := secret[strings.LastIndexByte(secret, '_')+1:]; len(tail) >= 16 { // a shorter one may stand anywhere
+	if tail := secret[strings.LastIndexByte(secret, '_')+1:]; len(tail) >= 16 { // a shorter one may occur anywhere
 		parts["checksum"] = tail
 	}
 	forms := map[string]string{}
@@ -170,7 +170,7 @@ func spellings(secret string) map[string]string {
 		forms[part] = s
 		forms[part+", escaped"] = url.QueryEscape(s)
 		forms[part+", hex"] = hex.EncodeToString([]byte(s))
-		for shift := range 3 { // base64 of a text that it stands anywhere in
+		for shift := range 3 { // base64 of a text that contains it anywhere
 			encoded := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", shift) + s))
 			forms[part+", base64"+strings.Repeat("'", shift)] = encoded[4 : len(encoded)-4]
 			encoded = base64.URLEncoding.EncodeToString([]byte(strings.Repeat("x", shift) + s))

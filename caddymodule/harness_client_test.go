@@ -103,7 +103,7 @@ func readAnswer(t testing.TB, res *http.Response) answer {
 
 func closeBody(res *http.Response) { _ = res.Body.Close() }
 
-// newClient is a client for a server that is reloaded: it lives through the handover of the socket.
+// newClient is a client for a server that is reloaded: it survives the handover of the socket.
 func newClient(t testing.TB) *http.Client {
 	t.Helper()
 	c := newPlainClient(t)

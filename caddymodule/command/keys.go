@@ -54,7 +54,7 @@ thing of the answer: the secret (issue, rotate), the key id (import; list: one a
 line), the status (get), true or false (verify; batch-verify: one a line), the token
 (derive-token, attenuate), nothing (update, revoke, self-revoke, delete).
 
-A credential given as - is read from standard input, and so does not stand in
+A credential given as - is read from standard input, and so is not in
 the list of processes or in the shell's history.
 
 Exit status: 0 success; 1 the call failed; 2 verify: the credential is not

@@ -34,7 +34,7 @@ talos_admin with "allow" who they are.
 Keys of a server whose prefix is not ory_ak are known by --key-prefix.
 
 A key that is revoked through it is refused at once. One that is revoked
-elsewhere may be admitted for the life of a verdict (--cache-ttl), and for five
+elsewhere may be admitted for the lifetime of a verdict (--cache-ttl), and for five
 minutes more while the server does not answer.`
 
 // proxySettings are what proxy runs with.
@@ -65,7 +65,7 @@ func setProxy(cmd *cobra.Command) {
 	flags.StringArrayVar(&s.upstreams, "upstream", nil, "`URL` of the server; given again: another address of it")
 	flags.StringVar(&s.listen, "listen", ":8080", "loopback `ADDRESS` and port to listen on, or only a port")
 	flags.StringVar(&s.metrics, "metrics-listen", "127.0.0.1:8081", "`ADDRESS` and port of the metrics; empty: none")
-	flags.StringVar(&s.cacheTTL, "cache-ttl", "60s", "life of a cached verdict; 0: no cache")
+	flags.StringVar(&s.cacheTTL, "cache-ttl", "60s", "lifetime of a cached verdict; 0: no cache")
 	flags.StringVar(&s.cacheSize, "cache-max-size", "100MiB", "memory of the cache, in `BYTES` or as 64MiB")
 	flags.StringSliceVar(&s.allowedHosts, "allowed-hosts", nil,
 		"`NAMES` it answers to, beside addresses and localhost, separated by commas")

@@ -45,8 +45,8 @@ Settings come from the environment:
   TALOS_CREDENTIALS_ISSUER           URL of the issuer (default http://localhost)
   TALOS_CREDENTIALS_API_KEYS_PREFIX_CURRENT
                                      what keys begin with (default ory_ak)
-  TALOS_CREDENTIALS_API_KEYS_MAX_TTL longest life of a key (default 8760h)
-  TALOS_CACHE_TTL                    life of a cached verdict (default 60s); 0: off
+  TALOS_CREDENTIALS_API_KEYS_MAX_TTL longest lifetime of a key (default 8760h)
+  TALOS_CACHE_TTL                    lifetime of a cached verdict (default 60s); 0: off
 
 Lists are separated by commas. With --config the settings come from that file
 and from nowhere else: it is the same as the command run.`
@@ -71,7 +71,7 @@ func setServe(cmd *cobra.Command) {
 		}
 		if config != "" {
 			if part != surfaceBoth || printConfig {
-				return errors.New("--config stands alone: the file says what is served")
+				return errors.New("--config allows no surface and no --print-config: the file says what is served")
 			}
 			return run(cmd, config, adapter)
 		}

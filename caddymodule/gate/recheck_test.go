@@ -152,7 +152,7 @@ func TestRecheck_AStreamGoesOnForTheStaleWindow(t *testing.T) {
 		s.say(goodVerdict(), nil)
 		wait(10 * time.Second) // good at 50
 		s.say(nil, down)
-		wait(33 * time.Second) // cannot say at 60, 70 and 80, stands at 88
+		wait(33 * time.Second) // cannot say at 60, 70 and 80, open at 88
 		if stream.done.Load() {
 			t.Fatal("closed within the window")
 		}
