@@ -17,22 +17,20 @@ type benchSource struct{ positions feed.Positions }
 
 func (s *benchSource) Positions() *feed.Positions { return &s.positions }
 
-func (s *benchSource) Identify(core.NetworkID, string) (string, *core.Verdict) { return "", nil }
-
-func (s *benchSource) Claimed(core.NetworkID, string) Claim { return Claim{Sure: true} }
+func (s *benchSource) Limits() Limits { return Limits{} }
 
 func (s *benchSource) Admit() error { return nil }
 
-func (s *benchSource) Lookup(_ context.Context, n core.NetworkID, credential string) (*core.Verdict, error) {
-	key := testKey(n, strings.Clone(credential[11:47]))
-	key.ActorID = "user-" + key.ID
-	return core.NewVerdict(&key, "http://localhost", key.CreateTime), nil
+func (s *benchSource) Prepare(n core.NetworkID, credential string) (Query, *core.Verdict) {
+	return Query{Network: n, Credential: credential, Claim: Claim{Sure: true}}, nil
 }
 
-func (s *benchSource) LookupMany(ctx context.Context, n core.NetworkID, cs []string) ([]LookupResult, error) {
-	results := make([]LookupResult, len(cs))
-	for i, c := range cs {
-		results[i].Verdict, results[i].Err = s.Lookup(ctx, n, c)
+func (s *benchSource) Lookup(_ context.Context, queries []Query) ([]LookupResult, error) {
+	results := make([]LookupResult, len(queries))
+	for i, q := range queries {
+		key := testKey(q.Network, strings.Clone(q.Credential[11:47]))
+		key.ActorID = "user-" + key.ID
+		results[i].Verdict = core.NewVerdict(&key, "http://localhost", key.CreateTime)
 	}
 	return results, nil
 }

@@ -313,13 +313,13 @@ func TestAConfigurationThatMakesNoSenseIsRefused(t *testing.T) {
 		"timeout":            {LookupTimeout: -1},
 		"waiting":            {MaxWaiting: -1},
 	} {
-		if v, err := New(c, adapted{plainSource: newFakeSource()}); err == nil {
+		if v, err := New(c, newFakeSource()); err == nil {
 			v.Close()
 			t.Errorf("%s: accepted", name)
 		}
 	}
 	for name, l := range map[string]Limits{"calls": {Calls: -1}, "items": {Items: -1}, "bytes": {Bytes: -1}} {
-		if v, err := New(Config{}, adapted{newFakeSource(), l}); err == nil {
+		if v, err := New(Config{}, limited{newFakeSource(), l}); err == nil {
 			v.Close()
 			t.Errorf("negative %s of the source: accepted", name)
 		}

@@ -42,14 +42,17 @@ func modelCredential(random *rand.Rand, n core.NetworkID) string {
 	return fmt.Sprintf("%s %s %s %d %s", n, id, kind, random.IntN(3), filler)
 }
 
-func (m *model) Identify(_ core.NetworkID, credential string) (string, *core.Verdict) {
+func (m *model) Limits() Limits { return m.config.Limits }
+
+func (m *model) Prepare(n core.NetworkID, credential string) (Query, *core.Verdict) {
+	q := Query{Network: n, Credential: credential, Claim: modelClaim(credential)}
 	if part := strings.Fields(credential); part[2] == "key" {
-		return part[1], nil
+		q.KeyID = part[1]
 	}
-	return "", nil
+	return q, nil
 }
 
-func (m *model) Claimed(_ core.NetworkID, credential string) Claim {
+func modelClaim(credential string) Claim {
 	part := strings.Fields(credential)
 	switch part[2] {
 	case "opaque":
@@ -82,25 +85,26 @@ func (m *model) change() {
 }
 
 // enter checks a call, and decides what becomes of it.
-func (m *model) enter(n core.NetworkID, credentials []string) (trip time.Duration, fate int) {
+func (m *model) enter(queries []Query) (trip time.Duration, fate int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.inFlight++; m.inFlight > m.config.Limits.Calls {
 		m.complain("%d calls at once", m.inFlight)
 	}
 	bytes := 0
-	for i, c := range credentials {
-		bytes += len(c)
-		if !strings.HasPrefix(c, n.String()) {
-			m.complain("a call for %s holds %q", n, c)
+	network := queries[0].Network
+	for i, q := range queries {
+		bytes += len(q.Credential)
+		if !strings.HasPrefix(q.Credential, network.String()) {
+			m.complain("a call for %s holds %q", network, q.Credential)
 		}
-		for _, other := range credentials[:i] {
-			if confusable(m.Claimed(n, c), m.Claimed(n, other)) {
-				m.complain("%q and %q share a call", other, c)
+		for _, other := range queries[:i] {
+			if confusable(modelClaim(q.Credential), modelClaim(other.Credential)) {
+				m.complain("%q and %q share a call", other.Credential, q.Credential)
 			}
 		}
 	}
-	items := len(credentials)
+	items := len(queries)
 	if items == 0 || items > m.config.Limits.Items || bytes > m.config.Limits.Bytes && items > 1 {
 		m.complain("a call holds %d look-ups and %d bytes", items, bytes)
 	}
@@ -114,20 +118,21 @@ func confusable(a, b Claim) bool {
 
 var errModelThrottled = fmt.Errorf("%w: %w", ErrThrottled, errDown)
 
-func (m *model) LookupMany(ctx context.Context, n core.NetworkID, credentials []string) ([]LookupResult, error) {
-	trip, fate := m.enter(n, credentials)
+func (m *model) Lookup(ctx context.Context, queries []Query) ([]LookupResult, error) {
+	trip, fate := m.enter(queries)
 	defer func() {
 		m.mu.Lock()
 		m.inFlight--
 		m.mu.Unlock()
 	}()
-	results := make([]LookupResult, len(credentials))
-	for i, c := range credentials {
-		part := strings.Fields(c)
-		key := testKey(n, part[1])
+	network := queries[0].Network
+	results := make([]LookupResult, len(queries))
+	for i, q := range queries {
+		part := strings.Fields(q.Credential)
+		key := testKey(network, part[1])
 		results[i].Verdict = core.NewVerdict(&key, "http://localhost", time.Now())
 		if part[1][0] != 'g' {
-			results[i].Verdict = core.Unknown(n, part[1], core.IssuedKey)
+			results[i].Verdict = core.Unknown(network, part[1], core.IssuedKey)
 		}
 	}
 	if m.tame {
@@ -153,7 +158,7 @@ func (m *model) LookupMany(ctx context.Context, n core.NetworkID, credentials []
 	case 4, 5, 6:
 		return nil, errModelThrottled
 	case 7:
-		retry := time.Duration(1+len(credentials)) * time.Second
+		retry := time.Duration(1+len(queries)) * time.Second
 		return nil, &core.Error{Reason: core.Unavailable, Err: ErrThrottled, RetryAfter: retry}
 	case 8:
 		return nil, errDown
@@ -167,14 +172,6 @@ func (m *model) LookupMany(ctx context.Context, n core.NetworkID, credentials []
 		results[0] = LookupResult{Err: errDown}
 	}
 	return results, nil
-}
-
-func (m *model) Lookup(ctx context.Context, n core.NetworkID, credential string) (*core.Verdict, error) {
-	results, err := m.LookupMany(ctx, n, []string{credential})
-	if err != nil || len(results) == 0 {
-		return nil, err
-	}
-	return results[0].Verdict, results[0].Err
 }
 
 // TestTheQueueKeepsItsPromisesUnderRandomSchedules runs random callers against a random source. What it finds wrong

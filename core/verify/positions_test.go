@@ -150,7 +150,11 @@ func TestAnEntryFollowsTheKeyThatItsVerdictNames(t *testing.T) {
 // unsureSource cannot tell which key a credential belongs to.
 type unsureSource struct{ *fakeSource }
 
-func (s *unsureSource) Identify(core.NetworkID, string) (string, *core.Verdict) { return "", nil }
+func (s *unsureSource) Prepare(n core.NetworkID, credential string) (Query, *core.Verdict) {
+	q, final := s.fakeSource.Prepare(n, credential)
+	q.KeyID = ""
+	return q, final
+}
 
 // No request that began after the revocation was acknowledged is admitted, and the others all get an answer: whatever
 // mix of hits, misses, shared look-ups, refreshes and batches they meet.

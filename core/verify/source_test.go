@@ -34,9 +34,9 @@ var _ Source = (*engine.Engine)(nil)
 // fakeSource holds keys in memory. A credential is "key:<id>"; "bad:…" needs no look-up.
 type fakeSource struct {
 	positions feed.Positions
-	lookups   atomic.Int64 // calls of Lookup
-	batches   atomic.Int64 // calls of LookupMany
-	items     atomic.Int64 // credentials that were looked up in either way
+	lookups   atomic.Int64 // calls of Lookup with one query
+	batches   atomic.Int64 // calls of Lookup with several
+	items     atomic.Int64 // credentials that were looked up
 
 	mu    sync.Mutex
 	next  uint64
@@ -63,24 +63,23 @@ func newFakeSource(ids ...string) *fakeSource {
 
 func (s *fakeSource) Positions() *feed.Positions { return &s.positions }
 
-func (s *fakeSource) Identify(n core.NetworkID, credential string) (string, *core.Verdict) {
+func (s *fakeSource) Limits() Limits { return Limits{} }
+
+// Prepare promises the id, and claims it. Of "key:opaque-…" the claim is not known, and "key:of-<id>-…" claims to be
+// another's.
+func (s *fakeSource) Prepare(n core.NetworkID, credential string) (Query, *core.Verdict) {
 	id, ok := strings.CutPrefix(credential, "key:")
 	if !ok {
-		return "", core.Unknown(n, "", core.UnknownCredentialType)
+		return Query{}, core.Unknown(n, "", core.UnknownCredentialType)
 	}
-	return id, nil
-}
-
-// Claimed is the id; of "key:opaque-…" it is not known, and of "key:of-<id>-…" it is another's.
-func (s *fakeSource) Claimed(n core.NetworkID, credential string) Claim {
-	id, _ := s.Identify(n, credential)
+	q := Query{Network: n, Credential: credential, KeyID: id, Claim: Claim{KeyID: id}}
 	if _, opaque := strings.CutPrefix(id, "opaque-"); opaque {
-		return Claim{}
+		q.Claim = Claim{}
 	}
 	if of, token := strings.CutPrefix(id, "of-"); token {
-		id, _, _ = strings.Cut(of, "-")
+		q.Claim.KeyID, _, _ = strings.Cut(of, "-")
 	}
-	return Claim{KeyID: id}
+	return q, nil
 }
 
 func (s *fakeSource) Admit() error {
@@ -90,24 +89,20 @@ func (s *fakeSource) Admit() error {
 	return s.closed
 }
 
-func (s *fakeSource) Lookup(ctx context.Context, n core.NetworkID, credential string) (*core.Verdict, error) {
-	s.lookups.Add(1)
-	s.note(n, credential)
+func (s *fakeSource) Lookup(ctx context.Context, queries []Query) ([]LookupResult, error) {
+	if len(queries) == 1 {
+		s.lookups.Add(1)
+	} else {
+		s.batches.Add(1)
+	}
+	s.note(queries)
 	if err := s.travel(ctx); err != nil {
 		return nil, err
 	}
-	return s.one(ctx, n, credential)
-}
-
-func (s *fakeSource) LookupMany(ctx context.Context, n core.NetworkID, credentials []string) ([]LookupResult, error) {
-	s.batches.Add(1)
-	s.note(n, credentials...)
-	if err := s.travel(ctx); err != nil {
-		return nil, err
-	}
-	results := make([]LookupResult, len(credentials))
-	for i, c := range credentials {
-		results[i].Verdict, results[i].Err = s.one(ctx, n, c)
+	network := queries[0].Network // a call is for one
+	results := make([]LookupResult, len(queries))
+	for i, q := range queries {
+		results[i].Verdict, results[i].Err = s.one(ctx, network, q.Credential)
 		if results[i].Err != nil && s.whole {
 			return nil, results[i].Err
 		}
@@ -115,7 +110,7 @@ func (s *fakeSource) LookupMany(ctx context.Context, n core.NetworkID, credentia
 	s.mu.Lock()
 	spoil := s.batch
 	s.mu.Unlock()
-	if spoil != nil {
+	if spoil != nil && len(queries) > 1 {
 		results = spoil(results)
 	}
 	return results, nil
@@ -127,13 +122,21 @@ type sourceCall struct {
 	credentials []string
 }
 
-func (s *fakeSource) note(n core.NetworkID, credentials ...string) {
+func (s *fakeSource) note(queries []Query) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.trip == 0 {
 		return // nobody looks at them, and there may be very many
 	}
-	s.calls = append(s.calls, sourceCall{n, slices.Clone(credentials)})
+	s.calls = append(s.calls, sourceCall{queries[0].Network, credentialsOf(queries)})
+}
+
+func credentialsOf(queries []Query) []string {
+	credentials := make([]string, len(queries))
+	for i := range queries {
+		credentials[i] = queries[i].Credential
+	}
+	return credentials
 }
 
 // made are the calls so far.
@@ -243,7 +246,6 @@ func testKey(n core.NetworkID, id string) core.Key {
 	}
 }
 
-// newVerifier makes a verifier that ends with the test.
 // setup is a configuration, and the limits of the source.
 type setup struct {
 	Config
@@ -256,46 +258,6 @@ type configured interface{ asSetup() setup }
 func (c Config) asSetup() setup { return setup{Config: c} }
 func (s setup) asSetup() setup  { return s }
 
-// plainSource is a source that looks credentials up by themselves.
-type plainSource interface {
-	Identify(network core.NetworkID, credential string) (keyID string, final *core.Verdict)
-	Claimed(network core.NetworkID, credential string) Claim
-	Lookup(ctx context.Context, network core.NetworkID, credential string) (*core.Verdict, error)
-	LookupMany(ctx context.Context, network core.NetworkID, credentials []string) ([]LookupResult, error)
-	Admit() error
-	Positions() *feed.Positions
-}
-
-// adapted makes a [Source] of a plain one.
-type adapted struct {
-	plainSource
-	limits Limits
-}
-
-func (a adapted) Limits() Limits { return a.limits }
-
-func (a adapted) Prepare(n core.NetworkID, credential string) (Query, *core.Verdict) {
-	keyID, final := a.Identify(n, credential)
-	q := Query{Network: n, Credential: credential, KeyID: keyID}
-	if final == nil {
-		q.Claim = a.Claimed(n, credential)
-	}
-	return q, final
-}
-
-func (a adapted) Lookup(ctx context.Context, queries []Query) ([]LookupResult, error) {
-	network := queries[0].Network
-	if len(queries) == 1 {
-		v, err := a.plainSource.Lookup(ctx, network, queries[0].Credential)
-		return []LookupResult{{Verdict: v, Err: err}}, nil
-	}
-	credentials := make([]string, len(queries))
-	for i := range queries {
-		credentials[i] = queries[i].Credential
-	}
-	return a.LookupMany(ctx, network, credentials)
-}
-
 // limited gives a source other limits.
 type limited struct {
 	Source
@@ -304,20 +266,11 @@ type limited struct {
 
 func (l limited) Limits() Limits { return l.limits }
 
-// newVerifier makes a verifier over a [Source] or a [plainSource].
-func newVerifier(tb testing.TB, config configured, source any) *Verifier {
+// newVerifier makes a verifier that ends with the test.
+func newVerifier(tb testing.TB, config configured, source Source) *Verifier {
 	tb.Helper()
 	c := config.asSetup()
-	var s Source
-	switch source := source.(type) {
-	case Source:
-		s = limited{source, c.Limits}
-	case plainSource:
-		s = adapted{source, c.Limits}
-	default:
-		tb.Fatalf("%T is no source", source)
-	}
-	v, err := New(c.Config, s)
+	v, err := New(c.Config, limited{source, c.Limits})
 	if err != nil {
 		tb.Fatal(err)
 	}
