@@ -33,6 +33,8 @@ const (
 	CodeRateLimited      // the key has been used as often as its limit allows
 	CodeScopeMissing     // the route asks for a scope that the key does not hold
 	CodeVisibilityDenied // the route does not take keys of this visibility
+
+	Codes // how many there are
 )
 
 // CredentialType is what was presented: a key, or a token derived from one.

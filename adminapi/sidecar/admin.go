@@ -33,12 +33,14 @@ func (h *admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// What is spelled in a second way could change a key that it does not seem to name.
 	private := len(path) > len(adminapi.AdminRoot) && strings.HasPrefix(path, adminapi.AdminRoot) &&
 		adminapi.IsPlain(path)
+	op := route.Of(r.Method)
 	local := route.Local() && (!private || !adminapi.IsEdge(r))
-	if local || route == nil && !private {
+	wrongMethod := route != nil && op == nil && keyID == ""
+	if local || wrongMethod || route == nil && !private {
 		h.local.ServeHTTP(w, r)
 		return
 	}
-	if err := h.pass(w, r, route.Of(r.Method), keyID); err != nil {
+	if err := h.pass(w, r, op, keyID); err != nil {
 		adminapi.Fail(w, r, h.logger, "pass", err)
 	}
 }

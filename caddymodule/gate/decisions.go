@@ -42,8 +42,18 @@ const (
 var decisionNames = [decisions]string{"admitted", "passed", "refused", "unavailable"}
 
 var reasonNames = [reasons]string{
-	"ok", "no_credential", "ambiguous", "malformed", "invalid", "revoked", "expired", "scope", "visibility", "ip",
-	"rate_limited", "unavailable",
+	reasonOK:           "ok",
+	reasonNoCredential: "no_credential",
+	reasonAmbiguous:    "ambiguous",
+	reasonMalformed:    "malformed",
+	reasonInvalid:      "invalid",
+	reasonRevoked:      "revoked",
+	reasonExpired:      "expired",
+	reasonScope:        "scope",
+	reasonVisibility:   "visibility",
+	reasonIP:           "ip",
+	reasonRateLimit:    "rate_limited",
+	reasonUnavailable:  "unavailable",
 }
 
 // decisionsTotal counts the decisions of all gates of the process, whatever configuration they are of.
