@@ -64,7 +64,8 @@ func TestWhatABrokenAnswerRepeatsIsInNoErrorAndNoLog(t *testing.T) {
 			}
 			u := noneRepeated(t, s, cred)
 			_, revoked := u.SelfRevoke(t.Context(), cred, "")
-			resp, passed := u.RoundTrip(request(t, http.MethodGet, "http://caller.invalid/v2alpha1/admin/issuedApiKeys"))
+			list := request(t, http.MethodGet, "http://caller.invalid/v2alpha1/admin/issuedApiKeys")
+			resp, passed := u.RoundTrip(list)
 			if passed == nil {
 				_ = resp.Body.Close()
 			}
