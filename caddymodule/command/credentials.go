@@ -76,7 +76,7 @@ func readLines(r io.Reader) ([]string, error) {
 // keyID matches what can be a key id: the UUID of an issued key, the hash of an imported one.
 var keyID = regexp.MustCompile(`^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{64})$`)
 
-// checkKeyID refuses what cannot be a key id. A key id becomes part of a path, and paths stand in access logs: a
+// checkKeyID refuses what cannot be a key id. A key id becomes part of a path, and paths are in access logs: a
 // credential that was given in its place must not be sent.
 func checkKeyID(s string) error {
 	if !keyID.MatchString(s) {

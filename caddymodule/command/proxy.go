@@ -206,7 +206,7 @@ func (s *proxySettings) caddyfile(hosts []string, port uint16) (string, error) {
 	return b.String(), nil
 }
 
-// check refuses what cannot stand in the configuration. What an upstream and a host name are, its directives say.
+// check refuses what cannot be part of the configuration. What an upstream and a host name are, its directives say.
 func (s *proxySettings) check() error {
 	if len(s.upstreams) == 0 {
 		return errors.New("--upstream: is required, the URL of the server")

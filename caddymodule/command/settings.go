@@ -226,7 +226,7 @@ func fields(list string) []string {
 	return out
 }
 
-// plain says whether text can stand in a Caddyfile as it is: it neither ends a token nor refers to anything.
+// plain says whether text can be written into a Caddyfile as it is: it neither ends a token nor refers to anything.
 func plain(s string) bool {
 	return s != "" && s[0] != '#' && !strings.ContainsFunc(s, func(r rune) bool {
 		return r <= ' ' || r > '~' || strings.ContainsRune("{}\"`\\", r)

@@ -171,6 +171,6 @@ With --quiet the secret is all that is printed.`,
 		}),
 	}
 	f.add(cmd)
-	cmd.Flags().BoolVar(&public, flagPublic, false, "the key may stand in public code; =false: it may not")
+	cmd.Flags().BoolVar(&public, flagPublic, false, "the key may appear in public code; =false: it may not")
 	return cmd
 }
