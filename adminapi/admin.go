@@ -3,7 +3,7 @@ package adminapi
 import "net/http"
 
 // Admin serves the private surface: every call of the API. It asks nobody for a credential; whoever reaches it may do
-// everything, so the listener it stands on must let only operators in. Whatever is not a path of the API is answered
+// everything, so the listener it is on must let only operators in. Whatever is not a path of the API is answered
 // with 404, a method that a path does not take with 405.
 func Admin(o Options) http.Handler {
 	h := &adminHandler{newSurface(o)}

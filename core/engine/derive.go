@@ -144,7 +144,8 @@ func (e *Engine) tokenExpiry(parent *core.Key, moment time.Time, ttl *time.Durat
 	}
 	expire := moment.Add(lifetime)
 	if !parent.ExpireTime.IsZero() && expire.After(parent.ExpireTime) {
-		return time.Time{}, badRequest("ttl: %s is beyond the remaining life of the key", core.FormatSeconds(lifetime))
+		return time.Time{}, badRequest("ttl: %s is beyond the remaining lifetime of the key",
+			core.FormatSeconds(lifetime))
 	}
 	return expire.Truncate(time.Second), nil
 }

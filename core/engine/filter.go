@@ -59,13 +59,13 @@ func (f *Filter) term(s string) (rest string, err error) {
 	case !found:
 	case name == "actor_id":
 		if f.ActorID != "" {
-			return "", errFilter("actor_id stands in it twice")
+			return "", errFilter("actor_id is in it twice")
 		}
 		f.ActorID, rest, err = unquote(value)
 		return rest, err
 	case name == "status":
 		if f.Status != core.StatusUnknown {
-			return "", errFilter("status stands in it twice")
+			return "", errFilter("status is in it twice")
 		}
 		end := strings.IndexByte(value, ' ')
 		if end < 0 {
@@ -82,7 +82,7 @@ func (f *Filter) term(s string) (rest string, err error) {
 // unquote reads a quoted text that is not empty and returns what follows.
 func unquote(s string) (text, rest string, err error) {
 	if !strings.HasPrefix(s, `"`) {
-		return "", "", errFilter(`the text of actor_id stands in "quotes"`)
+		return "", "", errFilter(`the text of actor_id must be in "quotes"`)
 	}
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {
@@ -95,7 +95,7 @@ func unquote(s string) (text, rest string, err error) {
 			i++
 			_ = b.WriteByte(s[i])
 		case c == '\\':
-			return "", "", errFilter(`a backslash stands before a quote or another backslash only`)
+			return "", "", errFilter(`a backslash may only be before a quote or another backslash`)
 		default:
 			_ = b.WriteByte(c)
 		}

@@ -64,13 +64,13 @@ func (c Config) withDefaults() (Config, error) {
 	c.MaxWaiting = cmp.Or(c.MaxWaiting, 10_000)
 	switch {
 	case c.TTL < minTTL:
-		return c, fmt.Errorf("ttl is under %s; a cache that is off keeps nothing", minTTL)
+		return c, fmt.Errorf("ttl must be at least %s; to cache nothing, turn the cache off", minTTL)
 	case c.TTLConnected < c.TTL:
-		return c, errors.New("ttl_connected is under ttl")
+		return c, errors.New("ttl_connected must be at least ttl")
 	case c.NegativeTTL > 0 && c.NegativeTTL < minTTL:
-		return c, fmt.Errorf("negative_ttl is under %s; one that is off keeps nothing", minTTL)
+		return c, fmt.Errorf("negative_ttl must be at least %s, or 0 for none", minTTL)
 	case c.MaxBytes < minBytes:
-		return c, fmt.Errorf("max_size is under %dMiB", minBytes>>20)
+		return c, fmt.Errorf("max_size must be at least %dMiB", minBytes>>20)
 	case c.LookupTimeout < 0:
 		return c, fmt.Errorf("look-up timeout %s is negative", c.LookupTimeout)
 	case c.MaxWaiting < 0:
