@@ -208,7 +208,7 @@ func TestNodeWithAnotherSecretRefusesToStart(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	if got := s.gated(secret); got.status != http.StatusOK {
-		t.Errorf("the configuration of before does not serve: %d %s", got.status, got.body)
+		t.Errorf("the earlier configuration does not serve: %d %s", got.status, got.body)
 	}
 	if open := uses(); len(open) != 2 {
 		t.Errorf("open: %v", open)

@@ -27,7 +27,7 @@ func TestAttack23_AFailureAfterANegativeVerdictServesNothing(t *testing.T) {
 		at   fault  // or an answer
 		edge bool
 
-		served bool // it says nothing about the key, or that it is good: the verdict of before is served
+		served bool // it does not judge the key, or says that it is good: the earlier verdict is served
 	}{
 		"IP_NOT_ALLOWED":           {no: `{"is_valid":false,"error_code":"VERIFICATION_ERROR_IP_NOT_ALLOWED"}`},
 		"REVOKED":                  {no: `{"is_valid":false,"error_code":"VERIFICATION_ERROR_REVOKED"}`},

@@ -46,8 +46,8 @@
 //     there are none. It is read for each look-up, because it may be changed at any time. A record of a key that is
 //     revoked or has expired makes the verdict say so. A derived token may be bound to addresses by itself, which no
 //     record tells: it is an error;
-//   - IP_NOT_ALLOWED says nothing about the client. It is a verdict with [core.CodeIPNotAllowed], which no cache keeps,
-//     and [Remote.VerifyFor] asks again for the client's address. Equal questions at the same time share a call.
+//   - IP_NOT_ALLOWED is not about the client. It is a verdict with [core.CodeIPNotAllowed], which no cache keeps,
+//     and [Remote.VerifyFor] asks again for the client's address. Equal requests at the same time share a call.
 //     These calls have a bound of their own, and each credential a part of it: they come at the clients' rate, and
 //     keep no look-up waiting. At most half of the timeout is for the wait.
 //

@@ -89,7 +89,7 @@ func (w *wire) verdict(n *network, q *query, understood bool) (*core.Verdict, er
 	}
 	switch {
 	case w.ErrorCode == "", w.ErrorCode == client.VerificationErrorUnspecified:
-	case saysNothing(w.ErrorCode):
+	case isInconclusive(w.ErrorCode):
 		return nil, errors.New("a result is valid and has an error code")
 	default:
 		return nil, refuses("a result is valid and has an error code")
@@ -147,7 +147,7 @@ func (w *wire) negative(n *network, q *query) (*core.Verdict, error) {
 	code, known := codes[w.ErrorCode]
 	switch {
 	case known:
-	case saysNothing(w.ErrorCode):
+	case isInconclusive(w.ErrorCode):
 		return nil, fmt.Errorf("a result is not valid, which %s does not explain", quoted(string(w.ErrorCode)))
 	default:
 		return nil, refuses("a result is not valid, for the unknown reason " + quoted(string(w.ErrorCode)))
@@ -167,8 +167,8 @@ func (w *wire) negative(n *network, q *query) (*core.Verdict, error) {
 	return v, nil
 }
 
-// saysNothing tells whether a code says nothing about the credential, but that the upstream could not judge it.
-func saysNothing(code client.VerificationErrorCode) bool {
+// isInconclusive tells whether a code means that the upstream could not judge the credential.
+func isInconclusive(code client.VerificationErrorCode) bool {
 	switch code {
 	case "", client.VerificationErrorUnspecified, client.VerificationErrorInternal:
 		return true

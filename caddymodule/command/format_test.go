@@ -87,7 +87,7 @@ func FuzzYAMLSaysTheSameAsTheJSON(f *testing.F) {
 		if json.Unmarshal(value, &want) != nil {
 			return
 		}
-		value, err := json.Marshal(want) // without the names that stand twice, which YAML has not
+		value, err := json.Marshal(want) // without duplicate names, which YAML does not have
 		if err != nil {
 			t.Fatal(err)
 		}

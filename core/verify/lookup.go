@@ -273,7 +273,7 @@ func (v *Verifier) noteAttempt(old *entry, err error) {
 	}
 }
 
-// unavailable makes a source's failure an error that says nothing about the credential.
+// unavailable makes a source's failure an error that leaves open whether the credential is valid.
 func unavailable(err error) error {
 	if e, ok := errors.AsType[*core.Error](err); ok &&
 		(e.Reason == core.Unavailable || e.Reason == core.DeadlineExceeded) {
