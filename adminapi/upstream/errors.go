@@ -17,7 +17,7 @@ var (
 	errBehind        = unavailable("the upstream's answer is from before the key's last change", nil, time.Second)
 )
 
-// unavailable is an error that leaves open whether the credential is valid. retry is when to try again; zero: not known.
+// unavailable is an error that leaves open whether the credential is valid. retry is when to try again; 0: not known.
 func unavailable(message string, err error, retry time.Duration) error {
 	return &core.Error{Reason: core.Unavailable, Message: message, Err: err, RetryAfter: retry}
 }
