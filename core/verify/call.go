@@ -43,6 +43,7 @@ func (v *Verifier) run(parent context.Context, batch []*lookup) {
 	}()
 	call.results = v.ask(ctx, batch)
 	call.read()
+	v.observe(parent, &call) // before those who wait have their answers
 	for i, l := range batch {
 		switch r := call.results[i]; {
 		case r.Err == nil:
@@ -61,6 +62,7 @@ type call struct {
 	late    bool // its time was over
 
 	answers   int   // that are no errors
+	failure   error // the first error, or nil
 	throttled error // by which the source asks for fewer calls, or nil
 }
 
@@ -69,10 +71,14 @@ func (c *call) read() {
 	for i, l := range c.batch {
 		r := &c.results[i]
 		r.Err = l.check(*r)
-		switch {
-		case r.Err == nil:
+		if r.Err == nil {
 			c.answers++
-		case errors.Is(r.Err, ErrThrottled):
+			continue
+		}
+		if c.failure == nil {
+			c.failure = r.Err
+		}
+		if errors.Is(r.Err, ErrThrottled) {
 			c.throttled = r.Err
 		}
 	}

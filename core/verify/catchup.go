@@ -10,12 +10,16 @@ import (
 // catchUp waits until the table of positions can be relied on for a request that began at c, and reads the clock again:
 // only then may the request share what others have looked up. It waits for LookupTimeout at most.
 func (v *Verifier) catchUp(ctx context.Context, c *clock) error {
+	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, v.config.LookupTimeout)
 	defer cancel()
 	stop := context.AfterFunc(v.background, cancel) //nolint:contextcheck // Close ends the wait, too
 	defer stop()
 	err := v.positions.Await(ctx, c.steady, c.wall)
 	*c = v.clock()
+	if err != nil && v.config.Observer != nil && caller.Err() == nil && v.background.Err() == nil {
+		v.config.Observer.ChangesUnknown(err)
+	}
 	switch {
 	case err == nil:
 		return nil

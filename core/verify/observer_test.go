@@ -1,0 +1,83 @@
+package verify
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// told notes what an observer is told.
+type told struct {
+	mu     sync.Mutex
+	events []string
+}
+
+// SourceAnswered notes an answer.
+func (o *told) SourceAnswered() { o.note("answered") }
+
+// SourceFailed notes a failure.
+func (o *told) SourceFailed(err error) { o.note(err.Error()) }
+
+// ChangesUnknown notes that changes are not known.
+func (o *told) ChangesUnknown(err error) { o.note("changes unknown: " + err.Error()) }
+
+func (o *told) note(event string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.events = append(o.events, event)
+}
+
+// wants compares what was told since the last time.
+func (o *told) wants(t *testing.T, when string, want ...string) {
+	t.Helper()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !slices.Equal(o.events, want) {
+		t.Errorf("%s: told %q, want %q", when, o.events, want)
+	}
+	o.events = nil
+}
+
+func TestAnObserverIsToldOfEachCallAndOfNoHit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		source, o := newFakeSource("a"), new(told)
+		v := newVerifier(t, Config{Observer: o}, source)
+		want(t, v, "key:a", core.CodeValid, Miss)
+		o.wants(t, "a miss", "answered")
+		want(t, v, "key:a", core.CodeValid, Hit)
+		o.wants(t, "a hit")
+		want(t, v, "key:unknown", core.CodeNotFound, Miss)
+		o.wants(t, "that there is no such key is an answer", "answered")
+	})
+}
+
+func TestAnObserverIsToldOfAFailureBeforeWhoeverWaitsForTheAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		source, o := newFakeSource("a"), new(told)
+		v := newVerifier(t, Config{Observer: o}, source)
+		source.setFailure(errDown)
+		_ = wantUnavailable(t, v, "key:a")
+		o.wants(t, "the source fails", errDown.Error())
+	})
+}
+
+func TestAnObserverIsToldWhenNobodyKnowsWhichKeysHaveChanged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		source, o := newFakeSource("a"), new(told)
+		v := newVerifier(t, Config{Observer: o}, source)
+		source.positions.Withdraw(errors.New("the file was replaced"))
+		_ = wantUnavailable(t, v, "key:a")
+		o.wants(t, "withdrawn", "changes unknown: the file was replaced")
+		source.positions.Renew(time.Now().Add(time.Hour))
+		want(t, v, "key:a", core.CodeValid, Miss)
+		o.wants(t, "renewed", "answered")
+	})
+}
