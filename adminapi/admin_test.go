@@ -161,7 +161,7 @@ func TestPathsThatAreNotOfTheAPIAreNotFound(t *testing.T) {
 	n := newNode(t)
 	id := n.issue(t, "").IssuedAPIKey.KeyID
 	for _, target := range []string{
-		"/", "/v2alpha1", "/v2alpha1/admin", "/v2alpha1/admin/", "*",
+		"/x", "//", "/v2alpha1", "/v2alpha1/admin", "/v2alpha1/admin/", "*",
 		issuedPath + "/", issuedPath + "//" + id, issuedPath + "/" + id + "/", issuedPath + "/" + id + "/x",
 		issuedPath + "/%2e%2e", issuedPath + "/" + id + "%3Arevoke", issuedPath + "/" + id + ":delete",
 		issuedPath + "/" + id + ":revoke:revoke", issuedPath + "/:revoke", issuedPath + "/" + id + ":REVOKE",

@@ -65,7 +65,7 @@ func TestAnErrorNamesTheFieldAndNeverRepeatsItsValue(t *testing.T) {
 		`{"credential":12345678}`:     "credential: must be a string",
 		`{"credential":["12345678"]}`: "credential: must be a string",
 		`{"credential":"x","12345678` + strings.Repeat("x", 64) + `":1,` +
-			`"12345678` + strings.Repeat("x", 64) + `":1}`: "a field twice",
+			`"12345678` + strings.Repeat("x", 64) + `":1}`: "a duplicate field",
 	} {
 		e := apitest.WantError(t, apitest.Post(n.admin, anyPath+":verify", body),
 			http.StatusBadRequest, core.BadRequest)

@@ -22,13 +22,13 @@ type caller struct {
 	position uint64 // of an edge: the feed position before its question
 
 	limiter ratelimit.Limiter // nil: limits are not enforced
-	logger  *zap.Logger
+	rare    *zap.Logger
 }
 
 // callerOf is made before anything is looked up: what the verifier says of a key from then on, remembered or not,
 // knows of every change up to the feed position of now.
 func (s *surface) callerOf(r *http.Request, n Network) *caller {
-	a := &caller{addr: s.ClientAddr(r), edge: IsEdge(r), logger: s.Logger}
+	a := &caller{addr: s.ClientAddr(r), edge: IsEdge(r), rare: s.rare}
 	switch {
 	case !a.edge: // an edge counts for itself
 		a.limiter = s.RateLimiter

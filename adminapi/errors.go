@@ -49,11 +49,14 @@ var table = map[core.Reason]kind{
 	core.Internal:                 {http.StatusInternalServerError, "INTERNAL"},
 }
 
-// hidden are the messages that stand in place of the server's own trouble, of which no detail is shown.
+// internalMessage is what a caller is told of an error that only the server's operator can mend.
+const internalMessage = "the server failed to answer this request; its log says why"
+
+// hidden are the messages in place of the server's own trouble, of which no detail is shown.
 var hidden = map[int]string{
-	http.StatusInternalServerError: "the server failed to answer this request",
-	http.StatusServiceUnavailable:  "the service cannot answer at the moment; try again",
-	http.StatusGatewayTimeout:      "the service did not answer in time; try again",
+	http.StatusInternalServerError: internalMessage,
+	http.StatusServiceUnavailable:  "the service cannot answer at the moment; try again after the time in Retry-After",
+	http.StatusGatewayTimeout:      "the service did not answer in time; before a change is repeated, read the key",
 }
 
 // unavailableRetry is what Retry-After says where nothing better is known.

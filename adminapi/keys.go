@@ -68,7 +68,7 @@ func revoke(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind, k
 	if err := body.Decode(w, r, maxBody, &in); err != nil {
 		return err
 	}
-	reason, err := parseReason(in.Reason)
+	reason, err := ParseReason(in.Reason)
 	if err != nil {
 		return err
 	}
@@ -85,11 +85,11 @@ func selfRevoke(_ *surface, w http.ResponseWriter, r *http.Request, n Network, _
 	if err := body.Decode(w, r, maxSelfRevokeBody, &in); err != nil {
 		return err
 	}
-	reason, err := parseReason(in.Reason)
+	reason, err := ParseReason(in.Reason)
 	if err != nil {
 		return err
 	}
-	if err := n.holders().SelfRevoke(r.Context(), in.Credential, reason); err != nil {
+	if _, err := n.holders().SelfRevoke(r.Context(), in.Credential, reason); err != nil {
 		return err
 	}
 	writeJSON(w, http.StatusOK, struct{}{})

@@ -49,7 +49,7 @@ func listRequest(r *http.Request, kind core.Kind) (engine.ListRequest, error) {
 	if size != "" {
 		n, err := strconv.ParseInt(size, 10, 32)
 		if err != nil {
-			return out, core.NewError(core.BadRequest, "page_size: must be a 32-bit integer")
+			return out, core.NewError(core.BadRequest, "page_size: must be a whole number such as 100")
 		}
 		out.PageSize = int(n)
 	}
@@ -71,7 +71,7 @@ func parseQuery(r *http.Request) (query, error) {
 	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, core.NewError(core.BadRequest, "the query of the request is malformed")
+		return nil, core.NewError(core.BadRequest, "the query of the URL is malformed; percent-encode its values")
 	}
 	return query(values), nil
 }
@@ -84,6 +84,6 @@ func (q query) one(name string) (string, error) {
 	case 1:
 		return values[0], nil
 	default:
-		return "", core.NewError(core.BadRequest, name+": is given more than once in the query")
+		return "", core.NewError(core.BadRequest, name+": is more than once in the query; give it once")
 	}
 }

@@ -3,13 +3,17 @@ package adminapi
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
+	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
@@ -25,9 +29,12 @@ type node struct {
 	admin    http.Handler
 	public   *Public
 	logs     *apitest.LogBuffer
+	audit    *observer.ObservedLogs
 
-	mu   sync.Mutex
-	addr netip.Addr
+	mu     sync.Mutex
+	addr   netip.Addr
+	failed []core.Reason // of self-revocations
+	outage bool          // goes on, and was told
 }
 
 // setup says how a node differs from the usual one.
@@ -62,10 +69,30 @@ func newNodeWith(t *testing.T, s setup) *node {
 		Ready:       n.engine.Ready,
 		RateLimiter: s.limiter,
 		Logger:      apitest.DebugLogger(n.logs),
+		Origin:      func(*http.Request) Origin { return Origin{User: "operator-1", RequestID: "request-1"} },
+		SelfRevocationFailed: func(reason core.Reason) {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.failed = append(n.failed, reason)
+		},
+		Outage: func() bool {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			return n.outage
+		},
 	}
+	audit, lines := observer.New(zap.DebugLevel)
+	o.Audit, n.audit = zap.New(audit), lines
 	n.admin = Admin(o)
 	n.public = NewPublic(PublicOptions{Options: o, Health: true})
 	return n
+}
+
+// failedRevocations are the reasons of the self-revocations that failed.
+func (n *node) failedRevocations() []core.Reason {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.failed)
 }
 
 func (n *node) from(addr netip.Addr) {

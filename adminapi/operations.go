@@ -13,6 +13,7 @@ type Operation struct {
 	Method  string // HEAD goes where GET does
 	Path    string // {key_id} stands for the id of a key
 	Changes Changes
+	Message string // in the audit log when it has changed a key; required with Changes
 
 	// Local tells whether a sidecar answers it by itself: verifications and what is not about keys. Everything else
 	// is for its upstream.
@@ -36,6 +37,7 @@ const (
 	ChangesKey  Changes = 1 << iota // the one in the path, or of the credential
 	CreatesKeys                     // the response names them
 	ImportsKeys                     // the request names them
+	GivesReason                     // the request may say why it revokes the key
 )
 
 // The paths of the API.
@@ -62,50 +64,59 @@ const (
 
 // operations are all calls of the API.
 var operations = []*Operation{
-	{Name: "issue", Method: "POST", Path: issuedPath, Changes: CreatesKeys, handle: issue},
+	{
+		Name: "issue", Method: "POST", Path: issuedPath, Changes: CreatesKeys, Message: "key issued",
+		handle: issue,
+	},
 	{Name: "list issued", Method: "GET", Path: issuedPath, handle: ofKind(core.Issued, listKeys)},
 	{Name: "get issued", Method: "GET", Path: issuedPath + inPath, handle: ofKind(core.Issued, getKey)},
 	{
 		Name: "update issued", Method: "PATCH", Path: issuedPath + inPath, Changes: ChangesKey,
-		handle: ofKind(core.Issued, updateKey),
+		Message: "key updated", handle: ofKind(core.Issued, updateKey),
 	},
 	{
 		Name: "rotate", Method: "POST", Path: issuedPath + inPath + ":rotate", Changes: ChangesKey | CreatesKeys,
-		handle: rotate,
+		Message: "key rotated", handle: rotate,
 	},
 	{
-		Name: "revoke", Method: "POST", Path: issuedPath + inPath + ":revoke", Changes: ChangesKey,
-		handle: ofKind(core.Issued, revoke),
+		Name: "revoke", Method: "POST", Path: issuedPath + inPath + ":revoke", Changes: ChangesKey | GivesReason,
+		Message: "key revoked", handle: ofKind(core.Issued, revoke),
 	},
 
-	{Name: "import", Method: "POST", Path: importedPath, Changes: CreatesKeys | ImportsKeys, handle: importKey},
+	{
+		Name: "import", Method: "POST", Path: importedPath, Changes: CreatesKeys | ImportsKeys,
+		Message: "key imported", handle: importKey,
+	},
 	{
 		Name: "batch import", Method: "POST", Path: importedPath + ":batchCreate", Changes: CreatesKeys | ImportsKeys,
-		bodyLimit: maxBatchBody, handle: batchCreate,
+		Message: "key imported", bodyLimit: maxBatchBody, handle: batchCreate,
 	},
 	{Name: "list imported", Method: "GET", Path: importedPath, handle: ofKind(core.Imported, listKeys)},
 	{Name: "get imported", Method: "GET", Path: importedPath + inPath, handle: ofKind(core.Imported, getKey)},
 	{
 		Name: "update imported", Method: "PATCH", Path: importedPath + inPath, Changes: ChangesKey,
-		handle: ofKind(core.Imported, updateKey),
+		Message: "key updated", handle: ofKind(core.Imported, updateKey),
 	},
-	{Name: "delete", Method: "DELETE", Path: importedPath + inPath, Changes: ChangesKey, handle: deleteKey},
 	{
-		Name: "revoke", Method: "POST", Path: importedPath + inPath + ":revoke", Changes: ChangesKey,
-		handle: ofKind(core.Imported, revoke),
+		Name: "delete", Method: "DELETE", Path: importedPath + inPath, Changes: ChangesKey, Message: "key deleted",
+		handle: deleteKey,
+	},
+	{
+		Name: "revoke", Method: "POST", Path: importedPath + inPath + ":revoke", Changes: ChangesKey | GivesReason,
+		Message: "key revoked", handle: ofKind(core.Imported, revoke),
 	},
 
 	{
-		Name: "revoke", Method: "POST", Path: anyPath + inPath + ":revoke", Changes: ChangesKey,
-		handle: ofKind(core.AnyKind, revoke),
+		Name: "revoke", Method: "POST", Path: anyPath + inPath + ":revoke", Changes: ChangesKey | GivesReason,
+		Message: "key revoked", handle: ofKind(core.AnyKind, revoke),
 	},
 	{Name: "verify", Method: "POST", Path: anyPath + ":verify", Local: true, handle: verifyKey},
 	{Name: "batch verify", Method: "POST", Path: anyPath + ":batchVerify", Local: true, handle: batchVerify},
 	{Name: "derive", Method: "POST", Path: anyPath + ":derive", handle: derive},
 
 	{
-		Name: "self-revoke", Method: "POST", Path: selfRevokePath, Changes: ChangesKey, Local: true,
-		bodyLimit: maxSelfRevokeBody, handle: selfRevoke, public: true,
+		Name: "self-revoke", Method: "POST", Path: selfRevokePath, Changes: ChangesKey | GivesReason, Local: true,
+		Message: "key revoked by its holder", bodyLimit: maxSelfRevokeBody, handle: selfRevoke, public: true,
 	},
 	{Name: "jwks", Method: "GET", Path: jwksPath, handle: jwks, public: true},
 	{Name: "openapi", Method: "GET", Path: openAPIPath, Local: true, handle: openAPI, alone: true},
@@ -243,11 +254,15 @@ func (t *Route) find(w http.ResponseWriter, method string) (*Operation, error) {
 	case op != nil:
 		return op, nil
 	case t == nil:
-		return nil, core.NewError(core.NotFound, "there is nothing at this path")
+		return nil, errNoPath()
 	}
 	allow := t.methods()
 	w.Header().Set("Allow", allow)
-	return nil, core.NewError(MethodNotAllowed, "this path takes "+allow)
+	return nil, core.NewError(MethodNotAllowed, "this path takes "+allow+" only")
+}
+
+func errNoPath() error {
+	return core.NewError(core.NotFound, "there is nothing at this path; check its spelling")
 }
 
 // PlainPath is the path of a request, or nothing if it is spelled with escapes: the API's paths need none, and what is

@@ -79,7 +79,8 @@ func (p *Public) limited(w http.ResponseWriter, r *http.Request, op *Operation) 
 	addr := p.ClientAddr(r)
 	if wait, ok := p.limiter.take(addr); !ok {
 		return &httpError{
-			cause:      core.NewError(core.TooManyRequests, "too many failed attempts from this address"),
+			cause: core.NewError(core.TooManyRequests, "too many failed attempts from this address; "+
+				"try again after the time in Retry-After"),
 			retryAfter: wait,
 		}
 	}

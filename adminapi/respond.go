@@ -11,7 +11,7 @@ import (
 )
 
 // encodingFailed is the body of the answer that could not be encoded.
-const encodingFailed = `{"error":{"code":500,"message":"the server failed to answer this request",` +
+const encodingFailed = `{"error":{"code":500,"message":"` + internalMessage + `",` +
 	`"status":"INTERNAL","details":[{"@type":"` + client.ErrorInfoType + `","reason":"` + string(core.Internal) +
 	`","domain":"` + client.ErrorDomain + `"}]}}` + "\n"
 

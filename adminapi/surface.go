@@ -6,8 +6,10 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
@@ -21,7 +23,7 @@ type Keys interface {
 	Issue(ctx context.Context, r engine.IssueRequest) (key core.Key, secret string, err error)
 	Get(ctx context.Context, kind core.Kind, keyID string) (core.Key, error)
 	Revoke(ctx context.Context, kind core.Kind, keyID string, r engine.RevokeRequest) (core.Key, error)
-	SelfRevoke(ctx context.Context, credential string, reason core.RevocationReason) error
+	SelfRevoke(ctx context.Context, credential string, reason core.RevocationReason) (core.Key, error)
 
 	Import(ctx context.Context, r engine.ImportRequest) (core.Key, error)
 	ImportMany(ctx context.Context, requests []engine.ImportRequest) ([]engine.ImportResult, error)
@@ -44,8 +46,9 @@ type Verifier interface {
 
 // Holders is what everybody may ask for. Where it is not given, [Keys] answer.
 type Holders interface {
-	// SelfRevoke revokes the key behind a credential.
-	SelfRevoke(ctx context.Context, credential string, reason core.RevocationReason) error
+	// SelfRevoke revokes the key behind a credential. Of the key that it returns, the id and the actor may be empty:
+	// not known.
+	SelfRevoke(ctx context.Context, credential string, reason core.RevocationReason) (core.Key, error)
 
 	// KeySet returns the public keys that derived tokens are signed with.
 	KeySet(ctx context.Context) (*client.JWKS, error)
@@ -100,16 +103,28 @@ type Options struct {
 
 	// Logger gets the server's own trouble (at error) and refusals (at debug). nil: nothing is logged.
 	Logger *zap.Logger
+
+	// Audit gets a line for each change, and now and then one for self-revocations that failed. nil: nobody does.
+	Audit *zap.Logger
+
+	// Origin tells the audit log where a request comes from. nil: by its address only.
+	Origin func(*http.Request) Origin
+
+	// SelfRevocationFailed is told of each self-revocation that failed, and why. nil: nobody is.
+	SelfRevocationFailed func(core.Reason)
+
+	// Outage tells whether an outage goes on of which the log has been told. The calls that fail because of it are
+	// then logged at debug. nil: never.
+	Outage func() bool
+
+	rare *zap.Logger // Logger, for what would otherwise be said with each request
 }
 
-// surface is what the handlers of both surfaces share.
-type surface struct {
-	Options
+// rarely is how long a logger is silent about what it has said already.
+const rarely = 10 * time.Second
 
-	private bool // only operators call
-}
-
-func newSurface(o Options) surface {
+// WithDefaults fills in what is nil, but for Network and RateLimiter.
+func (o Options) WithDefaults() Options {
 	if o.ClientAddr == nil {
 		o.ClientAddr = func(*http.Request) netip.Addr { return netip.Addr{} }
 	}
@@ -119,7 +134,34 @@ func newSurface(o Options) surface {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
-	return surface{Options: o}
+	if o.Audit == nil {
+		o.Audit = zap.NewNop()
+	}
+	if o.Origin == nil {
+		o.Origin = func(*http.Request) Origin { return Origin{} }
+	}
+	if o.SelfRevocationFailed == nil {
+		o.SelfRevocationFailed = func(core.Reason) {}
+	}
+	if o.Outage == nil {
+		o.Outage = func() bool { return false }
+	}
+	o.rare = o.Logger.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(c, rarely, 1, 0)
+	}))
+	return o
+}
+
+// surface is what the handlers of both surfaces share.
+type surface struct {
+	Options
+
+	private bool // only operators call
+	failed  *failedRevocations
+}
+
+func newSurface(o Options) surface {
+	return surface{Options: o.WithDefaults(), failed: new(failedRevocations)}
 }
 
 // serve finds the network of a request and has it answered.
@@ -133,6 +175,9 @@ func (s *surface) serve(w http.ResponseWriter, r *http.Request, op *Operation, k
 	}
 	if s.private && op.Changes != 0 && IsEdge(r) && n.Keys != nil {
 		w = &positionWriter{ResponseWriter: w, applied: n.Keys.Applied}
+	}
+	if op.Changes != 0 {
+		n = s.audited(r, op, n)
 	}
 	return op.handle(s, w, r, n, keyID)
 }
@@ -151,7 +196,7 @@ func NetworkError(err error) error {
 	if _, ok := errors.AsType[*core.Error](err); ok {
 		return err
 	}
-	return core.WrapError(core.NotFound, "no network is served under this host", err)
+	return core.WrapError(core.NotFound, "no network is served under this host; check the host in the URL", err)
 }
 
 // fail answers a request with an error and logs it. op is nil where there is no such operation.
@@ -160,19 +205,29 @@ func (s *surface) fail(w http.ResponseWriter, r *http.Request, op *Operation, er
 	if op != nil {
 		name = op.Name
 	}
-	Fail(w, r, s.Logger, name, err)
+	s.Fail(w, r, name, err)
+	if op != nil && op.Path == selfRevokePath {
+		s.selfRevocationFailed(r, asError(err).Reason)
+	}
 }
 
-// Fail answers a request with an error, as [WriteError] does, and logs it: at error level if it is the server's own
-// trouble, at debug level if it is a refusal or the caller has gone. call is the operation's name.
-func Fail(w http.ResponseWriter, r *http.Request, logger *zap.Logger, call string, err error) {
+// Fail answers a request with an error, as [WriteError] does, and logs it. A refusal, and any error when the caller has
+// gone or the log has been told of an outage, is a line at debug level. The server's own trouble is one at error level,
+// and where it only cannot answer at the moment, one in ten seconds. call is the operation's name.
+func (o *Options) Fail(w http.ResponseWriter, r *http.Request, call string, err error) {
 	WriteError(w, err)
 	e := asError(err)
-	level := zap.DebugLevel
-	if StatusOf(e.Reason) >= http.StatusInternalServerError && r.Context().Err() == nil {
-		level = zap.ErrorLevel
+	logger, level, message := o.Logger, zap.DebugLevel, "request refused"
+	if status := StatusOf(e.Reason); status >= http.StatusInternalServerError && r.Context().Err() == nil {
+		message = "request failed"
+		switch {
+		case status == http.StatusInternalServerError:
+			level = zap.ErrorLevel
+		case !o.Outage():
+			logger, level = o.rare, zap.ErrorLevel
+		}
 	}
-	if entry := logger.Check(level, "request refused"); entry != nil {
+	if entry := logger.Check(level, message); entry != nil {
 		entry.Write(zap.String("call", call), zap.String("reason", string(e.Reason)), zap.Error(err))
 	}
 }

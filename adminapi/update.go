@@ -54,22 +54,23 @@ func updateKey(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind
 
 // fields finds the fields of the key in whichever form they are, and refuses a body that is about another key.
 func (b *updateBody) fields(kind core.Kind, keyID string) (*updateFields, error) {
-	wrapped, name, other := b.Issued, "issued_api_key", b.Imported
+	const issued, imported = "issued_api_key", "imported_api_key"
+	wrapped, name, other, otherName := b.Issued, issued, b.Imported, imported
 	if kind == core.Imported {
-		wrapped, name, other = b.Imported, "imported_api_key", b.Issued
+		wrapped, name, other, otherName = b.Imported, imported, b.Issued, issued
 	}
 	if other != nil { // passed over, it would leave fields of the mask empty, and so clear them
-		return nil, core.NewError(core.BadRequest, name+": the body is about a key of the other kind")
+		return nil, core.NewError(core.BadRequest, otherName+": the key in the path is of the other kind; send "+name)
 	}
 	if wrapped == nil {
 		wrapped = &b.updateFields
 	} else if len(present(&b.UpdateRequest)) > 0 {
 		return nil, core.NewError(core.BadRequest,
-			name+": a field of the key is given beside it: give all of them in it, or none")
+			name+": a field of the key is beside it; send all fields in it, or all of them without it")
 	}
 	for _, id := range []string{b.KeyID, wrapped.KeyID} {
 		if id != "" && id != keyID {
-			return nil, core.NewError(core.BadRequest, "key_id: is not the one in the path")
+			return nil, core.NewError(core.BadRequest, "key_id: differs from the key id in the path; leave it out")
 		}
 	}
 	return wrapped, nil

@@ -128,7 +128,7 @@ func (a *caller) judge(ctx context.Context, result *verify.Result) (out client.V
 	}
 	d = policy.Decide(ctx, judged, policy.Request{Now: result.Now, Client: a.addr}, nil, a.limiter)
 	if d.LimitErr != nil {
-		a.logger.Warn("a use could not be counted; it was allowed", zap.Error(d.LimitErr))
+		a.rare.Error("a use of a key could not be counted, and was let through", zap.Error(d.LimitErr))
 	}
 	out = client.VerifyResponse{IsValid: true}
 	if d.Code != core.CodeValid {

@@ -145,8 +145,8 @@ var reasonNames = [...]client.RevocationReason{
 	core.ReasonPrivilegeWithdrawn: client.RevocationReasonPrivilegeWithdrawn,
 }
 
-// parseReason reads a reason for a revocation. Empty is the same as absent: unspecified.
-func parseReason(r client.RevocationReason) (core.RevocationReason, error) {
+// ParseReason reads a reason for a revocation. Empty is the same as absent: unspecified.
+func ParseReason(r client.RevocationReason) (core.RevocationReason, error) {
 	if r == "" {
 		return core.ReasonUnspecified, nil
 	}

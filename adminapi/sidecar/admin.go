@@ -6,10 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httputil"
-	"net/netip"
 	"strings"
-
-	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/internal/body"
@@ -19,11 +16,9 @@ import (
 // admin is the private surface of a sidecar.
 type admin struct {
 	*sidecar
-	local      http.Handler
-	network    func(*http.Request) (adminapi.Network, error)
-	clientAddr func(*http.Request) netip.Addr
-	logger     *zap.Logger
-	proxy      *httputil.ReverseProxy
+	local   http.Handler
+	options adminapi.Options
+	proxy   *httputil.ReverseProxy
 }
 
 // ServeHTTP answers every request.
@@ -41,15 +36,23 @@ func (h *admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := h.pass(w, r, op, keyID); err != nil {
-		adminapi.Fail(w, r, h.logger, "pass", err)
+		h.options.Fail(w, r, nameOf(op), err)
 	}
+}
+
+// nameOf is the name of an operation that passes.
+func nameOf(op *adminapi.Operation) string {
+	if op == nil {
+		return "other"
+	}
+	return op.Name
 }
 
 // pass hands a request on to the upstream; op is nil if the API does not have it. The body is read first, so that a
 // request which breaks off changes nothing there and another address of the upstream can be tried. Once a change is on
 // its way, a caller that goes away does not stop it: what became of it would not be known.
 func (h *admin) pass(w http.ResponseWriter, r *http.Request, op *adminapi.Operation, keyID string) error {
-	n, err := h.network(r)
+	n, err := h.options.Network(r)
 	if err != nil {
 		return adminapi.NetworkError(err)
 	}
@@ -68,8 +71,10 @@ func (h *admin) pass(w http.ResponseWriter, r *http.Request, op *adminapi.Operat
 			return err
 		}
 	}
-	p := &passing{sidecar: h.sidecar, network: n.ID, addr: h.clientAddr(r), edge: adminapi.IsEdge(r)}
-	if err := p.classify(w, r, op, keyID, content); err != nil {
+	p := &passing{
+		admin: h, caller: r, op: op, network: n.ID, addr: h.options.ClientAddr(r), edge: adminapi.IsEdge(r),
+	}
+	if err := p.classify(w, keyID, content); err != nil {
 		return err
 	}
 	ctx := r.Context()

@@ -1,13 +1,13 @@
 package sidecar
 
 import (
-	"encoding/json"
 	"net/http"
 	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/talos-edge/talos-edge/adminapi"
+	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/adminapi/internal/body"
 	"github.com/talos-edge/talos-edge/core"
 )
@@ -16,6 +16,7 @@ import (
 type change struct {
 	keyIDs  []string // known from the request
 	creates bool     // the answer names keys that came to be
+	reason  core.RevocationReason
 }
 
 func (c *change) isOne() bool { return c.creates || len(c.keyIDs) > 0 }
@@ -32,21 +33,20 @@ type importItem struct {
 
 // classify finds out what a request may change. One that may change something, without a word of which key, does not
 // pass: the sidecar would go on believing what it has cached.
-func (p *passing) classify(
-	w http.ResponseWriter, r *http.Request, op *adminapi.Operation, keyID string, content []byte,
-) error {
-	switch r.Method {
+func (p *passing) classify(w http.ResponseWriter, keyID string, content []byte) error {
+	op := p.op
+	switch p.caller.Method {
 	case http.MethodGet, http.MethodHead:
 		return nil
 	case http.MethodPost, http.MethodPatch, http.MethodDelete:
 	default:
 		w.Header().Set("Allow", "GET, HEAD, POST, PATCH, DELETE")
-		return core.NewError(adminapi.MethodNotAllowed, "this method is not one of the API")
+		return core.NewError(adminapi.MethodNotAllowed, "the API has no such method; use GET, POST, PATCH or DELETE")
 	}
 	if op == nil { // of another implementation, or of a later version
 		var below bool
-		if keyID, below = adminapi.KeyInPath(r.URL.Path); !below || keyID == "" {
-			return core.NewError(core.NotFound, "there is nothing at this path")
+		if keyID, below = adminapi.KeyInPath(p.caller.URL.Path); !below || keyID == "" {
+			return core.NewError(core.NotFound, "there is nothing at this path; check its spelling")
 		}
 		p.change = change{keyIDs: spellings(keyID), creates: true} // it may name a successor of the key
 		return nil
@@ -55,10 +55,26 @@ func (p *passing) classify(
 		p.change.keyIDs = spellings(keyID)
 	}
 	p.change.creates = op.Changes&adminapi.CreatesKeys != 0
+	if op.Changes&adminapi.GivesReason != 0 {
+		p.change.reason = reasonIn(content)
+	}
 	if op.Changes&adminapi.ImportsKeys != 0 {
 		return p.identifyImports(content)
 	}
 	return nil
+}
+
+// reasonIn is the reason that a request gives for a revocation. One that cannot be read, the upstream refuses.
+func reasonIn(content []byte) core.RevocationReason {
+	var in client.RevokeRequest
+	if body.Object(content, &in) != nil {
+		return core.ReasonUnspecified
+	}
+	reason, err := adminapi.ParseReason(in.Reason)
+	if err != nil {
+		return core.ReasonUnspecified
+	}
+	return reason
 }
 
 // identifyImports notes the keys that an import is going to make: they may have been asked for already.
@@ -74,7 +90,7 @@ func (p *passing) identifyImports(content []byte) error {
 		if item.RawKey == "" {
 			continue
 		}
-		if q, _ := p.sidecar.upstream.Prepare(p.network, item.RawKey); q.KeyID != "" {
+		if q, _ := p.upstream.Prepare(p.network, item.RawKey); q.KeyID != "" {
 			p.change.keyIDs = append(p.change.keyIDs, q.KeyID)
 		}
 	}
@@ -94,20 +110,32 @@ func spellings(id string) []string {
 	return ids
 }
 
-// created is what is read of the answer to a call that makes keys.
+// created is what is read of the answer to a change: the keys that it names.
 type created struct {
 	KeyID    string    `json:"key_id"`
+	ActorID  string    `json:"actor_id"`
+	Secret   isThere   `json:"secret"`
 	Issued   *created  `json:"issued_api_key"`
 	Imported *created  `json:"imported_api_key"`
 	Results  []created `json:"results"`
 }
 
-func (c *created) each(f func(keyID string)) {
+// isThere tells whether an answer has a text, and does not hold it.
+type isThere bool
+
+// UnmarshalJSON looks at a value.
+func (s *isThere) UnmarshalJSON(text []byte) error {
+	*s = isThere(len(text) > len(`""`) && text[0] == '"')
+	return nil
+}
+
+// each calls f with each key.
+func (c *created) each(f func(key *created)) {
 	if c == nil {
 		return
 	}
 	if c.KeyID != "" {
-		f(c.KeyID)
+		f(c)
 	}
 	c.Issued.each(f)
 	c.Imported.each(f)
@@ -118,13 +146,41 @@ func (c *created) each(f func(keyID string)) {
 
 // forget forgets the keys that the request named and those that its answer names. The position is what the upstream
 // told of the change's position in its feed; 0: nothing.
-func (p *passing) forget(answer []byte, position uint64) {
-	forget := func(keyID string) { p.sidecar.upstream.Forget(p.network, keyID, position) }
+func (p *passing) forget(answer *created, position uint64) {
 	for _, keyID := range p.change.keyIDs {
-		forget(keyID)
+		p.upstream.Forget(p.network, keyID, position)
 	}
-	var c created
-	if len(answer) > 0 && json.Unmarshal(answer, &c) == nil {
-		c.each(forget)
+	answer.each(func(key *created) { p.upstream.Forget(p.network, key.KeyID, position) })
+}
+
+// record writes the change to the audit log: a line for the key that the request named, or else one for each key that
+// the answer names.
+func (p *passing) record(answer *created) {
+	if !p.change.isOne() {
+		return
+	}
+	c := adminapi.Change{Network: p.network, Reason: p.change.reason}
+	if p.op == nil || p.op.Changes&adminapi.ChangesKey != 0 {
+		c.KeyID = p.change.keyIDs[len(p.change.keyIDs)-1] // as verdicts name it
+		answer.each(func(key *created) {
+			c.ActorID = key.ActorID
+			if p.change.creates && key.KeyID != c.KeyID {
+				c.NewKeyID = key.KeyID
+			}
+		})
+		p.options.Record(p.caller, p.op, &c)
+		return
+	}
+	named := false
+	answer.each(func(key *created) {
+		named = true
+		c.KeyID, c.ActorID, c.Repeated = key.KeyID, key.ActorID, answer.Issued != nil && !bool(answer.Secret)
+		p.options.Record(p.caller, p.op, &c)
+	})
+	if !named { // it is not the API's answer
+		if len(p.change.keyIDs) == 1 {
+			c.KeyID = p.change.keyIDs[0]
+		}
+		p.options.Record(p.caller, p.op, &c)
 	}
 }

@@ -31,37 +31,42 @@ func (s *holders) KeySet(ctx context.Context) (*client.JWKS, error) {
 
 // SelfRevoke has the upstream revoke the key behind a credential, and forgets the key. A caller that goes away does not
 // stop it.
-func (s *holders) SelfRevoke(ctx context.Context, cred string, reason core.RevocationReason) error {
+func (s *holders) SelfRevoke(
+	ctx context.Context, cred string, reason core.RevocationReason,
+) (revoked core.Key, err error) {
 	if err := engine.CheckSelfRevoke(cred, reason); err != nil {
-		return err
+		return revoked, err
 	}
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), holderTimeout)
 	defer cancel()
 	position, err := s.upstream.SelfRevoke(call, cred, adminapi.ReasonName(reason))
 	if q, _ := s.upstream.Prepare(s.network, cred); q.KeyID != "" {
 		s.upstream.Forget(s.network, q.KeyID, position)
+		revoked.ID = q.KeyID
 	} else {
-		s.forgetUnidentified(call, cred, position)
+		revoked = s.forgetUnidentified(call, cred, position)
 	}
-	return selfRevokeError(err)
+	return revoked, selfRevokeError(err)
 }
 
-// forgetUnidentified forgets the key of a credential that does not tell its key id: it asks for it, past the cache.
-func (s *holders) forgetUnidentified(ctx context.Context, cred string, position uint64) {
+// forgetUnidentified forgets the key of a credential that does not tell its key id, and returns what it is known by: it
+// asks for it, past the cache.
+func (s *holders) forgetUnidentified(ctx context.Context, cred string, position uint64) (known core.Key) {
 	for _, mode := range []verify.Mode{verify.Use, verify.NoCache} { // what is cached, and what is so now
 		if result, err := s.verifier.Verify(ctx, s.network, cred, mode); err == nil && result.Verdict.KeyID != "" {
 			s.upstream.Forget(s.network, result.Verdict.KeyID, position)
-			return
+			return core.Key{ID: result.Verdict.KeyID, ActorID: result.Verdict.ActorID}
 		}
 	}
+	return known
 }
 
 // holderFailures are the refusals of a self-revocation that are about the credential, with what the holder is told. The
 // upstream's own text is not passed on: it may repeat what was sent.
 var holderFailures = map[core.Reason]string{
-	core.BadRequest:               "the upstream does not take this request",
-	core.InvalidKeyFormat:         "the credential cannot be a key",
-	core.UnknownCredential:        "the credential cannot be a key",
+	core.BadRequest:               "the upstream does not accept this request; check its credential and reason",
+	core.InvalidKeyFormat:         "the credential cannot be a key; send the whole key",
+	core.UnknownCredential:        "the credential cannot be a key; send the whole key",
 	core.DerivedTokenNotRevocable: "a derived token cannot be revoked; revoke the key that it was derived from",
 	core.KeyExpired:               "the key has expired",
 	core.KeyRevoked:               "the key is revoked",
@@ -82,7 +87,8 @@ func selfRevokeError(err error) error {
 		}
 		if refused.HTTP == http.StatusTooManyRequests {
 			// Not given back: or whoever makes the upstream throttle this sidecar would never be throttled here.
-			e := core.NewError(core.TooManyRequests, "the upstream takes no more self-revocations at the moment")
+			e := core.NewError(core.TooManyRequests, "the upstream accepts no more self-revocations at the "+
+				"moment; try again later")
 			e.RetryAfter = refused.RetryAfter
 			return e
 		}

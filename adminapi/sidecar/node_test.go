@@ -11,6 +11,9 @@ import (
 	"sync"
 	"testing"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
@@ -42,6 +45,7 @@ type upstreamNode struct {
 // sidecarNode is a sidecar of an upstream node. Its callers are where node.from says.
 type sidecarNode struct {
 	*upstreamNode
+	audit    *observer.ObservedLogs
 	verifier *verify.Verifier
 	admin    http.Handler
 	public   *adminapi.Public
@@ -77,7 +81,12 @@ func newSidecarNode(t *testing.T) *sidecarNode {
 		},
 		Ready:  func(context.Context) error { return upstream.trouble() },
 		Logger: apitest.DebugLogger(upstream.logs),
+		Origin: func(*http.Request) adminapi.Origin {
+			return adminapi.Origin{User: "operator-1", RequestID: "request-1"}
+		},
 	}
+	audit, lines := observer.New(zap.DebugLevel)
+	o.Audit, s.audit = zap.New(audit), lines
 	s.admin = Admin(Options{Options: o, Upstream: upstream})
 	s.public = NewPublic(adminapi.PublicOptions{Options: o, Health: true}, upstream)
 	return s

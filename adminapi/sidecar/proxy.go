@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,9 @@ import (
 
 // passing is one request on its way to the upstream. It travels in the request's context.
 type passing struct {
-	sidecar *sidecar
+	*admin
+	caller  *http.Request       // as it came
+	op      *adminapi.Operation // nil if the API does not have it
 	network core.NetworkID
 	addr    netip.Addr // the caller's
 	edge    bool       // the caller is an edge
@@ -43,10 +46,10 @@ func (h *admin) newProxy() *httputil.ReverseProxy {
 		ModifyResponse: arrived,
 		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
 			p := passingOf(r)
-			p.forget(nil, 0) // it may have happened all the same
+			p.forget(new(created), 0) // it may have happened all the same
 			p.err = passedError(r.Context(), err)
 		},
-		ErrorLog: zap.NewStdLog(h.logger),
+		ErrorLog: zap.NewStdLog(h.options.Logger),
 	}
 }
 
@@ -61,8 +64,8 @@ const (
 func (s *sidecar) checkMarks(r *http.Request) error {
 	marks := r.Header.Values(markHeader)
 	if len(marks) >= maxMarks || slices.Contains(marks, s.mark) {
-		return core.NewError(core.Unavailable,
-			"the request goes in a circle: the upstream of this sidecar is a sidecar before it, or itself")
+		return core.NewError(core.Unavailable, "the request goes in a circle: the upstream of this sidecar is a sidecar "+
+			"before it, or itself; check the addresses of its option upstream")
 	}
 	return nil
 }
@@ -80,7 +83,7 @@ func rewrite(r *httputil.ProxyRequest) {
 	for _, name := range []string{"Connection", "Upgrade", "Te", "Expect"} {
 		h.Del(name)
 	}
-	h.Add(markHeader, passingOf(r.In).sidecar.mark)
+	h.Add(markHeader, passingOf(r.In).mark)
 	if passingOf(r.In).change.isOne() {
 		h.Set(client.EdgeHeader, "1") // the response then carries the change's feed position
 	}
@@ -108,8 +111,8 @@ func arrived(resp *http.Response) error {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return errors.New("the upstream switched protocols")
 	}
-	var answer []byte
-	if p.change.creates {
+	answer := new(created)
+	if p.change.isOne() {
 		var err error
 		if answer, err = peek(resp); err != nil {
 			return err
@@ -117,6 +120,9 @@ func arrived(resp *http.Response) error {
 	}
 	told := client.ReadEdgeAnswer(resp.Header)
 	p.forget(answer, told.Position)
+	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
+		p.record(answer)
+	}
 	if !p.edge { // the extension is between the upstream and this sidecar
 		resp.Header.Del(client.EdgeHeader)
 		resp.Header.Del(client.PositionHeader)
@@ -139,14 +145,18 @@ func arrived(resp *http.Response) error {
 // maxPeek is how much of an answer is looked at, in bytes.
 const maxPeek = 16 << 20
 
-// peek reads the answer to a call that makes keys. A longer one still passes, and its rest is not looked at.
-func peek(resp *http.Response) ([]byte, error) {
+// peek reads which keys the answer to a change names. A longer one still passes, and none of it is looked at.
+func peek(resp *http.Response) (*created, error) {
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxPeek))
 	if err != nil {
 		return nil, fmt.Errorf("reading the answer: %w", err)
 	}
 	resp.Body = &joined{Reader: io.MultiReader(bytes.NewReader(answer), resp.Body), Closer: resp.Body}
-	return answer, nil
+	names := new(created)
+	if json.Unmarshal(answer, names) != nil {
+		return new(created), nil // it is not the API's
+	}
+	return names, nil
 }
 
 // joined is a body of which the beginning has been read.

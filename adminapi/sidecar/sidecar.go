@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
@@ -59,8 +57,7 @@ type Options struct {
 // A verification that an edge asks for passes, too: what it is to be told of positions only the upstream knows.
 func Admin(o Options) http.Handler {
 	s, local := newSidecar(o)
-	h := &admin{sidecar: s, local: adminapi.Admin(local), network: o.Network, clientAddr: local.ClientAddr}
-	h.logger = local.Logger
+	h := &admin{sidecar: s, local: adminapi.Admin(local), options: o.WithDefaults()}
 	h.proxy = h.newProxy()
 	return h
 }
@@ -96,12 +93,6 @@ func newSidecar(o Options) (*sidecar, adminapi.Options) {
 			_, err := s.ready.get(ctx)
 			return err
 		}
-	}
-	if local.ClientAddr == nil {
-		local.ClientAddr = func(*http.Request) netip.Addr { return netip.Addr{} }
-	}
-	if local.Logger == nil {
-		local.Logger = zap.NewNop()
 	}
 	return s, local
 }

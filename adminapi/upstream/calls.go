@@ -21,8 +21,18 @@ type lookup struct {
 	needsList bool // the verdict is good as far as the address list of the key allows, which is not known yet
 }
 
-// do makes a call and tells the observer. lookUps is how many look-ups are in it, if it is a batch of them.
+// do makes a call for a look-up, which says how the upstream is. lookUps is how many look-ups are in it, if it is a
+// batch of them.
 func (u *Remote) do(
+	ctx context.Context, lookUps int, call func(context.Context, *client.Client) error,
+) *failure {
+	f := u.observed(ctx, lookUps, call)
+	u.outages.note(f)
+	return f
+}
+
+// observed makes a call and tells the observer.
+func (u *Remote) observed(
 	ctx context.Context, lookUps int, call func(context.Context, *client.Client) error,
 ) *failure {
 	start := time.Now()

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/talos-edge/talos-edge/adminapi/outage"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 )
@@ -64,8 +65,14 @@ type Config struct {
 	// Breaker says when an address is not asked for a while.
 	Breaker Breaker
 
-	// Logger gets the trouble with the upstream, each kind at most once in ten seconds. nil: nothing is logged.
+	// Logger gets the trouble with the upstream: when it begins to fail and when that is over, and other kinds at most
+	// once in ten seconds each. nil: nothing is logged.
 	Logger *zap.Logger
+
+	// StaleIfError and Counts are what the log is told of an outage: for how long known keys serve past their
+	// lifetime, and how many requests were served and refused. They are the verifier's. Counts may be nil.
+	StaleIfError time.Duration
+	Counts       func() outage.Counts
 
 	// Observer is told of each call. nil: nobody is.
 	Observer Observer

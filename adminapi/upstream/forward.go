@@ -113,7 +113,7 @@ func (u *Remote) JWKS(ctx context.Context) (*client.JWKS, error) {
 	defer cancel()
 	n := u.networks[u.config.Network]
 	var out *client.JWKS
-	f := u.do(ctx, 0, func(ctx context.Context, c *client.Client) (err error) {
+	f := u.observed(ctx, 0, func(ctx context.Context, c *client.Client) (err error) {
 		out, _, err = c.JWKS(ctx, n.options()...)
 		return err
 	})

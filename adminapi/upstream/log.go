@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/adminapi/outage"
 )
 
 // logPause is how long the log is silent about trouble of a kind that it has told of.
@@ -34,20 +36,18 @@ func (l *throttledLog) may(kind string) bool {
 	return true
 }
 
-// failed tells of a call that failed. That this node is refused is for somebody to mend, and louder than the rest.
+// failed tells of a call that failed at one address. What lasts is told by outages.
 func (l *throttledLog) failed(f *failure) {
-	if f.result == ResultCanceled || !l.may(string(f.result)+" "+f.address) {
+	if f.result == ResultCanceled {
 		return
 	}
-	fields := []zap.Field{zap.String("address", f.address), zap.String("result", string(f.result)), zap.Error(f.cause)}
-	switch f.result {
-	case ResultMisconfigured:
-		l.logger.Error("the upstream refuses this node: nothing can be verified, and nothing remembered is served "+
-			"in its place; check the upstream's address and header", fields...)
-	case ResultRejected:
-		l.logger.Info("the upstream rejects what it was asked", fields...)
-	default:
-		l.logger.Warn("the upstream fails", fields...)
+	level := zap.DebugLevel
+	if f.result == ResultRejected && l.may(string(f.result)+" "+f.address) {
+		level = zap.InfoLevel
+	}
+	if entry := l.logger.Check(level, "a call of the upstream failed"); entry != nil {
+		entry.Write(
+			zap.String("address", f.address), zap.String("result", string(f.result)), zap.Error(f.cause))
 	}
 }
 
@@ -74,3 +74,87 @@ func (l *throttledLog) noAddressList() {
 			"admitted; if no key there has such a list, say `ip_lists none`")
 	}
 }
+
+// outages tell the log of trouble with the upstream that lasts: when it begins and when it is over.
+type outages struct {
+	silent    *outage.Watch // it does not answer, or not in the API's words
+	refusing  *outage.Watch // it refuses this node
+	throttled *outage.Watch // it takes no more calls
+}
+
+func newOutages(c *Config) *outages {
+	watch := func(w outage.Config) *outage.Watch {
+		w.Logger, w.Counts = c.Logger, c.Counts
+		return outage.New(w)
+	}
+	return &outages{
+		silent: watch(outage.Config{
+			Level: zap.ErrorLevel,
+			Begins: "the upstream does not answer: keys that are in the cache are admitted until stale_if_error after " +
+				"their lifetime there, and what has to be looked up is refused with 503",
+			Ends:   "the upstream answers again",
+			Fields: []zap.Field{zap.Duration("stale_if_error", c.StaleIfError)},
+		}),
+		refusing: watch(outage.Config{
+			Level: zap.ErrorLevel,
+			Begins: "the upstream refuses this node: what has to be looked up is refused with 503, and nothing stale is " +
+				"served; check the upstream's address, and the header or certificate that this node sends",
+			Ends: "the upstream accepts this node again",
+		}),
+		throttled: watch(outage.Config{
+			Level: zap.WarnLevel,
+			Begins: "the upstream answers 429: look-ups are spaced out, and those that would wait for too long are " +
+				"refused with 503; raise the limit that the upstream has for this node",
+			Ends: "the upstream does not answer 429 any more",
+		}),
+	}
+}
+
+// note takes in how a call ended at the last of the addresses that it was sent to; nil for one that succeeded. A call
+// that was not sent, or was cut short, says nothing.
+func (o *outages) note(f *failure) {
+	result := ResultOK
+	if f != nil {
+		result = f.result
+	}
+	switch result {
+	case ResultOK, ResultRejected:
+		o.silent.Worked()
+		o.refusing.Worked()
+		o.throttled.Worked()
+	case ResultThrottled:
+		o.silent.Worked()
+		o.refusing.Worked()
+		o.throttled.Failed(f)
+	case ResultMisconfigured:
+		o.silent.Worked()
+		o.refusing.Failed(f)
+	case ResultFailed, ResultGarbage, ResultTimeout, ResultUnreachable:
+		o.silent.Failed(f)
+	case ResultCanceled, ResultRefused:
+	}
+}
+
+// active tells whether one goes on.
+func (o *outages) active() bool {
+	return o.silent.Active() || o.refusing.Active() || o.throttled.Active()
+}
+
+func (o *outages) close() {
+	o.silent.Close()
+	o.refusing.Close()
+	o.throttled.Close()
+}
+
+// newAddressWatch tells the log of one address of several that fails.
+func newAddressWatch(logger *zap.Logger, address string) *outage.Watch {
+	return outage.New(outage.Config{
+		Logger: logger.With(zap.String("address", address)),
+		Level:  zap.WarnLevel,
+		Begins: "an address of the upstream fails: it is asked by probes only, and the others are asked in its place",
+		Ends:   "the address of the upstream answers again",
+	})
+}
+
+// Outage tells whether trouble with the upstream goes on, of which the log has been told.
+func (u *Remote) Outage() bool { return u.outages.active() }

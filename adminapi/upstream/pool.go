@@ -10,6 +10,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/adminapi/outage"
 )
 
 // pool is the addresses of one upstream. A call goes to the address that answered last; when that fails, to the next,
@@ -29,6 +30,7 @@ type address struct {
 	client  *client.Client
 	callers *client.Client // carries what callers ask: with no certificate of this node's
 	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
+	watch   *outage.Watch
 }
 
 var errExcluded = errors.New("nobody's failure")
@@ -125,11 +127,24 @@ func (p *pool) query(ctx context.Context, a *address, call func(context.Context,
 		default:
 			done(f)
 		}
+		p.noteAddress(a, f)
 	}()
 	if f = judge(ctx, a.name, call(ctx, a), short); f != nil {
 		p.report(f)
 	}
 	return f
+}
+
+// noteAddress tells the log of an address of several that its breaker has closed to calls, and of the first answer that
+// it gives after that. That the only address fails is the upstream's outage.
+func (p *pool) noteAddress(a *address, f *failure) {
+	switch {
+	case len(p.addresses) == 1, f != nil && f.result == ResultCanceled:
+	case f == nil || f.healthy():
+		a.watch.Worked()
+	case a.breaker.State() == gobreaker.StateOpen:
+		a.watch.Failed(f.cause)
+	}
 }
 
 func refused(a *address, err error, retry time.Duration) *failure {
@@ -168,5 +183,6 @@ func (p *pool) close() {
 	for _, a := range p.addresses {
 		a.client.Close()
 		a.callers.Close()
+		a.watch.Close()
 	}
 }

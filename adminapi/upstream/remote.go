@@ -37,6 +37,7 @@ type Remote struct {
 	stop     context.CancelFunc
 	changes  changes
 	log      *throttledLog
+	outages  *outages
 }
 
 // New makes a source of an upstream. It connects to nothing yet. The caller closes it.
@@ -50,6 +51,7 @@ func New(config Config) (*Remote, error) {
 		networks: make(map[core.NetworkID]*network),
 		records:  make(chan struct{}, maxRecords),
 		log:      newThrottledLog(config.Logger),
+		outages:  newOutages(&config),
 	}
 	u.ending, u.stop = context.WithCancel(context.Background())
 	u.forAddrs = newVerifyForCalls(config.Timeout, &u.changes.table, u.verifyFor)
@@ -105,16 +107,17 @@ func (u *Remote) newAddress(endpoint string) (*address, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := u.config.Breaker
-	return &address{name: nameOf(endpoint), client: c, callers: callers,
+	b, name := u.config.Breaker, nameOf(endpoint)
+	return &address{name: name, client: c, callers: callers,
+		watch: newAddressWatch(u.config.Logger, name),
 		breaker: gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-			Name:        nameOf(endpoint),
+			Name:        name,
 			MaxRequests: b.Probes,
 			Timeout:     b.Pause,
 			ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= b.Failures },
 			IsExcluded:  func(err error) bool { return errors.Is(err, errExcluded) },
 			OnStateChange: func(name string, _, to gobreaker.State) {
-				u.config.Logger.Warn("the breaker of an upstream's address changes", zap.String("address", name),
+				u.config.Logger.Debug("the breaker of an upstream's address changes", zap.String("address", name),
 					zap.Stringer("state", to))
 			},
 		}),
@@ -168,6 +171,7 @@ func (u *Remote) Close() {
 	u.stop()
 	u.forAddrs.close()
 	u.pool.close()
+	u.outages.close()
 }
 
 // Positions is the table of the changes that passed through this node, see [Remote.Forget].

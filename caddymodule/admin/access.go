@@ -27,10 +27,14 @@ type access struct {
 // Refusals of the private surface. The caller is told the reason: an operator who is locked out needs it, and it helps
 // no one else.
 var (
-	errForwarded = errors.New("the request came through a proxy that is not trusted here")
-	errAddress   = errors.New("this address may not call the private surface")
-	errHost      = errors.New("the private surface does not answer to this host name")
-	errOrigin    = errors.New("the private surface does not answer to pages of this origin")
+	errForwarded = errors.New("the request came through a proxy that is not trusted here; call the private " +
+		"listener directly, or name the proxy in trusted_proxies")
+	errAddress = errors.New("this address may not call the private surface; name it in the option allow of " +
+		"talos_admin")
+	errHost = errors.New("the private surface does not answer to this host name; use localhost or an IP address, " +
+		"or name it in the option hosts of talos_admin")
+	errOrigin = errors.New("the private surface does not answer to pages of this origin; name it in the option origins " +
+		"of talos_admin")
 )
 
 // newAccess reads the lists of [Admin], with their placeholders expanded.

@@ -66,7 +66,8 @@ func (a *Admin) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	a.surface = node.NewSurface(app, func(n node.Node) http.Handler { return n.Admin(a.logger) })
+	options := adminapi.Options{Logger: a.logger, Audit: app.AuditLogger()}
+	a.surface = node.NewSurface(app, func(n node.Node) http.Handler { return n.Admin(options) })
 	a.pageHeaders = "Cache-Control, Content-Type, Pragma"
 	if app.Upstream != nil {
 		a.pageHeaders += ", Authorization" // the caller's own, for the upstream

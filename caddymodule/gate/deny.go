@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/talos-edge/talos-edge/adminapi"
+	"github.com/talos-edge/talos-edge/caddymodule/node"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -136,7 +137,10 @@ var (
 func (g *Gate) note(message string, d *decided) {
 	decision, level, logger := decisionRefused, zapcore.DebugLevel, g.logger
 	if d.reason == reasonUnavailable {
-		decision, level, logger = decisionUnavailable, zapcore.ErrorLevel, g.rareLogger
+		decision = decisionUnavailable
+		if !errors.Is(d.err, node.ErrOutage) {
+			level, logger = zapcore.ErrorLevel, g.rareLogger
+		}
 	}
 	g.count(decision, d.reason)
 	entry := logger.Check(level, message)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +128,37 @@ func TestGate_UnavailableIs503AndIsLoggedNowAndThen(t *testing.T) {
 			if observed.Len() != 1 {
 				t.Errorf("%s: %d messages for five requests", name, observed.Len())
 			}
+		}
+	}
+}
+
+func TestGate_WhatFailsInAnOutageThatWasToldIsADebugMessage(t *testing.T) {
+	t.Parallel()
+	logs, observed := observer.New(zapcore.DebugLevel)
+	cause := core.WrapError(core.Unavailable, "the database does not answer", node.ErrOutage)
+	g := newTestGate(t, &Gate{}, &fakeAuthority{err: cause}, zap.New(logs))
+	w, _, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k")))
+	if err != nil || w.Code != http.StatusServiceUnavailable {
+		t.Errorf("got %d, %v", w.Code, err)
+	}
+	if all := observed.All(); len(all) != 1 || all[0].Level != zapcore.DebugLevel {
+		t.Errorf("logged %v", all)
+	}
+}
+
+// A body without a line's end leaves a shell's prompt on its line.
+func TestGate_TheBodyOfEachDenialEndsItsLine(t *testing.T) {
+	t.Parallel()
+	for reason := reasonNoCredential; reason < reasons; reason++ {
+		g := newTestGate(t, &Gate{}, &fakeAuthority{}, nil)
+		w := httptest.NewRecorder()
+		r := inCaddy(requestWith(t, "/"))
+		if err := g.deny(w, r, &decided{reason: reason}); err != nil {
+			t.Fatal(err)
+		}
+		body := w.Body.String()
+		if !strings.HasSuffix(body, "}\n") || w.Header().Get("Content-Length") != strconv.Itoa(len(body)) {
+			t.Errorf("%s: Content-Length %s of %q", reasonNames[reason], w.Header().Get("Content-Length"), body)
 		}
 	}
 }

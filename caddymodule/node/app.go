@@ -343,16 +343,7 @@ func (a *App) seal(ctx context.Context) (*settings, error) {
 func (a *App) Exposure() *redact.Exposure { return &a.exposure }
 
 // StaleWindow is for how long a verdict may serve past its lifetime while its source fails.
-func (a *App) StaleWindow() time.Duration {
-	switch window := a.settings.cache.StaleIfError; {
-	case a.settings.cache.Off || window < 0:
-		return 0
-	case window == 0:
-		return defaultStaleWindow
-	default:
-		return window
-	}
-}
+func (a *App) StaleWindow() time.Duration { return staleWindow(&a.settings.cache) }
 
 // defaultStaleWindow is the default of [verify.Config.StaleIfError].
 const defaultStaleWindow = 5 * time.Minute

@@ -5,7 +5,6 @@ import (
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
@@ -31,20 +30,22 @@ func (closed) Limiter() ratelimit.Limiter { return nil }
 func (closed) Verifier() *verify.Verifier { return nil }
 
 // Admin refuses everything but the liveness check.
-func (n closed) Admin(logger *zap.Logger) http.Handler { return adminapi.Admin(n.options(logger)) }
+func (n closed) Admin(o adminapi.Options) http.Handler { return adminapi.Admin(n.options(o)) }
 
 // Public refuses the requests of the public surface.
 func (n closed) Public(o adminapi.PublicOptions) *adminapi.Public {
-	o.Options = n.options(o.Logger)
+	o.Options = n.options(o.Options)
 	return adminapi.NewPublic(o)
 }
 
-func (n closed) options(logger *zap.Logger) adminapi.Options {
+func (n closed) options(o adminapi.Options) adminapi.Options {
 	return adminapi.Options{
 		Network:    func(*http.Request) (adminapi.Network, error) { return adminapi.Network{}, n.err },
 		ClientAddr: clientaddr.Of,
 		Ready:      func(context.Context) error { return n.err },
-		Logger:     logger,
+		Logger:     o.Logger,
+
+		SelfRevocationFailed: selfRevocationFailed,
 	}
 }
 

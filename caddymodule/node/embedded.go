@@ -15,10 +15,10 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/adminapi"
-	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
+	"github.com/talos-edge/talos-edge/adminapi/outage"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/logging"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/secrets"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
@@ -34,6 +34,7 @@ type Embedded struct {
 	Engine *engine.Engine
 	Store  core.Store // may be shared with other nodes
 	dsn    string     // names Store in its pool
+	watch  *databaseWatch
 }
 
 // embeddedSettings are what only an embedded node has.
@@ -195,11 +196,17 @@ func (e *embeddedSettings) open(ctx context.Context, s *settings, limiter rateli
 		}
 		return nil, fmt.Errorf("comparing the HMAC secrets with the storage: %w", err)
 	}
-	verifier, err := verify.New(s.cache, keys)
+	n := &Embedded{Engine: keys, Store: store, dsn: e.dsn}
+	n.watch = newDatabaseWatch(logging.Current("talos.storage"), &s.cache,
+		func() outage.Counts { return countsOf(n.verifier) })
+	cache := s.cache
+	cache.Observer = n.watch
+	verifier, err := verify.New(cache, keys)
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	return &Embedded{base: base{verifier: verifier, limiter: limiter}, Engine: keys, Store: store, dsn: e.dsn}, nil
+	n.base = base{verifier: verifier, limiter: limiter, outage: n.watch.active}
+	return n, nil
 }
 
 // Verify asks the verifier.
@@ -208,25 +215,18 @@ func (n *Embedded) Verify(r *http.Request, credential string) (verify.Result, er
 }
 
 // Admin serves the whole API.
-func (n *Embedded) Admin(logger *zap.Logger) http.Handler {
-	return adminapi.Admin(n.options(logger))
-}
+func (n *Embedded) Admin(o adminapi.Options) http.Handler { return adminapi.Admin(n.options(o)) }
 
 // Public serves self-revocation and the key set.
 func (n *Embedded) Public(o adminapi.PublicOptions) *adminapi.Public {
-	o.Options = n.options(o.Logger)
+	o.Options = n.options(o.Options)
 	return adminapi.NewPublic(o)
 }
 
-func (n *Embedded) options(logger *zap.Logger) adminapi.Options {
-	network := adminapi.Network{ID: n.network, Keys: n.Engine, Verifier: n.verifier}
-	return adminapi.Options{
-		Network:     func(*http.Request) (adminapi.Network, error) { return network, nil },
-		ClientAddr:  clientaddr.Of,
-		Ready:       n.Engine.Ready,
-		RateLimiter: n.limiter,
-		Logger:      logger,
-	}
+func (n *Embedded) options(o adminapi.Options) adminapi.Options {
+	o = n.base.options(o, adminapi.Network{Keys: n.Engine})
+	o.Ready = n.Engine.Ready
+	return o
 }
 
 func (n *Embedded) collect(ch chan<- prometheus.Metric) {
@@ -237,7 +237,10 @@ func (n *Embedded) collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-func (n *Embedded) close() error { return releaseStore(n.dsn) }
+func (n *Embedded) close() error {
+	n.watch.close()
+	return releaseStore(n.dsn)
+}
 
 // Interface guard.
 var _ Node = (*Embedded)(nil)

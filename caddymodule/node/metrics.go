@@ -47,6 +47,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	limiterFailures.Describe(ch)
+	selfRevocationFailures.Describe(ch)
 	for _, c := range upstreamCollectors {
 		c.Describe(ch)
 	}
@@ -58,6 +59,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(value), label)
 	}
 	limiterFailures.Collect(ch)
+	collectSelfRevocations(ch)
 	totals := inUse.totals()
 	for _, s := range cacheResults {
 		counter(cacheRequestsDesc, totals.requests[s], s.String())

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
@@ -27,10 +26,10 @@ type Node interface {
 	// Verifier is what Verify asks.
 	Verifier() *verify.Verifier
 
-	// Admin makes the private surface.
-	Admin(logger *zap.Logger) http.Handler
+	// Admin makes the private surface. Of the options it takes Logger and Audit.
+	Admin(o adminapi.Options) http.Handler
 
-	// Public makes the public surface. Of the options it takes Health, Limiter and Logger.
+	// Public makes the public surface. Of the options it takes Health, Limiter, Logger and Audit.
 	Public(o adminapi.PublicOptions) *adminapi.Public
 
 	collect(ch chan<- prometheus.Metric) // the gauges that nodes of its kind have
@@ -53,6 +52,7 @@ type base struct {
 	network  core.NetworkID
 	verifier *verify.Verifier
 	limiter  ratelimit.Limiter // nil: no limit is enforced
+	outage   func() bool       // tells whether an outage goes on of which the log has been told
 }
 
 // Limiter counts uses.
@@ -67,7 +67,27 @@ func (b *base) verify(r *http.Request, credential string) (verify.Result, error)
 		return result, nil
 	}
 	ctx := verify.WithClient(r.Context(), clientaddr.Of(r))
-	return b.verifier.Verify(ctx, b.network, credential, verify.Use)
+	result, err := b.verifier.Verify(ctx, b.network, credential, verify.Use)
+	if err != nil {
+		return result, marked(err, b.outage())
+	}
+	return result, nil
+}
+
+// options are those of a surface of the node, with the loggers of o.
+func (b *base) options(o adminapi.Options, network adminapi.Network) adminapi.Options {
+	network.ID, network.Verifier = b.network, b.verifier
+	return adminapi.Options{
+		Network:     func(*http.Request) (adminapi.Network, error) { return network, nil },
+		ClientAddr:  clientaddr.Of,
+		RateLimiter: b.limiter,
+		Logger:      o.Logger,
+		Audit:       o.Audit,
+		Origin:      origin,
+		Outage:      b.outage,
+
+		SelfRevocationFailed: selfRevocationFailed,
+	}
 }
 
 // Surface makes what a handler serves with an app's node, once for each node.

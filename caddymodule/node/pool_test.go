@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/pool"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/secrets"
 	"github.com/talos-edge/talos-edge/core"
@@ -236,7 +237,7 @@ func TestErrorsOfTheNodeAreUnavailableToCallers(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	w := httptest.NewRecorder()
-	n.Admin(zap.NewNop()).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v2alpha1/admin/apiKeys:verify",
+	n.Admin(adminapi.Options{}).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v2alpha1/admin/apiKeys:verify",
 		strings.NewReader(`{"credential":"a"}`)))
 	if w.Code != http.StatusServiceUnavailable {
 		t.Errorf("the private surface: %d %s", w.Code, w.Body)

@@ -8,9 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/talos-edge/talos-edge/adminapi"
+	"github.com/talos-edge/talos-edge/adminapi/outage"
 	"github.com/talos-edge/talos-edge/adminapi/sidecar"
 	"github.com/talos-edge/talos-edge/adminapi/upstream"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
@@ -96,6 +95,9 @@ func (c *sidecarSettings) open(_ context.Context, s *settings, limiter ratelimit
 	}
 	config.Logger = logging.Current("talos.upstream")
 	config.Observer = upstreamObserver{}
+	n := new(Sidecar)
+	config.StaleIfError = staleWindow(&s.cache)
+	config.Counts = func() outage.Counts { return countsOf(n.verifier) }
 	u, err := upstream.New(config)
 	if err != nil {
 		return nil, err
@@ -106,7 +108,8 @@ func (c *sidecarSettings) open(_ context.Context, s *settings, limiter ratelimit
 		return nil, fmt.Errorf("cache: %w", err)
 	}
 	remotes.Store(u, nil)
-	return &Sidecar{base: base{verifier: verifier, limiter: limiter}, upstream: u}, nil
+	n.base, n.upstream = base{verifier: verifier, limiter: limiter, outage: u.Outage}, u
+	return n, nil
 }
 
 // Verify asks the verifier. An upstream that has judged this node's own address is asked again, for the client's; an
@@ -118,32 +121,27 @@ func (n *Sidecar) Verify(r *http.Request, credential string) (verify.Result, err
 	}
 	verdict, err := n.upstream.VerifyFor(r.Context(), n.network, credential, clientaddr.Of(r))
 	if err != nil {
-		return verify.Result{}, err
+		return verify.Result{}, marked(err, n.outage())
 	}
 	result.Verdict, result.Now = verdict, time.Now()
 	return result, nil
 }
 
 // Admin answers verifications from the cache and forwards the rest.
-func (n *Sidecar) Admin(logger *zap.Logger) http.Handler {
-	return sidecar.Admin(sidecar.Options{Options: n.options(logger), Upstream: sharedRemote{n.upstream}})
+func (n *Sidecar) Admin(o adminapi.Options) http.Handler {
+	return sidecar.Admin(sidecar.Options{Options: n.options(o), Upstream: sharedRemote{n.upstream}})
 }
 
 // Public serves self-revocation and the key set, both from the upstream.
 func (n *Sidecar) Public(o adminapi.PublicOptions) *adminapi.Public {
-	o.Options = n.options(o.Logger)
+	o.Options = n.options(o.Options)
 	return sidecar.NewPublic(o, sharedRemote{n.upstream})
 }
 
-func (n *Sidecar) options(logger *zap.Logger) adminapi.Options {
-	network := adminapi.Network{ID: n.network, Verifier: n.verifier}
-	return adminapi.Options{
-		Network:     func(*http.Request) (adminapi.Network, error) { return network, nil },
-		ClientAddr:  clientaddr.Of,
-		Ready:       n.upstream.Ready,
-		RateLimiter: n.limiter,
-		Logger:      logger,
-	}
+func (n *Sidecar) options(o adminapi.Options) adminapi.Options {
+	o = n.base.options(o, adminapi.Network{})
+	o.Ready = n.upstream.Ready
+	return o
 }
 
 func (n *Sidecar) close() error {

@@ -42,7 +42,7 @@ func (p *Public) Provision(ctx caddy.Context) error {
 	}
 	p.limited = true
 	p.options = adminapi.PublicOptions{Health: p.Health, Limiter: limiter.FailureLimiter}
-	p.options.Logger = ctx.Logger()
+	p.options.Logger, p.options.Audit = ctx.Logger(), app.AuditLogger()
 	p.surface = node.NewSurface(app, func(n node.Node) *adminapi.Public { return n.Public(p.options) })
 	return nil
 }

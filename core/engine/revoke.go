@@ -34,43 +34,43 @@ func (e *Engine) Revoke(ctx context.Context, kind core.Kind, keyID string, r Rev
 	})
 }
 
-// SelfRevoke revokes the key behind a credential: holding it is the proof. A credential that names no key reads
-// [core.KeyNotFound], whether its checksum is right or not.
-func (e *Engine) SelfRevoke(ctx context.Context, cred string, reason core.RevocationReason) error {
+// SelfRevoke revokes the key behind a credential, and returns it: holding the credential is the proof. One that names
+// no key reads [core.KeyNotFound], whether its checksum is right or not.
+func (e *Engine) SelfRevoke(ctx context.Context, cred string, reason core.RevocationReason) (core.Key, error) {
 	if err := CheckSelfRevoke(cred, reason); err != nil {
-		return err
+		return core.Key{}, err
 	}
 	p := e.format.Parse(cred)
 	kind := core.Issued
 	switch p.Kind {
 	case credential.JWT, credential.Macaroon:
-		return core.NewError(core.DerivedTokenNotRevocable,
+		return core.Key{}, core.NewError(core.DerivedTokenNotRevocable,
 			"a derived token cannot be revoked; revoke the key that it was derived from")
 	case credential.Issued:
 		if !p.Genuine {
-			return errKeyNotFound()
+			return core.Key{}, errKeyNotFound()
 		}
 	case credential.Imported:
 		kind = core.Imported
 	}
 	key, err := e.Get(ctx, kind, p.KeyID)
 	if err != nil {
-		return err
+		return core.Key{}, err
 	}
 	moment := now()
 	if key.Status == core.StatusRevoked {
-		return errSelfRevoked()
+		return core.Key{}, errSelfRevoked()
 	}
 	if key.StatusAt(moment) == core.StatusExpired {
-		return core.NewError(core.KeyExpired, "the key has expired")
+		return core.Key{}, core.NewError(core.KeyExpired, "the key has expired")
 	}
-	_, err = e.store.Revoke(ctx, e.network, kind, p.KeyID, core.Revocation{
+	key, err = e.store.Revoke(ctx, e.network, kind, p.KeyID, core.Revocation{
 		Reason: reason, By: core.ByHolder, Time: moment,
 	})
 	if core.ReasonOf(err) == core.FailedPrecondition && err != nil {
-		return errSelfRevoked() // somebody else was faster
+		return core.Key{}, errSelfRevoked() // somebody else was faster
 	}
-	return err
+	return key, err
 }
 
 // CheckSelfRevoke refuses what no holder may ask for: a reason that only operators give, and what cannot be a

@@ -38,7 +38,10 @@ func TestSelfRevoke_HoldingTheCredentialIsTheProof(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, openStore(t), nil)
 	key, secret := issue(t, e, nil)
-	self := func(cred string, reason core.RevocationReason) error { return e.SelfRevoke(t.Context(), cred, reason) }
+	self := func(cred string, reason core.RevocationReason) error {
+		_, err := e.SelfRevoke(t.Context(), cred, reason)
+		return err
+	}
 	wantReason(t, self("", 0), core.CredentialRequired)
 	wantReason(t, self("a\x00", 0), core.InvalidKeyFormat)
 	wantReason(t, self("eyJhbGciOiJub25lIn0.e30.x", 0), core.DerivedTokenNotRevocable)
@@ -62,7 +65,7 @@ func TestSelfRevoke_OfTwoAtOnceOneWinsAndTheOtherReadsRevoked(t *testing.T) {
 	errs := make([]error, 16)
 	var wg sync.WaitGroup
 	for i := range errs {
-		wg.Go(func() { errs[i] = e.SelfRevoke(t.Context(), secret, 0) })
+		wg.Go(func() { _, errs[i] = e.SelfRevoke(t.Context(), secret, 0) })
 	}
 	wg.Wait()
 	won := 0

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -92,6 +93,10 @@ func WantHeaders(t *testing.T, w *httptest.ResponseRecorder) {
 		if got := w.Header().Get(name); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
+	}
+	// Without a line's end, a shell's prompt follows the body on its line.
+	if body := w.Body.String(); !strings.HasSuffix(body, "\n") || w.Header().Get("Content-Length") != strconv.Itoa(len(body)) {
+		t.Errorf("Content-Length %s of %q", w.Header().Get("Content-Length"), body)
 	}
 }
 

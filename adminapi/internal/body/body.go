@@ -56,7 +56,7 @@ func bodyError(err error, limit int64) error {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return errTooLong(limit)
 	}
-	return core.WrapError(core.BadRequest, "the request body could not be read", err)
+	return core.WrapError(core.BadRequest, "the request body could not be read to its end; send it again", err)
 }
 
 // Object is [Decode] of a body that was read.
@@ -68,7 +68,7 @@ func Object(body []byte, into any) error {
 	case trimmed[0] != '{':
 		return core.NewError(core.BadRequest, "the request body must be a JSON object")
 	case !utf8.Valid(trimmed):
-		return core.NewError(core.BadRequest, "the request body is not UTF-8 text")
+		return core.NewError(core.BadRequest, "the request body must be UTF-8 text")
 	}
 	if err := json.Unmarshal(trimmed, into); err != nil {
 		return decodeError(err)
@@ -99,7 +99,7 @@ func CheckContentType(r *http.Request) error {
 
 func errTooLong(limit int64) error {
 	return core.WrapError(core.BadRequest,
-		"the request body is longer than "+strconv.FormatInt(limit>>10, 10)+" KiB", ErrTooLong)
+		"the request body is too long; it may have "+strconv.FormatInt(limit>>10, 10)+" KiB", ErrTooLong)
 }
 
 // decodeError says what is wrong with a body and where, in the API's words.

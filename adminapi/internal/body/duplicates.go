@@ -30,7 +30,8 @@ type duplicateChecker struct{ rest []byte }
 // value passes over one value. fold tells whether names in it are compared without regard to case.
 func (c *duplicateChecker) value(depth int, fold bool) error {
 	if depth > maxDepth {
-		return core.NewError(core.BadRequest, "the request body is nested too deeply")
+		return core.NewError(core.BadRequest, "the request body is nested deeper than "+
+			strconv.Itoa(maxDepth)+" arrays and objects")
 	}
 	switch c.peek() {
 	case '{':
@@ -152,7 +153,8 @@ func foldCase(s string) string { return strings.ToLower(strings.ToUpper(s)) }
 
 func errRepeated(name string) error {
 	if len(name) > maxShownName {
-		return core.NewError(core.BadRequest, "the request body holds a field twice")
+		return core.NewError(core.BadRequest, "the request body has a duplicate field; give each once")
 	}
-	return core.NewError(core.BadRequest, "the request body holds the field "+strconv.Quote(name)+" twice")
+	return core.NewError(core.BadRequest, "the request body has the field "+strconv.Quote(name)+
+		" more than once; give it once")
 }

@@ -1,0 +1,189 @@
+package adminapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
+)
+
+// Origin is where a request comes from, beside the client's address.
+type Origin struct {
+	User      string // whom the server has authenticated; empty: nobody
+	RequestID string // the caller's or the server's name for the request; empty: none
+}
+
+// Change is what the audit log tells of a change that was made. Of what a key's owner wrote it has the actor only.
+type Change struct {
+	KeyID    string // empty: not known
+	NewKeyID string // of the key that a rotation made
+	ActorID  string // empty: not known
+	Network  core.NetworkID
+	Reason   core.RevocationReason
+	Repeated bool // the request had been answered before, and changed nothing
+}
+
+// maxAuditText is the length of the longest text of a line that somebody else has written, in bytes.
+const maxAuditText = 1024
+
+// Record writes a change to the audit log, as one line at info level. op is nil for an operation that the API does not
+// have.
+func (o *Options) Record(r *http.Request, op *Operation, c *Change) {
+	if op == nil {
+		op = &Operation{Name: "other", Message: "key changed"}
+	}
+	entry := o.Audit.Check(zap.InfoLevel, op.Message)
+	if entry == nil {
+		return
+	}
+	fields := append(make([]zap.Field, 0, 10), zap.String("operation", op.Name))
+	text := func(name, value string) {
+		if value != "" {
+			fields = append(fields, zap.String(name, value[:min(len(value), maxAuditText)]))
+		}
+	}
+	text("key_id", keyName(c.KeyID))
+	text("new_key_id", keyName(c.NewKeyID))
+	text("actor_id", c.ActorID)
+	if c.Network != (core.NetworkID{}) {
+		text("network", c.Network.String())
+	}
+	if op.Changes&GivesReason != 0 {
+		text("reason", string(ReasonName(c.Reason)))
+	}
+	from := o.Origin(r)
+	fields = append(fields, zap.String("client_ip", addressName(o.ClientAddr(r))))
+	text("user", from.User)
+	text("request_id", from.RequestID)
+	result := "ok"
+	if c.Repeated {
+		result = "repeated"
+	}
+	entry.Write(append(fields, zap.String("result", result))...)
+}
+
+// keyName is a key id, or nothing if it is none: a sidecar takes it from what its upstream answers.
+func keyName(id string) string {
+	if !core.ValidKeyID(id) {
+		return ""
+	}
+	return id
+}
+
+// audited is a network whose keys write the changes that are made through them to the audit log.
+func (s *surface) audited(r *http.Request, op *Operation, n Network) Network {
+	record := func(c Change) {
+		c.Network = n.ID
+		s.Record(r, op, &c)
+	}
+	n.Holders = auditedHolders{n.holders(), record}
+	if n.Keys != nil {
+		n.Keys = auditedKeys{n.Keys, record}
+	}
+	return n
+}
+
+// auditedHolders are [Holders] whose changes are recorded.
+type auditedHolders struct {
+	Holders
+	record func(Change)
+}
+
+// SelfRevoke records that a holder has revoked its key.
+func (h auditedHolders) SelfRevoke(ctx context.Context, cred string, reason core.RevocationReason) (core.Key, error) {
+	key, err := h.Holders.SelfRevoke(ctx, cred, reason)
+	if err == nil {
+		h.record(Change{KeyID: key.ID, ActorID: key.ActorID, Reason: reason})
+	}
+	return key, err
+}
+
+// auditedKeys are [Keys] whose changes are recorded, but for self-revocations.
+type auditedKeys struct {
+	Keys
+	record func(Change)
+}
+
+// Issue records a new key.
+func (k auditedKeys) Issue(ctx context.Context, r engine.IssueRequest) (key core.Key, secret string, err error) {
+	if key, secret, err = k.Keys.Issue(ctx, r); err == nil {
+		k.record(Change{KeyID: key.ID, ActorID: key.ActorID, Repeated: secret == ""})
+	}
+	return key, secret, err
+}
+
+// Import records a new key.
+func (k auditedKeys) Import(ctx context.Context, r engine.ImportRequest) (core.Key, error) {
+	began := creationTime()
+	key, err := k.Keys.Import(ctx, r)
+	if err == nil {
+		k.imported(&key, began)
+	}
+	return key, err
+}
+
+// ImportMany records each new key by itself.
+func (k auditedKeys) ImportMany(ctx context.Context, all []engine.ImportRequest) ([]engine.ImportResult, error) {
+	began := creationTime()
+	results, err := k.Keys.ImportMany(ctx, all)
+	for i := range results {
+		if results[i].Err == nil {
+			k.imported(&results[i].Key, began)
+		}
+	}
+	return results, err
+}
+
+// imported records a new key, or one that an earlier request with the same id has made.
+func (k auditedKeys) imported(key *core.Key, began time.Time) {
+	k.record(Change{KeyID: key.ID, ActorID: key.ActorID, Repeated: key.CreateTime.Before(began)})
+}
+
+// creationTime is the present as keys have it for their creation: in whole microseconds.
+func creationTime() time.Time { return time.Now().Truncate(time.Microsecond) }
+
+// Update records what the key's record shows of a change.
+func (k auditedKeys) Update(
+	ctx context.Context, kind core.Kind, keyID string, r engine.UpdateRequest,
+) (core.Key, error) {
+	key, err := k.Keys.Update(ctx, kind, keyID, r)
+	if err == nil {
+		k.record(Change{KeyID: key.ID, ActorID: key.ActorID})
+	}
+	return key, err
+}
+
+// Rotate records both keys.
+func (k auditedKeys) Rotate(ctx context.Context, keyID string, r engine.RotateRequest) (
+	fresh, old core.Key, secret string, err error,
+) {
+	if fresh, old, secret, err = k.Keys.Rotate(ctx, keyID, r); err == nil {
+		k.record(Change{KeyID: old.ID, NewKeyID: fresh.ID, ActorID: old.ActorID})
+	}
+	return fresh, old, secret, err
+}
+
+// Revoke records a revocation.
+func (k auditedKeys) Revoke(
+	ctx context.Context, kind core.Kind, keyID string, r engine.RevokeRequest,
+) (core.Key, error) {
+	key, err := k.Keys.Revoke(ctx, kind, keyID, r)
+	if err == nil {
+		k.record(Change{KeyID: key.ID, ActorID: key.ActorID, Reason: r.Reason})
+	}
+	return key, err
+}
+
+// Delete records a deletion. The key is read before it, for its actor; whether it can be decides nothing.
+func (k auditedKeys) Delete(ctx context.Context, keyID string) error {
+	key, _ := k.Get(ctx, core.Imported, keyID)
+	err := k.Keys.Delete(ctx, keyID)
+	if err == nil {
+		k.record(Change{KeyID: keyID, ActorID: key.ActorID})
+	}
+	return err
+}
