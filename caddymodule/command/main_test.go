@@ -32,10 +32,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// build builds the binary, once for all tests.
+// build builds the binary, once for all tests, as the image has it: static.
 var build = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(buildDir, "talos")
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", path, "../talos")
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-o", path, "../talos")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the binary: %w\n%s", err, out)
 	}

@@ -17,7 +17,7 @@ const BinaryName = "talos"
 func init() { //nolint:gochecknoinits // Caddy's commands are registered when their package is imported
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "talos",
-		Usage: "serve|proxy|keys|jwk|migrate",
+		Usage: "serve|proxy|keys|jwk|migrate|health",
 		Short: "Serves and manages API keys",
 		Long:  "The commands of Talos Edge: a server for API keys, and a client for it.",
 		CobraFunc: func(cmd *cobra.Command) {
@@ -46,6 +46,7 @@ func commands() []top {
 		{"keys", keysShort, setKeys},
 		{"jwk", jwkShort, setJWK},
 		{"migrate", migrateShort, setMigrate},
+		{"health", healthShort, setHealth},
 	}
 }
 

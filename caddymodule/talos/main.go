@@ -1,7 +1,7 @@
 // Command talos is Caddy with Talos Edge built in: a gate for API keys, the API that manages them, and a client for it.
 //
-// It has all of Caddy's commands and standard modules, and beside them `talos serve`, `proxy`, `keys`, `jwk` and
-// `migrate`.
+// It has all of Caddy's commands and standard modules, and beside them `talos serve`, `proxy`, `keys`, `jwk`,
+// `migrate` and `health`.
 package main
 
 import (

@@ -20,10 +20,12 @@ import (
 	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
 )
 
-// binary builds the command once for all tests.
+// binary builds the command once for all tests, as the image has it: static.
 var binary = sync.OnceValues(func() (string, error) {
 	name := filepath.Join(buildDir, "talos.exe")
-	out, err := exec.Command("go", "build", "-o", name, ".").CombinedOutput()
+	cmd := exec.Command("go", "build", "-trimpath", "-o", name, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
