@@ -33,7 +33,7 @@ func TestAttack21_ALinkThatLeadsElsewhereIsNoticed(t *testing.T) {
 	}
 	defer c.Close()
 	issue := func() error {
-		_, _, err := c.Issue(t.Context(), &client.IssueRequest{Name: "n", ActorID: "a"})
+		_, err := c.Issue(t.Context(), client.IssueRequest{Name: "n", ActorID: "a"})
 		return err
 	}
 	if err := issue(); err != nil {

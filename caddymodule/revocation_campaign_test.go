@@ -149,25 +149,23 @@ func newVictim(t *testing.T, api *client.Client, i int, path string) *victim {
 	about := client.IssueRequest{Name: "a key", ActorID: "someone"}
 	if i%5 == 0 {
 		raw := fmt.Sprintf("an-imported-key-of-this-campaign-%06d", i)
-		key, _, err := api.Import(ctx, &client.ImportRequest{RawKey: raw, IssueRequest: about})
+		key, err := api.Import(ctx, client.ImportRequest{RawKey: raw, IssueRequest: about})
 		fail(err)
 		return &victim{what: "an imported key that is deleted", request: getting(path, raw), end: func() error {
-			_, err := api.DeleteImported(ctx, key.KeyID)
-			return err
+			return api.DeleteImported(ctx, key.KeyID)
 		}}
 	}
-	made, _, err := api.Issue(ctx, &about)
+	made, err := api.Issue(ctx, about)
 	fail(err)
 	id, secret := made.IssuedAPIKey.KeyID, made.Secret
 	revoke := func() error {
-		_, err := api.Revoke(ctx, client.Issued, id, client.RevokeRequest{})
-		return err
+		return api.Revoke(ctx, client.RevokeRequest{KeyID: id})
 	}
 	derive := func(algorithm client.TokenAlgorithm) string {
 		t.Helper()
-		made, _, err := api.Derive(ctx, &client.DeriveRequest{Credential: secret, Algorithm: algorithm})
+		made, err := api.Derive(ctx, client.DeriveRequest{Credential: secret, Algorithm: algorithm})
 		fail(err)
-		return made.Token.Token
+		return made.Token
 	}
 	switch i % 5 {
 	case 1:
@@ -177,12 +175,11 @@ func newVictim(t *testing.T, api *client.Client, i int, path string) *victim {
 		token := derive(client.TokenAlgorithmMacaroon)
 		return &victim{what: "a macaroon whose holder revokes the key", request: getting(path, token),
 			end: func() error {
-				_, err := api.SelfRevoke(ctx, secret, "")
-				return err
+				return api.SelfRevoke(ctx, client.SelfRevokeRequest{Credential: secret})
 			}}
 	case 3:
 		return &victim{what: "a key that is rotated", request: getting(path, secret), end: func() error {
-			_, _, err := api.RotateIssued(ctx, id, &client.RotateRequest{})
+			_, err := api.Rotate(ctx, client.RotateRequest{KeyID: id})
 			return err
 		}}
 	default:

@@ -86,7 +86,7 @@ func TestAnIPListOfANodeOfOursIsJudgedAtTheSidecarForEachClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	made, _, err := c.Issue(t.Context(), &client.IssueRequest{
+	made, err := c.Issue(t.Context(), client.IssueRequest{
 		Name: "n", ActorID: "a", IPRestriction: &client.IPRestriction{AllowedCIDRs: []string{"203.0.113.0/24"}},
 	})
 	if err != nil {

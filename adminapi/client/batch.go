@@ -13,44 +13,68 @@ const (
 	MaxBatchBytes = 512 << 10
 )
 
-// BatchVerifyAll asks about any number of credentials, in as many calls as it takes. The results are as many, in the
-// same order; the JSON is one answer that holds them all. When a call fails, the rest is not asked.
-func (c *Client) BatchVerifyAll(
-	ctx context.Context, credentials []string, opts ...CallOption,
-) (*BatchVerifyResponse, json.RawMessage, error) {
-	type answer struct {
-		Results []json.RawMessage `json:"results"`
+// BatchVerify asks about any number of credentials, in as many calls as it takes: see [MaxBatch] and [MaxBatchBytes].
+// There are as many results, in the same order. When a call fails, the rest is not asked, and there are no results.
+func (c *Client) BatchVerify(ctx context.Context, credentials []string, opts ...CallOption) ([]VerifyResponse, error) {
+	b := batchVerification{
+		client: c, opts: append([]CallOption{Repeatable()}, opts...),
+		results: make([]VerifyResponse, 0, len(credentials)), raw: make([]json.RawMessage, 0, len(credentials)),
 	}
-	out := &BatchVerifyResponse{Results: make([]VerifyResponse, 0, len(credentials))}
-	whole := answer{Results: make([]json.RawMessage, 0, len(credentials))}
-	for begin := 0; begin < len(credentials); {
-		end, in, err := nextBatch(credentials, begin)
+	calls := 0
+	for begin := 0; begin < len(credentials); calls++ {
+		end, err := b.ask(ctx, credentials, begin)
 		if err != nil {
-			return nil, nil, err
-		}
-		var part answer
-		_, err = c.Do(ctx, http.MethodPost, BatchVerifyPath, in, &part, append([]CallOption{Repeatable()}, opts...)...)
-		if err == nil && len(part.Results) != end-begin {
-			err = fmt.Errorf("%w: %d results for %d credentials", ErrAnswer, len(part.Results), end-begin)
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("credentials %d to %d: %w", begin+1, end, err)
-		}
-		for _, raw := range part.Results {
-			var v VerifyResponse
-			if json.Unmarshal(raw, &v) != nil {
-				return nil, nil, fmt.Errorf("credentials %d to %d: %w: a field has another type",
-					begin+1, end, ErrAnswer)
-			}
-			out.Results, whole.Results = append(out.Results, v), append(whole.Results, raw)
+			return nil, fmt.Errorf("credentials %d to %d: %w", begin+1, end, err)
 		}
 		begin = end
 	}
-	raw, err := json.Marshal(whole)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrAnswer, err)
+	if out := rawOf(opts); out != nil && calls != 1 {
+		whole, err := json.Marshal(struct {
+			Results []json.RawMessage `json:"results"`
+		}{b.raw})
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrAnswer, err)
+		}
+		*out = whole
 	}
-	return out, raw, nil
+	return b.results, nil
+}
+
+// batchVerification is a [Client.BatchVerify] in progress.
+type batchVerification struct {
+	client  *Client
+	opts    []CallOption
+	results []VerifyResponse
+	raw     []json.RawMessage // the same, as the server wrote them
+}
+
+// ask makes one call, about the credentials from begin to end.
+func (b *batchVerification) ask(ctx context.Context, credentials []string, begin int) (end int, err error) {
+	end, in, err := nextBatch(credentials, begin)
+	if err != nil {
+		return end, err
+	}
+	var part struct {
+		Results []json.RawMessage `json:"results"`
+	}
+	if _, err = b.client.Do(ctx, http.MethodPost, BatchVerifyPath, in, &part, b.opts...); err != nil {
+		return end, err
+	}
+	if len(part.Results) != end-begin {
+		return end, fmt.Errorf("%w: %d results for %d credentials", ErrAnswer, len(part.Results), end-begin)
+	}
+	for _, raw := range part.Results {
+		var v verdict
+		if json.Unmarshal(raw, &v) != nil {
+			return end, fmt.Errorf("%w: a field has another type", ErrAnswer)
+		}
+		result, err := v.response()
+		if err != nil {
+			return end, err
+		}
+		b.results, b.raw = append(b.results, *result), append(b.raw, raw)
+	}
+	return end, nil
 }
 
 // BatchRequest is a [BatchVerifyRequest] or a [BatchCreateRequest] whose items are encoded already.
@@ -65,7 +89,7 @@ func nextBatch(credentials []string, begin int) (end int, in BatchRequest, err e
 	for end = begin; end < len(credentials) && end-begin < MaxBatch; end++ {
 		item, err := json.Marshal(VerifyRequest{Credential: credentials[end]})
 		if err != nil {
-			return 0, in, fmt.Errorf("encoding the request: %w", err)
+			return end, in, fmt.Errorf("encoding the request: %w", err)
 		}
 		if size += len(item) + 1; size > MaxBatchBytes-BatchFrame && end > begin {
 			break

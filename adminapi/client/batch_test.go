@@ -78,17 +78,18 @@ func TestAnyNumberOfCredentialsIsAskedAboutInOrder(t *testing.T) {
 			for i := range creds {
 				creds[i] = fmt.Sprintf("%0*d", tc.length, i)
 			}
-			out, raw, err := c.BatchVerifyAll(t.Context(), creds)
+			var raw json.RawMessage
+			out, err := c.BatchVerify(t.Context(), creds, Raw(&raw))
 			if err != nil {
 				t.Fatal(err)
 			}
 			var again BatchVerifyResponse
 			if err := json.Unmarshal(raw, &again); err != nil ||
-				len(again.Results) != tc.n || len(out.Results) != tc.n {
-				t.Fatalf("got %d and %d results, %v", len(out.Results), len(again.Results), err)
+				len(again.Results) != tc.n || len(out) != tc.n {
+				t.Fatalf("got %d and %d results, %v", len(out), len(again.Results), err)
 			}
 			for i, cred := range creds {
-				if out.Results[i].ActorID != cred || again.Results[i].ActorID != cred {
+				if out[i].ActorID != cred || again.Results[i].ActorID != cred {
 					t.Errorf("result %d is another's", i)
 				}
 			}
@@ -112,8 +113,9 @@ func TestAChunkThatFailsFailsTheWhole(t *testing.T) {
 		}
 		return r[1:]
 	}}
-	out, raw, err := m.client(t).BatchVerifyAll(t.Context(), make([]string, 150))
-	if out != nil || raw != nil || !errors.Is(err, ErrAnswer) || !strings.Contains(err.Error(), "101 to 150") {
+	var raw json.RawMessage
+	out, err := m.client(t).BatchVerify(t.Context(), make([]string, 150), Raw(&raw))
+	if out != nil || !errors.Is(err, ErrAnswer) || !strings.Contains(err.Error(), "101 to 150") {
 		t.Errorf("got %v, %s, %v", out, raw, err)
 	}
 }
@@ -134,7 +136,7 @@ func TestAnEdgeSaysSoAndReadsWhetherItWasUnderstood(t *testing.T) {
 			t.Parallel()
 			m := &mirror{answer: tc.answer}
 			got := EdgeAnswer{true, 99}
-			_, _, err := m.client(t).BatchVerify(t.Context(), []string{"x"}, Edge(&got))
+			_, err := m.client(t).BatchVerify(t.Context(), []string{"x"}, Edge(&got))
 			if err != nil || got != tc.want {
 				t.Errorf("got %+v, %v", got, err)
 			}
@@ -149,7 +151,7 @@ func TestACallMayHaveItsOwnHeadersAndHost(t *testing.T) {
 	t.Parallel()
 	m := &mirror{}
 	c := m.client(t, WithHeader("Authorization", "Bearer a"))
-	_, _, err := c.BatchVerify(t.Context(), []string{"x"},
+	_, err := c.BatchVerify(t.Context(), []string{"x"},
 		Host("tenant.internal"), ForClient(netip.MustParseAddr("::ffff:192.0.2.1")),
 		Headers(http.Header{"authorization": {"Bearer b"}, "X-Two": {"1", "2"}}))
 	if err != nil || m.host != "tenant.internal" || m.header.Get("X-Forwarded-For") != "192.0.2.1" ||
@@ -157,7 +159,7 @@ func TestACallMayHaveItsOwnHeadersAndHost(t *testing.T) {
 		len(m.header["X-Two"]) != 2 {
 		t.Errorf("got %v, %v, %v", m.host, m.header, err)
 	}
-	if _, _, err := c.BatchVerify(t.Context(), []string{"x"}); err != nil ||
+	if _, err := c.BatchVerify(t.Context(), []string{"x"}); err != nil ||
 		m.header.Get("Authorization") != "Bearer a" {
 		t.Errorf("the next call: got %v, %v", m.header, err)
 	}
@@ -173,7 +175,7 @@ func TestAnAnswerMustSayThatItIsJSONWhereThatIsAskedFor(t *testing.T) {
 		"text/html": false, "text/plain": false, ";": false,
 	} {
 		m := &mirror{answer: http.Header{"Content-Type": {contentType}}}
-		_, _, err := m.client(t, WithOnlyJSON()).BatchVerify(t.Context(), []string{"x"})
+		_, err := m.client(t, WithOnlyJSON()).BatchVerify(t.Context(), []string{"x"})
 		if (err == nil) != ok || !ok && !errors.Is(err, ErrAnswer) {
 			t.Errorf("%q: got %v", contentType, err)
 		}
@@ -183,7 +185,7 @@ func TestAnAnswerMustSayThatItIsJSONWhereThatIsAskedFor(t *testing.T) {
 func TestTheLengthOfAnAnswerIsBounded(t *testing.T) {
 	t.Parallel()
 	m := &mirror{}
-	_, _, err := m.client(t, WithMaxAnswer(50)).BatchVerify(t.Context(), []string{strings.Repeat("x", 50)})
+	_, err := m.client(t, WithMaxAnswer(50)).BatchVerify(t.Context(), []string{strings.Repeat("x", 50)})
 	if !errors.Is(err, ErrAnswer) {
 		t.Errorf("got %v", err)
 	}

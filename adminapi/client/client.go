@@ -124,6 +124,9 @@ func (c *Client) Do(
 			return nil, fmt.Errorf("%s %s: %w: a field has another type", method, path, ErrAnswer)
 		}
 	}
+	if r.raw != nil {
+		*r.raw = answer
+	}
 	return answer, nil
 }
 

@@ -19,7 +19,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const secret = "ory_ak_v1_very_secret"
+const (
+	secret = "ory_ak_v1_very_secret"
+
+	issuedID   = "4be0643f-1d98-473b-97cd-ca98a65347dd"
+	importedID = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+)
 
 // server answers every request with a status and a body, and tells what it was asked.
 func server(t *testing.T, status int, answer string, opts ...Option) (c *Client, asked func() string) {
@@ -46,85 +51,88 @@ func TestEachCallIsWrittenAsTheContractSays(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		answer string
-		call   func(context.Context, *Client) (json.RawMessage, error)
+		call   func(context.Context, *Client, CallOption) error
 		asked  string
 	}{
 		"issue": {
 			`{"issued_api_key":{"key_id":"k"},"secret":"s"}`,
-			func(ctx context.Context, c *Client) (json.RawMessage, error) {
-				v, raw, err := c.Issue(ctx, &IssueRequest{
+			func(ctx context.Context, c *Client, o CallOption) error {
+				v, err := c.Issue(ctx, IssueRequest{
 					Name: "n", ActorID: "a", TTL: "1h", RateLimitPolicy: &RateLimitPolicy{Quota: 5},
-				})
+				}, o)
 				if err == nil && (v.Secret != "s" || v.IssuedAPIKey.KeyID != "k") {
 					t.Errorf("got %+v", v)
 				}
-				return raw, err
+				return err
 			},
 			`POST /prefix/v2alpha1/admin/issuedApiKeys application/json  ` +
 				`{"name":"n","actor_id":"a","ttl":"1h","rate_limit_policy":{"quota":"5"}}`,
 		},
 		"get": {
 			`{"key_id":"k","metadata":{"a": 1},"create_time":"2026-01-02T03:04:05.5Z"}`,
-			func(ctx context.Context, c *Client) (json.RawMessage, error) {
-				v, raw, err := c.GetIssued(ctx, "a/b c")
+			func(ctx context.Context, c *Client, o CallOption) error {
+				v, err := c.Get(ctx, GetRequest{Kind: Issued, KeyID: "a/b c"}, o)
 				if err == nil && (string(v.Metadata) != `{"a": 1}` || v.CreateTime.Nanosecond() != 5e8 ||
 					!v.ExpireTime.IsZero()) {
 					t.Errorf("got %+v", v)
 				}
-				return raw, err
+				return err
 			},
 			`GET /prefix/v2alpha1/admin/issuedApiKeys/a%2Fb%20c   `,
 		},
-		"revoke": {`{}`, func(ctx context.Context, c *Client) (json.RawMessage, error) {
-			return c.Revoke(ctx, Issued, "k", RevokeRequest{Reason: RevocationReasonSuperseded})
+		"revoke": {`{}`, func(ctx context.Context, c *Client, o CallOption) error {
+			return c.Revoke(ctx, RevokeRequest{Kind: Issued, KeyID: "k", Reason: RevocationReasonSuperseded}, o)
 		}, `POST /prefix/v2alpha1/admin/issuedApiKeys/k:revoke application/json  ` +
 			`{"reason":"REVOCATION_REASON_SUPERSEDED"}`},
-		"revoke of either kind": {`{}`, func(ctx context.Context, c *Client) (json.RawMessage, error) {
-			return c.Revoke(ctx, AnyKind, "k", RevokeRequest{})
-		}, `POST /prefix/v2alpha1/admin/apiKeys/k:revoke application/json  {}`},
+		"revoke by the form of the id, issued": {`{}`, func(ctx context.Context, c *Client, o CallOption) error {
+			return c.Revoke(ctx, RevokeRequest{KeyID: issuedID}, o)
+		}, `POST /prefix/v2alpha1/admin/issuedApiKeys/` + issuedID + `:revoke application/json  {}`},
+		"revoke by the form of the id, imported": {`{}`, func(ctx context.Context, c *Client, o CallOption) error {
+			return c.Revoke(ctx, RevokeRequest{KeyID: importedID}, o)
+		}, `POST /prefix/v2alpha1/admin/importedApiKeys/` + importedID + `:revoke application/json  {}`},
 		"verify": {
 			`{"is_valid":true,"rate_limit_remaining":"4"}`,
-			func(ctx context.Context, c *Client) (json.RawMessage, error) {
-				v, raw, err := c.Verify(ctx, "x", NoCache())
+			func(ctx context.Context, c *Client, o CallOption) error {
+				v, err := c.Verify(ctx, "x", NoCache(), o)
 				if err == nil && (!v.IsValid || *v.RateLimitRemaining != 4) {
 					t.Errorf("got %+v", v)
 				}
-				return raw, err
+				return err
 			},
 			`POST /prefix/v2alpha1/admin/apiKeys:verify application/json no-cache {"credential":"x"}`,
 		},
 		"batch verify": {
 			`{"results":[{"is_valid":true},{"is_valid":false}]}`,
-			func(ctx context.Context, c *Client) (json.RawMessage, error) {
-				v, raw, err := c.BatchVerify(ctx, []string{"x", "y"})
-				if err == nil && (!v.Results[0].IsValid || v.Results[1].IsValid) {
+			func(ctx context.Context, c *Client, o CallOption) error {
+				v, err := c.BatchVerify(ctx, []string{"x", "y"}, o)
+				if err == nil && (!v[0].IsValid || v[1].IsValid) {
 					t.Errorf("got %+v", v)
 				}
-				return raw, err
+				return err
 			},
 			`POST /prefix/v2alpha1/admin/apiKeys:batchVerify application/json  ` +
 				`{"requests":[{"credential":"x"},{"credential":"y"}]}`,
 		},
-		"self-revoke": {`{}`, func(ctx context.Context, c *Client) (json.RawMessage, error) {
-			return c.SelfRevoke(ctx, "x", "")
+		"self-revoke": {`{}`, func(ctx context.Context, c *Client, o CallOption) error {
+			return c.SelfRevoke(ctx, SelfRevokeRequest{Credential: "x"}, o)
 		}, `POST /prefix/v2alpha1/apiKeys:selfRevoke application/json  {"credential":"x"}`},
 		"key set": {
 			`{"keys":[{}],"jwks":{"keys":[{}]}}`,
-			func(ctx context.Context, c *Client) (json.RawMessage, error) {
-				_, raw, err := c.JWKS(ctx)
-				return raw, err
+			func(ctx context.Context, c *Client, o CallOption) error {
+				_, err := c.JWKS(ctx, o)
+				return err
 			},
 			`GET /prefix/v2alpha1/derivedKeys/jwks.json   `,
 		},
-		"ready": {``, func(ctx context.Context, c *Client) (json.RawMessage, error) {
-			return nil, c.Ready(ctx)
+		"ready": {``, func(ctx context.Context, c *Client, o CallOption) error {
+			return c.Ready(ctx, o)
 		}, `GET /prefix/health/ready   `},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c, asked := server(t, http.StatusOK, tc.answer+"\n")
-			raw, err := tc.call(t.Context(), c)
-			if err != nil {
+			var raw json.RawMessage
+			if err := tc.call(t.Context(), c, Raw(&raw)); err != nil {
 				t.Fatal(err)
 			}
 			if string(raw) != tc.answer {
@@ -141,16 +149,10 @@ func TestARefusalIsAnErrorWithItsReason(t *testing.T) {
 	t.Parallel()
 	c, _ := server(t, http.StatusNotFound, `{"error":{"code":404,"message":"no such key","status":"NOT_FOUND",`+
 		`"details":[{"@type":"x"},{"@type":"y","reason":"API_KEY_NOT_FOUND","domain":"d"}]}}`)
-	_, _, err := c.GetIssued(t.Context(), "k")
+	_, err := c.Get(t.Context(), GetRequest{KeyID: issuedID})
 	e, ok := errors.AsType[*Error](err)
-	want := Error{
-		HTTP: 404, Status: "NOT_FOUND", Reason: "API_KEY_NOT_FOUND", Message: "no such key",
-		RetryAfter: 7 * time.Second,
-	}
-	if ok {
-		e.body = ""
-	}
-	if !ok || *e != want {
+	if !ok || e.HTTP != 404 || e.Status != "NOT_FOUND" || e.Reason != ReasonKeyNotFound || e.Message != "no such key" ||
+		e.RetryAfter != 7*time.Second {
 		t.Fatalf("got %#v", err)
 	}
 	if e.Error() != "no such key (API_KEY_NOT_FOUND, HTTP 404)" {
@@ -178,7 +180,8 @@ func TestAnAnswerThatIsNotTheAPIsIsAnErrorWithoutItsText(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c, _ := server(t, tc.status, tc.body)
-			v, raw, err := c.Verify(t.Context(), secret)
+			var raw json.RawMessage
+			v, err := c.Verify(t.Context(), secret, Raw(&raw))
 			if v != nil || raw != nil || err == nil || strings.Contains(err.Error(), "secret") {
 				t.Fatalf("got %v, %s, %v", v, raw, err)
 			}
@@ -193,7 +196,7 @@ func TestAnAnswerThatIsNotTheAPIsIsAnErrorWithoutItsText(t *testing.T) {
 func TestABatchAnswerOfAnotherLengthIsAnError(t *testing.T) {
 	t.Parallel()
 	c, _ := server(t, http.StatusOK, `{"results":[{"is_valid":true}]}`)
-	if v, _, err := c.BatchVerify(t.Context(), []string{"x", "y"}); v != nil || !errors.Is(err, ErrAnswer) {
+	if v, err := c.BatchVerify(t.Context(), []string{"x", "y"}); v != nil || !errors.Is(err, ErrAnswer) {
 		t.Errorf("got %v, %v", v, err)
 	}
 }
@@ -211,7 +214,7 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	if _, _, err := c.Verify(t.Context(), secret); err == nil {
+	if _, err := c.Verify(t.Context(), secret); err == nil {
 		t.Error("no error")
 	}
 }
@@ -228,7 +231,7 @@ func TestACallEndsWithItsTimeOrItsContext(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		if _, _, err := c.Verify(t.Context(), secret); !errors.Is(err, context.DeadlineExceeded) ||
+		if _, err := c.Verify(t.Context(), secret); !errors.Is(err, context.DeadlineExceeded) ||
 			strings.Contains(err.Error(), secret) {
 			t.Errorf("got %v", err)
 		}
@@ -237,7 +240,7 @@ func TestACallEndsWithItsTimeOrItsContext(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, _, err := c.Verify(ctx, secret); !errors.Is(err, context.Canceled) {
+		if _, err := c.Verify(ctx, secret); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -251,11 +254,11 @@ func TestHeadersAreSentWithEachCall(t *testing.T) {
 	t.Parallel()
 	c, asked := server(t, http.StatusOK, `{"is_valid":false}`, WithHeader("Cache-Control", "max-age=1"))
 	for range 2 {
-		if _, _, err := c.Verify(t.Context(), "x"); err != nil || !strings.Contains(asked(), "max-age=1") {
+		if _, err := c.Verify(t.Context(), "x"); err != nil || !strings.Contains(asked(), "max-age=1") {
 			t.Errorf("got %s, %v", asked(), err)
 		}
 	}
-	if _, _, err := c.Verify(t.Context(), "x", NoCache()); err != nil || strings.Contains(asked(), "max-age=1") {
+	if _, err := c.Verify(t.Context(), "x", NoCache()); err != nil || strings.Contains(asked(), "max-age=1") {
 		t.Errorf("got %s, %v", asked(), err)
 	}
 }
@@ -283,7 +286,7 @@ func TestAUnixSocketIsAnEndpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	if v, _, err := c.Verify(t.Context(), "x"); err != nil || !v.IsValid {
+	if v, err := c.Verify(t.Context(), "x"); err != nil || !v.IsValid {
 		t.Errorf("got %v, %v", v, err)
 	}
 }
@@ -306,7 +309,7 @@ func TestANetworkErrorDoesNotTellThePassword(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := c.Verify(t.Context(), secret); err == nil || strings.Contains(err.Error(), "hunter2") ||
+	if _, err := c.Verify(t.Context(), secret); err == nil || strings.Contains(err.Error(), "hunter2") ||
 		strings.Contains(err.Error(), secret) {
 		t.Errorf("got %v", err)
 	}

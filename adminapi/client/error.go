@@ -51,15 +51,15 @@ func isOfConnection(err error) bool {
 	return network || certificate || record || isTimeout(err)
 }
 
-// Error is a refusal by the server.
+// Error is a refusal by the server. [errors.As] finds it in what a call returns.
 type Error struct {
-	HTTP       int    // the HTTP status
-	Status     string // its gRPC name, "INVALID_ARGUMENT"
-	Reason     string // what programs match on, "API_KEY_NOT_FOUND"; empty when the answer was not the API's
-	Message    string // for people
-	RetryAfter time.Duration
+	HTTP       int           // the HTTP status
+	Status     string        // its gRPC name, such as "INVALID_ARGUMENT"
+	Reason     string        // what programs match on, one of the Reason constants; empty: it is not the API's refusal
+	Message    string        // for people
+	RetryAfter time.Duration // how long the server asks to wait before the next attempt; 0: it does not say
 
-	body string // the answer, when it was the API's
+	body json.RawMessage // the answer, when it was the API's
 }
 
 // Error returns the message with the reason.
@@ -74,7 +74,7 @@ func (e *Error) Error() string {
 // used before, by the caller or by a first attempt of the same call whose answer was lost. Only the answer that made
 // the key held the secret.
 type SecretLostError struct {
-	Key IssuedAPIKey
+	Key IssuedAPIKey // the key that was made then
 }
 
 // Error says what to do.
@@ -91,7 +91,7 @@ func newError(resp *http.Response, body []byte) *Error {
 	}
 	var envelope ErrorResponse
 	if json.Unmarshal(body, &envelope) == nil {
-		e.Status, e.Message, e.body = envelope.Error.Status, envelope.Error.Message, string(body)
+		e.Status, e.Message, e.body = envelope.Error.Status, envelope.Error.Message, body
 		for _, d := range envelope.Error.Details {
 			if d.Reason != "" {
 				e.Reason = d.Reason

@@ -2,95 +2,104 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 )
 
-// MaxImports is how many keys one call can import.
-const MaxImports = 1000
-
-// Import takes up a key that was made elsewhere. With a request id the call may be repeated, see [Repeatable].
-func (c *Client) Import(ctx context.Context, r *ImportRequest) (*ImportedAPIKey, json.RawMessage, error) {
-	var opts []CallOption
-	if r.RequestID != "" {
-		opts = append(opts, Repeatable())
-	}
-	return call[ImportedAPIKey](ctx, c, http.MethodPost, collectionPath(Imported), r, opts...)
-}
-
-// BatchCreateImported takes up 1 to [MaxImports] keys. That some could not be imported is an answer and no error. When
-// none could, the error is the server's refusal, and beside it stands the answer, unless the refusal is of the call as
-// a whole: then the answer is nil.
-func (c *Client) BatchCreateImported(
-	ctx context.Context, requests []ImportRequest,
-) (*BatchCreateResponse, json.RawMessage, error) {
-	items := make([]json.RawMessage, len(requests))
-	for i := range requests {
-		var err error
-		if items[i], err = json.Marshal(&requests[i]); err != nil {
-			return nil, nil, fmt.Errorf("encoding the request: %w", err)
-		}
-	}
-	return c.BatchCreateEncoded(ctx, items)
-}
-
-// List reads a page of the keys of a kind, which is not AnyKind.
-func (c *Client) List(ctx context.Context, kind Kind, r ListRequest) (*KeyPage, json.RawMessage, error) {
-	query := url.Values{}
-	if r.PageSize != 0 {
-		query.Set("page_size", strconv.Itoa(r.PageSize))
-	}
-	if r.PageToken != "" {
-		query.Set("page_token", r.PageToken)
-	}
-	if r.Filter != "" {
-		query.Set("filter", r.Filter)
-	}
-	out, raw, err := call[struct {
-		Issued   []Key  `json:"issued_api_keys"`
-		Imported []Key  `json:"imported_api_keys"`
-		Next     string `json:"next_page_token"`
-	}](ctx, c, http.MethodGet, withQuery(collectionPath(kind), query), nil)
+// Issue makes a new key. The answer holds its secret, which cannot be read again.
+//
+// With a request id the call may be made twice, see [Repeatable]. When the id was used before, the server answers with
+// the key that was made then and without its secret; the error is a [*SecretLostError], which holds the key.
+func (c *Client) Issue(ctx context.Context, r IssueRequest, opts ...CallOption) (*IssueResponse, error) {
+	opts = repeatableWith(r.RequestID, opts)
+	out, err := call[IssueResponse](ctx, c, http.MethodPost, collectionPath(Issued), r, opts)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	page := &KeyPage{Keys: out.Issued, NextPageToken: out.Next}
-	if kind == Imported {
-		page.Keys = out.Imported
+	if err := complete(&out.IssuedAPIKey); err != nil {
+		return nil, err
 	}
-	return page, raw, nil
+	if out.Secret == "" {
+		return nil, &SecretLostError{Key: out.IssuedAPIKey}
+	}
+	return out, nil
 }
 
-// Update changes fields of a key of a kind, which is not AnyKind, and returns its record.
-func (c *Client) Update(
-	ctx context.Context, kind Kind, keyID string, r *UpdateRequest,
-) (*Key, json.RawMessage, error) {
+// Import adds a key that was made elsewhere, so that the server verifies it. A key that was imported before is an
+// [*Error] with [ReasonKeyExists]. With a request id the call may be made twice, see [Repeatable].
+func (c *Client) Import(ctx context.Context, r ImportRequest, opts ...CallOption) (*ImportedAPIKey, error) {
+	return c.record(ctx, http.MethodPost, collectionPath(Imported), r, repeatableWith(r.RequestID, opts))
+}
+
+// Get reads the record of a key. A key that does not exist is an [*Error] with [ReasonKeyNotFound].
+func (c *Client) Get(ctx context.Context, r GetRequest, opts ...CallOption) (*Key, error) {
+	return c.record(ctx, http.MethodGet, KeyPath(r.Kind, r.KeyID), nil, opts)
+}
+
+// Update changes fields of a key and returns its record. A revoked key is an [*Error] with [ReasonFailedPrecondition].
+func (c *Client) Update(ctx context.Context, r UpdateRequest, opts ...CallOption) (*Key, error) {
 	query := url.Values{}
 	if len(r.Mask) > 0 {
 		query.Set("update_mask", strings.Join(r.Mask, ","))
 	}
-	return call[Key](ctx, c, http.MethodPatch, withQuery(KeyPath(kind, keyID), query), r)
+	return c.record(ctx, http.MethodPatch, withQuery(KeyPath(r.Kind, r.KeyID), query), r, opts)
 }
 
-// RotateIssued puts a new key in the place of an issued one, which is revoked.
-func (c *Client) RotateIssued(
-	ctx context.Context, keyID string, r *RotateRequest,
-) (*RotateResponse, json.RawMessage, error) {
-	return call[RotateResponse](ctx, c, http.MethodPost, KeyPath(Issued, keyID)+":rotate", r)
+// Rotate replaces an issued key by a new one with a secret of its own, and revokes the old one, in one step. A key that
+// is revoked or expired is an [*Error] with [ReasonFailedPrecondition].
+func (c *Client) Rotate(ctx context.Context, r RotateRequest, opts ...CallOption) (*RotateResponse, error) {
+	out, err := call[RotateResponse](ctx, c, http.MethodPost, KeyPath(Issued, r.KeyID)+":rotate", r, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := complete(&out.IssuedAPIKey); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
-// DeleteImported removes an imported key for good. It can be imported again.
-func (c *Client) DeleteImported(ctx context.Context, keyID string) (json.RawMessage, error) {
-	return c.Do(ctx, http.MethodDelete, KeyPath(Imported, keyID), nil, nil)
+// Revoke revokes a key, for good. When it returns nil, the server admits the key no more. A key that is revoked already
+// is an [*Error] with [ReasonFailedPrecondition].
+func (c *Client) Revoke(ctx context.Context, r RevokeRequest, opts ...CallOption) error {
+	_, err := c.Do(ctx, http.MethodPost, KeyPath(r.Kind, r.KeyID)+":revoke", r, nil, opts...)
+	return err
 }
 
-// OpenAPI reads the description of the API, an OpenAPI document.
-func (c *Client) OpenAPI(ctx context.Context) (json.RawMessage, error) {
-	return c.Do(ctx, http.MethodGet, "/openapi.json", nil, nil)
+// DeleteImported removes an imported key with its record, for good. When it returns nil, the server admits the key no
+// more. It can be imported again. Issued keys cannot be deleted.
+func (c *Client) DeleteImported(ctx context.Context, keyID string, opts ...CallOption) error {
+	_, err := c.Do(ctx, http.MethodDelete, KeyPath(Imported, keyID), nil, nil, opts...)
+	return err
+}
+
+// record makes a call whose answer is the record of a key.
+func (c *Client) record(ctx context.Context, method, path string, in any, opts []CallOption) (*Key, error) {
+	key, err := call[Key](ctx, c, method, path, in, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := complete(key); err != nil {
+		return nil, err
+	}
+	return key, nil
+}
+
+// complete refuses a record without what every record has: some other server has answered.
+func complete(key *Key) error {
+	if key.KeyID == "" {
+		return fmt.Errorf("%w: a key has no key_id", ErrAnswer)
+	}
+	return nil
+}
+
+// repeatableWith adds [Repeatable] to a call that a request id makes idempotent.
+func repeatableWith(requestID string, opts []CallOption) []CallOption {
+	if requestID == "" {
+		return opts
+	}
+	return append([]CallOption{Repeatable()}, opts...)
 }
 
 func withQuery(path string, query url.Values) string {

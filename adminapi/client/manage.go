@@ -43,11 +43,12 @@ type BatchCreateResponse struct {
 	FailureCount int                 `json:"failure_count"`
 }
 
-// ListRequest asks for a page of keys.
+// ListRequest says which keys are listed. The zero value is all issued keys.
 type ListRequest struct {
-	PageSize  int    // 0: the server's default, 50; at most 1000
-	PageToken string // the page before's NextPageToken; empty: the first page
-	Filter    string // actor_id="x", status=KEY_STATUS_…, joined by AND
+	Kind      Kind   // AnyKind: Issued
+	Filter    string // actor_id="x", status=KEY_STATUS_…, joined by AND; empty: all keys
+	PageSize  int    // keys in a page, at most 1000; 0: the server's default, 50
+	PageToken string // the NextPageToken of the page before; empty: the first page
 }
 
 // KeyPage is a page of keys, in the order of their creation.
@@ -69,10 +70,12 @@ type ListImportedResponse struct {
 }
 
 // UpdateRequest asks to change fields of a key. With a mask it changes what the mask names, and clears of that what is
-// not set. Without one it changes what is set: a nil field is left as it is, one that points to nothing (an empty list,
-// a zero policy, {}) is cleared.
+// not set. Without one it changes what is set: a nil field is left as it is, an empty one (an empty list, a zero policy,
+// {}) is cleared.
 type UpdateRequest struct {
-	Mask []string `json:"-"` // of the Path constants
+	Kind  Kind     `json:"-"` // AnyKind: told by the id
+	KeyID string   `json:"-"` // required
+	Mask  []string `json:"-"` // of the Path constants
 
 	Name            *string          `json:"name,omitempty"`
 	Scopes          []string         `json:"scopes,omitzero"`
@@ -90,9 +93,11 @@ const (
 	PathRateLimitPolicy = "rate_limit_policy"
 )
 
-// RotateRequest says what the new key has that the old one has not. A nil field is inherited, one that points to
-// nothing is cleared.
+// RotateRequest names an issued key to rotate, and says how the new key differs from it. A nil field is inherited; one
+// that points to an empty value is cleared.
 type RotateRequest struct {
+	KeyID string `json:"-"` // required
+
 	Name            *string          `json:"name,omitempty"`
 	Scopes          []string         `json:"scopes,omitzero"`
 	Metadata        json.RawMessage  `json:"metadata,omitempty"` // a JSON object

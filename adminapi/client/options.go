@@ -2,6 +2,7 @@ package client
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -15,14 +16,35 @@ type Option func(*Client)
 // WithTimeout bounds each call; 0 leaves that to the caller's context. The default is [DefaultTimeout].
 func WithTimeout(d time.Duration) Option { return func(c *Client) { c.timeout = d } }
 
-// WithHeader adds a header to each call, such as one that an authenticating proxy before the server wants.
+// WithHeader adds a header to each call, such as one that an authenticating proxy before the server needs.
 func WithHeader(name, value string) Option { return func(c *Client) { c.header.Add(name, value) } }
+
+// WithToken sends a token with each call, as a Bearer credential in the Authorization header: the API itself has no
+// login, but a gate or a proxy before it may. Use it with https:// or on loopback only.
+func WithToken(token string) Option {
+	return func(c *Client) { c.header.Set("Authorization", "Bearer "+token) }
+}
+
+// WithHTTPClient sends the calls through a copy of h: its transport, its cookies and its timeout, which bounds each
+// attempt. Redirects are not followed, whatever h says: a credential must not go elsewhere. It is not for a unix://
+// endpoint, which has a transport of its own.
+func WithHTTPClient(h *http.Client) Option {
+	return func(c *Client) {
+		noRedirect := c.http.CheckRedirect
+		copied := *h
+		copied.CheckRedirect = noRedirect
+		if copied.Transport == nil {
+			copied.Transport = http.DefaultTransport
+		}
+		c.http = &copied
+	}
+}
 
 // WithTransport sends the calls through t. It is not for a unix:// endpoint, which has a transport of its own.
 func WithTransport(t http.RoundTripper) Option { return func(c *Client) { c.http.Transport = t } }
 
-// WithTransportSettings changes the client's own transport before its first call. It comes to nothing after
-// [WithTransport] with a transport of another kind.
+// WithTransportSettings changes the client's own transport before its first call. It has no effect on a transport of
+// [WithTransport] that is not an [*http.Transport].
 func WithTransportSettings(change func(*http.Transport)) Option {
 	return func(c *Client) {
 		if t, ok := c.http.Transport.(*http.Transport); ok {
@@ -31,8 +53,8 @@ func WithTransportSettings(change func(*http.Transport)) Option {
 	}
 }
 
-// WithTLS says how https:// servers are spoken to: which are trusted, and with what certificate. The settings are
-// copied.
+// WithTLS sets how the client connects to https:// servers: which certificates it trusts, and which one it presents.
+// The settings are copied.
 func WithTLS(settings *tls.Config) Option {
 	return WithTransportSettings(func(t *http.Transport) { t.TLSClientConfig = settings.Clone() })
 }
@@ -65,6 +87,20 @@ type request struct {
 	body         []byte
 	repeatable   bool
 	answer       func(http.Header) // told the header of each answer; nil: nobody
+	raw          *json.RawMessage  // gets the answer; nil: nobody does
+}
+
+// Raw stores in out the JSON of the answer as the server wrote it, for programs that pass it on. A refusal is not
+// stored. [Client.BatchVerify] stores the results of all its calls as one answer.
+func Raw(out *json.RawMessage) CallOption { return func(r *request) { r.raw = out } }
+
+// rawOf is what [Raw] among the options names, or nil.
+func rawOf(opts []CallOption) *json.RawMessage {
+	r := request{header: http.Header{}}
+	for _, o := range opts {
+		o(&r)
+	}
+	return r.raw
 }
 
 // NoCache makes a verification skip the server's cache.

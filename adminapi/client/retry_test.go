@@ -1,6 +1,7 @@
 package client
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -48,11 +49,11 @@ func dying(t *testing.T, times int64) (c *Client, asked *atomic.Int64) {
 func TestAReadIsRepeatedOnceWhenItsConnectionDies(t *testing.T) {
 	t.Parallel()
 	c, asked := dying(t, 1)
-	if v, _, err := c.Verify(t.Context(), "x"); err != nil || !v.IsValid || asked.Load() != 2 {
+	if v, err := c.Verify(t.Context(), "x"); err != nil || !v.IsValid || asked.Load() != 2 {
 		t.Errorf("got %+v, %v after %d requests", v, err, asked.Load())
 	}
 	c, asked = dying(t, 99)
-	if v, _, err := c.Verify(t.Context(), "x"); err == nil || asked.Load() != 2 {
+	if v, err := c.Verify(t.Context(), "x"); err == nil || asked.Load() != 2 {
 		t.Errorf("got %+v, %v after %d requests", v, err, asked.Load())
 	}
 }
@@ -62,11 +63,11 @@ func TestACallThatChangesSomethingIsNotRepeated(t *testing.T) {
 	c, asked := dying(t, 99)
 	for name, call := range map[string]func() error{
 		"issue": func() error {
-			_, _, err := c.Issue(t.Context(), &IssueRequest{Name: "n", ActorID: "a"})
+			_, err := c.Issue(t.Context(), IssueRequest{Name: "n", ActorID: "a"})
 			return err
 		},
-		"revoke":      func() error { _, err := c.Revoke(t.Context(), Issued, "k", RevokeRequest{}); return err },
-		"self-revoke": func() error { _, err := c.SelfRevoke(t.Context(), "x", ""); return err },
+		"revoke":      func() error { return c.Revoke(t.Context(), RevokeRequest{KeyID: issuedID}) },
+		"self-revoke": func() error { return c.SelfRevoke(t.Context(), SelfRevokeRequest{Credential: "x"}) },
 	} {
 		asked.Store(0)
 		if err := call(); err == nil || asked.Load() != 1 {
@@ -74,7 +75,7 @@ func TestACallThatChangesSomethingIsNotRepeated(t *testing.T) {
 		}
 	}
 	asked.Store(0)
-	_, _, err := c.Issue(t.Context(), &IssueRequest{Name: "n", ActorID: "a", RequestID: "r"})
+	_, err := c.Issue(t.Context(), IssueRequest{Name: "n", ActorID: "a", RequestID: "r"})
 	if err == nil || asked.Load() != 2 {
 		t.Errorf("with a request id: got %v after %d requests", err, asked.Load())
 	}
@@ -100,7 +101,8 @@ func TestAKeyWhoseSecretWasLostIsAnErrorThatSaysWhatToDo(t *testing.T) {
 	}
 	t.Cleanup(c.Close)
 	for _, repeat := range []string{"the client's own", "the caller's"} {
-		out, raw, err := c.Issue(t.Context(), &IssueRequest{Name: "n", ActorID: "a", RequestID: "r"})
+		var raw json.RawMessage
+		out, err := c.Issue(t.Context(), IssueRequest{Name: "n", ActorID: "a", RequestID: "r"}, Raw(&raw))
 		lost, ok := errors.AsType[*SecretLostError](err)
 		if !ok || lost.Key.KeyID != "4be0643f-1d98-473b-97cd-ca98a65347dd" {
 			t.Fatalf("%s repeat: got %v", repeat, err)
@@ -110,8 +112,8 @@ func TestAKeyWhoseSecretWasLostIsAnErrorThatSaysWhatToDo(t *testing.T) {
 				t.Errorf("%s repeat: %q does not say %q", repeat, err, hint)
 			}
 		}
-		if out == nil || out.IssuedAPIKey.Name != "n" || string(raw) != `{`+record+`}` {
-			t.Errorf("%s repeat: the answer beside the error is %+v, %s", repeat, out, raw)
+		if out != nil || lost.Key.Name != "n" || string(raw) != `{`+record+`}` {
+			t.Errorf("%s repeat: got %+v, the key %+v, and %s", repeat, out, lost.Key, raw)
 		}
 	}
 	if n := asked.Load(); n != 3 {
@@ -167,7 +169,7 @@ func TestACallIsRepeatedAfterRetryAfter(t *testing.T) {
 					t.Fatal(err)
 				}
 				start := time.Now()
-				_, _, err = c.Verify(t.Context(), "x")
+				_, err = c.Verify(t.Context(), "x")
 				if took := time.Since(start); took < tc.least || took > tc.most {
 					t.Errorf("it took %s", took)
 				}
@@ -176,7 +178,7 @@ func TestACallIsRepeatedAfterRetryAfter(t *testing.T) {
 					t.Errorf("got %v after %d requests", err, asked.Load())
 				}
 				asked.Store(0)
-				if _, err := c.Revoke(t.Context(), Issued, "k", RevokeRequest{}); asked.Load() != 1 {
+				if err := c.Revoke(t.Context(), RevokeRequest{KeyID: issuedID}); asked.Load() != 1 {
 					t.Errorf("a revocation: got %v after %d requests", err, asked.Load())
 				}
 			})

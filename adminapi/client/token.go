@@ -17,8 +17,8 @@ const (
 
 // DeriveRequest asks for a token that stands for a key for a while.
 type DeriveRequest struct {
-	Credential   string          `json:"credential"` // of an issued or imported key
-	Algorithm    TokenAlgorithm  `json:"algorithm,omitempty"`
+	Credential   string          `json:"credential"`              // of an issued or imported key; required
+	Algorithm    TokenAlgorithm  `json:"algorithm,omitempty"`     // empty: a JWT
 	TTL          string          `json:"ttl,omitempty"`           // a duration within the key's lifetime; empty: 1 hour
 	Scopes       []string        `json:"scopes,omitzero"`         // nil: all that the key holds; empty: none
 	CustomClaims json.RawMessage `json:"custom_claims,omitempty"` // a JSON object of at most 4 KiB

@@ -58,14 +58,14 @@ const (
 
 // IPRestriction says from where a key may be used.
 type IPRestriction struct {
-	AllowedCIDRs []string `json:"allowed_cidrs,omitempty"`
+	AllowedCIDRs []string `json:"allowed_cidrs,omitempty"` // such as "10.0.0.0/8"; none: from everywhere
 }
 
 // RateLimitPolicy says how often a key may be used.
 type RateLimitPolicy struct {
-	Quota  Int64  `json:"quota,omitempty"` // 1 or more
-	Unit   string `json:"unit,omitempty"`
-	Window string `json:"window,omitempty"` // a duration in seconds, "60s"
+	Quota  Int64  `json:"quota,omitempty"`  // uses in each window, 1 or more
+	Unit   string `json:"unit,omitempty"`   // what is counted, for people
+	Window string `json:"window,omitempty"` // a duration; answers have it in seconds, "60s"
 }
 
 // Int64 is a 64-bit integer, which the API writes as a JSON string and reads as a string or a number.
@@ -119,17 +119,27 @@ type IssuedAPIKey = Key
 // same.
 type ImportedAPIKey = Key
 
-// IssueRequest asks for a new key.
+// IssueRequest asks for a new key. Name and ActorID are required; the zero value of each other field leaves it out.
 type IssueRequest struct {
-	Name            string           `json:"name"`
-	ActorID         string           `json:"actor_id"`
-	Scopes          []string         `json:"scopes,omitempty"`
-	TTL             string           `json:"ttl,omitempty"`      // a duration; empty: the server's default
-	Metadata        json.RawMessage  `json:"metadata,omitempty"` // a JSON object of at most 4 KiB
-	Visibility      KeyVisibility    `json:"visibility,omitempty"`
-	IPRestriction   *IPRestriction   `json:"ip_restriction,omitempty"`
+	// Name is what the key is called, for people.
+	Name string `json:"name"`
+	// ActorID names whose key it is, for the app behind the gate.
+	ActorID string `json:"actor_id"`
+	// Scopes are what the key may do: scope tokens of RFC 6749. None: it may do what needs no scope.
+	Scopes []string `json:"scopes,omitempty"`
+	// TTL is the key's lifetime: a duration such as "3600s", "1h30m", "90d" or "1y6mo", from 1 s to what the server
+	// allows. Empty: the server's default.
+	TTL string `json:"ttl,omitempty"`
+	// Metadata is a JSON object of at most 4 KiB, which the app behind the gate is shown.
+	Metadata json.RawMessage `json:"metadata,omitempty"`
+	// Visibility is KeyVisibilitySecret unless it says otherwise.
+	Visibility KeyVisibility `json:"visibility,omitempty"`
+	// IPRestriction says from where the key may be used. nil: from everywhere.
+	IPRestriction *IPRestriction `json:"ip_restriction,omitempty"`
+	// RateLimitPolicy says how often the key may be used. nil: without a limit.
 	RateLimitPolicy *RateLimitPolicy `json:"rate_limit_policy,omitempty"`
-	RequestID       string           `json:"request_id,omitempty"` // at most 36 characters; makes the call idempotent
+	// RequestID, at most 36 characters, makes the call idempotent: a repeat returns the same key.
+	RequestID string `json:"request_id,omitempty"`
 }
 
 // IssueResponse is the answer to an [IssueRequest].
@@ -139,9 +149,18 @@ type IssueResponse struct {
 	Secret string `json:"secret,omitempty"`
 }
 
+// GetRequest names a key whose record is asked for.
+type GetRequest struct {
+	Kind  Kind   // AnyKind: told by the id
+	KeyID string // required
+}
+
 // RevokeRequest asks to revoke a key.
 type RevokeRequest struct {
-	Reason      RevocationReason `json:"reason,omitempty"`
+	Kind  Kind   `json:"-"` // AnyKind: told by the id
+	KeyID string `json:"-"` // required
+
+	Reason      RevocationReason `json:"reason,omitempty"`      // empty: unspecified
 	Description string           `json:"description,omitempty"` // only with RevocationReasonPrivilegeWithdrawn
 }
 

@@ -181,7 +181,7 @@ func (f *upstreamNode) SelfRevoke(ctx context.Context, cred string, reason clien
 		return 0, err
 	}
 	var edge client.EdgeAnswer
-	_, err := f.client.SelfRevoke(ctx, cred, reason, client.Edge(&edge))
+	err := f.client.SelfRevoke(ctx, client.SelfRevokeRequest{Credential: cred, Reason: reason}, client.Edge(&edge))
 	return edge.Position, err
 }
 
@@ -190,8 +190,7 @@ func (f *upstreamNode) JWKS(ctx context.Context) (*client.JWKS, error) {
 	if err := f.trouble(); err != nil {
 		return nil, err
 	}
-	set, _, err := f.client.JWKS(ctx)
-	return set, err
+	return f.client.JWKS(ctx)
 }
 
 func (f *upstreamNode) Forget(network core.NetworkID, keyID string, place uint64) {

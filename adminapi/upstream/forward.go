@@ -101,7 +101,8 @@ func (u *Remote) SelfRevoke(
 	}
 	var edge client.EdgeAnswer
 	_ = u.pool.do(ctx, onceCall, func(ctx context.Context, a *address) error {
-		_, err = a.client.SelfRevoke(ctx, cred, reason, client.Host(u.config.Host), client.Edge(&edge))
+		err = a.client.SelfRevoke(ctx, client.SelfRevokeRequest{Credential: cred, Reason: reason},
+			client.Host(u.config.Host), client.Edge(&edge))
 		return err
 	})
 	return edge.Position, err
@@ -114,7 +115,7 @@ func (u *Remote) JWKS(ctx context.Context) (*client.JWKS, error) {
 	n := u.networks[u.config.Network]
 	var out *client.JWKS
 	f := u.observed(ctx, 0, func(ctx context.Context, c *client.Client) (err error) {
-		out, _, err = c.JWKS(ctx, n.options()...)
+		out, err = c.JWKS(ctx, n.options()...)
 		return err
 	})
 	if f != nil {

@@ -217,8 +217,9 @@ func (m *importer) send(
 	for i := range items {
 		bodies[i] = items[i].body
 	}
-	out, answer, err := m.client.BatchCreateEncoded(ctx, bodies)
-	if out != nil { // also where none could be imported, and the status is an error
+	var answer json.RawMessage
+	out, err := m.client.BatchImportEncoded(ctx, bodies, client.Raw(&answer))
+	if err == nil {
 		for i := range out.Results {
 			out.Results[i].Index = items[i].place
 			out.Results[i].ErrorMessage = withoutKey(out.Results[i].ErrorMessage, items[i].body)

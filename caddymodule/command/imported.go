@@ -1,6 +1,7 @@
 package command
 
 import (
+	"encoding/json"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -46,7 +47,9 @@ printed. Without --ttl the server's default holds.`,
 				return err
 			}
 			defer c.Close()
-			key, answer, err := c.Import(cmd.Context(), &client.ImportRequest{RawKey: raw, IssueRequest: *r})
+			var answer json.RawMessage
+			key, err := c.Import(cmd.Context(),
+				client.ImportRequest{RawKey: raw, IssueRequest: *r}, client.Raw(&answer))
 			if err != nil {
 				return failed(err, raw)
 			}
@@ -67,8 +70,8 @@ func newDelete(o *options) *cobra.Command {
 key no more. Other than a revoked key, a deleted one can be imported again.`,
 		Args: exactly("a KEY_ID"),
 		RunE: o.onKey(func(cmd *cobra.Command, c *client.Client, keyID string) error {
-			answer, err := c.DeleteImported(cmd.Context(), keyID)
-			if err != nil {
+			var answer json.RawMessage
+			if err := c.DeleteImported(cmd.Context(), keyID, client.Raw(&answer)); err != nil {
 				return failed(err)
 			}
 			return o.printDone(cmd, answer, "deleted "+keyID)

@@ -83,10 +83,14 @@ func issue(cmd *cobra.Command, o *options, r *client.IssueRequest) error {
 		return err
 	}
 	defer c.Close()
-	out, answer, err := c.Issue(cmd.Context(), r)
+	var answer json.RawMessage
+	out, err := c.Issue(cmd.Context(), *r, client.Raw(&answer))
 	lost, repeated := errors.AsType[*client.SecretLostError](err)
 	if err != nil && (!repeated || o.quiet && o.format == formatTable) {
 		return failed(err)
+	}
+	if repeated {
+		out = &client.IssueResponse{IssuedAPIKey: lost.Key}
 	}
 	if err := o.printSecret(cmd, answer, &out.IssuedAPIKey, out.Secret); err != nil {
 		return err

@@ -40,7 +40,8 @@ $TALOS_URL, else at ` + defaultEndpoint + `. With --quiet: one kid on each line.
 				return err
 			}
 			defer c.Close()
-			set, answer, err := c.JWKS(cmd.Context())
+			var answer json.RawMessage
+			set, err := c.JWKS(cmd.Context(), client.Raw(&answer))
 			if err != nil {
 				return failed(err)
 			}

@@ -104,7 +104,7 @@ func (k *keyFlags) changedPolicy(
 	if quota && (k.quota == 0 || window) {
 		return p, nil
 	}
-	key, _, err := c.Get(cmd.Context(), kind, keyID)
+	key, err := c.Get(cmd.Context(), client.GetRequest{Kind: kind, KeyID: keyID})
 	if err != nil {
 		return nil, failed(err)
 	}

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"encoding/json"
 	"io"
 	"strings"
 
@@ -16,7 +17,8 @@ func newGet(o *options, kind client.Kind) *cobra.Command {
 		Long:  "Prints a key's record. The secret is no part of it. With --quiet: active, revoked or expired.",
 		Args:  exactly("a KEY_ID"),
 		RunE: o.onKey(func(cmd *cobra.Command, c *client.Client, keyID string) error {
-			key, answer, err := c.Get(cmd.Context(), kind, keyID)
+			var answer json.RawMessage
+			key, err := c.Get(cmd.Context(), client.GetRequest{Kind: kind, KeyID: keyID}, client.Raw(&answer))
 			if err != nil {
 				return failed(err)
 			}
@@ -31,7 +33,7 @@ const statusPrefix = "KEY_STATUS_"
 func newList(o *options, kind client.Kind) *cobra.Command {
 	var actor string
 	in := &choice{kind: "status", prefix: statusPrefix, words: []string{"active", "revoked", "expired"}}
-	var r client.ListRequest
+	r := client.ListRequest{Kind: kind}
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "Lists keys, in the order of their creation",
@@ -49,7 +51,7 @@ tells it on standard error, the other formats have it in next_page_token. With
 				terms = append(terms, "status="+in.value())
 			}
 			r.Filter = strings.Join(terms, " AND ")
-			return list(cmd, o, kind, r)
+			return list(cmd, o, r)
 		},
 	}
 	flags := cmd.Flags()
@@ -60,13 +62,14 @@ tells it on standard error, the other formats have it in next_page_token. With
 	return cmd
 }
 
-func list(cmd *cobra.Command, o *options, kind client.Kind, r client.ListRequest) error {
+func list(cmd *cobra.Command, o *options, r client.ListRequest) error {
 	c, err := o.client()
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	page, answer, err := c.List(cmd.Context(), kind, r)
+	var answer json.RawMessage
+	page, err := c.ListPage(cmd.Context(), r, client.Raw(&answer))
 	if err != nil {
 		return failed(err)
 	}

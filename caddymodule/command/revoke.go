@@ -38,8 +38,10 @@ A revocation cannot be taken back.`,
 			if text != "" && reason.value() != string(client.RevocationReasonPrivilegeWithdrawn) {
 				return errors.New("--reason-text goes with --reason privilege_withdrawn only")
 			}
-			answer, err := c.Revoke(cmd.Context(), kind, keyID,
-				client.RevokeRequest{Reason: client.RevocationReason(reason.value()), Description: text})
+			var answer json.RawMessage
+			err := c.Revoke(cmd.Context(), client.RevokeRequest{
+				Kind: kind, KeyID: keyID, Reason: client.RevocationReason(reason.value()), Description: text,
+			}, client.Raw(&answer))
 			if err != nil {
 				return failed(err)
 			}
@@ -60,7 +62,10 @@ func newSelfRevoke(o *options) *cobra.Command {
 works on the public surface too. A revocation cannot be taken back.`,
 		Args: exactly("a CREDENTIAL"),
 		RunE: o.onCredential(func(cmd *cobra.Command, c *client.Client, credential string) error {
-			answer, err := c.SelfRevoke(cmd.Context(), credential, client.RevocationReason(reason.value()))
+			var answer json.RawMessage
+			err := c.SelfRevoke(cmd.Context(), client.SelfRevokeRequest{
+				Credential: credential, Reason: client.RevocationReason(reason.value()),
+			}, client.Raw(&answer))
 			if err != nil {
 				return failed(err, credential)
 			}

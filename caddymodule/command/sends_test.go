@@ -35,7 +35,7 @@ func TestWhatEachCommandSends(t *testing.T) {
 		},
 		"revoke": {
 			args:   []string{"keys", "revoke", testKeyID, "--reason", "privilege_withdrawn", "--reason-text", "left"},
-			answer: `{}`, method: "POST", path: "/v2alpha1/admin/apiKeys/" + testKeyID + ":revoke",
+			answer: `{}`, method: "POST", path: "/v2alpha1/admin/issuedApiKeys/" + testKeyID + ":revoke",
 			body: `{"reason":"REVOCATION_REASON_PRIVILEGE_WITHDRAWN","description":"left"}`,
 		},
 		"revoke issued": {
@@ -150,7 +150,8 @@ func TestWhatEachCommandSends(t *testing.T) {
 		},
 		"revoke a key of either kind": {
 			args:   []string{"keys", "revoke", testImportedID},
-			answer: `{}`, method: "POST", path: "/v2alpha1/admin/apiKeys/" + testImportedID + ":revoke", body: `{}`,
+			answer: `{}`, method: "POST", path: "/v2alpha1/admin/importedApiKeys/" + testImportedID + ":revoke",
+			body: `{}`,
 		},
 		"derive": {
 			args: []string{

@@ -29,7 +29,7 @@ macaroon can be narrowed by anyone who holds it, see keys attenuate. Without
 token is all that is printed.`,
 		Args: exactly("a CREDENTIAL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r := &client.DeriveRequest{Algorithm: client.TokenAlgorithm(algorithm.value()), TTL: ttl}
+			r := client.DeriveRequest{Algorithm: client.TokenAlgorithm(algorithm.value()), TTL: ttl}
 			var err error
 			if r.CustomClaims, err = objectFlag("claims", claims); err != nil {
 				return err
@@ -45,12 +45,13 @@ token is all that is printed.`,
 				return err
 			}
 			defer c.Close()
-			out, answer, err := c.Derive(cmd.Context(), r)
+			var answer json.RawMessage
+			out, err := c.Derive(cmd.Context(), r, client.Raw(&answer))
 			if err != nil {
 				return failed(err, r.Credential)
 			}
-			return o.print(cmd, answer, printable(out.Token.Token), func(w io.Writer) error {
-				return printToken(w, &out.Token)
+			return o.print(cmd, answer, printable(out.Token), func(w io.Writer) error {
+				return printToken(w, out)
 			})
 		},
 	}

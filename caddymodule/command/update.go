@@ -98,10 +98,11 @@ func (f *changeFlags) update(
 	if p := change.RateLimitPolicy; p != nil && p.Quota == 0 {
 		change.RateLimitPolicy = nil // in the mask, that clears it; a quota below 1 may be refused
 	}
-	key, answer, err := c.Update(cmd.Context(), kind, keyID, &client.UpdateRequest{
-		Mask: mask, Name: change.Name, Scopes: change.Scopes, Metadata: change.Metadata,
+	var answer json.RawMessage
+	key, err := c.Update(cmd.Context(), client.UpdateRequest{
+		Kind: kind, KeyID: keyID, Mask: mask, Name: change.Name, Scopes: change.Scopes, Metadata: change.Metadata,
 		IPRestriction: change.IPRestriction, RateLimitPolicy: change.RateLimitPolicy,
-	})
+	}, client.Raw(&answer))
 	if err != nil {
 		return failed(err)
 	}
@@ -159,7 +160,9 @@ With --quiet the secret is all that is printed.`,
 					r.Visibility = client.KeyVisibilityPublic
 				}
 			}
-			out, answer, err := c.RotateIssued(cmd.Context(), keyID, &r)
+			r.KeyID = keyID
+			var answer json.RawMessage
+			out, err := c.Rotate(cmd.Context(), r, client.Raw(&answer))
 			if err != nil {
 				return failed(err)
 			}

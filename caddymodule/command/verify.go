@@ -1,6 +1,7 @@
 package command
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -26,7 +27,8 @@ is valid, 2 when it is not, and 1 when the server could not be asked. With
 --quiet it prints true or false.`,
 		Args: exactly("a CREDENTIAL"),
 		RunE: o.onCredential(func(cmd *cobra.Command, c *client.Client, credential string) error {
-			v, answer, err := c.Verify(cmd.Context(), credential, cacheOptions(noCache)...)
+			var answer json.RawMessage
+			v, err := c.Verify(cmd.Context(), credential, callOptions(noCache, &answer)...)
 			if err != nil {
 				return failed(err, credential)
 			}
@@ -66,16 +68,17 @@ false for each.`,
 				return err
 			}
 			defer c.Close()
-			out, answer, err := c.BatchVerify(cmd.Context(), credentials, cacheOptions(noCache)...)
+			var answer json.RawMessage
+			results, err := c.BatchVerify(cmd.Context(), credentials, callOptions(noCache, &answer)...)
 			if err != nil {
 				return failed(err, credentials...)
 			}
-			words := make([]string, len(out.Results))
-			for i := range out.Results {
-				words[i] = strconv.FormatBool(out.Results[i].IsValid)
+			words := make([]string, len(results))
+			for i := range results {
+				words[i] = strconv.FormatBool(results[i].IsValid)
 			}
 			return o.print(cmd, answer, strings.Join(words, "\n"), func(w io.Writer) error {
-				return printVerdicts(w, out.Results)
+				return printVerdicts(w, results)
 			})
 		},
 	}
@@ -87,11 +90,12 @@ func addNoCache(cmd *cobra.Command, noCache *bool) {
 	cmd.Flags().BoolVar(noCache, "no-cache", false, "have the server read the key anew")
 }
 
-func cacheOptions(noCache bool) []client.CallOption {
+func callOptions(noCache bool, answer *json.RawMessage) []client.CallOption {
+	opts := []client.CallOption{client.Raw(answer)}
 	if noCache {
-		return []client.CallOption{client.NoCache()}
+		opts = append(opts, client.NoCache())
 	}
-	return nil
+	return opts
 }
 
 // printVerdict prints one verdict as a table.
