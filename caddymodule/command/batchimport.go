@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -19,88 +20,150 @@ import (
 )
 
 func newBatchImport(o *options) *cobra.Command {
-	var file, report string
-	var skip int
+	r := importRun{o: o}
+	form := &choice{kind: "format", words: []string{formJSON, formLines, formCSV}}
 	cmd := &cobra.Command{
 		Use:   "batch-import --file FILE|-",
-		Short: "Takes up any number of keys that were made elsewhere",
-		Long: `Takes up any number of keys that were made elsewhere. The file is a JSON array of
-them, or an object with the array as requests:
+		Short: "Imports any number of keys that were made elsewhere",
+		Long: `Imports any number of keys that were made elsewhere. The input is one of these; its
+content says which, or --input-format does:
 
-  [{"raw_key": "…", "name": "ci", "actor_id": "deploy-bot", "scopes": ["a"],
-    "ttl": "90d", "metadata": {}}, …]
+  json    an array of keys, or an object with the array as requests:
+          [{"raw_key": "…", "name": "ci", "actor_id": "deploy-bot", "scopes": ["a"],
+            "ttl": "90d", "metadata": {}}, …]
+  jsonl   JSON Lines: such a key on each line
+  csv     a first line that names the columns, of
+          raw_key, name, actor_id, scopes, ttl, metadata, visibility,
+          allowed_cidrs, rate_limit_quota, rate_limit_window, request_id.
+          Lists are separated by spaces or commas, metadata is a JSON object, and
+          an empty field is one that is not given
 
-They are read as a stream and sent 1000 at a time; each is judged alone. Up to 1000
-keys, the output is the API's answer: one result for each. Of more, it has the
-failures only, and the counts. --report writes the failures to a file: a JSON
-object with index, error_code and error_message on each line, and no key. An index
-is the place in the file, from 0. With --quiet the number of imported keys is all
-that is printed.
+The input is read as a stream and sent 1000 keys at a time; each is judged alone. Up to
+1000 keys, the output is the API's answer: one result for each. Of more, it has the
+failures only, and the counts. An index is the place of a key in the input, from 0. With
+--quiet the number of imported keys is all that is printed.
 
-The exit status is 0 when every key is there in the end: one that was imported before
-is told and counted, and is no failure. So the same file can be imported again. After
-an interrupt (Ctrl-C), which ends the command when the call under way has ended, and
-after a failed call, --skip goes on where it stopped, and --report then appends.`,
-		Example: `  $ talos keys imported batch-import --file keys.json --report failed.jsonl
-  $ jq -c '[.[] | {raw_key: .key, name, actor_id: .owner}]' old.json |
+The exit status is 0 when every key is there in the end: one that was imported before is
+reported and counted, and is no failure. So the same input can be imported again.
+
+With --report the command can be run again after a failure or an interrupt (Ctrl-C, which
+ends it when the call under way has ended): the report says what failed and where the
+run stopped, and a run with the same input and the same report does only what is left.
+It then replaces the report. A report is JSON Lines with index, error_code and
+error_message, and holds no key. Without a report, --skip goes on where a run stopped.`,
+		Example: `  $ talos keys imported batch-import --file keys.json --report left.jsonl
+  $ psql -c "COPY (SELECT key AS raw_key, name, owner AS actor_id FROM keys) TO STDOUT (FORMAT csv, HEADER)" |
       talos keys imported batch-import --file - --format json | jq .success_count`,
-		Args: noArguments,
+		Args:              noArguments,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if skip < 0 {
+			switch {
+			case r.skip < 0:
 				return errors.New("--skip: must be a number from 0")
+			case r.skip > 0 && r.report != "":
+				return errors.New("--skip does not go with --report, which says itself where to go on")
 			}
-			return batchImport(cmd, o, file, report, skip)
+			r.form = form.word
+			return r.run(cmd)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&file, "file", "f", "", "`FILE` with the keys, or - for standard input (required)")
-	flags.StringVar(&report, "report", "", "a new `FILE` for what failed")
-	flags.IntVar(&skip, "skip", 0, "how many keys of the file to pass over")
+	flags.StringVarP(&r.file, "file", "f", "", "`FILE` with the keys, or - for standard input (required)")
+	form.add(cmd, "input-format", "what the input is (default: what it looks like): ")
+	flags.StringVar(&r.report, "report", "", "`FILE` for what failed and what is left to do")
+	flags.IntVar(&r.skip, "skip", 0, "how many keys of the input to pass over")
 	_ = cmd.MarkFlagRequired("file")
 	return cmd
 }
 
-func batchImport(cmd *cobra.Command, o *options, file, reportFile string, skip int) (err error) {
-	c, err := o.client()
+// importRun is what an import is asked to do.
+type importRun struct {
+	o                  *options
+	file, form, report string
+	skip               int
+}
+
+func (r *importRun) run(cmd *cobra.Command) (err error) {
+	c, err := r.o.client()
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	in := cmd.InOrStdin()
-	if file != "-" {
-		f, err := os.Open(file)
+	if r.file != "-" {
+		f, err := os.Open(r.file)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = f.Close() }()
 		in = f
 	}
-	report, err := openReport(reportFile, skip > 0)
+	report, err := openReport(r.report, filepath.Base(r.file))
 	if err != nil {
-		return err
+		return fmt.Errorf("--report: %w", err)
 	}
 	defer func() { err = errors.Join(err, report.close()) }()
-
-	m := importer{
-		cmd: cmd, client: c, next: skip,
-		sink: importSink{o: o, out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), report: report},
+	from := &startingPoint{next: r.skip, keys: -1, source: "--skip"}
+	if report.goesOn() {
+		from = report.from
+		r.o.hint(cmd, fmt.Sprintf("Going on at key %d. Of those before it, %d failed and are tried again.",
+			from.next, len(from.failed)))
 	}
-	m.progress = newProgress(cmd.ErrOrStderr(), o.quiet)
+	m := importer{
+		cmd: cmd, client: c, next: r.skip, from: from, form: r.form,
+		sink: importSink{o: r.o, out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), report: report},
+	}
+	done := from.next - len(from.failed)
+	m.progress = newProgress(cmd.ErrOrStderr(), r.o.quiet, r.keys()-done)
 	ended := m.run(in)
 	m.progress.clear()
-	if err := m.sink.finish(); err != nil {
+	if err := m.sink.finish(ended != nil); err != nil {
 		return errors.Join(ended, err)
 	}
-	if o.format != formatTable || !m.sink.large {
-		o.hint(cmd, m.sink.counts.String())
+	if err := report.finish(m.next, ended == nil); err != nil {
+		return errors.Join(ended, fmt.Errorf("--report: %w", err))
+	}
+	return r.conclude(cmd, &m, ended)
+}
+
+// keys counts the keys of the input, where it can be read twice; else, and where it cannot be read to its end, it is
+// -1.
+func (r *importRun) keys() int {
+	if r.file == "-" || r.o.quiet {
+		return -1
+	}
+	f, err := os.Open(r.file)
+	if err != nil {
+		return -1
+	}
+	defer func() { _ = f.Close() }()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return -1
+	}
+	in, err := newKeyReader(f, r.form)
+	for n := 0; err == nil; n++ {
+		if _, err = in.next(); errors.Is(err, io.EOF) {
+			return n
+		}
+	}
+	return -1
+}
+
+// conclude reports the counts and how to go on.
+func (r *importRun) conclude(cmd *cobra.Command, m *importer, ended error) error {
+	counts := &m.sink.counts
+	if r.o.format != formatTable || !m.sink.large {
+		r.o.hint(cmd, counts.String())
 	}
 	switch {
+	case ended != nil && r.report != "" && (m.next > 0 || m.sink.report.goesOn()):
+		return fmt.Errorf("%w; the same command with the same --report goes on", ended)
 	case ended != nil && m.next > 0:
 		return fmt.Errorf("%w; go on with --skip %d", ended, m.next)
 	case ended != nil:
 		return ended
-	case m.sink.counts.failed > 0:
-		return fmt.Errorf("%d of the keys could not be imported", m.sink.counts.failed)
+	case counts.failed > 0:
+		return fmt.Errorf("%d of the keys could not be imported", counts.failed)
 	default:
 		return nil
 	}
@@ -110,6 +173,8 @@ func batchImport(cmd *cobra.Command, o *options, file, reportFile string, skip i
 type importer struct {
 	cmd      *cobra.Command
 	client   *client.Client
+	from     *startingPoint
+	form     string
 	sink     importSink
 	progress *progress
 	next     int // place of the first key of which nothing is known yet
@@ -125,7 +190,7 @@ func (m *importer) run(in io.Reader) error {
 
 	// The reader is not waited for when it waits for standard input, from which nothing can wake it: the process ends.
 	chunks := make(chan importChunk)
-	go readChunks(ctx, in, m.next, chunks)
+	go readChunks(ctx, in, m.form, m.from, chunks)
 	empty := true
 	for ctx.Err() == nil {
 		var chunk importChunk
@@ -137,13 +202,13 @@ func (m *importer) run(in io.Reader) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if chunk.after() > chunk.first {
-			empty = false
+		empty = empty && chunk.end == 0
+		if len(chunk.items)+len(chunk.wrong) > 0 {
 			if err := m.importChunk(ctx, &chunk); err != nil {
 				return err
 			}
 		}
-		m.next = chunk.after()
+		m.next = chunk.end
 		switch {
 		case errors.Is(chunk.err, io.EOF) && empty:
 			return errors.New("there are no keys to import")
@@ -184,8 +249,8 @@ func (m *importer) importChunk(ctx context.Context, chunk *importChunk) error {
 		call.results = append(call.results, chunk.wrong...)
 		slices.SortFunc(call.results, func(a, b client.BatchCreateResult) int { return a.Index - b.Index })
 	}
-	if len(chunk.wrong) > 0 || chunk.first > 0 {
-		call.answer = nil // it does not say the same, or counts from another place
+	if !chunk.answers() {
+		call.answer = nil
 	}
 	m.progress.clear()
 	if err := m.sink.add(call.results, call.answer); err != nil {
@@ -229,7 +294,7 @@ func (m *importer) send(
 	refused, ok := errors.AsType[*client.Error](err)
 	switch {
 	case !ok || !ofItems(refused.HTTP):
-		return nil, nil, failed(err)
+		return nil, nil, m.sink.o.failed(err)
 	case len(items) == 1:
 		return []client.BatchCreateResult{{
 			Index: items[0].place, ErrorCode: codeOf(refused), ErrorMessage: withoutKey(refused.Message, items[0].body),
@@ -280,38 +345,4 @@ func withoutKey(message string, body json.RawMessage) string {
 		return message
 	}
 	return strings.ReplaceAll(message, r.RawKey, "[credential]")
-}
-
-// progress tells a terminal how far an import is. To anything else it tells nothing.
-type progress struct {
-	w     io.Writer // nil: to nobody
-	shown bool
-}
-
-func newProgress(w io.Writer, quiet bool) *progress {
-	f, ok := w.(*os.File)
-	if !ok || quiet {
-		return &progress{}
-	}
-	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return &progress{}
-	}
-	return &progress{w: w}
-}
-
-// clearLine goes to the begin of a terminal's line and empties it.
-const clearLine = "\r\x1b[K"
-
-func (p *progress) show(n *importCounts) {
-	if p.w != nil {
-		p.shown = true
-		_, _ = fmt.Fprint(p.w, clearLine, n, " …")
-	}
-}
-
-func (p *progress) clear() {
-	if p.shown {
-		p.shown = false
-		_, _ = fmt.Fprint(p.w, clearLine)
-	}
 }

@@ -138,32 +138,6 @@ func TestAKeyThatMakesTheServerRefuseTheCallFailsAlone(t *testing.T) {
 	}
 }
 
-func TestAnImportsReportNamesFailuresAndNoKeys(t *testing.T) {
-	t.Parallel()
-	endpoint := (&importServer{}).start(t)
-	file := filepath.Join(t.TempDir(), "failed.jsonl")
-	if _, stderr, err := batchImportOf(t, endpoint, mixed, "--report", file); err == nil {
-		t.Error(stderr)
-	}
-	report := read(t, file)
-	golden(t, filepath.Join("keys", "batch_import.report"), report)
-	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
-		t.Error(err, info)
-	}
-	// A second import does not write over it; one that goes on appends.
-	_, stderr, err := batchImportOf(t, endpoint, mixed, "--report", file)
-	if err == nil || !strings.Contains(stderr, "exists") || read(t, file) != report {
-		t.Error(err, stderr)
-	}
-	if _, _, err := batchImportOf(t, endpoint, mixed, "--report", file, "--skip", "3"); err != nil {
-		t.Error(err)
-	}
-	got := strings.TrimPrefix(read(t, file), report)
-	if !strings.HasPrefix(got, `{"index":3,`) || strings.Count(got, "\n") != 1 {
-		t.Errorf("appended %q", got)
-	}
-}
-
 func read(t *testing.T, file string) string {
 	t.Helper()
 	b, err := os.ReadFile(file)
@@ -204,6 +178,9 @@ func TestAnImportThatStopsSaysHowToGoOn(t *testing.T) {
 			"after the last key: ends too early, after byte 17; go on with --skip 1", 1,
 		},
 		"skipped too many": {&importServer{}, keysJSON(3), []string{"--skip", "4"}, "the input holds 3 keys", 0},
+		"a report and a place": {
+			&importServer{}, keysJSON(3), []string{"--skip", "1", "--report", "x"}, "--skip does not go with", 0,
+		},
 		"two arrays": {
 			&importServer{}, `{"requests":[{"raw_key":"k1"}],"requests":[]}`, nil, `has "requests" twice`, 1,
 		},
@@ -278,23 +255,6 @@ func TestAnInterruptReachesAnImportThatWaitsForItsInput(t *testing.T) {
 	}
 }
 
-func TestProgressIsToldToATerminalOnly(t *testing.T) {
-	t.Parallel()
-	var b bytes.Buffer
-	p := newProgress(&b, false)
-	p.show(&importCounts{})
-	p.clear()
-	if b.Len() > 0 {
-		t.Errorf("a pipe was told %q", b.String())
-	}
-	p.w = &b
-	p.show(&importCounts{imported: 5, failed: 1})
-	p.clear()
-	if got := b.String(); got != "\r\x1b[Kimported 5, already there 0, failed 1 …\r\x1b[K" {
-		t.Errorf("a terminal was told %q", got)
-	}
-}
-
 // endless is an array of many items of a size, made as it is read.
 func endless(items, size int) io.Reader {
 	r, w := io.Pipe()
@@ -315,15 +275,13 @@ func endless(items, size int) io.Reader {
 
 func TestReadingAnInputHoldsOneChunkHoweverManyKeysThereAre(t *testing.T) {
 	t.Parallel()
-	r := newItemReader(endless(20_000, 200))
-	var held *importItem
+	r := chunker{in: newItemReader(endless(20_000, 200)), from: &startingPoint{keys: -1}}
 	for read := 0; ; {
-		var c importChunk
-		c, held = nextChunk(r, held)
-		if c.first != read || len(c.items) > maxChunk {
-			t.Fatalf("a chunk of %d at %d, want at %d", len(c.items), c.first, read)
+		c := r.next(t.Context())
+		if len(c.items) > 0 && c.items[0].place != read || len(c.items) > maxChunk || c.end != read+len(c.items) {
+			t.Fatalf("a chunk of %d up to %d, after %d", len(c.items), c.end, read)
 		}
-		read = c.after()
+		read = c.end
 		if errors.Is(c.err, io.EOF) {
 			if read != 20_000 {
 				t.Errorf("read %d items", read)

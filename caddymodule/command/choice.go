@@ -43,5 +43,5 @@ func (c *choice) value() string {
 // add adds the flag to a command. The words follow the usage.
 func (c *choice) add(cmd *cobra.Command, name, usage string) {
 	cmd.Flags().Var(c, name, usage+strings.Join(c.words, ", "))
-	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(c.words, cobra.ShellCompDirectiveNoFileComp))
+	completeValues(cmd, name, c.words...)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/credential"
 )
 
-// readCredential returns the credential that an argument stands for: itself, or with "-" the one line of standard
+// readCredential returns the credential that an argument names: itself, or with "-" the one line of standard
 // input. Errors do not repeat it.
 func readCredential(arg string, stdin io.Reader) (string, error) {
 	creds, err := readCredentials([]string{arg}, stdin)
@@ -25,7 +25,7 @@ func readCredential(arg string, stdin io.Reader) (string, error) {
 	return creds[0], nil
 }
 
-// readCredentials returns the credentials that arguments stand for, in their order. A "-", which may stand once, is
+// readCredentials returns the credentials that arguments name, in their order. A "-", which may be given once, is
 // the lines of standard input; empty lines do not count. Errors do not repeat a credential.
 func readCredentials(args []string, stdin io.Reader) ([]string, error) {
 	var creds []string

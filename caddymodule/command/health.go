@@ -1,7 +1,6 @@
 package command
 
 import (
-	"fmt"
 	"net/http"
 
 	"github.com/spf13/cobra"
@@ -40,16 +39,15 @@ that: it would lose the verdicts with which it goes on.`
 		}
 		var health client.Health
 		if _, err := c.Do(cmd.Context(), http.MethodGet, path, nil, &health); err != nil {
-			return failed(err)
+			return o.failed(err)
 		}
 		if health.Status != "ok" {
-			return failed(fmt.Errorf("GET %s: %w", path, client.ErrAnswer))
+			return o.failed(client.ErrAnswer)
 		}
 		return nil
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&o.endpoint, "endpoint", "e", "",
-		"`URL` of the server (default $TALOS_URL or "+defaultEndpoint+")")
+	o.addServer(flags)
 	flags.BoolVar(&ready, "ready", false, "ask whether it can answer about keys, too")
 	cmd.SetFlagErrorFunc(flagError)
 }

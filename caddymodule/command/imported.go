@@ -2,6 +2,7 @@ package command
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -28,11 +29,12 @@ func newImport(o *options) *cobra.Command {
 	var rawKey string
 	cmd := &cobra.Command{
 		Use:   "import NAME --raw-key KEY|- --actor ACTOR",
-		Short: "Takes up a key that was made elsewhere",
-		Long: `Takes up a key that was made elsewhere: from then on the server verifies it. With
+		Short: "Imports a key that was made elsewhere",
+		Long: `Imports a key that was made elsewhere: from then on the server verifies it. With
 --raw-key - it is read from standard input. With --quiet the key id is all that is
 printed. Without --ttl the server's default holds.`,
-		Args: exactly("a NAME"),
+		Args:              exactly("a NAME"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := n.request(cmd, args[0])
 			if err != nil {
@@ -51,7 +53,7 @@ printed. Without --ttl the server's default holds.`,
 			key, err := c.Import(cmd.Context(),
 				client.ImportRequest{RawKey: raw, IssueRequest: *r}, client.Raw(&answer))
 			if err != nil {
-				return failed(err, raw)
+				return o.failed(err, raw)
 			}
 			return o.print(cmd, answer, key.KeyID, func(w io.Writer) error { return printKey(w, key) })
 		},
@@ -65,14 +67,22 @@ printed. Without --ttl the server's default holds.`,
 func newDelete(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "delete KEY_ID",
-		Short: "Removes a key and its record, for good",
-		Long: `Removes a key and its record. When the command has succeeded, the server admits the
-key no more. Other than a revoked key, a deleted one can be imported again.`,
-		Args: exactly("a KEY_ID"),
+		Short: "Removes an imported key and its record, for good",
+		Long: `Removes an imported key and its record. When the command has succeeded, the server
+admits the key no more. Other than a revoked key, a deleted one can be imported again.`,
+		Args:              exactly("a KEY_ID"),
+		ValidArgsFunction: o.completeKeyIDs(client.Imported),
 		RunE: o.onKey(func(cmd *cobra.Command, c *client.Client, keyID string) error {
+			if client.KindOf(keyID) != client.Imported {
+				return errors.New("an issued key cannot be deleted, only revoked: talos keys revoke " + keyID)
+			}
 			var answer json.RawMessage
-			if err := c.DeleteImported(cmd.Context(), keyID, client.Raw(&answer)); err != nil {
-				return failed(err)
+			err := c.DeleteImported(cmd.Context(), keyID, client.Raw(&answer))
+			if err == nil {
+				err = recognise(answer)
+			}
+			if err != nil {
+				return o.failed(err)
 			}
 			return o.printDone(cmd, answer, "deleted "+keyID)
 		}),

@@ -1,13 +1,10 @@
 package command
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"unicode/utf8"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 )
@@ -24,8 +21,15 @@ const (
 
 // importItem is a key to import, and its place in the input, from 0.
 type importItem struct {
-	place int
-	body  json.RawMessage
+	place   int
+	body    json.RawMessage
+	problem string // why there is no body; empty: there is one
+}
+
+// keyReader reads the keys of an input one after the other. It holds one at a time.
+type keyReader interface {
+	// next returns the next key; [io.EOF] is the end of input that is complete. Errors do not repeat the input.
+	next() (importItem, error)
 }
 
 // itemReader reads the items of a JSON array, or of the array requests in a JSON object, one after the other. It holds
@@ -61,7 +65,7 @@ func (b *budget) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// next returns the next item; [io.EOF] is the end of input that is complete. Errors do not repeat the input.
+// next makes it a keyReader.
 func (r *itemReader) next() (importItem, error) {
 	if !r.begun {
 		if err := r.begin(); err != nil {
@@ -84,7 +88,7 @@ func (r *itemReader) next() (importItem, error) {
 	return item, nil
 }
 
-var errShape = errors.New(`is neither a JSON array of keys nor an object with one as "requests"`)
+var errShape = errors.New(`is neither a JSON array of keys nor an object with one as "requests"; see --input-format`)
 
 // begin reads up to the first item.
 func (r *itemReader) begin() error {
@@ -185,89 +189,5 @@ func (r *itemReader) explain(what string, err error) error {
 		return fmt.Errorf("%s: ends too early, after byte %d", what, r.decoder.InputOffset())
 	default:
 		return fmt.Errorf("%s: %w", what, err)
-	}
-}
-
-// importChunk is what one call imports.
-type importChunk struct {
-	first int // place in the input of what the chunk begins with
-	items []importItem
-	// wrong are items that no server could read. One of them would make it refuse the whole call.
-	wrong []client.BatchCreateResult
-	err   error // why nothing follows; [io.EOF]: the input has ended
-}
-
-// after is the place of what follows the chunk.
-func (c *importChunk) after() int { return c.first + len(c.items) + len(c.wrong) }
-
-// nextChunk reads up to maxChunk items.
-func nextChunk(r *itemReader, held *importItem) (c importChunk, over *importItem) {
-	size := 0
-	c.first = r.place
-	if held != nil {
-		c.first, c.items, size = held.place, append(c.items, *held), len(held.body)
-	}
-	for len(c.items)+len(c.wrong) < maxChunk {
-		item, err := r.next()
-		if err != nil {
-			c.err = err
-			return c, nil
-		}
-		if problem := unreadable(item.body); problem != "" {
-			c.wrong = append(c.wrong, client.BatchCreateResult{
-				Index: item.place, ErrorCode: client.BatchCreateErrorInvalidArgument, ErrorMessage: problem,
-			})
-			continue
-		}
-		if size += len(item.body); size > maxChunkBytes && len(c.items) > 0 {
-			return c, &item
-		}
-		c.items = append(c.items, item)
-	}
-	return c, nil
-}
-
-// unreadable says why no server could read an item; empty: it could.
-func unreadable(body json.RawMessage) string {
-	var r client.ImportRequest
-	err := json.Unmarshal(body, &r)
-	typed, wrong := errors.AsType[*json.UnmarshalTypeError](err)
-	switch {
-	case !utf8.Valid(body):
-		return "is not UTF-8"
-	case len(bytes.TrimSpace(body)) == 0 || body[0] != '{':
-		return "is not a JSON object"
-	case wrong && typed.Field != "":
-		return typed.Field + ": has the wrong type"
-	case err != nil:
-		return "has a field of the wrong type"
-	default:
-		return ""
-	}
-}
-
-// readChunks reads the input into chunks, from place skip on, until it ends or ctx does. The last chunk has an
-// error.
-func readChunks(ctx context.Context, in io.Reader, skip int, chunks chan<- importChunk) {
-	r := newItemReader(in)
-	var c importChunk
-	for r.place < skip && c.err == nil && ctx.Err() == nil {
-		if _, c.err = r.next(); errors.Is(c.err, io.EOF) {
-			c.err = fmt.Errorf("--skip: the input holds %d keys", r.place)
-		}
-	}
-	var held *importItem
-	for {
-		if c.err == nil {
-			c, held = nextChunk(r, held)
-		}
-		select {
-		case chunks <- c:
-		case <-ctx.Done():
-			return
-		}
-		if c.err != nil {
-			return
-		}
 	}
 }

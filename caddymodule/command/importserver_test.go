@@ -27,6 +27,7 @@ type importServer struct {
 }
 
 func (s *importServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
 	var in struct {
 		Requests []map[string]any `json:"requests"`
 	}

@@ -1,16 +1,10 @@
 package command
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"strconv"
-	"strings"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 )
@@ -53,7 +47,7 @@ type importSink struct {
 	answer json.RawMessage // the server's own, while it is all there is
 	parts  int
 	large  bool
-	stream failureStream
+	stream arrayStream
 	told   int // failures that were told on standard error
 }
 
@@ -76,7 +70,7 @@ func (s *importSink) add(results []client.BatchCreateResult, answer json.RawMess
 	}
 	if !s.large {
 		s.large = true
-		s.stream = failureStream{w: s.out, format: s.o.format}
+		s.stream = arrayStream{w: s.out, format: s.o.format, name: "results"}
 		if err := s.fail(s.held); err != nil {
 			return err
 		}
@@ -97,7 +91,11 @@ func (s *importSink) fail(results []client.BatchCreateResult) error {
 			continue
 		}
 		if s.o.format != formatTable {
-			if err := s.stream.add(importResult{r.Index, r.ErrorCode, r.ErrorMessage}); err != nil {
+			item, err := json.Marshal(importResult{r.Index, r.ErrorCode, r.ErrorMessage})
+			if err != nil {
+				return fmt.Errorf("writing a result: %w", err)
+			}
+			if err := s.stream.add(item); err != nil {
 				return err
 			}
 			continue
@@ -117,12 +115,11 @@ func (s *importSink) fail(results []client.BatchCreateResult) error {
 	return nil
 }
 
-// finish writes what is written at the end.
-func (s *importSink) finish() error {
-	if s.parts == 0 {
-		return nil
-	}
+// finish writes what is written at the end. An import that failed before its first result writes nothing.
+func (s *importSink) finish(failed bool) error {
 	switch {
+	case s.parts == 0 && failed:
+		return nil
 	case s.o.format == formatTable && s.o.quiet:
 		_, err := fmt.Fprintln(s.out, s.counts.imported)
 		return err
@@ -132,16 +129,19 @@ func (s *importSink) finish() error {
 			field{"ALREADY THERE", strconv.Itoa(s.counts.existed)},
 			field{"FAILED", strconv.Itoa(s.counts.failed)},
 		)
-	case s.o.format == formatTable:
+	case s.o.format == formatTable && s.parts > 0:
 		return s.table()
+	case s.o.format == formatTable:
+		return nil
 	case s.large:
-		return s.stream.end(&s.counts)
+		return s.stream.end(member{"success_count", s.counts.imported},
+			member{"failure_count", s.counts.existed + s.counts.failed})
 	}
 	answer := s.answer
 	if answer == nil {
 		var err error
 		answer, err = json.Marshal(client.BatchCreateResponse{
-			Results: s.held, SuccessCount: s.counts.imported, FailureCount: s.counts.existed + s.counts.failed,
+			Results: append([]client.BatchCreateResult{}, s.held...), SuccessCount: s.counts.imported, FailureCount: s.counts.existed + s.counts.failed,
 		})
 		if err != nil {
 			return fmt.Errorf("writing the results: %w", err)
@@ -172,121 +172,4 @@ func outcome(r *client.BatchCreateResult) string {
 		text += ": " + r.ErrorMessage
 	}
 	return text
-}
-
-// failureStream writes an answer of the API whose results are not known yet: one by one, and the counts at the end.
-type failureStream struct {
-	w      io.Writer
-	format format
-	begun  bool
-}
-
-// add writes a result.
-func (s *failureStream) add(r importResult) error {
-	raw, err := json.Marshal(r)
-	if err != nil {
-		return fmt.Errorf("writing a result: %w", err)
-	}
-	var b bytes.Buffer
-	before := map[format]string{
-		formatJSON: `{"results":[`, formatPretty: "{\n  \"results\": [\n    ", formatYAML: "results:\n",
-	}
-	if s.begun {
-		before = map[format]string{formatJSON: ",", formatPretty: ",\n    "}
-	}
-	s.begun = true
-	b.WriteString(before[s.format])
-	switch s.format {
-	case formatPretty:
-		err = json.Indent(&b, raw, "    ", "  ")
-	case formatYAML:
-		var item bytes.Buffer
-		err = writeYAML(&item, append(append([]byte("["), raw...), ']'))
-		for line := range strings.Lines(item.String()) {
-			b.WriteString("  " + line)
-		}
-	default:
-		b.Write(raw)
-	}
-	if err != nil {
-		return err
-	}
-	_, err = s.w.Write(b.Bytes())
-	return err
-}
-
-// end writes the counts.
-func (s *failureStream) end(n *importCounts) error {
-	text, bracket := "", "\n  ]"
-	if !s.begun {
-		text = map[format]string{
-			formatJSON: `{"results":[`, formatPretty: "{\n  \"results\": [", formatYAML: "results: []\n",
-		}[s.format]
-		bracket = "]"
-	}
-	success, failure := n.imported, n.existed+n.failed
-	switch s.format {
-	case formatPretty:
-		text += fmt.Sprintf("%s,\n  \"success_count\": %d,\n  \"failure_count\": %d\n}\n", bracket, success, failure)
-	case formatYAML:
-		text += fmt.Sprintf("success_count: %d\nfailure_count: %d\n", success, failure)
-	default:
-		text += fmt.Sprintf("],\"success_count\":%d,\"failure_count\":%d}\n", success, failure)
-	}
-	_, err := io.WriteString(s.w, text)
-	return err
-}
-
-// importReport is the file of what was not imported: a JSON object on each line, without the keys.
-type importReport struct {
-	file *os.File
-	w    *bufio.Writer
-}
-
-// openReport creates the file, for its owner alone. When an import goes on, its report does so too; else a file that
-// exists is an error.
-func openReport(path string, goesOn bool) (*importReport, error) {
-	if path == "" {
-		return nil, nil
-	}
-	mode := os.O_WRONLY | os.O_CREATE
-	if goesOn {
-		mode |= os.O_APPEND
-	} else {
-		mode |= os.O_EXCL
-	}
-	f, err := os.OpenFile(path, mode, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("--report: %s exists; it is left as it is", path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("--report: %w", err)
-	}
-	return &importReport{f, bufio.NewWriter(f)}, nil
-}
-
-// add writes those of the results that are failures. They are in the file when it returns.
-func (r *importReport) add(results []client.BatchCreateResult) error {
-	if r == nil {
-		return nil
-	}
-	e := json.NewEncoder(r.w)
-	for i := range results {
-		if x := &results[i]; x.ErrorCode != "" {
-			if err := e.Encode(importResult{x.Index, x.ErrorCode, x.ErrorMessage}); err != nil {
-				return fmt.Errorf("--report: %w", err)
-			}
-		}
-	}
-	if err := r.w.Flush(); err != nil {
-		return fmt.Errorf("--report: %w", err)
-	}
-	return nil
-}
-
-func (r *importReport) close() error {
-	if r == nil {
-		return nil
-	}
-	return r.file.Close()
 }

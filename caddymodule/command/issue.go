@@ -64,7 +64,8 @@ Without --ttl the server's default holds. A request id makes the call
 idempotent: the second call with the same one returns the same key without its
 secret (with --quiet, that is an error). Unless the secret was kept the first
 time, rotate the key, or revoke it and issue another one.`,
-		Args: exactly("a NAME"),
+		Args:              exactly("a NAME"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := n.request(cmd, args[0])
 			if err != nil {
@@ -87,7 +88,7 @@ func issue(cmd *cobra.Command, o *options, r *client.IssueRequest) error {
 	out, err := c.Issue(cmd.Context(), *r, client.Raw(&answer))
 	lost, repeated := errors.AsType[*client.SecretLostError](err)
 	if err != nil && (!repeated || o.quiet && o.format == formatTable) {
-		return failed(err)
+		return o.failed(err)
 	}
 	if repeated {
 		out = &client.IssueResponse{IssuedAPIKey: lost.Key}
@@ -105,7 +106,7 @@ func issue(cmd *cobra.Command, o *options, r *client.IssueRequest) error {
 
 const secretHint = "The secret is shown this once. Keep it now."
 
-// printSecret prints a new key with its secret, which stands on a line of its own.
+// printSecret prints a new key with its secret, which is on a line of its own.
 func (o *options) printSecret(cmd *cobra.Command, answer json.RawMessage, k *client.Key, secret string) error {
 	return o.print(cmd, answer, secret, func(w io.Writer) error {
 		if err := printKey(w, k); err != nil || secret == "" {

@@ -42,12 +42,15 @@ $TALOS_URL, else at ` + defaultEndpoint + `. With --quiet: one kid on each line.
 			defer c.Close()
 			var answer json.RawMessage
 			set, err := c.JWKS(cmd.Context(), client.Raw(&answer))
+			if err == nil {
+				err = recognise(answer, "keys", "jwks")
+			}
 			if err != nil {
-				return failed(err)
+				return o.failed(err)
 			}
 			keys, err := publicKeys(set)
 			if err != nil {
-				return err
+				return o.failed(err)
 			}
 			kids := make([]string, len(keys))
 			rows := make([][]string, len(keys))

@@ -120,6 +120,16 @@ is an error.
 	flags.BoolVar(&r.set, "jwks", false, "as a JWK Set")
 	flags.BoolVar(&r.publicOnly, "public-only", false, "without the private part")
 	flags.StringVarP(&file, "output", "o", "", "write to a new `FILE` in place of standard output")
+	completeValues(cmd, "use", useSignature, useEncryption)
+	var algs, names []string
+	for _, kind := range kinds {
+		algs = append(append(algs, kindsOfKeys[kind][useSignature]...), kindsOfKeys[kind][useEncryption]...)
+	}
+	for _, c := range curves {
+		names = append(names, c.name)
+	}
+	completeValues(cmd, "alg", algs...)
+	completeValues(cmd, "curve", names...)
 	return cmd
 }
 

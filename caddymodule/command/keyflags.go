@@ -35,9 +35,9 @@ type keyFlags struct {
 
 func (k *keyFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringSliceVar(&k.scopes, flagScopes, nil, "what the key may do, separated by commas")
+	addScopes(flags, &k.scopes, "what the key may do")
 	flags.StringVar(&k.metadata, flagMetadata, "", "a `JSON` object that the app behind the gate is shown")
-	flags.StringSliceVar(&k.cidrs, flagCIDRs, nil, "from where it may be used, separated by commas")
+	addWords(flags, &k.cidrs, flagCIDRs, "from where it may be used")
 	flags.Int64Var(&k.quota, flagQuota, 0, "how often it may be used in each window, 1 or more; 0: without a limit")
 	flags.StringVar(&k.window, flagWindow, "", "the window of the limit, such as 60s, 1h or 1d (default "+
 		defaultWindow+")")
@@ -48,14 +48,23 @@ func (k *keyFlags) object() (json.RawMessage, error) { return objectFlag(flagMet
 
 // objectFlag reads a flag that takes a JSON object; an empty one is nil.
 func objectFlag(name, value string) (json.RawMessage, error) {
-	value = strings.TrimSpace(value)
-	if value == "" {
+	if strings.TrimSpace(value) == "" {
 		return nil, nil
 	}
-	if value[0] != '{' || !json.Valid([]byte(value)) {
-		return nil, errors.New("--" + name + ": must be a JSON object")
+	object, err := jsonObject(value)
+	if err != nil {
+		return nil, fmt.Errorf("--%s: %w", name, err)
 	}
-	return json.RawMessage(value), nil
+	return object, nil
+}
+
+// jsonObject reads a text that must be a JSON object.
+func jsonObject(text string) (json.RawMessage, error) {
+	text = strings.TrimSpace(text)
+	if !strings.HasPrefix(text, "{") || !json.Valid([]byte(text)) {
+		return nil, errors.New("must be a JSON object")
+	}
+	return json.RawMessage(text), nil
 }
 
 // newPolicy is the rate limit of a new key; nil: none.
@@ -94,7 +103,7 @@ func (k *keyFlags) checkPolicy(cmd *cobra.Command) error {
 // changedPolicy is the rate limit that the flags make of the one which a key has: what is not given stays. nil: neither
 // flag is given. The zero policy clears.
 func (k *keyFlags) changedPolicy(
-	cmd *cobra.Command, c *client.Client, kind client.Kind, keyID string,
+	cmd *cobra.Command, o *options, c *client.Client, kind client.Kind, keyID string,
 ) (*client.RateLimitPolicy, error) {
 	quota, window := cmd.Flags().Changed(flagQuota), cmd.Flags().Changed(flagWindow)
 	if !quota && !window {
@@ -106,7 +115,7 @@ func (k *keyFlags) changedPolicy(
 	}
 	key, err := c.Get(cmd.Context(), client.GetRequest{Kind: kind, KeyID: keyID})
 	if err != nil {
-		return nil, failed(err)
+		return nil, o.failed(err)
 	}
 	had := client.RateLimitPolicy{Window: defaultWindow}
 	if old := key.RateLimitPolicy; old != nil && old.Quota > 0 && old.Window != "" {

@@ -2,12 +2,10 @@ package command
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
-	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -15,23 +13,35 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 )
 
-// defaultEndpoint is where `talos serve` listens.
-const defaultEndpoint = "http://localhost:4420"
+// envEndpoint is the variable that names the server where --endpoint does not.
+const envEndpoint = "TALOS_URL"
 
-// options are the flags that all keys commands share.
+// options are the flags that all commands share which call a server.
 type options struct {
 	endpoint string
+	timeout  time.Duration
 	format   format
 	quiet    bool
 }
 
 // add adds the flags to a command's.
 func (o *options) add(cmd *cobra.Command, flags *pflag.FlagSet) {
+	o.addServer(flags)
+	o.addFormat(cmd, flags)
+}
+
+// addServer adds the flags that say how a server is called.
+func (o *options) addServer(flags *pflag.FlagSet) {
 	flags.StringVarP(&o.endpoint, "endpoint", "e", "",
-		"`URL` of the server (default $TALOS_URL or "+defaultEndpoint+")")
-	flags.Var(&o.format, "format", strings.Join(formats, ", "))
+		"`URL` of the server (default $"+envEndpoint+" or "+defaultEndpoint+")")
+	flags.DurationVar(&o.timeout, "timeout", client.DefaultTimeout, "how long one call may take")
+}
+
+// addFormat adds the flags that say what is printed.
+func (o *options) addFormat(cmd *cobra.Command, flags *pflag.FlagSet) {
+	flags.VarP(&o.format, "format", "o", strings.Join(formats, ", "))
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "only the essential, and no hints")
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	completeValues(cmd, "format", formats...)
 }
 
 const keysShort = "Issues, imports, verifies and revokes API keys"
@@ -39,7 +49,11 @@ const keysShort = "Issues, imports, verifies and revokes API keys"
 // keysLong is the manual.
 const keysLong = `Issues, imports, verifies and revokes API keys by calling a server: the one at
 --endpoint, else at $TALOS_URL, else at ` + defaultEndpoint + `. An endpoint is http://host:port,
-https://host/path or unix:///path/of/the.sock.
+https://host/path, unix:///path/of/the.sock, or localhost:port.
+
+list, get, update, rotate and delete take issued keys; get, update and delete take
+imported ones too. The groups issued and imported have the same commands for
+one kind.
 
 Standard output holds the answer and nothing else; hints and errors go to
 standard error. --format says how the answer looks:
@@ -57,8 +71,9 @@ line), the status (get), true or false (verify; batch-verify: one a line), the t
 A credential given as - is read from standard input, and so is not in
 the list of processes or in the shell's history.
 
-Exit status: 0 success; 1 the call failed; 2 verify: the credential is not
-valid.`
+Exit status: 0 success; 1 the call failed, or the answer was not the API's;
+2 verify: the credential is not valid; 3 list --quiet: there are more keys than were
+printed.`
 
 // setKeys makes cmd the command keys.
 func setKeys(cmd *cobra.Command) {
@@ -80,53 +95,9 @@ func setKeys(cmd *cobra.Command) {
 	group(issued)
 	issued.AddCommand(newIssue(o), newGet(o, client.Issued), newList(o, client.Issued), newUpdate(o, client.Issued),
 		newRotate(o), newRevoke(o, client.Issued))
-	cmd.AddCommand(newIssue(o), newVerify(o), newBatchVerify(o), newDerive(o), newAttenuate(o),
-		newRevoke(o, client.AnyKind), newSelfRevoke(o), issued, newImported(o))
-}
-
-// client makes a client of the server that the flags or the environment name.
-func (o *options) client() (*client.Client, error) {
-	endpoint := o.endpoint
-	if endpoint == "" {
-		endpoint = os.Getenv("TALOS_URL")
-	}
-	if endpoint == "" {
-		endpoint = defaultEndpoint
-	}
-	return client.New(endpoint)
-}
-
-// action is what a command that calls the server does with its one argument.
-type action func(cmd *cobra.Command, c *client.Client, arg string) error
-
-// onKey runs f for a command whose argument is a key id.
-func (o *options) onKey(f action) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := checkKeyID(args[0]); err != nil {
-			return err
-		}
-		return o.call(cmd, args[0], f)
-	}
-}
-
-// onCredential runs f for a command whose argument is a credential, or stands for one on standard input.
-func (o *options) onCredential(f action) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		credential, err := readCredential(args[0], cmd.InOrStdin())
-		if err != nil {
-			return err
-		}
-		return o.call(cmd, credential, f)
-	}
-}
-
-func (o *options) call(cmd *cobra.Command, arg string, f action) error {
-	c, err := o.client()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	return f(cmd, c, arg)
+	cmd.AddCommand(newIssue(o), newList(o, client.Issued), newGet(o, client.AnyKind), newUpdate(o, client.AnyKind),
+		newRotate(o), newDelete(o), newVerify(o), newBatchVerify(o), newDerive(o),
+		newAttenuate(o), newRevoke(o, client.AnyKind), newSelfRevoke(o), issued, newImported(o))
 }
 
 // hint tells a person something that is no part of the answer.
@@ -150,23 +121,4 @@ func (o *options) print(cmd *cobra.Command, answer json.RawMessage, essence stri
 	default:
 		return table(w)
 	}
-}
-
-// failed makes the error of a call fit for a terminal: safe characters, a hint where nothing listens, and no credential
-// even if the server repeated one.
-func failed(err error, credentials ...string) error {
-	text := err.Error()
-	for _, c := range credentials {
-		if c != "" {
-			text = strings.ReplaceAll(text, c, "[credential]")
-		}
-	}
-	text = printable(text)
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		text += "; start a server with `talos serve`, or name another with --endpoint or TALOS_URL"
-	}
-	if e, ok := errors.AsType[*client.Error](err); ok && e.RetryAfter > 0 {
-		text += fmt.Sprintf("; try again in %s", e.RetryAfter)
-	}
-	return errors.New(text)
 }

@@ -58,7 +58,8 @@ func stub(t *testing.T, r reply) (endpoint string, seen *atomic.Pointer[call]) {
 // tree is the commands as our own binary has them.
 func tree() *cobra.Command {
 	root := &cobra.Command{Use: "talos", SilenceUsage: true}
-	for _, c := range commands() {
+	root.SetFlagErrorFunc(flagError)
+	for _, c := range append(commands(), top{"version", versionShort, setVersion}) {
 		sub := &cobra.Command{}
 		c.set(sub)
 		root.AddCommand(sub)
@@ -224,7 +225,7 @@ func TestMistakesAreFoundBeforeAnythingIsSent(t *testing.T) {
 			"", "key_compromise",
 		},
 		"text without its reason": {[]string{"keys", "revoke", testKeyID, "--reason-text", "x"}, "", "--reason-text"},
-		"endpoint is no URL":      {[]string{"keys", "verify", "x", "-e", "localhost:1"}, "", "endpoint"},
+		"endpoint is no URL":      {[]string{"keys", "verify", "x", "-e", "example.com:1"}, "", "https://"},
 		"nothing on stdin":        {[]string{"keys", "verify", "-"}, "\n", "no credential"},
 		"two lines on stdin":      {[]string{"keys", "self-revoke", "-"}, "a\nb\n", "2 lines"},
 		"stdin twice":             {[]string{"keys", "batch-verify", "-", "-"}, "a\n", "once"},
@@ -283,7 +284,7 @@ func TestMistakesAreFoundBeforeAnythingIsSent(t *testing.T) {
 			t.Parallel()
 			endpoint, seen := stub(t, reply{http.StatusOK, validJSON})
 			args := c.args
-			if c.args[0] == "keys" && !strings.Contains(strings.Join(c.args, " "), "-e localhost") {
+			if c.args[0] == "keys" && !strings.Contains(strings.Join(c.args, " "), "-e example") {
 				args = append([]string{"keys", "-e", endpoint}, c.args[1:]...)
 			}
 			stdout, _, err := runTree(t.Context(), c.stdin, args...)

@@ -1,11 +1,13 @@
 package command
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,6 +21,7 @@ const migrateShort = "Brings the schema of a database up or down"
 type migration struct {
 	database string
 	steps    int
+	yes      bool // down: without asking
 }
 
 // setMigrate makes cmd the command migrate.
@@ -31,7 +34,7 @@ up by itself; these commands are for doing it at another time, and for going bac
 an older build, which refuses a database of a newer one. The database is the one at
 --database, else at $` + envDSN + `, else the one that serve uses by itself.`
 	cmd.Example = `  $ talos migrate status
-  $ talos migrate down --steps 1 --database sqlite:///var/lib/talos/talos.db`
+  $ talos migrate down --steps 1 --yes --database sqlite:///var/lib/talos/talos.db`
 	group(cmd)
 	cmd.PersistentFlags().StringVar(&m.database, "database", "",
 		"`DSN` of the database, sqlite:///path/of/the.db")
@@ -49,11 +52,18 @@ that many versions. A database that is missing is created.`,
 		Short: "Takes the schema back, with the data that an older one cannot hold",
 		Long: `Takes the schema back by --steps versions, with the data that an older version
 cannot hold: back at version 0, all keys are gone. Stop the servers that use the
-database before, and keep a copy of it.`,
+database before, and keep a copy of it. It asks before it does so; where standard
+input is not a terminal, --yes is needed.`,
 		Args: noArguments,
-		RunE: patiently(m.down),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := m.confirmDown(cmd); err != nil {
+				return err
+			}
+			return patiently(m.down)(cmd, args)
+		},
 	}
 	down.Flags().IntVar(&m.steps, "steps", 0, "how many versions (required)")
+	down.Flags().BoolVarP(&m.yes, "yes", "y", false, "do not ask")
 	state := &cobra.Command{
 		Use:   "status",
 		Short: "Prints the version of the schema",
@@ -98,15 +108,41 @@ func (m *migration) up(cmd *cobra.Command) error {
 	return printVersion(cmd.OutOrStdout(), &s)
 }
 
-func (m *migration) down(cmd *cobra.Command) error {
-	if m.steps < 1 {
-		s, err := storage.ReadSchema(cmd.Context(), m.dsn())
-		if err != nil {
-			return err
-		}
+// confirmDown lets the user say whether data may be lost.
+func (m *migration) confirmDown(cmd *cobra.Command) error {
+	if m.yes && m.steps > 0 {
+		return nil
+	}
+	s, err := storage.ReadSchema(cmd.Context(), m.dsn())
+	switch {
+	case err != nil:
+		return err
+	case m.steps < 1:
 		return fmt.Errorf("going back loses data: say with --steps how many versions; the schema has version %d",
 			s.Version)
+	case !isTerminal(cmd.InOrStdin()):
+		return errors.New("going back loses data: give --yes, as standard input is not a terminal that could be asked")
 	}
+	cmd.PrintErrf("The schema has version %d. Going back by %d loses the data that an older version cannot hold. "+
+		"Go on? [y/N] ", s.Version, m.steps)
+	return confirmed(cmd.InOrStdin())
+}
+
+// confirmed reads an answer; all but yes is no.
+func confirmed(in io.Reader) error {
+	answer, err := bufio.NewReader(in).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	default:
+		return errors.New("nothing has been changed")
+	}
+}
+
+func (m *migration) down(cmd *cobra.Command) error {
 	s, err := storage.MigrateDown(cmd.Context(), m.dsn(), m.steps)
 	if err != nil {
 		return err
@@ -137,7 +173,7 @@ func (m *migration) status(cmd *cobra.Command) error {
 	return printVersion(w, &s)
 }
 
-// printVersion prints in a line where the schema stands.
+// printVersion prints the version of the schema in a line.
 func printVersion(w io.Writer, s *storage.Schema) error {
 	text := "the newest"
 	switch {

@@ -55,20 +55,35 @@ func TestMigrateGoesUpAndDownAndTellsTheVersion(t *testing.T) {
 		t.Errorf("it went down without being told how far: %q", out)
 	}
 	out, err = migrateIn(t, file, "down", "--steps", "1")
+	if err == nil || !strings.Contains(err.Error(), "--yes") || out != "" {
+		t.Errorf("without a terminal to ask it went down: %v, %q", err, out)
+	}
+	out, err = migrateIn(t, file, "down", "--steps", "1", "--yes")
 	want(out, err, "version 1 (the newest is 2)\n")
-	out, err = migrateIn(t, file, "down", "--steps", "9")
+	out, err = migrateIn(t, file, "down", "--steps", "9", "-y")
 	want(out, err, "version 0 (no schema)\n")
 	out, err = migrateIn(t, file, "up")
 	want(out, err, "version 2 (the newest)\n")
+}
+
+func TestOnlyYesConfirmsTheLossOfData(t *testing.T) {
+	t.Parallel()
+	for answer, want := range map[string]bool{
+		"y\n": true, "Yes\r\n": true, "y": true, "\n": false, "": false, "n\n": false, "yes, but\n": false,
+	} {
+		if err := confirmed(strings.NewReader(answer)); (err == nil) != want {
+			t.Errorf("%q: %v", answer, err)
+		}
+	}
 }
 
 func TestMigrateRefusesWhatItCannotDo(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for name, args := range map[string][]string{
-		"no database to take down": {"down", "--steps", "1"},
+		"no database to take down": {"down", "--steps", "1", "--yes"},
 		"steps below zero, up":     {"up", "--steps", "-1"},
-		"steps below zero, down":   {"down", "--steps", "-1"},
+		"steps below zero, down":   {"down", "--steps", "-1", "--yes"},
 		"an argument":              {"up", "1"},
 		"no such command":          {"sideways"},
 	} {

@@ -6,25 +6,25 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/caddyserver/caddy/v2"
 )
 
-// BinaryName is the name of the binary in which the commands stand at the top level.
+// BinaryName is the name of the binary in which the commands are at the top level.
 const BinaryName = "talos"
 
 func init() { //nolint:gochecknoinits // Caddy's commands are registered when their package is imported
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "talos",
-		Usage: "serve|proxy|keys|jwk|migrate|health",
+		Usage: "serve|proxy|keys|jwk|migrate|health|version",
 		Short: "Serves and manages API keys",
 		Long:  "The commands of Talos Edge: a server for API keys, and a client for it.",
 		CobraFunc: func(cmd *cobra.Command) {
 			// Our own binary has the same commands one level higher.
 			cmd.Hidden = caddy.CustomBinaryName == BinaryName
 			group(cmd)
-			for _, c := range commands() {
+			cmd.SetHelpTemplate(helpTemplate())
+			for _, c := range append(commands(), top{"version", versionShort, setVersion}) {
 				sub := &cobra.Command{}
 				c.set(sub)
 				cmd.AddCommand(sub)
@@ -39,6 +39,7 @@ type top struct {
 	set         func(*cobra.Command)
 }
 
+// commands are those that Caddy does not have under the same name.
 func commands() []top {
 	return []top{
 		{"serve", serveShort, setServe},
@@ -50,10 +51,21 @@ func commands() []top {
 	}
 }
 
-// RegisterTopLevel adds the commands beside Caddy's own. It is called once, before [caddycmd.Main].
+// RegisterTopLevel adds the commands beside Caddy's own, and makes of Caddy's what fits a binary of this name. It is
+// called once, before [caddycmd.Main].
 func RegisterTopLevel() {
-	for _, c := range commands() {
-		caddycmd.RegisterCommand(caddycmd.Command{Name: c.name, Short: c.short, CobraFunc: c.set})
+	var first *cobra.Command
+	list := commands()
+	for i, c := range list {
+		caddycmd.RegisterCommand(caddycmd.Command{Name: c.name, Short: c.short, CobraFunc: func(cmd *cobra.Command) {
+			c.set(cmd)
+			if i == 0 {
+				first = cmd
+			}
+			if i == len(list)-1 { // the others have been added: the first one knows the root
+				adopt(first.Root())
+			}
+		}})
 	}
 }
 
@@ -64,25 +76,25 @@ func group(cmd *cobra.Command) {
 		if len(args) == 0 {
 			return cmd.Help()
 		}
-		// The argument is not repeated: it may be a credential in the wrong place.
-		text := "unknown command; see " + cmd.CommandPath() + " --help"
-		if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
-			text = "unknown command; did you mean " + cmd.CommandPath() + " " + strings.Join(similar, " or ") + "?"
-		}
-		return errors.New(text)
+		return unknownCommand(cmd, args[0])
 	}
-	cmd.SuggestionsMinimumDistance = 2
 	cmd.SetFlagErrorFunc(flagError)
 }
 
-// flagError explains a flag that could not be read. Cobra's own text would repeat the whole argument, which may be a
-// credential that begins with a dash.
-func flagError(cmd *cobra.Command, err error) error {
-	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && unknown.GetSpecifiedShortnames() != "" {
-		return errors.New("unknown flag; a credential that begins with a dash is given as - and read from " +
-			"standard input; see " + cmd.CommandPath() + " --help")
+// unknownCommand is the error of a command that a group does not have. The name is not repeated: it may be a credential
+// in the wrong place.
+func unknownCommand(group *cobra.Command, name string) error {
+	var names []string
+	for _, c := range group.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
 	}
-	return err
+	path := group.CommandPath()
+	if near := nearest(name, names); len(near) > 0 {
+		return errors.New("unknown command; did you mean " + path + " " + strings.Join(near, " or ") + "?")
+	}
+	return errors.New("unknown command; see " + path + " --help")
 }
 
 // noArguments refuses arguments. The error repeats none.
@@ -102,4 +114,10 @@ func exactly(names ...string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// exit ends a command with an exit status. What there is to say has been printed.
+func exit(cmd *cobra.Command, status int) error {
+	cmd.SilenceErrors = true
+	return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return status, nil })(cmd, nil)
 }

@@ -24,7 +24,7 @@ func TestEveryCaddyWithTheModuleHasTheCommandTalos(t *testing.T) {
 			t.Errorf("in the binary %q: hidden is %t", binary, cmd.Hidden)
 		}
 		for _, path := range [][]string{{"serve"}, {"keys", "issue"}, {"keys", "issued", "revoke"},
-			{"keys", "imported", "batch-import"}, {"jwk", "generate"}, {"migrate", "up"}} {
+			{"keys", "imported", "batch-import"}, {"jwk", "generate"}, {"migrate", "up"}, {"version"}} {
 			if found, rest, err := cmd.Find(path); err != nil || len(rest) > 0 || found.Name() != path[len(path)-1] {
 				t.Errorf("in the binary %q: no %v", binary, path)
 			}

@@ -33,7 +33,8 @@ func newRevoke(o *options, kind client.Kind) *cobra.Command {
 		Short: "Revokes a key, for good",
 		Long: `Revokes a key. When the command has succeeded, the server admits the key no more.
 A revocation cannot be taken back.`,
-		Args: exactly("a KEY_ID"),
+		Args:              exactly("a KEY_ID"),
+		ValidArgsFunction: o.completeKeyIDs(kind),
 		RunE: o.onKey(func(cmd *cobra.Command, c *client.Client, keyID string) error {
 			if text != "" && reason.value() != string(client.RevocationReasonPrivilegeWithdrawn) {
 				return errors.New("--reason-text goes with --reason privilege_withdrawn only")
@@ -42,8 +43,11 @@ A revocation cannot be taken back.`,
 			err := c.Revoke(cmd.Context(), client.RevokeRequest{
 				Kind: kind, KeyID: keyID, Reason: client.RevocationReason(reason.value()), Description: text,
 			}, client.Raw(&answer))
+			if err == nil {
+				err = recognise(answer)
+			}
 			if err != nil {
-				return failed(err)
+				return o.failed(err)
 			}
 			return o.printDone(cmd, answer, "revoked "+keyID)
 		}),
@@ -60,14 +64,18 @@ func newSelfRevoke(o *options) *cobra.Command {
 		Short: "Revokes the key behind a credential, for good",
 		Long: `Revokes the key behind a credential. Whoever holds the credential may do this; it
 works on the public surface too. A revocation cannot be taken back.`,
-		Args: exactly("a CREDENTIAL"),
+		Args:              exactly("a CREDENTIAL"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: o.onCredential(func(cmd *cobra.Command, c *client.Client, credential string) error {
 			var answer json.RawMessage
 			err := c.SelfRevoke(cmd.Context(), client.SelfRevokeRequest{
 				Credential: credential, Reason: client.RevocationReason(reason.value()),
 			}, client.Raw(&answer))
+			if err == nil {
+				err = recognise(answer)
+			}
 			if err != nil {
-				return failed(err, credential)
+				return o.failed(err, credential)
 			}
 			return o.printDone(cmd, answer, "revoked")
 		}),

@@ -124,6 +124,12 @@ func (s *server) talos(t *testing.T, args ...string) (stdout string, exit int) {
 
 func runBinary(t *testing.T, env []string, args ...string) (stdout string, exit int) {
 	t.Helper()
+	stdout, _, exit = runBinaryBoth(t, env, args...)
+	return stdout, exit
+}
+
+func runBinaryBoth(t *testing.T, env []string, args ...string) (stdout, stderr string, exit int) {
+	t.Helper()
 	cmd := exec.Command(binary(t), args...)
 	cmd.Env = env
 	var out, errs bytes.Buffer
@@ -131,12 +137,12 @@ func runBinary(t *testing.T, env []string, args ...string) (stdout string, exit 
 	err := cmd.Run()
 	if exited, ok := errors.AsType[*exec.ExitError](err); ok {
 		t.Logf("talos %s: exit status %d: %s", args[0], exited.ExitCode(), errs.String())
-		return out.String(), exited.ExitCode()
+		return out.String(), errs.String(), exited.ExitCode()
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return out.String(), 0
+	return out.String(), errs.String(), 0
 }
 
 // issue issues a key and returns its secret and its id.

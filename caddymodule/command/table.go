@@ -5,7 +5,6 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"time"
 	"unicode"
 )
 
@@ -25,10 +24,13 @@ func printFields(w io.Writer, fields ...field) error {
 	return t.Flush()
 }
 
-// printRows prints a table of several things. An empty cell reads "-".
+// printRows prints a table of several things; without a head, rows that follow others. An empty cell reads "-".
 func printRows(w io.Writer, head []string, rows [][]string) error {
+	if head != nil {
+		rows = append([][]string{head}, rows...)
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range append([][]string{head}, rows...) {
+	for _, row := range rows {
 		cells := make([]string, len(row))
 		for i, cell := range row {
 			if cells[i] = printable(cell); cell == "" {
@@ -58,14 +60,6 @@ func printable(s string) string {
 		}
 	}
 	return b.String()
-}
-
-// expiry prints when something ends: the zero time means never.
-func expiry(t time.Time) string {
-	if t.IsZero() {
-		return "never"
-	}
-	return t.UTC().Format(time.RFC3339)
 }
 
 // word makes a word for people of a value of an enum: KEY_STATUS_ACTIVE is active.

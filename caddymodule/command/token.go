@@ -21,13 +21,14 @@ func newDerive(o *options) *cobra.Command {
 	var scopes []string
 	cmd := &cobra.Command{
 		Use:   "derive-token CREDENTIAL|-",
-		Short: "Makes a token that stands for a key for a while",
+		Short: "Makes a token of a key, for a while",
 		Long: `Makes a token of a key: one that stands for the key for a while, and may do the
 same or less. A JWT can be verified by anyone who reads the server's public keys; a
 macaroon can be narrowed by anyone who holds it, see keys attenuate. Without
 --scopes the token has all of the key's, with --scopes "" none. With --quiet the
 token is all that is printed.`,
-		Args: exactly("a CREDENTIAL"),
+		Args:              exactly("a CREDENTIAL"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := client.DeriveRequest{Algorithm: client.TokenAlgorithm(algorithm.value()), TTL: ttl}
 			var err error
@@ -48,7 +49,7 @@ token is all that is printed.`,
 			var answer json.RawMessage
 			out, err := c.Derive(cmd.Context(), r, client.Raw(&answer))
 			if err != nil {
-				return failed(err, r.Credential)
+				return o.failed(err, r.Credential)
 			}
 			return o.print(cmd, answer, printable(out.Token), func(w io.Writer) error {
 				return printToken(w, out)
@@ -58,7 +59,7 @@ token is all that is printed.`,
 	flags := cmd.Flags()
 	algorithm.add(cmd, "algorithm", "the kind of token (default jwt): ")
 	flags.StringVar(&ttl, "ttl", "", "how long it is valid (default 1h)")
-	flags.StringSliceVar(&scopes, flagScopes, nil, "what it may do, separated by commas; each one of the key's")
+	addScopes(flags, &scopes, "what it may do, of the key's scopes")
 	flags.StringVar(&claims, "claims", "", "a `JSON` object of claims that the token also makes")
 	return cmd
 }
@@ -67,7 +68,7 @@ func printToken(w io.Writer, t *client.Token) error {
 	err := printFields(w,
 		field{"SCOPES", strings.Join(t.Scopes, " ")},
 		field{"CLAIMS", string(t.Claims)},
-		field{"EXPIRES", expiry(t.ExpireTime)},
+		field{"EXPIRES", timesFor(w).expiry(t.ExpireTime)},
 	)
 	if err == nil {
 		_, err = fmt.Fprintf(w, "\n%s\n", printable(t.Token))
@@ -86,7 +87,8 @@ expires earlier, may do less, or may be used from fewer addresses. No server and
 secret are needed, so what is wrong with the macaroon itself shows when it is
 verified. --expires is a duration from now on, or a time as in 2026-01-02T15:04:05Z.
 With --scopes "" nothing at all is allowed but what needs no scope.`,
-		Args: exactly("a MACAROON"),
+		Args:              exactly("a MACAROON"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var n engine.Narrowing
 			var err error
@@ -105,7 +107,7 @@ With --scopes "" nothing at all is allowed but what needs no scope.`,
 			}
 			narrower, err := engine.Attenuate(macaroon, n)
 			if err != nil {
-				return failed(err, macaroon)
+				return o.failed(err, macaroon)
 			}
 			answer, err := json.Marshal(map[string]string{"token": narrower})
 			if err != nil {
@@ -119,8 +121,8 @@ With --scopes "" nothing at all is allowed but what needs no scope.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&expires, "expires", "", "when it expires: a `duration` from now on, or a time")
-	flags.StringSliceVar(&scopes, flagScopes, nil, "what it may do, separated by commas")
-	flags.StringSliceVar(&cidrs, "cidrs", nil, "from where it may be used, separated by commas")
+	addScopes(flags, &scopes, "what it may do")
+	addWords(flags, &cidrs, "cidrs", "from where it may be used")
 	return cmd
 }
 

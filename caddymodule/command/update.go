@@ -40,7 +40,8 @@ func newUpdate(o *options, kind client.Kind) *cobra.Command {
 With --update-mask those fields change and no others: name, scopes, metadata,
 rate_limit_policy, ip_restriction. One for which no flag is given is cleared. With
 --quiet nothing is printed.`,
-		Args: exactly("a KEY_ID"),
+		Args:              exactly("a KEY_ID"),
+		ValidArgsFunction: o.completeKeyIDs(kind),
 		RunE: o.onKey(func(cmd *cobra.Command, c *client.Client, keyID string) error {
 			given, err := f.given(cmd)
 			if err != nil {
@@ -61,7 +62,7 @@ rate_limit_policy, ip_restriction. One for which no flag is given is cleared. Wi
 		}),
 	}
 	f.add(cmd)
-	cmd.Flags().StringSliceVar(&mask, "update-mask", nil, "the fields that change, separated by commas")
+	addWords(cmd.Flags(), &mask, "update-mask", "the fields that change")
 	return cmd
 }
 
@@ -91,7 +92,7 @@ func (f *changeFlags) given(cmd *cobra.Command) (paths []string, err error) {
 func (f *changeFlags) update(
 	cmd *cobra.Command, o *options, c *client.Client, kind client.Kind, keyID string, mask []string,
 ) error {
-	change, err := f.change(cmd, c, kind, keyID)
+	change, err := f.change(cmd, o, c, kind, keyID)
 	if err != nil {
 		return err
 	}
@@ -104,14 +105,14 @@ func (f *changeFlags) update(
 		IPRestriction: change.IPRestriction, RateLimitPolicy: change.RateLimitPolicy,
 	}, client.Raw(&answer))
 	if err != nil {
-		return failed(err)
+		return o.failed(err)
 	}
 	return o.print(cmd, answer, "", func(w io.Writer) error { return printKey(w, key) })
 }
 
 // change is what the flags set. What is cleared is there, and empty.
 func (f *changeFlags) change(
-	cmd *cobra.Command, c *client.Client, kind client.Kind, keyID string,
+	cmd *cobra.Command, o *options, c *client.Client, kind client.Kind, keyID string,
 ) (r client.RotateRequest, err error) {
 	flags := cmd.Flags()
 	if flags.Changed(flagName) {
@@ -131,7 +132,7 @@ func (f *changeFlags) change(
 	if flags.Changed(flagCIDRs) {
 		r.IPRestriction = &client.IPRestriction{AllowedCIDRs: f.cidrs}
 	}
-	r.RateLimitPolicy, err = f.changedPolicy(cmd, c, kind, keyID)
+	r.RateLimitPolicy, err = f.changedPolicy(cmd, o, c, kind, keyID)
 	return r, err
 }
 
@@ -145,12 +146,16 @@ func newRotate(o *options) *cobra.Command {
 one has a key id and a secret of its own, and in all else is like the old one,
 but for what flags say. ` + strings.ReplaceAll(changeLong, "\n", " ") + `
 With --quiet the secret is all that is printed.`,
-		Args: exactly("a KEY_ID"),
+		Args:              exactly("a KEY_ID"),
+		ValidArgsFunction: o.completeKeyIDs(client.Issued),
 		RunE: o.onKey(func(cmd *cobra.Command, c *client.Client, keyID string) error {
+			if client.KindOf(keyID) != client.Issued {
+				return errors.New("an imported key cannot be rotated: import the new one and revoke this one")
+			}
 			if _, err := f.given(cmd); err != nil {
 				return err
 			}
-			r, err := f.change(cmd, c, client.Issued, keyID)
+			r, err := f.change(cmd, o, c, client.Issued, keyID)
 			if err != nil {
 				return err
 			}
@@ -164,7 +169,7 @@ With --quiet the secret is all that is printed.`,
 			var answer json.RawMessage
 			out, err := c.Rotate(cmd.Context(), r, client.Raw(&answer))
 			if err != nil {
-				return failed(err)
+				return o.failed(err)
 			}
 			if err := o.printSecret(cmd, answer, &out.IssuedAPIKey, out.Secret); err != nil {
 				return err

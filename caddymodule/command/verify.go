@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
@@ -25,12 +24,13 @@ func newVerify(o *options) *cobra.Command {
 		Long: `Says whether a credential is valid, and whose it is. The exit status is 0 when it
 is valid, 2 when it is not, and 1 when the server could not be asked. With
 --quiet it prints true or false.`,
-		Args: exactly("a CREDENTIAL"),
+		Args:              exactly("a CREDENTIAL"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: o.onCredential(func(cmd *cobra.Command, c *client.Client, credential string) error {
 			var answer json.RawMessage
 			v, err := c.Verify(cmd.Context(), credential, callOptions(noCache, &answer)...)
 			if err != nil {
-				return failed(err, credential)
+				return o.failed(err, credential)
 			}
 			err = o.print(cmd, answer, strconv.FormatBool(v.IsValid), func(w io.Writer) error {
 				return printVerdict(w, v)
@@ -38,9 +38,7 @@ is valid, 2 when it is not, and 1 when the server could not be asked. With
 			if err != nil || v.IsValid {
 				return err
 			}
-			cmd.SilenceErrors = true // the result has been printed
-			invalid := func(caddycmd.Flags) (int, error) { return exitInvalid, nil }
-			return caddycmd.WrapCommandFuncForCobra(invalid)(cmd, nil)
+			return exit(cmd, exitInvalid)
 		}),
 	}
 	addNoCache(cmd, &noCache)
@@ -57,7 +55,8 @@ credential on each line of standard input. The results are in the order of the
 credentials, which are not repeated. The exit status is 0 when the call
 succeeded, whatever the results. With --quiet it prints one line of true or
 false for each.`,
-		Args: cobra.MinimumNArgs(1),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			credentials, err := readCredentials(args, cmd.InOrStdin())
 			if err != nil {
@@ -71,7 +70,7 @@ false for each.`,
 			var answer json.RawMessage
 			results, err := c.BatchVerify(cmd.Context(), credentials, callOptions(noCache, &answer)...)
 			if err != nil {
-				return failed(err, credentials...)
+				return o.failed(err, credentials...)
 			}
 			words := make([]string, len(results))
 			for i := range results {
@@ -100,6 +99,7 @@ func callOptions(noCache bool, answer *json.RawMessage) []client.CallOption {
 
 // printVerdict prints one verdict as a table.
 func printVerdict(w io.Writer, v *client.VerifyResponse) error {
+	when := timesFor(w)
 	fields := []field{
 		{"VALID", yesNo(v.IsValid)},
 		{"REASON", why(v)},
@@ -107,35 +107,36 @@ func printVerdict(w io.Writer, v *client.VerifyResponse) error {
 		{"ACTOR", v.ActorID},
 		{"SCOPES", strings.Join(v.Scopes, " ")},
 		{"METADATA", string(v.Metadata)},
-		{"VISIBILITY", word(string(v.Visibility), "KEY_VISIBILITY_")},
+		{"VISIBILITY", word(string(v.Visibility), visibilityPrefix)},
 		{"STATUS", status(v.Status)},
 	}
 	if v.Status != "" { // the key is known
-		fields = append(fields, field{"EXPIRES", expiry(v.ExpireTime)})
+		fields = append(fields, field{"EXPIRES", when.expiry(v.ExpireTime)})
 	}
-	return printFields(w, append(fields, field{"RATE LIMIT", remaining(v)}, field{"ISSUER", v.Issuer})...)
+	return printFields(w, append(fields, field{"RATE LIMIT", remaining(v, when)}, field{"ISSUER", v.Issuer})...)
 }
 
 // remaining prints a key's rate limit and what is left of it.
-func remaining(v *client.VerifyResponse) string {
+func remaining(v *client.VerifyResponse, when times) string {
 	text := printPolicy(v.RateLimitPolicy)
 	if v.RateLimitRemaining != nil {
 		text += fmt.Sprintf(", %d left", *v.RateLimitRemaining)
 	}
 	if !v.RateLimitResetTime.IsZero() {
-		text += ", all again at " + expiry(v.RateLimitResetTime)
+		text += ", all of it again: " + when.at(v.RateLimitResetTime)
 	}
 	return strings.TrimPrefix(text, ", ")
 }
 
 // printVerdicts prints several verdicts, numbered from 1 as the credentials were given.
 func printVerdicts(w io.Writer, results []client.VerifyResponse) error {
+	when := timesFor(w)
 	rows := make([][]string, len(results))
 	for i := range results {
 		v := &results[i]
 		end := ""
 		if v.Status != "" {
-			end = expiry(v.ExpireTime)
+			end = when.expiry(v.ExpireTime)
 		}
 		rows[i] = []string{
 			strconv.Itoa(i + 1), yesNo(v.IsValid), v.KeyID, v.ActorID, strings.Join(v.Scopes, " "), end, why(v),

@@ -1,7 +1,7 @@
 // Command talos is Caddy with Talos Edge built in: a gate for API keys, the API that manages them, and a client for it.
 //
-// It has all of Caddy's commands and standard modules, and beside them `talos serve`, `proxy`, `keys`, `jwk`,
-// `migrate` and `health`.
+// It has Caddy's commands and standard modules, and beside them `talos serve`, `proxy`, `keys`, `jwk`, `migrate` and
+// `health`. The commands that have Caddy's build service make another binary say what to do instead.
 package main
 
 import (
@@ -31,13 +31,13 @@ To put the gate in front of an app, write a Caddyfile:
 		reverse_proxy localhost:9000
 	}
 
-and run it with 'talos run'. All of Caddy's commands and modules are here; see
+and run it with 'talos run'. Caddy's commands and modules are here; see
 https://caddyserver.com/docs/.
 
 Memory: unless GOGC is set, the garbage collector lets the heap grow to a
 quarter of the memory limit, at most 256 MiB, before it starts to work; above
 that it works as usual. The limit is GOMEMLIMIT, or nine tenths of what the
-container or the machine has. This takes CPU time off every request.
+container or the machine has. With it, requests cost less CPU time.
 `
 
 func main() {
