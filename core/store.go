@@ -71,9 +71,10 @@ type Store interface {
 	ClaimSecret(ctx context.Context, network NetworkID, checks []string) error
 
 	// Events returns the changes of all networks whose position is higher than after: in the order of their positions,
-	// without a gap, at most limit, 1 to [MaxEvents]. They are committed, and every change that was acknowledged before
-	// the call is among them as far as limit reaches. A position beyond the last one is [FailedPrecondition]: the
-	// database is another one, or was restored, and whoever follows its feed starts over.
+	// without a gap (but for that before a [feed.EventRestored]), at most limit, 1 to [MaxEvents]. They are committed,
+	// and every change that was acknowledged before the call is among them as far as limit reaches. A position beyond
+	// the last one is [FailedPrecondition]: the database is another one, or was restored, and whoever follows its feed
+	// starts over.
 	Events(ctx context.Context, after uint64, limit int) ([]feed.Event, error)
 
 	// Positions is the table that every change, of this process and of others on the same database, is applied to. If

@@ -28,6 +28,9 @@ type engine struct {
 	readSchema  func(ctx context.Context, location string) (Schema, error)
 	migrateUp   func(ctx context.Context, location string, steps int) (Schema, error)
 	migrateDown func(ctx context.Context, location string, steps int) (Schema, error)
+
+	readState func(ctx context.Context, location string) (*State, error)
+	backup    func(ctx context.Context, location, target string) (*State, error)
 }
 
 func engines() map[string]engine {
@@ -35,6 +38,7 @@ func engines() map[string]engine {
 		"sqlite": {
 			open: openSQLite, canonical: canonicalSQLite,
 			readSchema: sqlite.ReadSchema, migrateUp: sqlite.MigrateUp, migrateDown: sqlite.MigrateDown,
+			readState: sqlite.ReadState, backup: sqlite.Backup,
 		},
 	}
 }

@@ -17,7 +17,12 @@ const (
 	EventDeleted
 )
 
-// EventKinds are all kinds of change.
+// EventRestored is no change of a key, and names none: the database is a copy that was restored. It continues at a
+// position beyond all that the database of before can have given. Whoever followed that one's feed starts over, because
+// what it was told last may never have happened here.
+const EventRestored EventKind = 5
+
+// EventKinds are all kinds of change of a key.
 var EventKinds = [...]EventKind{EventCreated, EventRevoked, EventUpdated, EventDeleted}
 
 // String is the kind's name in the feed and in metrics.
@@ -31,6 +36,8 @@ func (k EventKind) String() string {
 		return "updated"
 	case EventDeleted:
 		return "deleted"
+	case EventRestored:
+		return "restored"
 	default:
 		return "unknown"
 	}
@@ -38,7 +45,7 @@ func (k EventKind) String() string {
 
 // Event is one change of one key.
 type Event struct {
-	Position uint64    // in the feed: the first change has 1, and each one the position after that of the one before
+	Position uint64    // in the feed: the first change has 1, each other one that after the last, but for EventRestored
 	Network  uuid.UUID // a core.NetworkID
 	KeyID    string
 	Kind     EventKind

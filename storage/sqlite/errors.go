@@ -70,12 +70,12 @@ func isUnique(e *sqlite.Error) bool {
 	return e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY
 }
 
-func isBusy(err error) bool {
-	e, ok := errors.AsType[*sqlite.Error](err)
-	return ok && e.Code()&0xff == sqlite3.SQLITE_BUSY
-}
+func isBusy(err error) bool { return isCode(err, sqlite3.SQLITE_BUSY) }
 
-func isInterrupted(err error) bool {
+func isInterrupted(err error) bool { return isCode(err, sqlite3.SQLITE_INTERRUPT) }
+
+// isCode tells whether an error has one of SQLite's primary result codes.
+func isCode(err error, code int) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
-	return ok && e.Code()&0xff == sqlite3.SQLITE_INTERRUPT
+	return ok && e.Code()&0xff == code
 }

@@ -53,44 +53,49 @@ func migrate(ctx context.Context, path string, logger *zap.Logger) error {
 // database is switched to write-ahead logging (wal) or left as it is.
 func inTransaction(
 	ctx context.Context, path string, logger *zap.Logger, wal bool, f func(*goose.Provider) error,
-) (err error) {
-	connector, err := sqlite.NewConnector(uri(path, 0))
-	if err != nil {
-		return err
-	}
-	db := sql.OpenDB(connector)
-	defer func() { err = errors.Join(err, db.Close()) }()
-	db.SetMaxOpenConns(1)
-	var conn *sql.Conn
-	defer func() {
-		if conn != nil {
-			err = errors.Join(err, conn.Close())
-		}
-	}()
-	err = whenFree(ctx, logger, path, openWait, func() (err error) {
-		if conn == nil {
-			if conn, err = db.Conn(ctx); err != nil {
-				return err
+) error {
+	return locked(ctx, path, logger, wal, func(conn *sql.Conn) error {
+		return conn.Raw(func(c any) error { return lend(c, f) })
+	})
+}
+
+// locked calls f with a connection that is inside a transaction which holds the write lock, and commits it unless f
+// returns an error.
+func locked(
+	ctx context.Context, path string, logger *zap.Logger, wal bool, f func(*sql.Conn) error,
+) error {
+	return withPool(uri(path, 0), func(db *sql.DB) (err error) {
+		var conn *sql.Conn
+		defer func() {
+			if conn != nil {
+				err = errors.Join(err, conn.Close())
 			}
-		}
-		if wal {
-			if err := useWAL(ctx, conn); err != nil {
-				return err
+		}()
+		err = whenFree(ctx, logger, path, openWait, func() (err error) {
+			if conn == nil {
+				if conn, err = db.Conn(ctx); err != nil {
+					return err
+				}
 			}
+			if wal {
+				if err := useWAL(ctx, conn); err != nil {
+					return err
+				}
+			}
+			_, err = conn.ExecContext(ctx, "BEGIN IMMEDIATE")
+			return err
+		})
+		if err != nil {
+			return err
 		}
-		_, err = conn.ExecContext(ctx, "BEGIN IMMEDIATE")
+		if err := f(conn); err != nil {
+			// The rollback must not be kept from running by what made f fail.
+			_, rollback := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+			return errors.Join(err, rollback)
+		}
+		_, err = conn.ExecContext(ctx, "COMMIT")
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	if err := conn.Raw(func(c any) error { return lend(c, f) }); err != nil {
-		// The rollback must not be kept from running by what made f fail.
-		_, rollback := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
-		return errors.Join(err, rollback)
-	}
-	_, err = conn.ExecContext(ctx, "COMMIT")
-	return err
 }
 
 // useWAL switches a database to write-ahead logging, which it then keeps.

@@ -58,7 +58,8 @@ type Store struct {
 var _ core.Store = (*Store)(nil)
 
 // Open opens the database file at path, creates it when it is missing (0600; its directories 0700) and migrates its
-// schema. ctx bounds the opening only. A database with a schema newer than this build's is [core.FailedPrecondition];
+// schema. A copy that [Backup] made becomes a database of its own, whose feed of changes continues at a new position.
+// ctx bounds the opening only. A database with a schema newer than this build's is [core.FailedPrecondition];
 // a file that cannot be created, opened, locked or written is [core.Unavailable].
 func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 	s, err := open(ctx, path, opts)
@@ -86,6 +87,9 @@ func open(ctx context.Context, path string, opts Options) (_ *Store, err error) 
 		return nil, err
 	}
 	if err := migrate(ctx, path, opts.Logger); err != nil {
+		return nil, err
+	}
+	if err := adoptCopy(ctx, path, opts.Logger); err != nil {
 		return nil, err
 	}
 	s := &Store{positions: new(feed.Positions), closing: make(chan struct{})}

@@ -36,16 +36,26 @@ func Canonical(path string) (string, error) {
 
 // uri is the driver's name for a database file that exists. A file that has gone is an error and not a new, empty one.
 func uri(path string, busy time.Duration, pragmas ...string) string {
-	path = filepath.ToSlash(path)
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path // C:/…
-	}
 	pragmas = append([]string{
 		fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()),
 		"synchronous(FULL)",
 		"foreign_keys(1)",
 	}, pragmas...)
-	query := url.Values{"mode": {"rw"}, "_pragma": pragmas}
+	return fileURI(path, url.Values{"mode": {"rw"}, "_pragma": pragmas})
+}
+
+// readOnlyURI is the driver's name for a database file that is only read, with a further option of SQLite.
+func readOnlyURI(path, option string) string {
+	return fileURI(path, url.Values{
+		"mode": {"ro"}, option: {"1"}, "_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())},
+	})
+}
+
+func fileURI(path string, query url.Values) string {
+	path = filepath.ToSlash(path)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path // C:/…
+	}
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}).String()
 }
 
