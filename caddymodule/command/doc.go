@@ -24,5 +24,9 @@
 //
 // migrate works on a database itself, without a server.
 //
-// The package imports no other part of caddymodule, so that caddymodule can import it.
+// # backup
+//
+// backup reads the configuration of a node and runs nothing of it; what it does is package backup's.
+//
+// The package imports nothing of caddymodule that caddymodule registers, so that caddymodule can import it.
 package command

@@ -1,7 +1,7 @@
 // Command talos is Caddy with Talos Edge built in: a gate for API keys, the API that manages them, and a client for it.
 //
-// It has Caddy's commands and standard modules, and beside them `talos serve`, `proxy`, `keys`, `jwk`, `migrate` and
-// `health`. The commands that have Caddy's build service make another binary say what to do instead.
+// It has Caddy's commands and standard modules, and beside them `talos serve`, `proxy`, `keys`, `jwk`, `migrate`,
+// `health` and `backup`. The commands that have Caddy's build service make another binary say what to do instead.
 package main
 
 import (

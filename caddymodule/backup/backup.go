@@ -1,0 +1,167 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/secrets"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/setup"
+	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/storage"
+)
+
+// Options say where a backup goes.
+type Options struct {
+	File           string // the archive; its folder also takes the copy of the database while that is made
+	Force          bool   // replace File if it is there
+	WithoutSecrets bool   // leave generated secrets out, and do not compare any with the database
+
+	// Stdout takes the archive in place of File, if that is empty. The copy is then made in the system's folder for
+	// temporary files.
+	Stdout io.Writer
+
+	Writer string // names the build
+}
+
+// Names of the node's options, under which the manifest lists secrets.
+const (
+	hmacOption    = "hmac_secret"
+	signingOption = "signing_keys"
+)
+
+// Write writes a backup of the node that a set-up describes. A File that is there, a missing database, a schema newer
+// than this build, and secrets that are not those of the database's keys are errors. After an error there is no
+// archive, and File is as it was.
+func Write(ctx context.Context, s *setup.Setup, o *Options) (m *Manifest, err error) {
+	if s.Node.Storage == "" {
+		return nil, errors.New("this node is a sidecar: it has no database; back up the node that it asks")
+	}
+	if err := o.checkFile(); err != nil {
+		return nil, err
+	}
+	folder, err := o.workFolder()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	database := filepath.Join(folder, "talos.db")
+	state, err := storage.Backup(ctx, s.Node.Storage, database)
+	if err != nil {
+		return nil, err
+	}
+	m = newManifest(o.Writer, s.Node.Storage, state)
+	a := &archive{manifest: m, owner: ownerOf(s.Node.Storage)}
+	if err := a.addSecrets(ctx, s, state, o.WithoutSecrets); err != nil {
+		return nil, err
+	}
+	if err := a.addDatabase(database); err != nil {
+		return nil, err
+	}
+	if o.File == "" {
+		return m, a.write(ctx, o.Stdout)
+	}
+	return m, a.store(ctx, filepath.Join(folder, "backup.tar"), o)
+}
+
+// checkFile refuses a file that is not to be replaced.
+func (o *Options) checkFile() error {
+	if o.File == "" {
+		return nil
+	}
+	switch info, err := os.Lstat(o.File); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.IsDir():
+		return fmt.Errorf("%s is a directory: name the file to write", o.File)
+	case !o.Force:
+		return fmt.Errorf("%s exists: name another file, or replace it with --force", o.File)
+	default:
+		return nil
+	}
+}
+
+// workFolder makes a folder for the copy, for its owner alone. It is beside the archive, which is moved out of it.
+func (o *Options) workFolder() (string, error) {
+	if o.File == "" {
+		return os.MkdirTemp("", "talos-backup-*")
+	}
+	return os.MkdirTemp(filepath.Dir(o.File), "."+filepath.Base(o.File)+".partial-*")
+}
+
+// store writes the archive to a temporary file, and moves it to its place when it is on the disk.
+func (a *archive) store(ctx context.Context, temporary string, o *Options) (err error) {
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // in our own folder
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(a.write(ctx, f), f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("writing the archive: %w", err)
+	}
+	if err := o.checkFile(); err != nil { // somebody may have made it meanwhile
+		return err
+	}
+	if err := os.Rename(temporary, o.File); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(o.File))
+}
+
+// addSecrets adds the generated secrets, and notes where the configured ones come from.
+func (a *archive) addSecrets(ctx context.Context, s *setup.Setup, state *storage.State, without bool) error {
+	where := a.manifest.Secrets
+	if without {
+		where[hmacOption] = "left out; without it no issued key verifies"
+		where[signingOption] = "left out; without it no derived JWT verifies"
+		return nil
+	}
+	stored, err := secrets.ReadStored(ctx, s.Storage)
+	if err != nil {
+		return err
+	}
+	checks := s.Node.Checks
+	switch {
+	case len(checks) > 0:
+		where[hmacOption] = "keep it: it comes from " + s.SecretSource
+	case stored.HMAC != nil:
+		where[hmacOption] = included
+		a.add(secrets.HMACName, stored.HMAC)
+		keyring, err := credential.NewKeyring(string(stored.HMAC))
+		if err != nil {
+			return fmt.Errorf("the generated HMAC secret: %w", err)
+		}
+		checks = keyring.Checks()
+	default:
+		where[hmacOption] = "not generated yet"
+	}
+	switch {
+	case s.Node.SigningKeys:
+		where[signingOption] = "keep them: they come from " + s.SigningKeysSource
+	case stored.SigningKeys != nil:
+		where[signingOption] = included
+		a.add(secrets.SigningKeysName, stored.SigningKeys)
+	default:
+		where[signingOption] = "not generated yet"
+	}
+	return compare(state, checks)
+}
+
+// compare refuses secrets that are not those of the stored keys: no key of the backup would verify.
+func compare(state *storage.State, checks []string) error {
+	for network, check := range state.Checks {
+		if !slices.Contains(checks, check) {
+			return fmt.Errorf("the HMAC secret that the keys of network %s were made with is neither configured here "+
+				"nor in Caddy's storage, so the backup would be of no use: run the command with the configuration and "+
+				"the environment of the node, or leave the secrets out with --without-secrets and keep them yourself",
+				network)
+		}
+	}
+	return nil
+}

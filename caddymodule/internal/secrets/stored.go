@@ -1,0 +1,37 @@
+package secrets
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"github.com/caddyserver/certmagic"
+)
+
+// Stored are generated secrets as they are in Caddy's storage. One that was not generated yet is nil.
+type Stored struct {
+	HMAC        []byte
+	SigningKeys []byte // a JWK Set with private keys
+}
+
+// The names of generated secrets in Caddy's storage.
+const (
+	HMACName        = secretKey
+	SigningKeysName = signingKeysKey
+)
+
+// ReadStored reads the generated secrets, and generates none.
+func ReadStored(ctx context.Context, s certmagic.Storage) (*Stored, error) {
+	var stored Stored
+	for _, one := range []struct {
+		kind generated
+		to   *[]byte
+	}{{hmacSecret(), &stored.HMAC}, {signingKeySet(), &stored.SigningKeys}} {
+		value, err := one.kind.load(ctx, s)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		*one.to = value
+	}
+	return &stored, nil
+}
