@@ -2,7 +2,6 @@ package command
 
 import (
 	"errors"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -17,7 +16,7 @@ const backupShort = "Writes a backup of the database and the secrets that it nee
 // setBackup makes cmd the command backup.
 func setBackup(cmd *cobra.Command) {
 	var set setupFlags
-	o := backup.Options{Writer: buildName()}
+	o := backup.Options{Writer: readBuild().line()}
 	cmd.Use = "backup FILE"
 	cmd.Short = backupShort
 	cmd.Long = `Writes a backup of a node to FILE, a tar archive, while the node runs: the database as
@@ -44,7 +43,7 @@ that folder, .FILE.partial-…, behind; delete it.`
 		o.File = args[0]
 		if o.File == "-" {
 			o.File, o.Stdout = "", cmd.OutOrStdout()
-			if isDevice(o.Stdout) {
+			if isTerminal(o.Stdout) {
 				return errors.New("standard output is a terminal: name a file, or pass the archive on")
 			}
 		}
@@ -71,14 +70,4 @@ func writeBackup(cmd *cobra.Command, set *setupFlags, o *backup.Options) error {
 		cmd.PrintErrln("not in it: " + missing)
 	}
 	return nil
-}
-
-// isDevice tells whether what is written goes to a terminal, or to another device.
-func isDevice(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -61,8 +61,8 @@ func unpack(t *testing.T, archive []byte, folder string) (names []string) {
 	}
 }
 
-// manual runs a shell block of the databases' manual in a folder, and returns what it prints.
-func manual(t *testing.T, dir string, env []string, with string) string {
+// runManual runs a shell block of the databases' manual in a folder, and returns what it prints.
+func runManual(t *testing.T, dir string, env []string, with string) string {
 	t.Helper()
 	page, err := os.ReadFile(filepath.FromSlash("../../storage/README.md"))
 	if err != nil {
@@ -112,7 +112,7 @@ func TestABackupOfARunningServerIsRestoredIntoAnEmptyDataDirectory(t *testing.T)
 	if exit != 0 {
 		t.Fatal("derive failed")
 	}
-	said := manual(t, dir, env, "talos backup ")
+	said := runManual(t, dir, env, "talos backup ")
 	if want := "2 keys, up to change 3, with hmac_secret and signing_keys\n"; !strings.HasPrefix(
 		said, "backup of sqlite://") || !strings.HasSuffix(said, want) {
 		t.Errorf("it says %s", said)
@@ -137,7 +137,7 @@ func TestABackupOfARunningServerIsRestoredIntoAnEmptyDataDirectory(t *testing.T)
 	if err := os.WriteFile(filepath.Join(fresh, "talos.tar"), archive, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	manual(t, fresh, freshEnv, "tar -xf ")
+	runManual(t, fresh, freshEnv, "tar -xf ")
 	names := unpack(t, archive, t.TempDir())
 	want := []string{
 		"talos-backup/README.txt", "talos-backup/manifest.json", "talos/hmac_secret", "talos/signing_keys", "talos.db",

@@ -24,9 +24,9 @@
 //
 // migrate works on a database itself, without a server.
 //
-// # backup
+// # backup, doctor
 //
-// backup reads the configuration of a node and runs nothing of it; what it does is package backup's.
+// Both read the configuration of a node and run nothing of it; what they do is in packages backup and doctor.
 //
 // The package imports nothing of caddymodule that caddymodule registers, so that caddymodule can import it.
 package command

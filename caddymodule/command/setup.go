@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -68,22 +67,4 @@ func servedConfig(cmd *cobra.Command) ([]byte, error) {
 	}
 	config, _, err := adapter.Adapt([]byte(text), map[string]any{"filename": "serve"})
 	return config, err
-}
-
-// modulePath is the module that this package belongs to.
-const modulePath = "github.com/talos-edge/talos-edge"
-
-// buildName names this build: the module with its version, as far as the build knows it.
-func buildName() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return modulePath
-	}
-	version := info.Main.Version
-	for _, dep := range info.Deps {
-		if dep.Path == modulePath {
-			version = dep.Version
-		}
-	}
-	return modulePath + "@" + version
 }

@@ -80,20 +80,33 @@ type requestLog struct{}
 // CaddyModule returns the module information by which Caddy finds the logs of a module.
 func (requestLog) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: "http.log"} }
 
-// Warn says of each log that shows credentials what to do about it.
-func (x *Exposure) Warn(logger *zap.Logger) {
+// Shown is a log that shows credentials.
+type Shown struct {
+	Log         string   // its name
+	Credentials []string // the sources whose credentials it shows
+}
+
+// Shown returns the logs that show credentials.
+func (x *Exposure) Shown() (all []Shown) {
 	if x.logs == nil {
-		return
+		return nil
 	}
 	for _, log := range splitCore(x.logs) {
-		name, all := x.takenBy(log)
-		shown := showing(log, all)
-		if len(shown) == 0 {
-			continue
+		name, taken := x.takenBy(log)
+		if shown := showing(log, taken); len(shown) > 0 {
+			all = append(all, Shown{name, shown})
 		}
+	}
+	return all
+}
+
+// Warn says of each log that shows credentials what to do about it.
+func (x *Exposure) Warn(logger *zap.Logger) {
+	for _, s := range x.Shown() {
 		logger.Warn("this log shows credentials: paste the line into its block, or if the block has a format, "+
 			"write talos_redact before that one",
-			zap.String("log", name), zap.Strings("credentials", shown), zap.String("paste", "format talos_redact"))
+			zap.String("log", s.Log), zap.Strings("credentials", s.Credentials),
+			zap.String("paste", "format talos_redact"))
 	}
 }
 

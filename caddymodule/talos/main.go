@@ -1,7 +1,8 @@
 // Command talos is Caddy with Talos Edge built in: a gate for API keys, the API that manages them, and a client for it.
 //
 // It has Caddy's commands and standard modules, and beside them `talos serve`, `proxy`, `keys`, `jwk`, `migrate`,
-// `health` and `backup`. The commands that have Caddy's build service make another binary say what to do instead.
+// `health`, `backup` and `doctor`. The commands that have Caddy's build service make another binary say what to do
+// instead.
 package main
 
 import (
