@@ -123,7 +123,7 @@ var version = sync.OnceValue(func() string {
 		return "unknown"
 	}
 	for _, m := range append([]*debug.Module{&info.Main}, info.Deps...) {
-		if m.Path == modulePath && m.Version != "" && m.Replace == nil {
+		if m.Path == modulePath && m.Version != "" && m.Version != "(devel)" && m.Replace == nil {
 			return m.Version
 		}
 	}
