@@ -13,9 +13,7 @@ import (
 // The steps of Containerfile build an image, and the services of compose.yaml run in it: see testdata/container.sh.
 func TestImage_IsBuiltAndRunsTheServices(t *testing.T) {
 	t.Parallel()
-	if needs(t, envChroot) != "1" {
-		t.Fatalf("%s is neither empty nor 1", envChroot)
-	}
+	needs(t, envNamespaces)
 	repository, err := filepath.Abs(root)
 	if err != nil {
 		t.Fatal(err)
@@ -50,22 +48,8 @@ func TestImage_IsBuiltAndRunsTheServices(t *testing.T) {
 	}
 	write(t, filepath.Join(dir, "variables"), variables.String())
 
-	script, err := filepath.Abs(filepath.FromSlash("testdata/container.sh"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"env", "DIR=" + dir, "PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin"}
-	if os.Geteuid() != 0 {
-		args = append([]string{"sudo", "-n"}, args...)
-	}
 	cache := goEnv(t, "GOCACHE", "GOMODCACHE")
-	args = append(args, "GOCACHE="+cache[0], "GOMODCACHE="+cache[1],
-		"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", script)
-	out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
-	if err != nil || !strings.HasSuffix(string(out), "\nall steps done\n") {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	t.Logf("%s", out)
+	asRoot(t, "container.sh", dir, "GOCACHE="+cache[0], "GOMODCACHE="+cache[1])
 }
 
 func goEnv(t *testing.T, names ...string) []string {

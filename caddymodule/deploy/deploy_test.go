@@ -25,7 +25,8 @@ const (
 	envPromtool       = "TALOS_TEST_PROMTOOL"        // path of promtool
 	envPrometheus     = "TALOS_TEST_PROMETHEUS"      // path of prometheus
 	envSystemdAnalyze = "TALOS_TEST_SYSTEMD_ANALYZE" // path of systemd-analyze
-	envChroot         = "TALOS_TEST_CHROOT"          // 1: run the image's files; needs root, or sudo without a password
+	// 1: run the image and the units in namespaces of their own, as root or by sudo without a password.
+	envNamespaces = "TALOS_TEST_NAMESPACES"
 )
 
 func needs(t *testing.T, variable string) string {
@@ -86,6 +87,29 @@ func write(t *testing.T, name, text string) {
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// asRoot runs a script of testdata as root, with DIR as a variable of its own. Its last line says that it came to its
+// end.
+func asRoot(t *testing.T, script, dir string, variables ...string) {
+	t.Helper()
+	if needs(t, envNamespaces) != "1" {
+		t.Fatalf("%s is neither empty nor 1", envNamespaces)
+	}
+	path, err := filepath.Abs(filepath.Join("testdata", script))
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"env", "DIR=" + dir, "PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin"}
+	if os.Geteuid() != 0 {
+		args = append([]string{"sudo", "-n"}, args...)
+	}
+	args = append(append(args, variables...), "bash", path)
+	out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
+	if err != nil || !strings.HasSuffix(string(out), "\nall steps done\n") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("%s", out)
 }
 
 func freePort(t *testing.T) string {

@@ -37,6 +37,26 @@ func TestUnits_PassSystemd(t *testing.T) {
 	}
 }
 
+// Both units under a real systemd: start, gated requests on port 443 and through the sidecar, reload, restart after a
+// kill, stop. See testdata/systemd.sh.
+func TestUnits_RunUnderSystemd(t *testing.T) {
+	t.Parallel()
+	needs(t, envNamespaces)
+	dir, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	work := t.TempDir()
+	if err := os.Mkdir(filepath.Join(work, "credentials"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	credentials(t, filepath.Join(work, "credentials"))
+	if err := os.Link(binary(t), filepath.Join(work, "talos")); err != nil {
+		t.Fatal(err)
+	}
+	asRoot(t, "systemd.sh", work, "SRC="+dir)
+}
+
 var loaded = regexp.MustCompile(`(?m)^LoadCredential=([^:\n]+):/etc/talos/credentials/([^:\n]+)$`)
 
 // What a unit loads is what its Caddyfile reads, and the folders of the two are the same.

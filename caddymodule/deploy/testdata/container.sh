@@ -12,7 +12,10 @@
 set -euo pipefail
 cd "$DIR"
 . ./variables
-if [ "${1:-}" != run ]; then
+if [ "${1:-}" = "" ]; then
+	exec unshare --mount --pid --fork --kill-child --mount-proc bash "$0" build
+fi
+if [ "$1" = build ]; then
 	trap 'rm -rf image volume run' EXIT # root's files, which the test could not remove
 	mkdir -p layers image volume/data run
 	mount -t tmpfs tmpfs layers
