@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -86,15 +87,15 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// startExample runs Caddyfile.example as the README says and waits until its three sites answer.
-func startExample(t *testing.T) *node {
+// newNode makes a home with the binary, and a free port for each port that a page names. Nothing runs in it yet.
+func newNode(t *testing.T, ports ...string) *node {
 	t.Helper()
 	exe, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := &node{dir: t.TempDir(), ports: map[string]string{}, log: &syncBuffer{}}
-	for _, port := range []string{"8080", "4420", "9000", "2019"} {
+	for _, port := range append(ports, "2019") {
 		n.ports[port] = freePort(t)
 	}
 	if err := os.Symlink(exe, filepath.Join(n.dir, "talos")); err != nil {
@@ -103,28 +104,51 @@ func startExample(t *testing.T) *node {
 	n.env = append(os.Environ(), "PATH="+n.dir+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"HOME="+n.dir, "XDG_DATA_HOME="+filepath.Join(n.dir, "data"), "XDG_CONFIG_HOME="+filepath.Join(n.dir, "config"),
 		"CADDY_ADMIN=localhost:"+n.ports["2019"], "TALOS_URL=http://localhost:"+n.ports["4420"])
-	config := filepath.Join(n.dir, "Caddyfile.example")
-	if err := os.WriteFile(config, []byte(n.withPorts(readFile(t, "Caddyfile.example"))), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return n
+}
+
+// start runs the binary until the test ends. The channel gets how it ended, if it ends before.
+func (n *node) start(t *testing.T, env []string, args ...string) (exited <-chan error) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, exe, "run", "--config", config)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = n.dir, n.env, n.log, n.log
+	cmd := exec.CommandContext(ctx, filepath.Join(n.dir, "talos"), args...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = n.dir, append(slices.Clip(n.env), env...), n.log, n.log
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	exited := make(chan error, 1)
+	ended := make(chan error, 1)
 	go func() {
-		defer close(exited)
-		exited <- cmd.Wait()
+		defer close(ended)
+		ended <- cmd.Wait()
 	}()
 	t.Cleanup(func() {
 		cancel()
-		for range exited {
+		for range ended {
 		}
 	})
+	return ended
+}
+
+// write puts a file into the node's home, with the node's ports.
+func (n *node) write(t *testing.T, name, text string) {
+	t.Helper()
+	name = filepath.Join(n.dir, filepath.FromSlash(name))
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(n.withPorts(text)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startExample runs Caddyfile.example as the README says and waits until its three sites answer.
+func startExample(t *testing.T) *node {
+	t.Helper()
+	n := newNode(t, "8080", "4420", "9000")
+	n.write(t, "Caddyfile.example", readFile(t, "Caddyfile.example"))
+	exited := n.start(t, nil, "run", "--config", "Caddyfile.example")
 	for _, url := range []string{
 		"http://127.0.0.1:9000/", "http://127.0.0.1:8080/health/ready", "http://127.0.0.1:4420/health/ready",
 	} {

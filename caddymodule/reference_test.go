@@ -1,0 +1,336 @@
+package caddymodule_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/talos-edge/talos-edge/adminapi"
+	"github.com/talos-edge/talos-edge/caddymodule/admin"
+	"github.com/talos-edge/talos-edge/caddymodule/gate"
+	"github.com/talos-edge/talos-edge/caddymodule/node"
+	"github.com/talos-edge/talos-edge/caddymodule/public"
+	"github.com/talos-edge/talos-edge/core"
+)
+
+// same reports each member that one of two sets has and the other does not.
+func same(t *testing.T, what string, documented, real map[string]bool) {
+	t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(real)) {
+		if !documented[name] {
+			t.Errorf("%s: the documentation has no %s", what, name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(documented)) {
+		if !real[name] {
+			t.Errorf("%s: the documentation has %s, which does not exist", what, name)
+		}
+	}
+}
+
+func set(names ...string) map[string]bool {
+	s := map[string]bool{}
+	for _, name := range names {
+		s[name] = true
+	}
+	return s
+}
+
+// parsed are the declarations of a package without its tests.
+func parsed(t *testing.T, folder string) (decls []ast.Decl) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(filepath.FromSlash(folder), "*.go"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%s: %d files, %v", folder, len(names), err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		decls = append(decls, file.Decls...)
+	}
+	return decls
+}
+
+// options are the names that the methods of a type compare an option's name with.
+func options(t *testing.T, folder, typ string) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	isOption := func(e ast.Expr) bool {
+		id, ok := e.(*ast.Ident)
+		return ok && id.Name == "option"
+	}
+	add := func(e ast.Expr) {
+		if lit, ok := e.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			name, _ := strconv.Unquote(lit.Value)
+			names[name] = true
+		}
+	}
+	for _, decl := range parsed(t, folder) {
+		f, ok := decl.(*ast.FuncDecl)
+		if !ok || f.Recv == nil || receiver(f) != typ {
+			continue
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.SwitchStmt:
+				if n.Tag == nil || !isOption(n.Tag) {
+					break
+				}
+				for _, clause := range n.Body.List {
+					for _, e := range clause.(*ast.CaseClause).List {
+						add(e)
+					}
+				}
+			case *ast.BinaryExpr:
+				if isOption(n.X) {
+					add(n.Y)
+				}
+			}
+			return true
+		})
+	}
+	if len(names) == 0 {
+		t.Fatalf("%s: no option of %s was found", folder, typ)
+	}
+	return names
+}
+
+func receiver(f *ast.FuncDecl) string {
+	e := f.Recv.List[0].Type
+	if star, ok := e.(*ast.StarExpr); ok {
+		e = star.X
+	}
+	id, _ := e.(*ast.Ident)
+	if id == nil {
+		return ""
+	}
+	return id.Name
+}
+
+// constants are the values of a package's text constants of a type.
+func constants(t *testing.T, folder, typ string) map[string]bool {
+	t.Helper()
+	values := map[string]bool{}
+	for _, decl := range parsed(t, folder) {
+		g, ok := decl.(*ast.GenDecl)
+		if !ok || g.Tok != token.CONST {
+			continue
+		}
+		for _, spec := range g.Specs {
+			s := spec.(*ast.ValueSpec)
+			if id, ok := s.Type.(*ast.Ident); !ok || id.Name != typ {
+				continue
+			}
+			for _, e := range s.Values {
+				value, err := strconv.Unquote(e.(*ast.BasicLit).Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				values[value] = true
+			}
+		}
+	}
+	return values
+}
+
+// fields are the JSON names of a type's fields.
+func fields(of any) (names []string) {
+	typ := reflect.TypeOf(of)
+	for i := range typ.NumField() {
+		if name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ","); name != "" && name != "-" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// The manual has each option of each directive, and no other: in the Caddyfile and in JSON.
+func TestManual_HasTheOptionsThereAre(t *testing.T) {
+	t.Parallel()
+	page := readManual(t, "README.md")
+	for heading, want := range map[string]struct {
+		folder, typ string
+		json        []string
+	}{
+		"## The node: `talos`": {"node", "App", append(fields(node.App{}),
+			"cache.off", "cache.ttl", "cache.ttl_connected", "cache.negative_ttl", "cache.stale_if_error", "cache.max_size")},
+		"## The gate: `talos_gate`":             {"gate", "Gate", fields(gate.Gate{})},
+		"## The public surface: `talos_public`": {"public", "Public", fields(public.Public{})},
+		"## The private surface: `talos_admin`": {"admin", "Admin", fields(admin.Admin{})},
+		"## A sidecar: `upstream`":              {"node", "Upstream", fields(node.Upstream{})},
+	} {
+		section := page.section(t, heading)
+		real := options(t, want.folder, want.typ)
+		if want.typ == "App" {
+			delete(real, "cache")
+			for name := range options(t, "node", "Cache") {
+				real["cache."+name] = true
+			}
+			real["cache.off"] = true
+			if got := len(fields(node.Cache{})); got != 6 {
+				t.Errorf("the cache has %d fields", got)
+			}
+			want.json = slices.DeleteFunc(want.json, func(s string) bool { return s == "cache" })
+		}
+		documented := map[string]bool{}
+		for _, row := range section.rows("option") {
+			for _, span := range code(row[0]) {
+				words := strings.Fields(span)
+				name := words[0]
+				switch {
+				case name == "cache" && words[1] == "{":
+					name = "cache." + words[2]
+				case name == "cache":
+					name = "cache." + words[1]
+				}
+				documented[name] = true
+			}
+		}
+		same(t, heading, documented, real)
+		for _, name := range want.json {
+			if !slices.ContainsFunc(code(string(section)), func(span string) bool { return strings.Fields(span)[0] == name }) {
+				t.Errorf("%s: the documentation has no JSON name %s", heading, name)
+			}
+		}
+	}
+}
+
+// The manual names each module of ours.
+func TestManual_NamesTheModulesThereAre(t *testing.T) {
+	t.Parallel()
+	page := readManual(t, "README.md")
+	var found int
+	for _, id := range caddy.Modules() {
+		name := id[strings.LastIndex(id, ".")+1:]
+		if !strings.HasPrefix(name, "talos") {
+			continue
+		}
+		found++
+		if !slices.Contains(code(string(page)), name) {
+			t.Errorf("the documentation has no `%s` (%s)", name, id)
+		}
+	}
+	if found < 6 {
+		t.Errorf("%d modules were found", found)
+	}
+}
+
+// gathered are our metrics in the registry of the running configuration: the values of each label of each name.
+func gathered(t *testing.T) map[string]map[string]map[string]bool {
+	t.Helper()
+	ctx := caddy.ActiveContext()
+	families, err := ctx.GetMetricsRegistry().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]map[string]map[string]bool{}
+	for _, family := range families {
+		if !strings.HasPrefix(family.GetName(), "talos_") {
+			continue
+		}
+		labels := map[string]map[string]bool{}
+		for _, m := range family.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if labels[l.GetName()] == nil {
+					labels[l.GetName()] = map[string]bool{}
+				}
+				labels[l.GetName()][l.GetValue()] = true
+			}
+		}
+		all[family.GetName()] = labels
+	}
+	return all
+}
+
+// The manual has each metric with its labels and their values, and no other.
+func TestManual_HasTheMetricsThereAre(t *testing.T) {
+	real := map[string]map[string]map[string]bool{}
+	t.Run("of an embedded node", func(t *testing.T) {
+		startEdge(t, edgeConfig{})
+		maps.Copy(real, gathered(t))
+	})
+	t.Run("of a sidecar", func(t *testing.T) {
+		startSidecar(t, newFarNode(t).url(), "", "")
+		maps.Copy(real, gathered(t))
+	})
+	documented := map[string]bool{}
+	for _, row := range readManual(t, "README.md").section(t, "## Metrics").rows("metric") {
+		for _, span := range code(row[0]) {
+			name, labels, _ := strings.Cut(strings.TrimSuffix(span, "}"), "{")
+			documented[name] = true
+			want := map[string]bool{}
+			for label := range real[name] {
+				want[label] = true
+			}
+			if labels == "" {
+				same(t, name, map[string]bool{}, want)
+				continue
+			}
+			same(t, name, set(strings.Split(labels, ",")...), want)
+			for label, values := range real[name] {
+				for value := range values {
+					if !regexp.MustCompile(`\b` + value + `\b`).MatchString(row[1]) {
+						t.Errorf("%s: the documentation has no value %s of %s", name, value, label)
+					}
+				}
+			}
+		}
+	}
+	names := map[string]bool{}
+	for name := range real {
+		names[name] = true
+	}
+	same(t, "metrics", documented, names)
+}
+
+// The API's page has each reason of an error, with the status that it is answered with, and no other.
+func TestAPIPage_HasTheReasonsThereAre(t *testing.T) {
+	t.Parallel()
+	real := constants(t, "../core", "Reason")
+	real[string(adminapi.MethodNotAllowed)] = true
+	delete(real, string(core.UnknownCredential)) // of the gate alone, see the other page
+	documented := map[string]bool{}
+	for _, row := range readManual(t, "../adminapi/README.md").section(t, "## Errors").rows("status") {
+		for _, reason := range code(row[1]) {
+			documented[reason] = true
+			status := strconv.Itoa(adminapi.StatusOf(core.Reason(reason)))
+			tooLong := row[0] == "413" && reason == string(core.BadRequest)
+			if !strings.Contains(row[0], status) && !tooLong {
+				t.Errorf("%s is answered with %s, and the documentation says %s", reason, status, row[0])
+			}
+		}
+	}
+	same(t, "reasons", documented, real)
+}
+
+// The API's page has each code of a verification.
+func TestAPIPage_HasTheCodesOfVerificationsThereAre(t *testing.T) {
+	t.Parallel()
+	const prefix = "VERIFICATION_ERROR_"
+	real := map[string]bool{}
+	for name := range constants(t, "../adminapi/client", "VerificationErrorCode") {
+		if name = strings.TrimPrefix(name, prefix); name != "UNSPECIFIED" {
+			real[name] = true
+		}
+	}
+	documented := map[string]bool{}
+	for _, row := range readManual(t, "../adminapi/README.md").section(t, "## Verify a credential").rows("`error_code`") {
+		maps.Copy(documented, set(code(row[0])...))
+	}
+	same(t, "codes", documented, real)
+}
