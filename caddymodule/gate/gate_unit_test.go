@@ -274,6 +274,8 @@ func TestGate_RefusesEmptyAndUnknownPlaceholders(t *testing.T) {
 			t.Errorf("scope %s: admitted %t, %v", scope, behind != nil, err)
 		}
 	}
+	t.Setenv("TALOS_TEST_LIST", "a,b")
+	t.Setenv("TALOS_TEST_WILDCARD", "a:*")
 	for name, g := range map[string]*Gate{
 		"an empty scope":         {Scopes: []string{"{env.TALOS_TEST_NOT_SET}"}},
 		"an unknown one":         {AnyScope: []string{"{no.such.thing}"}},
@@ -283,6 +285,10 @@ func TestGate_RefusesEmptyAndUnknownPlaceholders(t *testing.T) {
 		"two places in one":      {From: []Source{{Header: "X-Api-Key", Query: "key"}}},
 		"a scheme and no header": {From: []Source{{Query: "key", Scheme: "Bearer"}}},
 		"an empty scope in JSON": {Scopes: []string{""}},
+		"a list in one scope":    {Scopes: []string{"{env.TALOS_TEST_LIST}"}},
+		"a wildcard":             {AnyScope: []string{"{env.TALOS_TEST_WILDCARD}"}},
+		"a list in JSON":         {AnyScope: []string{"a,b"}},
+		"a wildcard in JSON":     {Scopes: []string{"a", "b:*"}},
 		"too many places":        {From: slices.Repeat([]Source{{Query: "a"}}, maxSources+1)},
 	} {
 		if err := g.setUp(&fakeAuthority{}, zap.NewNop()); err == nil {

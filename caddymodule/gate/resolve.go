@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/textproto"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -62,12 +63,11 @@ func (g *Gate) expand() error {
 
 func (g *Gate) resolveRules() error {
 	g.rules = policy.Rules{Scopes: g.Scopes, AnyScope: g.AnyScope}
-	for _, list := range [][]string{g.Scopes, g.AnyScope} {
-		for _, scope := range list {
-			if !core.ValidScope(scope) {
-				return fmt.Errorf("scopes: %q is not a scope (RFC 6749, section 3.3)", scope)
-			}
-		}
+	if err := checkScopes("scopes", g.Scopes); err != nil {
+		return err
+	}
+	if err := checkScopes("any_scope", g.AnyScope); err != nil {
+		return err
 	}
 	switch g.Visibility {
 	case "", "secret":
@@ -78,6 +78,25 @@ func (g *Gate) resolveRules() error {
 		g.rules.Visibility = policy.Any
 	default:
 		return fmt.Errorf("visibility: %q is none of secret, public and any", g.Visibility)
+	}
+	return nil
+}
+
+// checkScopes refuses what is not a scope, and two spellings that are one and not what was meant: a list with commas,
+// and a wildcard, which covers other scopes only where a key holds it.
+func checkScopes(option string, scopes []string) error {
+	for _, scope := range scopes {
+		switch {
+		case !core.ValidScope(scope):
+			return fmt.Errorf("%s: %q is not a scope (RFC 6749, section 3.3)", option, scope)
+		case strings.Contains(scope, ","):
+			list := strings.FieldsFunc(strings.Join(scopes, ","), func(c rune) bool { return c == ',' })
+			return fmt.Errorf("%s: %q would be one scope: separate scopes by spaces, as in `%[1]s %[3]s`",
+				option, scope, strings.Join(list, " "))
+		case strings.HasSuffix(scope, "*"):
+			return fmt.Errorf("%s: %q is a wildcard, which only a key may hold: name the scope that the route needs, "+
+				"such as orders:read", option, scope)
+		}
 	}
 	return nil
 }
