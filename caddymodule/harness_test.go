@@ -256,6 +256,16 @@ func (e *edge) call(addr, operation, body string) answer {
 	return readAnswer(e.t, res)
 }
 
+// logLines are the lines of a log file.
+func (e *edge) logLines(name string) []string {
+	e.t.Helper()
+	body, err := os.ReadFile(filepath.Join(e.folder, name))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return strings.FieldsFunc(string(body), func(c rune) bool { return c == '\n' })
+}
+
 // cidrs reads a list of ranges.
 func cidrs(t testing.TB, list ...string) []netip.Prefix {
 	t.Helper()

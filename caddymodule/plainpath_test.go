@@ -36,7 +36,6 @@ func exempting(matchers string) string {
 			%s
 		}
 		talos_gate @gated
-		request_header @open -X-Talos-*
 		reverse_proxy BACKEND`, matchers, matchers)
 }
 

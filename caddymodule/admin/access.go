@@ -82,6 +82,16 @@ func parseRange(s string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
+// everyone is the first range that has every address of its kind, or empty.
+func (a *access) everyone() string {
+	for _, p := range a.allow {
+		if p.Bits() == 0 {
+			return p.String()
+		}
+	}
+	return ""
+}
+
 // check says whether a request may go on.
 func (a *access) check(r *http.Request) error {
 	if err := a.checkAddress(r); err != nil {

@@ -62,6 +62,10 @@ func (a *Admin) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("talos_admin on the listener %s, which can be reached from beyond this machine: "+
 			"`bind` it to 127.0.0.1 ::1 or to a unix socket, or say with `allow` who may call it", address)
 	}
+	if everyone := a.access.everyone(); everyone != "" {
+		a.logger.Warn("`allow` lets everyone who reaches this listener manage keys, and asks for no credential: "+
+			"name the ranges of your operators", zap.String("allow", everyone), zap.Strings("listen", server.Listen))
+	}
 	app, err := node.Of(ctx)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -27,8 +28,9 @@ import (
 // What holds for a key holds for a token that was derived from it: a JWT or a macaroon.
 //
 // The headers that carry the identity are the gate's own word: whatever a client sends under their prefix or under the
-// default one, in any spelling, is stripped from every request that comes here, whether it passes or not. So is the
-// credential, unless KeepCredential says otherwise.
+// default one, in any spelling, is stripped from every request of the gate's site, also from those that the gate does
+// not see. The site is the hosts that the gate's route of the server matches; without hosts it is the whole server. The
+// credential is stripped from the requests that come here, unless KeepCredential says otherwise.
 //
 // Text values may hold placeholders, which are expanded once, when the configuration is loaded.
 type Gate struct {
@@ -112,12 +114,34 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		if err := g.join(ctx, server); err != nil {
+			return err
+		}
+	}
 	sources := make([]redact.Source, len(g.sources))
 	for i, s := range g.sources {
 		sources[i] = s
 	}
 	redact.Know(sources)
 	app.Exposure().Add(ctx, sources)
+	return nil
+}
+
+// join has the server that the gate is in guard the gate's site, and warns of a gate that guards less than it seems to.
+func (g *Gate) join(ctx caddy.Context, server *caddyhttp.Server) error {
+	switch err := g.guardSite(server); {
+	case errors.Is(err, errNotGuarded):
+		g.logger.Warn("this talos_gate is in a named route or in error routes, so identity headers that clients send "+
+			"are stripped from the requests that it sees only: strip them from the site's others by request_header",
+			zap.Strings("prefixes", g.filter.prefixes))
+	case err != nil:
+		return fmt.Errorf("identity: %w", err)
+	}
+	if handler := answeredBefore(ctx, server); handler != "" {
+		g.logger.Warn("a handler before this talos_gate answers every request, so the gate sees none: "+
+			"write talos_gate before it", zap.String("handler", handler))
+	}
 	return nil
 }
 
