@@ -212,11 +212,15 @@ func BenchmarkServeHTTP(b *testing.B) {
 		gate, secrets := benchGate(b, keys)
 		rechecking := *gate
 		rechecking.Recheck = node.Duration(time.Minute)
+		logging := *gate
+		logging.logged = true
 		lines := make([][]string, keys)
 		for i, secret := range secrets {
 			lines[i] = []string{"Bearer " + secret}
 		}
-		for name, g := range map[string]*Gate{"gate": gate, "recheck": &rechecking, "request": nil} {
+		for name, g := range map[string]*Gate{
+			"gate": gate, "recheck": &rechecking, "logged": &logging, "request": nil,
+		} {
 			b.Run(strconv.Itoa(keys)+"keys/"+name, func(b *testing.B) { benchServeHTTP(b, g, lines) })
 		}
 	}
@@ -247,7 +251,11 @@ func benchServeHTTP(b *testing.B, g *Gate, credentials [][]string) {
 		header["Authorization"] = credentials[i%len(credentials)]
 		clear(w.header)
 		delete(vars, identityVar)
-		r := template.WithContext(context.WithValue(template.Context(), caddy.ReplacerCtxKey, caddy.NewReplacer()))
+		ctx := context.WithValue(template.Context(), caddy.ReplacerCtxKey, caddy.NewReplacer())
+		if g != nil && g.logged {
+			ctx = context.WithValue(ctx, caddyhttp.ExtraLogFieldsCtxKey, new(caddyhttp.ExtraLogFields))
+		}
+		r := template.WithContext(ctx)
 		r.Header = header
 		var err error
 		if g == nil {

@@ -87,7 +87,9 @@ func (g *Gate) deny(w http.ResponseWriter, r *http.Request, d *decided) error {
 		return caddyhttp.Error(statusClientGone, errClientGone)
 	}
 	stripCredential(g.sources, d.where, r) // error routes see no credential, whatever the gate keeps
-	g.note("request denied", d)
+	o := d.outcome()
+	g.note("request denied", d, &o)
+	g.tell(r, &o)
 	g.setDenialHeaders(w.Header(), d)
 	if d.early {
 		return caddyhttp.Error(http.StatusTooEarly, errTooEarly)
@@ -132,24 +134,20 @@ var (
 	errTooEarly   = errors.New("talos_gate: the address of the client is not known before the handshake")
 )
 
-// note counts and logs a denial. Only the id of a key that exists is logged: that of any other credential is a hash of
-// whatever was sent.
-func (g *Gate) note(message string, d *decided) {
-	decision, level, logger := decisionRefused, zapcore.DebugLevel, g.logger
-	if d.reason == reasonUnavailable {
-		decision = decisionUnavailable
-		if !errors.Is(d.err, node.ErrOutage) {
-			level, logger = zapcore.ErrorLevel, g.rareLogger
-		}
+// note counts and logs a denial.
+func (g *Gate) note(message string, d *decided, o *outcome) {
+	level, logger := zapcore.DebugLevel, g.logger
+	if o.decision == decisionUnavailable && !errors.Is(d.err, node.ErrOutage) {
+		level, logger = zapcore.ErrorLevel, g.rareLogger
 	}
-	g.count(decision, d.reason)
+	g.count(o.decision, o.reason)
 	entry := logger.Check(level, message)
 	if entry == nil {
 		return
 	}
 	fields := []zap.Field{zap.String("reason", reasonNames[d.reason]), zap.Int("status", g.denials[d.reason].status)}
-	if d.verdict != nil && d.verdict.Status != core.StatusUnknown {
-		fields = append(fields, zap.String("key_id", d.verdict.KeyID))
+	if o.keyID != "" {
+		fields = append(fields, zap.String("key_id", o.keyID))
 	}
 	if d.err != nil {
 		fields = append(fields, zap.Error(d.err))

@@ -32,6 +32,9 @@ import (
 // not see. The site is the hosts that the gate's route of the server matches; without hosts it is the whole server. The
 // credential is stripped from the requests that come here, unless KeepCredential says otherwise.
 //
+// What the gate did is told by the object `talos` in the access log, by the placeholders `{http.talos.decision}`,
+// `.reason`, `.key_id` and `.cache`, and on the span of `tracing`.
+//
 // Text values may hold placeholders, which are expanded once, when the configuration is loaded.
 type Gate struct {
 	// From are the places where a credential may stand. A request with more than one credential, in whatever places,
@@ -81,6 +84,7 @@ type Gate struct {
 	again      *headerFilter                // the same behind another gate, which may have set the default headers
 	names      [len(identityHeaders)]string // of the identity headers that are set; the others are empty
 	unshared   uint16                       // the sources whose presence a shared cache does not understand
+	logged     bool                         // the server has an access log
 	vary       string                       // the headers that the answer depends on
 	denials    [reasons]denial
 	logger     *zap.Logger
@@ -130,6 +134,7 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 
 // join has the server that the gate is in guard the gate's site, and warns of a gate that guards less than it seems to.
 func (g *Gate) join(ctx caddy.Context, server *caddyhttp.Server) error {
+	g.logged = server.Logs != nil
 	switch err := g.guardSite(server); {
 	case errors.Is(err, errNotGuarded):
 		g.logger.Warn("this talos_gate is in a named route or in error routes, so identity headers that clients send "+
@@ -186,7 +191,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	switch {
 	case d.reason == reasonOK:
 		g.count(decisionAdmitted, reasonOK)
-		p := &identity{verdict: d.verdict, now: d.now, credential: shown.credential, stale: d.stale}
+		p := &identity{verdict: d.verdict, now: d.now, credential: shown.credential, cache: d.cache}
 		w = g.admit(w, r, vars, p, shown.where)
 		if g.Recheck > 0 {
 			return finish(w, g.serveRechecked(w, r, next, p))
@@ -194,6 +199,8 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	case d.reason == reasonNoCredential && g.Optional:
 		g.count(decisionPassed, reasonNoCredential)
 		g.addVary(w.Header(), nil)
+		vars[identityVar] = passed{}
+		g.tell(r, &outcome{decision: decisionPassed, reason: reasonNoCredential})
 	default:
 		d.where = shown.where
 		return g.deny(w, r, &d)
@@ -208,7 +215,7 @@ func (g *Gate) serveAgain(
 ) error {
 	d := g.judge(earlier.verdict, earlier.now, r, nil)
 	if d.reason != reasonOK {
-		d.where = where
+		d.where, d.cache = where, earlier.cache
 		return g.deny(w, r, &d)
 	}
 	g.admitAgain(w, r, earlier)
@@ -222,7 +229,7 @@ func (g *Gate) serveAgain(
 type decided struct {
 	verdict *core.Verdict // nil if it did not come to one
 	now     time.Time
-	stale   bool // the verdict is past its lifetime
+	cache   verify.Status // where the verdict came from
 	reason  reason
 	where   uint16 // the sources that have a credential
 	early   bool   // the client's address cannot be believed yet
@@ -248,7 +255,7 @@ func (g *Gate) judgeResult(result *verify.Result, err error, r *http.Request, li
 		return decided{reason: reasonUnavailable, err: err}
 	}
 	d := g.judge(result.Verdict, result.Now, r, limiter)
-	d.stale = result.Cache == verify.Stale
+	d.cache = result.Cache
 	return d
 }
 

@@ -29,6 +29,7 @@ type fakeAuthority struct {
 	node.Node
 	verdict *core.Verdict
 	err     error
+	cache   verify.Status
 	asked   int
 	counted []string
 	limits  ratelimit.Limiter
@@ -40,7 +41,7 @@ func (*fakeAuthority) Release() {}
 
 func (a *fakeAuthority) Verify(*http.Request, string) (verify.Result, error) {
 	a.asked++
-	return verify.Result{Verdict: a.verdict, Now: time.Now()}, a.err
+	return verify.Result{Verdict: a.verdict, Now: time.Now(), Cache: a.cache}, a.err
 }
 
 func (*fakeAuthority) StaleWindow() time.Duration { return 0 }
@@ -230,6 +231,29 @@ func TestGate_TheServersErrorRoutesGetTheDenialWithItsHeaders(t *testing.T) {
 	}
 	if got := w.Header().Get("Cache-Control"); got != "no-store" {
 		t.Errorf("Cache-Control %s", got)
+	}
+}
+
+func TestGate_TellsWhereTheVerdictCameFrom(t *testing.T) {
+	t.Parallel()
+	for _, v := range []*core.Verdict{goodVerdict(), core.Unknown(core.NetworkID{}, "", core.ImportedKey)} {
+		for status, want := range map[verify.Status]string{
+			verify.Hit: "hit", verify.Negative: "negative", verify.Stale: "stale", verify.Coalesced: "coalesced",
+			verify.Miss: "miss", verify.Local: "",
+		} {
+			g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: v, cache: status}, nil)
+			r := inCaddy(requestWith(t, "/", "Authorization: Bearer k"))
+			if _, _, err := through(t, g, r); err != nil {
+				t.Fatal(err)
+			}
+			repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+			if !ok {
+				t.Fatal("no replacer")
+			}
+			if got, known := repl.GetString("http.talos.cache"); !known || got != want {
+				t.Errorf("%s: the placeholder tells %q (known: %t), want %q", status, got, known, want)
+			}
+		}
 	}
 }
 

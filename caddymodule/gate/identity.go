@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/verify"
 )
 
 // identityVar is the request variable that holds the identity of a request that a gate has admitted. A configuration
@@ -25,10 +26,9 @@ type identity struct {
 	verdict *core.Verdict
 	now     time.Time
 
-	// credential and stale, whether the verdict is past its lifetime, are for a recheck. A gate further on finds no
-	// credential on the request.
+	// credential is for a recheck. A gate further on finds none on the request.
 	credential string
-	stale      bool
+	cache      verify.Status // where the verdict came from
 
 	// text is the one backing array of all header values that the gate sets on the request and the response. Each
 	// request has its own: a handler behind the gate may write to a header's values.
@@ -42,11 +42,16 @@ func (*identity) String() string { return "admitted" }
 func (g *Gate) admit(
 	w http.ResponseWriter, r *http.Request, vars map[string]any, p *identity, where uint16,
 ) http.ResponseWriter {
+	_, told := vars[identityVar].(passed)
 	vars[identityVar] = p
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.DeleteByPrefix(userPrefix) // of another authentication: two callers must not become one
+		if told {
+			repl.DeleteByPrefix(outcomePrefix)
+		}
 		repl.Map(p.placeholder)
 	}
+	g.tellAdmitted(r, vars, p)
 	g.identify(r.Header, p)
 	g.addVary(w.Header(), p)
 	if where&g.unshared != 0 {
@@ -94,12 +99,12 @@ func (g *Gate) addVary(h http.Header, p *identity) {
 	}
 }
 
-// placeholder is the value of {http.auth.user.*}. The text is that of the identity headers, so that it can stand in a
-// header; values of metadata are as the key has them.
+// placeholder is the value of {http.auth.user.*} and {http.talos.*}. The text is that of the identity headers, so that
+// it can stand in a header; values of metadata are as the key has them.
 func (p *identity) placeholder(key string) (any, bool) {
 	name, ok := strings.CutPrefix(key, userPrefix)
 	if !ok {
-		return nil, false
+		return p.outcomePlaceholder(key)
 	}
 	v := p.verdict
 	switch name {

@@ -18,6 +18,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/verify"
 )
 
 const (
@@ -62,6 +63,7 @@ func (g *Gate) serveRechecked(
 ) error {
 	before := maps.Clone(w.Header())
 	s, behind := g.newStream(w, r, admitted)
+	defer s.tellClosed(r) // also when the proxy panics because it cannot go on
 	err := s.serve(next, behind)
 	switch {
 	case !s.closed.Load(), s.upgraded():
@@ -96,7 +98,7 @@ func (g *Gate) newStream(w http.ResponseWriter, r *http.Request, admitted *ident
 		leave:                 leave,
 		forget:                forget,
 	}
-	if !admitted.stale {
+	if admitted.cache != verify.Stale {
 		s.sure = time.Now()
 	}
 	s.judging.Lock()
@@ -117,6 +119,14 @@ func (s *stream) serve(next caddyhttp.Handler, r *http.Request) error {
 	return next.ServeHTTP(s, r)
 }
 
+// tellClosed tells why the stream was closed, if it was.
+func (s *stream) tellClosed(r *http.Request) {
+	if s.closed.Load() {
+		o := s.denied.outcome()
+		s.gate.tell(r, &o)
+	}
+}
+
 // recheck judges the stream again and closes it if it would not be admitted now. That nothing can say is no verdict: as
 // long as stale_if_error allows, counted from the end of the interval that began when it was last known to be good, the
 // stream goes on.
@@ -131,7 +141,7 @@ func (s *stream) recheck() {
 	switch {
 	case s.stopped.Load():
 		return
-	case d.reason == reasonOK && !d.stale:
+	case d.reason == reasonOK && d.cache != verify.Stale:
 		s.sure = time.Now()
 	case d.reason == reasonOK:
 	case d.reason == reasonUnavailable && time.Since(s.sure) < interval+s.gate.app.StaleWindow():
@@ -161,7 +171,8 @@ func (s *stream) judge() decided {
 
 // close ends the stream for a reason.
 func (s *stream) close(d *decided) {
-	s.gate.note("stream closed", d)
+	o := d.outcome()
+	s.gate.note("stream closed", d, &o)
 	s.mu.Lock()
 	s.denied = *d
 	s.closed.Store(true)
