@@ -65,7 +65,7 @@ func sizeOf(path string) uint64 {
 	if err != nil || info.Size() < 0 {
 		return 0
 	}
-	return uint64(info.Size())
+	return uint64(info.Size()) //nolint:gosec // not negative, see above
 }
 
 // bytes is a size for people.

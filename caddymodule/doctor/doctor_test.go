@@ -67,58 +67,61 @@ http://:PRIVATE {
 type fault struct {
 	check    string
 	name     string
-	replace  []string              // in the sound configuration: what, and with what
-	prepare  func(*testing.T, dir) // after the database was made
+	replace  []string  // in the sound configuration: what, and with what
+	prepare  func(dir) // after the database was made
 	severity doctor.Severity
 	what     string // a part of the finding
 }
 
 // dir is the folder of a set-up.
-type dir string
-
-func (d dir) path(name string) string { return filepath.Join(string(d), filepath.FromSlash(name)) }
-
-func (d dir) write(t *testing.T, name, text string, mode fs.FileMode) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(d.path(name)), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(d.path(name), []byte(text), mode); err != nil {
-		t.Fatal(err)
-	}
-	d.chmod(t, name, mode)
+type dir struct {
+	t    *testing.T
+	root string
 }
 
-func (d dir) chmod(t *testing.T, name string, mode fs.FileMode) {
-	t.Helper()
+func (d dir) path(name string) string { return filepath.Join(d.root, filepath.FromSlash(name)) }
+
+func (d dir) write(name, text string, mode fs.FileMode) {
+	d.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(d.path(name)), 0o700); err != nil {
+		d.t.Fatal(err)
+	}
+	if err := os.WriteFile(d.path(name), []byte(text), mode); err != nil {
+		d.t.Fatal(err)
+	}
+	d.chmod(name, mode)
+}
+
+func (d dir) chmod(name string, mode fs.FileMode) {
+	d.t.Helper()
 	if err := os.Chmod(d.path(name), mode); err != nil {
-		t.Fatal(err)
+		d.t.Fatal(err)
 	}
 }
 
 // database makes a database with one key, which was created at a time.
-func (d dir) database(t *testing.T, created time.Time) {
-	t.Helper()
-	store, err := storage.Open(t.Context(), "sqlite://"+d.path("talos.db"), storage.Options{})
+func (d dir) database(created time.Time) {
+	d.t.Helper()
+	store, err := storage.Open(d.t.Context(), "sqlite://"+d.path("talos.db"), storage.Options{})
 	if err != nil {
-		t.Fatal(err)
+		d.t.Fatal(err)
 	}
 	keyring, err := credential.NewKeyring(testSecret)
 	if err != nil {
-		t.Fatal(err)
+		d.t.Fatal(err)
 	}
-	if err := store.ClaimSecret(t.Context(), core.NetworkID{}, keyring.Checks()); err != nil {
-		t.Fatal(err)
+	if err := store.ClaimSecret(d.t.Context(), core.NetworkID{}, keyring.Checks()); err != nil {
+		d.t.Fatal(err)
 	}
-	_, _, err = store.Create(t.Context(), core.Key{
+	_, _, err = store.Create(d.t.Context(), core.Key{
 		ID: created.Format(time.RFC3339Nano), Kind: core.Issued, Status: core.StatusActive,
 		CreateTime: created, UpdateTime: created,
 	})
 	if err != nil {
-		t.Fatal(err)
+		d.t.Fatal(err)
 	}
 	if err := store.Close(); err != nil {
-		t.Fatal(err)
+		d.t.Fatal(err)
 	}
 }
 
@@ -126,27 +129,27 @@ func (d dir) database(t *testing.T, created time.Time) {
 func examine(t *testing.T, f *fault) *doctor.Report {
 	t.Helper()
 	t.Setenv(secretEnv, testSecret)
-	d := dir(t.TempDir())
-	d.chmod(t, ".", 0o700)
-	d.database(t, time.Now())
+	d := dir{t, t.TempDir()}
+	d.chmod(".", 0o700)
+	d.database(time.Now())
 	if f.prepare != nil {
-		f.prepare(t, d)
+		f.prepare(d)
 	}
 	text := strings.NewReplacer(f.replace...).Replace(sound)
 	ports := [3]string{}
 	for i := range ports {
 		_, ports[i], _ = net.SplitHostPort(freeport.Addr(t))
 	}
-	text = strings.NewReplacer("DIR", filepath.ToSlash(string(d)), "SITE", ports[0], "PRIVATE", ports[1],
+	text = strings.NewReplacer("DIR", filepath.ToSlash(d.root), "SITE", ports[0], "PRIVATE", ports[1],
 		"APP", "127.0.0.1:"+ports[2]).Replace(text)
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	before := d.tree(t)
+	before := d.tree()
 	s, refused := setup.Load(config, "")
 	report := doctor.Run(t.Context(), s, refused)
-	if after := d.tree(t); !slices.Equal(before, after) {
+	if after := d.tree(); !slices.Equal(before, after) {
 		t.Errorf("there were %v, and are %v", before, after)
 	}
 	all, err := json.Marshal(report)
@@ -162,9 +165,9 @@ func examine(t *testing.T, f *fault) *doctor.Report {
 }
 
 // tree lists all files with what would tell of a change.
-func (d dir) tree(t *testing.T) (list []string) {
-	t.Helper()
-	err := filepath.WalkDir(string(d), func(path string, e fs.DirEntry, err error) error {
+func (d dir) tree() (list []string) {
+	d.t.Helper()
+	err := filepath.WalkDir(d.root, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -173,7 +176,7 @@ func (d dir) tree(t *testing.T) (list []string) {
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		d.t.Fatal(err)
 	}
 	return list
 }
@@ -193,7 +196,7 @@ func TestASoundSetUpHasNoFinding(t *testing.T) {
 // faults has at least one for each check, but for those of the machine: see judge_test.go.
 var faults = []fault{
 	{
-		"config", "an option of the node", nil, func(t *testing.T, _ dir) { t.Setenv(secretEnv, "short") },
+		"config", "an option of the node", nil, func(d dir) { d.t.Setenv(secretEnv, "short") },
 		doctor.Error, "at least 32",
 	},
 	{
@@ -205,11 +208,11 @@ var faults = []fault{
 	},
 	{
 		"database", "another file", nil,
-		func(t *testing.T, d dir) { d.write(t, "talos.db", strings.Repeat("x", 4096), 0o600) }, doctor.Error,
+		func(d dir) { d.write("talos.db", strings.Repeat("x", 4096), 0o600) }, doctor.Error,
 		"not a database",
 	},
 	{
-		"secrets", "another one", nil, func(t *testing.T, _ dir) { t.Setenv(secretEnv, otherSecret) },
+		"secrets", "another one", nil, func(d dir) { d.t.Setenv(secretEnv, otherSecret) },
 		doctor.Error, "is not the one of its keys; it is from {env." + secretEnv + "}",
 	},
 	{
@@ -222,33 +225,33 @@ var faults = []fault{
 	},
 	{
 		"secrets", "generated for another database", []string{"hmac_secret {env.TALOS_TEST_DOCTOR_SECRET}", ""},
-		func(t *testing.T, d dir) { d.write(t, "caddy/talos/hmac_secret", otherSecret, 0o600) },
+		func(d dir) { d.write("caddy/talos/hmac_secret", otherSecret, 0o600) },
 		doctor.Error, "it is from talos/hmac_secret in Caddy's storage",
 	},
 	{
-		"secrets", "damaged", nil, func(t *testing.T, d dir) { d.write(t, "caddy/talos/hmac_secret", "short", 0o600) },
+		"secrets", "damaged", nil, func(d dir) { d.write("caddy/talos/hmac_secret", "short", 0o600) },
 		doctor.Error, "is damaged",
 	},
 	{
 		"files", "a secret that others read", []string{"hmac_secret {env.TALOS_TEST_DOCTOR_SECRET}", ""},
-		func(t *testing.T, d dir) { d.write(t, "caddy/talos/hmac_secret", testSecret, 0o640) },
+		func(d dir) { d.write("caddy/talos/hmac_secret", testSecret, 0o640) },
 		doctor.Error, "can be read by others than its owner (mode 0640)",
 	},
 	{
-		"files", "a database that others read", nil, func(t *testing.T, d dir) { d.chmod(t, "talos.db", 0o644) },
+		"files", "a database that others read", nil, func(d dir) { d.chmod("talos.db", 0o644) },
 		doctor.Warning, "talos.db can be read by others",
 	},
 	{
-		"files", "a database that others write", nil, func(t *testing.T, d dir) { d.chmod(t, "talos.db", 0o660) },
+		"files", "a database that others write", nil, func(d dir) { d.chmod("talos.db", 0o660) },
 		doctor.Error, "talos.db can be written by others",
 	},
 	{
-		"files", "a folder that others write", nil, func(t *testing.T, d dir) { d.chmod(t, ".", 0o770) },
+		"files", "a folder that others write", nil, func(d dir) { d.chmod(".", 0o770) },
 		doctor.Error, "the folder",
 	},
 	{
 		"clock", "a change of tomorrow", nil,
-		func(t *testing.T, d dir) { d.database(t, time.Now().Add(24*time.Hour)) }, doctor.Error,
+		func(d dir) { d.database(time.Now().Add(24 * time.Hour)) }, doctor.Error,
 		"the last change in the database is from",
 	},
 	{
@@ -343,7 +346,7 @@ func TestWhatOnlyLooksLikeAFaultIsNoFinding(t *testing.T) {
 		},
 		"a generated secret": {
 			replace: []string{"hmac_secret {env.TALOS_TEST_DOCTOR_SECRET}", ""},
-			prepare: func(t *testing.T, d dir) { d.write(t, "caddy/talos/hmac_secret", testSecret, 0o600) },
+			prepare: func(d dir) { d.write("caddy/talos/hmac_secret", testSecret, 0o600) },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -53,7 +53,7 @@ func (s *subject) plain(site *site, listen string) bool {
 	if http == 0 {
 		http = caddyhttp.DefaultHTTPPort
 	}
-	if address.StartPort == uint(http) { //nolint:gosec // a port
+	if address.StartPort == uint(http) {
 		return true
 	}
 	return !slices.ContainsFunc(site.hosts, func(host string) bool {

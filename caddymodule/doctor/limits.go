@@ -18,7 +18,7 @@ func checkLimits(_ context.Context, s *subject) (found []Finding, skipped string
 	}
 	limit, err := memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)()
 	if err == nil && s.Node.CacheSize > 0 {
-		found = append(found, judgeMemory(limit, uint64(s.Node.CacheSize))...) //nolint:gosec // more than 0
+		found = append(found, judgeMemory(limit, uint64(s.Node.CacheSize))...)
 	}
 	return found, ""
 }

@@ -92,20 +92,21 @@ func hostsOf(route *caddyhttp.Route) (hosts []string) {
 
 // routes goes through a list. It returns whether a request may have passed a gate behind it.
 func (w *walker) routes(list caddyhttp.RouteList, gated bool) bool {
-	if w.depth++; w.depth > maxDepth {
+	if w.depth == maxDepth {
 		return gated
 	}
+	w.depth++
 	defer func() { w.depth-- }()
 	groups := map[string]bool{} // of which one route at most is taken
-	for i := range list {
+	for _, route := range list {
 		before := gated
 		for group, passed := range groups {
-			before = before || passed && group != list[i].Group
+			before = before || passed && group != route.Group
 		}
-		switch passed := w.route(&list[i], before); {
-		case list[i].Terminal:
-		case list[i].Group != "":
-			groups[list[i].Group] = groups[list[i].Group] || passed
+		switch passed := w.route(&route, before); {
+		case route.Terminal:
+		case route.Group != "":
+			groups[route.Group] = groups[route.Group] || passed
 		default:
 			gated = gated || passed
 		}
