@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/talos-edge/talos-edge/caddymodule/internal/headername"
+	"github.com/talos-edge/talos-edge/adminapi/httpcred/headername"
 	"github.com/talos-edge/talos-edge/core/engine"
 )
 

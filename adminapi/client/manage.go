@@ -70,8 +70,8 @@ type ListImportedResponse struct {
 }
 
 // UpdateRequest asks to change fields of a key. With a mask it changes what the mask names, and clears of that what is
-// not set. Without one it changes what is set: a nil field is left as it is, an empty one (an empty list, a zero policy,
-// {}) is cleared.
+// not set. Without one it changes what is set: a nil field is left as it is, an empty one (an empty list, a zero
+// policy, {}) is cleared.
 type UpdateRequest struct {
 	Kind  Kind     `json:"-"` // AnyKind: told by the id
 	KeyID string   `json:"-"` // required

@@ -131,8 +131,9 @@ func BenchmarkDecision(b *testing.B) {
 		//nolint:thelper // Helper costs as much as what is measured
 		decide := func(b *testing.B, r *http.Request, i int) {
 			r.Header["Authorization"][0] = lines[i]
-			shown := extract(gate.sources, r)
-			if d := gate.decide(r, &shown); d.reason != reasonOK {
+			shown := gate.reader.Find(r)
+			credential, wrong := shown.Credential()
+			if d := gate.decide(r, credential, wrong); d.reason != reasonOK {
 				b.Errorf("reason %s", reasonNames[d.reason])
 			}
 		}
@@ -195,8 +196,9 @@ func BenchmarkCredential(b *testing.B) {
 			b.ReportAllocs()
 			r := benchRequest(b, credentials[name])
 			for b.Loop() {
-				shown := extract(gate.sources, r)
-				if d := gate.decide(r, &shown); d.reason != reasonOK {
+				shown := gate.reader.Find(r)
+				credential, wrong := shown.Credential()
+				if d := gate.decide(r, credential, wrong); d.reason != reasonOK {
 					b.Fatalf("reason %s", reasonNames[d.reason])
 				}
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/talos-edge/talos-edge/adminapi/httpcred"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/directive"
 )
 
@@ -87,7 +88,7 @@ func (g *Gate) unmarshalFrom(d *caddyfile.Dispenser) error {
 	if slices.Contains(args, "") {
 		return d.Err("from: a value is empty")
 	}
-	s, err := parseSource(args)
+	s, err := httpcred.ParseSource(args...)
 	if err != nil {
 		return d.WrapErr(fmt.Errorf("from: %w", err))
 	}
@@ -108,11 +109,11 @@ func (g *Gate) checkLiteral() error {
 		Realm:          directive.Literal(g.Realm),
 	}
 	for _, s := range g.From {
-		if !slices.ContainsFunc(s.texts(), func(text *string) bool { return strings.Contains(*text, "{") }) {
+		if !slices.ContainsFunc(s.Texts(), func(text *string) bool { return strings.Contains(*text, "{") }) {
 			literal.From = append(literal.From, s)
 		}
 	}
-	if len(g.From) > maxSources {
+	if len(g.From) > httpcred.MaxSources {
 		return errors.New("from: too many places")
 	}
 	return literal.resolve()

@@ -86,7 +86,7 @@ func (g *Gate) deny(w http.ResponseWriter, r *http.Request, d *decided) error {
 	if d.err != nil && gone(r) {
 		return caddyhttp.Error(statusClientGone, errClientGone)
 	}
-	stripCredential(g.sources, d.where, r) // error routes see no credential, whatever the gate keeps
+	g.stripCredential(r, d.where) // error routes see no credential, whatever the gate keeps
 	o := d.outcome()
 	g.note("request denied", d, &o)
 	g.tell(r, &o)

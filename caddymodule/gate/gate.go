@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/talos-edge/talos-edge/adminapi/httpcred"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/logging"
 	"github.com/talos-edge/talos-edge/caddymodule/node"
@@ -78,14 +79,12 @@ type Gate struct {
 	app        authority
 	running    func() authority           // of the configuration that runs now; nil without one
 	count      func(d decision, r reason) // in the metrics
-	sources    []source                   // those of From
+	reader     *httpcred.Reader           // of From
 	rules      policy.Rules
-	filter     *headerFilter
-	again      *headerFilter                // the same behind another gate, which may have set the default headers
-	names      [len(identityHeaders)]string // of the identity headers that are set; the others are empty
-	unshared   uint16                       // the sources whose presence a shared cache does not understand
-	logged     bool                         // the server has an access log
-	vary       string                       // the headers that the answer depends on
+	filter     *httpcred.Filter
+	again      *httpcred.Filter  // the same behind another gate, which may have set the default headers
+	headers    httpcred.Identity // the identity headers that are set
+	logged     bool              // the server has an access log
 	denials    [reasons]denial
 	logger     *zap.Logger
 	rareLogger *zap.Logger // for what would otherwise be said once a request
@@ -123,9 +122,9 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 			return err
 		}
 	}
-	sources := make([]redact.Source, len(g.sources))
-	for i, s := range g.sources {
-		sources[i] = s
+	var sources []redact.Source
+	for _, place := range g.reader.Places() {
+		sources = append(sources, place)
 	}
 	redact.Know(sources)
 	app.Exposure().Add(ctx, sources)
@@ -139,7 +138,7 @@ func (g *Gate) join(ctx caddy.Context, server *caddyhttp.Server) error {
 	case errors.Is(err, errNotGuarded):
 		g.logger.Warn("this talos_gate is in a named route or in error routes, so identity headers that clients send "+
 			"are stripped from the requests that it sees only: strip them from the site's others by request_header",
-			zap.Strings("prefixes", g.filter.prefixes))
+			zap.Strings("prefixes", g.filter.Prefixes()))
 	case err != nil:
 		return fmt.Errorf("identity: %w", err)
 	}
@@ -170,29 +169,30 @@ func runningApp() authority {
 
 // ServeHTTP decides about one request. What a client could forge is stripped before the decision.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	shown := extract(g.sources, r)
+	shown := g.reader.Find(r)
 	vars, ok := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 	earlier, again := vars[identityVar].(*identity)
 	if again {
-		g.again.strip(r)
+		g.again.Strip(r)
 	} else {
-		g.filter.strip(r)
+		g.filter.Strip(r)
 	}
 	if !g.KeepCredential {
-		stripCredential(g.sources, shown.where, r)
+		g.stripCredential(r, shown.Where)
 	}
 	switch {
 	case !ok:
 		return caddyhttp.Error(http.StatusInternalServerError, errors.New("talos_gate: a request without variables"))
 	case again:
-		return g.serveAgain(w, r, next, earlier, shown.where)
+		return g.serveAgain(w, r, next, earlier, shown.Where)
 	}
-	d := g.decide(r, &shown)
+	credential, wrong := shown.Credential()
+	d := g.decide(r, credential, wrong)
 	switch {
 	case d.reason == reasonOK:
 		g.count(decisionAdmitted, reasonOK)
-		p := &identity{verdict: d.verdict, now: d.now, credential: shown.credential, cache: d.cache}
-		w = g.admit(w, r, vars, p, shown.where)
+		p := &identity{verdict: d.verdict, now: d.now, credential: credential, cache: d.cache}
+		w = g.admit(w, r, vars, p, shown.Where)
 		if g.Recheck > 0 {
 			return finish(w, g.serveRechecked(w, r, next, p))
 		}
@@ -202,7 +202,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		vars[identityVar] = passed{}
 		g.tell(r, &outcome{decision: decisionPassed, reason: reasonNoCredential})
 	default:
-		d.where = shown.where
+		d.where = shown.Where
 		return g.deny(w, r, &d)
 	}
 	return finish(w, next.ServeHTTP(w, r))
@@ -211,7 +211,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 // serveAgain is a second gate on the way of a request. It judges the verdict of the first by its own rules: it looks
 // for no credential, and neither an admission nor the use of the key is counted again.
 func (g *Gate) serveAgain(
-	w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, earlier *identity, where uint16,
+	w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, earlier *identity, where httpcred.Where,
 ) error {
 	d := g.judge(earlier.verdict, earlier.now, r, nil)
 	if d.reason != reasonOK {
@@ -231,22 +231,34 @@ type decided struct {
 	now     time.Time
 	cache   verify.Status // where the verdict came from
 	reason  reason
-	where   uint16 // the sources that have a credential
-	early   bool   // the client's address cannot be believed yet
+	where   httpcred.Where // the sources that have a credential
+	early   bool           // the client's address cannot be believed yet
 	limit   ratelimit.Result
 	counted bool  // limit says how the key's limit stands
 	err     error // why nothing can be said
 }
 
-// decide goes from what a request shows to a decision.
-func (g *Gate) decide(r *http.Request, shown *presented) decided {
-	if why := shown.reason(); why != reasonOK {
-		return decided{reason: why}
+// decide goes from the credential of a request, or what is wrong with it, to a decision.
+func (g *Gate) decide(r *http.Request, credential string, wrong error) decided {
+	if wrong != nil {
+		return decided{reason: reasonOfCredential(wrong)}
 	}
 	n := g.app.Hold()
 	defer g.app.Release()
-	result, err := n.Verify(r, shown.credential)
+	result, err := n.Verify(r, credential)
 	return g.judgeResult(&result, err, r, n.Limiter())
+}
+
+// reasonOfCredential is why a credential is not looked up.
+func reasonOfCredential(wrong error) reason {
+	switch {
+	case errors.Is(wrong, httpcred.ErrNoCredential):
+		return reasonNoCredential
+	case errors.Is(wrong, httpcred.ErrAmbiguous):
+		return reasonAmbiguous
+	default:
+		return reasonMalformed
+	}
 }
 
 // judgeResult applies the gate's rules to what a look-up has found.

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/talos-edge/talos-edge/adminapi/httpcred"
 	"github.com/talos-edge/talos-edge/caddymodule/node"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
@@ -74,6 +75,17 @@ func newTestGate(t testing.TB, g *Gate, a authority, logger *zap.Logger) *Gate {
 	return g
 }
 
+// requestWith makes a request with header lines "Name: value".
+func requestWith(t testing.TB, lines ...string) *http.Request {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, ":")
+		r.Header.Add(name, strings.Trim(value, " "))
+	}
+	return r
+}
+
 // inCaddy puts a request into a context like Caddy's.
 func inCaddy(r *http.Request) *http.Request {
 	ctx := context.WithValue(r.Context(), caddy.ReplacerCtxKey, caddy.NewReplacer())
@@ -109,7 +121,7 @@ func TestGate_UnavailableIs503AndIsLoggedNowAndThen(t *testing.T) {
 			g := newTestGate(t, &Gate{Optional: optional}, a, zap.New(logs))
 			a.counted = nil
 			for range 5 {
-				w, behind, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k")))
+				w, behind, err := through(t, g, inCaddy(requestWith(t, "Authorization: Bearer k")))
 				if err != nil || behind != nil {
 					t.Fatalf("%s: passed, %v", name, err)
 				}
@@ -138,7 +150,7 @@ func TestGate_WhatFailsInAnOutageThatWasToldIsADebugMessage(t *testing.T) {
 	logs, observed := observer.New(zapcore.DebugLevel)
 	cause := core.WrapError(core.Unavailable, "the database does not answer", node.ErrOutage)
 	g := newTestGate(t, &Gate{}, &fakeAuthority{err: cause}, zap.New(logs))
-	w, _, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k")))
+	w, _, err := through(t, g, inCaddy(requestWith(t, "Authorization: Bearer k")))
 	if err != nil || w.Code != http.StatusServiceUnavailable {
 		t.Errorf("got %d, %v", w.Code, err)
 	}
@@ -153,7 +165,7 @@ func TestGate_TheBodyOfEachDenialEndsItsLine(t *testing.T) {
 	for reason := reasonNoCredential; reason < reasons; reason++ {
 		g := newTestGate(t, &Gate{}, &fakeAuthority{}, nil)
 		w := httptest.NewRecorder()
-		r := inCaddy(requestWith(t, "/"))
+		r := inCaddy(requestWith(t))
 		if err := g.deny(w, r, &decided{reason: reason}); err != nil {
 			t.Fatal(err)
 		}
@@ -169,7 +181,7 @@ func TestGate_ARefusalIsADebugMessageAndNoError(t *testing.T) {
 	logs, observed := observer.New(zapcore.DebugLevel)
 	unknown := core.Unknown(core.NetworkID{}, "hash of the credential", core.ImportedKey)
 	g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: unknown}, zap.New(logs))
-	if _, _, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k"))); err != nil {
+	if _, _, err := through(t, g, inCaddy(requestWith(t, "Authorization: Bearer k"))); err != nil {
 		t.Error(err)
 	}
 	all := observed.All()
@@ -187,7 +199,7 @@ func TestGate_AClientThatWentAwayIsNobodysFailure(t *testing.T) {
 	g := newTestGate(t, &Gate{}, a, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, behind, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k").WithContext(ctx)))
+	_, behind, err := through(t, g, inCaddy(requestWith(t, "Authorization: Bearer k").WithContext(ctx)))
 	if he, ok := errors.AsType[caddyhttp.HandlerError](err); !ok || he.StatusCode != statusClientGone {
 		t.Errorf("error %v", err)
 	}
@@ -205,7 +217,7 @@ func TestGate_AnAddressOfEarlyDataIsNotBelieved(t *testing.T) {
 	v.AllowedCIDRs = cidrs(t, "203.0.113.0/24")
 	g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: v}, nil)
 	for _, complete := range []bool{false, true} {
-		r := inCaddy(requestWith(t, "/", "Authorization: Bearer k"))
+		r := inCaddy(requestWith(t, "Authorization: Bearer k"))
 		r.TLS = &tls.ConnectionState{HandshakeComplete: complete}
 		_, behind, err := through(t, g, r)
 		he, _ := errors.AsType[caddyhttp.HandlerError](err)
@@ -218,7 +230,7 @@ func TestGate_AnAddressOfEarlyDataIsNotBelieved(t *testing.T) {
 func TestGate_TheServersErrorRoutesGetTheDenialWithItsHeaders(t *testing.T) {
 	t.Parallel()
 	g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: core.Unknown(core.NetworkID{}, "", core.ImportedKey)}, nil)
-	r := inCaddy(requestWith(t, "/", "Authorization: Bearer k"))
+	r := inCaddy(requestWith(t, "Authorization: Bearer k"))
 	server := &caddyhttp.Server{Errors: &caddyhttp.HTTPErrorConfig{Routes: caddyhttp.RouteList{{}}}}
 	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.ServerCtxKey, server))
 	w, _, err := through(t, g, r)
@@ -242,7 +254,7 @@ func TestGate_TellsWhereTheVerdictCameFrom(t *testing.T) {
 			verify.Miss: "miss", verify.Local: "",
 		} {
 			g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: v, cache: status}, nil)
-			r := inCaddy(requestWith(t, "/", "Authorization: Bearer k"))
+			r := inCaddy(requestWith(t, "Authorization: Bearer k"))
 			if _, _, err := through(t, g, r); err != nil {
 				t.Fatal(err)
 			}
@@ -263,7 +275,7 @@ func TestGate_RequestsShareNoHeaderValues(t *testing.T) {
 	v := goodVerdict()
 	g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: v}, nil)
 	for range 2 {
-		w, behind, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k")))
+		w, behind, err := through(t, g, inCaddy(requestWith(t, "Authorization: Bearer k")))
 		if err != nil || behind == nil {
 			t.Fatalf("refused: %d %v", w.Code, err)
 		}
@@ -293,7 +305,7 @@ func TestGate_RefusesEmptyAndUnknownPlaceholders(t *testing.T) {
 		t.Setenv("TALOS_TEST_SCOPE", scope)
 		g := &Gate{Scopes: []string{"{env.TALOS_TEST_SCOPE}"}}
 		g = newTestGate(t, g, &fakeAuthority{verdict: goodVerdict()}, nil)
-		_, behind, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k")))
+		_, behind, err := through(t, g, inCaddy(requestWith(t, "Authorization: Bearer k")))
 		if err != nil || (behind != nil) != admitted {
 			t.Errorf("scope %s: admitted %t, %v", scope, behind != nil, err)
 		}
@@ -313,7 +325,7 @@ func TestGate_RefusesEmptyAndUnknownPlaceholders(t *testing.T) {
 		"a wildcard":             {AnyScope: []string{"{env.TALOS_TEST_WILDCARD}"}},
 		"a list in JSON":         {AnyScope: []string{"a,b"}},
 		"a wildcard in JSON":     {Scopes: []string{"a", "b:*"}},
-		"too many places":        {From: slices.Repeat([]Source{{Query: "a"}}, maxSources+1)},
+		"too many places":        {From: slices.Repeat([]Source{{Query: "a"}}, httpcred.MaxSources+1)},
 	} {
 		if err := g.setUp(&fakeAuthority{}, zap.NewNop()); err == nil {
 			t.Errorf("%s: no error", name)

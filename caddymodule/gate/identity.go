@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/talos-edge/talos-edge/adminapi/httpcred"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
@@ -32,7 +33,7 @@ type identity struct {
 
 	// text is the one backing array of all header values that the gate sets on the request and the response. Each
 	// request has its own: a handler behind the gate may write to a header's values.
-	text [len(identityHeaders) + 1]string
+	text [httpcred.IdentityHeaders + 1]string
 }
 
 // String tells nothing: variables of a request can be written to a log or a header, and this one holds the credential.
@@ -40,7 +41,7 @@ func (*identity) String() string { return "admitted" }
 
 // admit puts the identity on an admitted request and returns the writer for its answer.
 func (g *Gate) admit(
-	w http.ResponseWriter, r *http.Request, vars map[string]any, p *identity, where uint16,
+	w http.ResponseWriter, r *http.Request, vars map[string]any, p *identity, where httpcred.Where,
 ) http.ResponseWriter {
 	_, told := vars[identityVar].(passed)
 	vars[identityVar] = p
@@ -54,7 +55,7 @@ func (g *Gate) admit(
 	g.tellAdmitted(r, vars, p)
 	g.identify(r.Header, p)
 	g.addVary(w.Header(), p)
-	if where&g.unshared != 0 {
+	if g.reader.Unshared(where) {
 		w = newCacheControlWriter(w)
 	}
 	return w
@@ -70,31 +71,23 @@ func (g *Gate) admitAgain(w http.ResponseWriter, r *http.Request, earlier *ident
 // identify sets the identity headers of the gate's fields. Their text was made header-safe with the verdict. Empty ones
 // are left out.
 func (g *Gate) identify(h http.Header, p *identity) {
-	if g.Identity == identityOff {
-		return
-	}
-	v := p.verdict
-	p.text = [...]string{v.KeyID, v.Identity.Actor, v.Identity.Scopes, v.Identity.Network, v.Identity.Metadata, ""}
-	for i, name := range g.names {
-		if name != "" && p.text[i] != "" {
-			h[name] = p.text[i : i+1 : i+1]
-		}
-	}
+	g.headers.SetIn(h, p.verdict, (*[httpcred.IdentityHeaders]string)(p.text[:]))
 }
 
 // addVary names the headers that the answer depends on. The identity, if there is one, lends the memory.
 func (g *Gate) addVary(h http.Header, p *identity) {
-	if g.vary == "" {
+	vary := g.reader.Vary()
+	if vary == "" {
 		return
 	}
 	before := h["Vary"]
 	switch {
-	case slices.Contains(before, g.vary):
+	case slices.Contains(before, vary):
 	case len(before) > 0 || p == nil:
-		h["Vary"] = append(slices.Clip(before), g.vary)
+		h["Vary"] = append(slices.Clip(before), vary)
 	default:
 		last := len(p.text) - 1
-		p.text[last] = g.vary
+		p.text[last] = vary
 		h["Vary"] = p.text[last:]
 	}
 }

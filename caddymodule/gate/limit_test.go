@@ -35,7 +35,7 @@ func TestGate_LetsThroughWhatCannotBeCounted(t *testing.T) {
 	v.RateLimit = thrice
 	g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: v, limits: away}, nil)
 	for range 5 {
-		w, behind, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k")))
+		w, behind, err := through(t, g, inCaddy(requestWith(t, "Authorization: Bearer k")))
 		if err != nil || behind == nil {
 			t.Fatalf("refused: %d %v", w.Code, err)
 		}
@@ -54,7 +54,7 @@ func TestGate_EarlyDataFromAnAddressThatMattersIsNotCounted(t *testing.T) {
 	v := goodVerdict()
 	v.RateLimit, v.AllowedCIDRs = thrice, cidrs(t, "203.0.113.0/24")
 	g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: v, limits: limiter}, nil)
-	r := inCaddy(requestWith(t, "/", "Authorization: Bearer k"))
+	r := inCaddy(requestWith(t, "Authorization: Bearer k"))
 	r.TLS = &tls.ConnectionState{HandshakeComplete: false}
 	if _, behind, _ := through(t, g, r); behind != nil || limiter.Len() != 0 {
 		t.Errorf("%d keys were counted", limiter.Len())
@@ -65,7 +65,7 @@ func TestAnUpstreamsOwnLimitTellsNothingOfOurs(t *testing.T) {
 	t.Parallel()
 	v := &core.Verdict{KeyID: "k", Code: core.CodeRateLimited, RateLimit: thrice}
 	g := newTestGate(t, &Gate{}, &fakeAuthority{verdict: v, limits: &awayLimiter{}}, nil)
-	w, _, err := through(t, g, inCaddy(requestWith(t, "/", "Authorization: Bearer k")))
+	w, _, err := through(t, g, inCaddy(requestWith(t, "Authorization: Bearer k")))
 	if err != nil || w.Code != http.StatusTooManyRequests {
 		t.Errorf("got %d, %v", w.Code, err)
 	}

@@ -95,7 +95,7 @@ func run(t *testing.T, g *Gate, begin func(w http.ResponseWriter, r *http.Reques
 	t.Helper()
 	ctx, release := context.WithCancel(t.Context())
 	run := &running{w: httptest.NewRecorder(), release: release}
-	r := inCaddy(requestWith(t, "/", "Authorization: Bearer k"))
+	r := inCaddy(requestWith(t, "Authorization: Bearer k"))
 	go func() {
 		defer func() {
 			if v := recover(); v != nil {

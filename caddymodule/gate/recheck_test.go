@@ -208,7 +208,7 @@ func TestRecheck_WithoutItNothingIsAdded(t *testing.T) {
 	t.Parallel()
 	s := &script{verdict: goodVerdict()}
 	g := newTestGate(t, &Gate{}, s, nil)
-	r, w := inCaddy(requestWith(t, "/", "Authorization: Bearer k")), httptest.NewRecorder()
+	r, w := inCaddy(requestWith(t, "Authorization: Bearer k")), httptest.NewRecorder()
 	err := g.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(got http.ResponseWriter, behind *http.Request) error {
 		if got != http.ResponseWriter(w) || behind != r {
 			t.Errorf("the handler gets %T", got)
@@ -245,7 +245,7 @@ func TestRecheck_AnUpgradedConnectionIsJudgedUntilItIsClosed(t *testing.T) {
 					return err
 				})
 				w := pipeWriter{httptest.NewRecorder(), ours}
-				r := inCaddy(requestWith(t, "/", "Authorization: Bearer k"))
+				r := inCaddy(requestWith(t, "Authorization: Bearer k"))
 				if err := rechecking(t, s).ServeHTTP(w, r, next); err != nil {
 					t.Fatal(err)
 				}
@@ -300,7 +300,7 @@ func TestRecheck_ASecondGateRechecksByItsOwnRules(t *testing.T) {
 			behindFirst := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 				return second.ServeHTTP(w, r, app)
 			})
-			r := inCaddy(requestWith(t, "/", "Authorization: Bearer k"))
+			r := inCaddy(requestWith(t, "Authorization: Bearer k"))
 			if err := first.ServeHTTP(httptest.NewRecorder(), r, behindFirst); err != nil {
 				t.Error(err)
 			}

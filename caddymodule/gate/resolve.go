@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/textproto"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/talos-edge/talos-edge/adminapi/httpcred"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/policy"
 )
@@ -44,7 +44,7 @@ func (g *Gate) expand() error {
 	repl := caddy.NewReplacer()
 	fields := []*string{&g.Visibility, &g.Identity, &g.Realm}
 	for i := range g.From {
-		fields = append(fields, g.From[i].texts()...)
+		fields = append(fields, g.From[i].Texts()...)
 	}
 	for _, list := range [][]string{g.Scopes, g.AnyScope, g.IdentityFields} {
 		for i := range list {
@@ -101,45 +101,30 @@ func checkScopes(option string, scopes []string) error {
 	return nil
 }
 
+// identityOff is the value of the option `identity` that sets no headers.
+const identityOff = "off"
+
 func (g *Gate) resolveIdentity() error {
-	prefix := defaultIdentity
+	prefix := httpcred.DefaultPrefix
 	if g.Identity != "" && g.Identity != identityOff {
 		prefix = textproto.CanonicalMIMEHeaderKey(g.Identity)
 	}
-	var headers []string
-	for _, s := range g.sources {
-		headers = append(headers, s.Names().Headers...)
-	}
 	var err error
-	if g.again, err = newHeaderFilter(headers, prefix); err != nil {
+	if g.again, err = httpcred.NewFilter(g.reader.Headers(), prefix); err != nil {
 		return err
 	}
 	g.filter = g.again
-	if prefix != defaultIdentity {
-		if g.filter, err = newHeaderFilter(headers, prefix, defaultIdentity); err != nil {
+	if prefix != httpcred.DefaultPrefix {
+		if g.filter, err = httpcred.NewFilter(g.reader.Headers(), prefix, httpcred.DefaultPrefix); err != nil {
 			return err
 		}
 	}
-	return g.resolveIdentityFields(prefix)
-}
-
-// resolveIdentityFields finds the names of the headers to set.
-func (g *Gate) resolveIdentityFields(prefix string) error {
-	fields := g.IdentityFields
-	if len(fields) == 0 {
-		fields = defaultIdentityFields
-	} else if g.Identity == identityOff {
-		return errors.New("`off` takes no fields")
-	}
-	for i, field := range fields {
-		at := slices.IndexFunc(identityHeaders[:], func(h identityHeader) bool { return h.field == field })
-		switch {
-		case at < 0:
-			return fmt.Errorf("%q is none of key_id, actor, scopes, metadata and network", field)
-		case slices.Contains(fields[:i], field):
-			return fmt.Errorf("field %s is given twice", field)
+	if g.Identity == identityOff {
+		if len(g.IdentityFields) > 0 {
+			return errors.New("`off` takes no fields")
 		}
-		g.names[at] = prefix + identityHeaders[at].name
+		return nil
 	}
-	return nil
+	g.headers, err = httpcred.NewIdentity(prefix, g.IdentityFields...)
+	return err
 }

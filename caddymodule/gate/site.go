@@ -7,13 +7,15 @@ import (
 	"slices"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/talos-edge/talos-edge/adminapi/httpcred"
 )
 
 // siteGuard strips identity headers from every request of a site that has a gate, also from those that no gate sees. It
 // is a matcher of the server's first route, and matches nothing: Caddy has no handler for a whole site, but asks the
 // matchers of the first route about each request before any handler or other matcher can read a header.
 type siteGuard struct {
-	filter  *headerFilter
+	filter  *httpcred.Filter
 	sources []string // the headers that the gate takes credentials from, canonical
 }
 
@@ -21,7 +23,7 @@ type siteGuard struct {
 func (s *siteGuard) MatchWithError(r *http.Request) (bool, error) {
 	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 	if _, admitted := vars[identityVar].(*identity); !admitted {
-		s.filter.strip(r)
+		s.filter.Strip(r)
 	}
 	return false, nil
 }
@@ -36,12 +38,12 @@ func (g *Gate) guardSite(server *caddyhttp.Server) error {
 	if at < 0 {
 		return errNotGuarded
 	}
-	filter, err := newHeaderFilter(nil, g.filter.prefixes...)
+	filter, err := httpcred.NewFilter(nil, g.filter.Prefixes()...)
 	if err != nil {
 		return err
 	}
 	first := &server.Routes[0]
-	for _, set := range guardsOf(&server.Routes[at], &siteGuard{filter, g.filter.headers}) {
+	for _, set := range guardsOf(&server.Routes[at], &siteGuard{filter, g.filter.Headers()}) {
 		if err := prependGuard(first, set); err != nil {
 			return err
 		}
@@ -114,7 +116,7 @@ func prependGuard(route *caddyhttp.Route, set caddyhttp.MatcherSet) error {
 			return err
 		}
 		added = added || len(other) == len(set) && slices.Equal(guard.sources, present.sources) &&
-			slices.Equal(guard.filter.prefixes, present.filter.prefixes)
+			slices.Equal(guard.filter.Prefixes(), present.filter.Prefixes())
 	}
 	if !added {
 		route.MatcherSets = slices.Insert(route.MatcherSets, 0, set)
@@ -136,8 +138,8 @@ func shareSite(a, b caddyhttp.MatcherSet) bool {
 
 // compatible says whether neither of two guards of a site strips what the gate of the other takes credentials from.
 func compatible(a, b *siteGuard) error {
-	sources, prefixes := slices.Concat(a.sources, b.sources), slices.Concat(a.filter.prefixes, b.filter.prefixes)
-	if _, err := newHeaderFilter(sources, prefixes...); err != nil {
+	sources, prefixes := slices.Concat(a.sources, b.sources), slices.Concat(a.filter.Prefixes(), b.filter.Prefixes())
+	if _, err := httpcred.NewFilter(sources, prefixes...); err != nil {
 		return fmt.Errorf("of two gates on one site: %w", err)
 	}
 	return nil

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/talos-edge/talos-edge/adminapi/httpcred"
 )
 
 // Source is a place that a gate takes credentials from.
@@ -19,9 +21,8 @@ type Source interface {
 	Put(r *http.Request, credential string)
 }
 
-// Names are the names of headers, of parameters of the query and of cookies that hold credentials. Those of headers are
-// canonical.
-type Names struct{ Headers, Queries, Cookies []string }
+// Names are the names of headers, of parameters of the query and of cookies that hold credentials.
+type Names = httpcred.Names
 
 // Know has entries that are encoded after it redacted for the sources of a gate.
 func Know(sources []Source) {

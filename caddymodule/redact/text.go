@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/talos-edge/talos-edge/caddymodule/internal/headername"
+	"github.com/talos-edge/talos-edge/adminapi/httpcred/headername"
 )
 
 // redactedText stands in logs for a credential, as Caddy writes it.

@@ -72,6 +72,9 @@ func TestLayout_ImportsPointInward(t *testing.T) {
 			module + "/storage", module + "/storage/", module + "/caddymodule", module + "/caddymodule/",
 			"github.com/caddyserver/", "database/sql",
 		}},
+		{"adminapi/httpcred", []string{
+			module + "/adminapi", module + "/adminapi/client", module + "/core/engine", module + "/core/verify",
+		}},
 		{"adminapi/client", []string{module + "/adminapi", module + "/core", module + "/core/"}},
 		{"caddymodule/node", aboveNode},
 		{"caddymodule/gate", without(aboveNode, "/gate")},

@@ -1,4 +1,4 @@
-package gate
+package httpcred
 
 import (
 	"fmt"
@@ -7,12 +7,10 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
-
-	"github.com/talos-edge/talos-edge/caddymodule/redact"
 )
 
-// headerSource is a header, with or without an authentication scheme before the credential.
-type headerSource struct {
+// headerPlace is a header, with or without an authentication scheme before the credential.
+type headerPlace struct {
 	name   string // canonical
 	scheme string
 }
@@ -25,7 +23,7 @@ var notASource = map[string]bool{
 	"Transfer-Encoding": true, "Upgrade": true,
 }
 
-func newHeaderSource(name, scheme string) (source, error) {
+func newHeaderPlace(name, scheme string) (Place, error) {
 	if !httpguts.ValidHeaderFieldName(name) {
 		return nil, fmt.Errorf("%q is not the name of a header", name)
 	}
@@ -37,12 +35,12 @@ func newHeaderSource(name, scheme string) (source, error) {
 	if notASource[name] {
 		return nil, fmt.Errorf("header %s cannot hold a credential", name)
 	}
-	return headerSource{name, scheme}, nil
+	return headerPlace{name, scheme}, nil
 }
 
-// extract reads the lines of the header. A line with another scheme is none of ours, but beside one that is ours it
+// find reads the lines of the header. A line with another scheme is none of ours, but beside one that is ours it
 // makes the header ambiguous: which line a server behind us would take is anyone's guess.
-func (s headerSource) extract(r *http.Request) found {
+func (s headerPlace) find(r *http.Request) found {
 	var f found
 	lines := r.Header[s.name]
 	if s.scheme == "" {
@@ -84,17 +82,17 @@ func cutScheme(line, scheme string) (rest string, ok bool) {
 	return strings.Trim(line[n:], " \t"), true
 }
 
-func (s headerSource) strip(r *http.Request) { delete(r.Header, s.name) }
+func (s headerPlace) strip(r *http.Request) { delete(r.Header, s.name) }
 
-func (s headerSource) vary() string { return s.name }
+func (s headerPlace) vary() string { return s.name }
 
-// String is the source as in the Caddyfile.
-func (s headerSource) String() string { return strings.TrimSpace("header " + s.name + " " + s.scheme) }
+// String is the text of the source.
+func (s headerPlace) String() string { return strings.TrimSpace("header " + s.name + " " + s.scheme) }
 
-// Names is what logs are redacted by.
-func (s headerSource) Names() redact.Names { return redact.Names{Headers: []string{s.name}} }
+// Names is what a log must not show.
+func (s headerPlace) Names() Names { return Names{Headers: []string{s.name}} }
 
 // Put adds a credential to a request.
-func (s headerSource) Put(r *http.Request, credential string) {
+func (s headerPlace) Put(r *http.Request, credential string) {
 	r.Header.Add(s.name, strings.TrimSpace(s.scheme+" "+credential))
 }

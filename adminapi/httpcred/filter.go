@@ -1,4 +1,4 @@
-package gate
+package httpcred
 
 import (
 	"fmt"
@@ -8,28 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/net/http/httpguts"
-
-	"github.com/talos-edge/talos-edge/caddymodule/internal/headername"
+	"github.com/talos-edge/talos-edge/adminapi/httpcred/headername"
 )
-
-// defaultIdentity is the prefix of the identity headers where none is configured. What a client sends under it is
-// stripped in any case: an app, or a gate behind this one, may believe it.
-const defaultIdentity = "X-Talos-"
-
-// identityOff is the value of the option `identity` that sets no headers.
-const identityOff = "off"
-
-// identityHeader is an identity header without its prefix, and its field in the option `identity`.
-type identityHeader struct{ field, name string }
-
-// identityHeaders are in the order of identity.text.
-var identityHeaders = [...]identityHeader{
-	{"key_id", "Key-Id"}, {"actor", "Actor"}, {"scopes", "Scopes"}, {"network", "Network"}, {"metadata", "Metadata"},
-}
-
-// defaultIdentityFields are sent where no fields are configured. There is one network, which the app need not be told.
-var defaultIdentityFields = []string{"key_id", "actor", "scopes", "metadata"}
 
 // mustStay are headers of requests that a prefix of identity headers must not cover: they would be stripped.
 var mustStay = []string{
@@ -44,30 +24,37 @@ var mustStay = []string{
 	"X-Forwarded-Proto", "X-Real-Ip", "X-Request-Id", "X-Requested-With",
 }
 
-// headerFilter is what a gate removes from every request's headers: whatever lies under a prefix of identity headers,
-// and every other spelling of the headers that hold credentials.
-type headerFilter struct {
+// Filter strips from every request what a client could pass off as the gate's own word: headers under a prefix of
+// identity headers, and other spellings of the headers that hold credentials. It is safe for concurrent use.
+type Filter struct {
 	prefixes []string  // of identity headers, canonical
 	headers  []string  // of the credentials, canonical
 	aliased  []string  // those of them that have another spelling
 	lead     [256]bool // the bytes that a name to remove can begin with; most names end here
 }
 
-// newHeaderFilter takes the headers that hold credentials, and prefixes, none of them twice; all in canonical form.
-func newHeaderFilter(headers []string, prefixes ...string) (*headerFilter, error) {
-	h := &headerFilter{prefixes: prefixes, headers: headers}
+// NewFilter makes a filter for headers that hold credentials ([Reader.Headers]) and prefixes of identity headers, such
+// as [DefaultPrefix]; all in any case. A prefix ends in a hyphen; one that covers a credential's header, or a header
+// that requests need, is an error.
+func NewFilter(headers []string, prefixes ...string) (*Filter, error) {
+	h := &Filter{}
+	for _, name := range headers {
+		h.headers = append(h.headers, textproto.CanonicalMIMEHeaderKey(name))
+	}
 	for _, prefix := range prefixes {
-		if !httpguts.ValidHeaderFieldName(prefix) || !strings.HasSuffix(prefix, "-") || strings.HasPrefix(prefix, "-") {
-			return nil, fmt.Errorf("%q is not the beginning of a header's name up to a hyphen", prefix)
+		prefix, err := canonicalPrefix(prefix)
+		if err != nil {
+			return nil, err
 		}
+		h.prefixes = append(h.prefixes, prefix)
 		for _, name := range mustStay {
 			if headername.FoldedPrefix(name, prefix) {
 				return nil, fmt.Errorf("the prefix %q would strip the header %s of every request", prefix, name)
 			}
 		}
 	}
-	for _, name := range headers {
-		for _, prefix := range prefixes {
+	for _, name := range h.headers {
+		for _, prefix := range h.prefixes {
 			if headername.FoldedPrefix(name, prefix) {
 				return nil, fmt.Errorf("the prefix %q covers the header %s, which holds the credential", prefix, name)
 			}
@@ -76,7 +63,7 @@ func newHeaderFilter(headers []string, prefixes ...string) (*headerFilter, error
 			h.aliased = append(h.aliased, name)
 		}
 	}
-	for _, name := range slices.Concat(prefixes, h.aliased) {
+	for _, name := range slices.Concat(h.prefixes, h.aliased) {
 		for c := range h.lead {
 			if headername.FoldedPrefix(string([]byte{byte(c)}), name[:1]) {
 				h.lead[c] = true
@@ -86,8 +73,14 @@ func newHeaderFilter(headers []string, prefixes ...string) (*headerFilter, error
 	return h, nil
 }
 
+// Headers are the headers that hold credentials, in canonical form.
+func (h *Filter) Headers() []string { return h.headers }
+
+// Prefixes are the prefixes of identity headers, in canonical form.
+func (h *Filter) Prefixes() []string { return h.prefixes }
+
 // isIdentity says whether a backend might read a header of this name as an identity header.
-func (h *headerFilter) isIdentity(name string) bool {
+func (h *Filter) isIdentity(name string) bool {
 	for _, prefix := range h.prefixes {
 		if headername.FoldedPrefix(name, prefix) {
 			return true
@@ -97,7 +90,7 @@ func (h *headerFilter) isIdentity(name string) bool {
 }
 
 // isAlias says whether a header's name is another spelling of one that holds a credential.
-func (h *headerFilter) isAlias(name string) bool {
+func (h *Filter) isAlias(name string) bool {
 	for _, header := range h.aliased {
 		if len(name) == len(header) && name != header && headername.FoldedPrefix(name, header) {
 			return true
@@ -107,12 +100,13 @@ func (h *headerFilter) isAlias(name string) bool {
 }
 
 // hides says whether a header of this name must not pass.
-func (h *headerFilter) hides(name string) bool {
+func (h *Filter) hides(name string) bool {
 	return h.isIdentity(name) || h.isAlias(name)
 }
 
-// strip removes from a request all that a client could pass off as the gate's own word.
-func (h *headerFilter) strip(r *http.Request) {
+// Strip removes from a request all that a client could pass off as the gate's own word: headers, their names in
+// Connection, and trailers, also those that come after the body.
+func (h *Filter) Strip(r *http.Request) {
 	for name := range r.Header {
 		if name != "" && h.lead[name[0]] && h.hides(name) {
 			delete(r.Header, name)
@@ -128,7 +122,7 @@ func (h *headerFilter) strip(r *http.Request) {
 }
 
 // stripConnection takes names that must not pass out of the Connection header. Most requests have none there.
-func (h *headerFilter) stripConnection(header http.Header, lines []string) {
+func (h *Filter) stripConnection(header http.Header, lines []string) {
 	found := false
 	for _, line := range lines {
 		for token := range strings.SplitSeq(line, ",") {
@@ -156,7 +150,7 @@ func (h *headerFilter) stripConnection(header http.Header, lines []string) {
 // stripTrailer keeps trailers from bringing what headers may not: a backend may fold the two together. A request's
 // trailers come after its body, announced or not, into the map that it has from the beginning; one without a map gets
 // none.
-func (h *headerFilter) stripTrailer(r *http.Request) {
+func (h *Filter) stripTrailer(r *http.Request) {
 	h.filterTrailer(r.Trailer)
 	if len(r.Trailer) == 0 {
 		r.Trailer = nil
@@ -167,7 +161,7 @@ func (h *headerFilter) stripTrailer(r *http.Request) {
 	}
 }
 
-func (h *headerFilter) filterTrailer(trailer http.Header) {
+func (h *Filter) filterTrailer(trailer http.Header) {
 	for name := range trailer {
 		// A credential has no business in a trailer, in any spelling.
 		if h.isIdentity(name) || h.isAlias(name) || slices.Contains(h.headers, name) {
@@ -181,7 +175,7 @@ func (h *headerFilter) filterTrailer(trailer http.Header) {
 type trailerFilter struct {
 	io.ReadCloser
 	trailer http.Header
-	filter  *headerFilter
+	filter  *Filter
 }
 
 func (b *trailerFilter) Read(p []byte) (int, error) {

@@ -1,4 +1,4 @@
-package gate
+package httpcred
 
 import (
 	"fmt"
@@ -7,21 +7,19 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
-
-	"github.com/talos-edge/talos-edge/caddymodule/redact"
 )
 
-// cookieSource is a cookie.
-type cookieSource struct{ name string }
+// cookiePlace is a cookie.
+type cookiePlace struct{ name string }
 
-func newCookieSource(name string) (source, error) {
+func newCookiePlace(name string) (Place, error) {
 	if !httpguts.ValidHeaderFieldName(name) { // it is a token, as a header's name is
 		return nil, fmt.Errorf("%q is not the name of a cookie", name)
 	}
-	return cookieSource{name}, nil
+	return cookiePlace{name}, nil
 }
 
-func (s cookieSource) extract(r *http.Request) found {
+func (s cookiePlace) find(r *http.Request) found {
 	var f found
 	for _, line := range r.Header["Cookie"] {
 		for line != "" {
@@ -36,7 +34,7 @@ func (s cookieSource) extract(r *http.Request) found {
 }
 
 // cut returns the value of a pair if it is the cookie. Quotes around the value are no part of it.
-func (s cookieSource) cut(pair string) (value string, ok bool) {
+func (s cookiePlace) cut(pair string) (value string, ok bool) {
 	key, value, _ := strings.Cut(textproto.TrimString(pair), "=")
 	if textproto.TrimString(key) != s.name {
 		return "", false
@@ -48,7 +46,7 @@ func (s cookieSource) cut(pair string) (value string, ok bool) {
 }
 
 // strip removes the cookie. The lines are written anew: they may be shared.
-func (s cookieSource) strip(r *http.Request) {
+func (s cookiePlace) strip(r *http.Request) {
 	var kept []string
 	for _, line := range r.Header["Cookie"] {
 		var pairs []string
@@ -68,15 +66,15 @@ func (s cookieSource) strip(r *http.Request) {
 	r.Header["Cookie"] = kept
 }
 
-func (cookieSource) vary() string { return "Cookie" }
+func (cookiePlace) vary() string { return "Cookie" }
 
-// String is the source as in the Caddyfile.
-func (s cookieSource) String() string { return "cookie " + s.name }
+// String is the text of the source.
+func (s cookiePlace) String() string { return "cookie " + s.name }
 
-// Names is what logs are redacted by.
-func (s cookieSource) Names() redact.Names { return redact.Names{Cookies: []string{s.name}} }
+// Names is what a log must not show.
+func (s cookiePlace) Names() Names { return Names{Cookies: []string{s.name}} }
 
 // Put adds a credential to a request.
-func (s cookieSource) Put(r *http.Request, credential string) {
+func (s cookiePlace) Put(r *http.Request, credential string) {
 	r.Header.Add("Cookie", s.name+"="+credential)
 }
