@@ -1,10 +1,13 @@
 package command
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/talos-edge/talos-edge/adminapi/client"
 )
 
 // importFile imports a file with a report beside it.
@@ -117,6 +120,28 @@ func TestARunWithAReportDoesOnlyWhatIsLeftAndKeepsOnlyThat(t *testing.T) {
 		t.Errorf("%d keys are imported", len(s.have))
 	}
 	onlyFiles(t, dir, "keys.json", "left.jsonl")
+}
+
+func TestAReportKeepsWhatTheRunDidNotComeTo(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "left.jsonl")
+	write(t, file, `{"index":1,"error_code":"X"}`+"\n"+`{"index":2,"error_code":"X"}`+"\n"+
+		`{"index":7,"error_code":"X","error_message":"m"}`+"\n"+`{"input":"keys.json","keys":9}`+"\n")
+	r, err := openReport(file, "keys.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.add([]client.BatchCreateResult{{Index: 1, ErrorCode: "Y"}, {Index: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(r.finish(5, false), r.close()); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"index":1,"error_code":"Y"}` + "\n" + `{"index":7,"error_code":"X","error_message":"m"}` + "\n" +
+		`{"input":"keys.json","keys":9}` + "\n"
+	if got := read(t, file); got != want {
+		t.Errorf("the report is\n%s\nwant\n%s", got, want)
+	}
 }
 
 func TestAReportOfSomethingElseIsRefusedAndLeft(t *testing.T) {
