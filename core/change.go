@@ -73,6 +73,7 @@ type Rotation struct {
 	Patch                  // what the new key has that the old one has not
 	Visibility *Visibility // nil: the old key's
 	NewKeyID   string
+	Prefix     string // of the new key's credential
 	By         string // who did it, for the audit trail
 	Time       time.Time
 }
@@ -91,7 +92,7 @@ func (r *Rotation) Of(old Key) (Key, error) {
 		return Key{}, NewError(Internal, "the key has an unknown status")
 	}
 	k := old
-	k.ID, k.RequestID = r.NewKeyID, ""
+	k.ID, k.RequestID, k.Prefix = r.NewKeyID, "", r.Prefix
 	k.CreateTime, k.UpdateTime = r.Time, r.Time
 	r.apply(&k)
 	if r.Visibility != nil {
@@ -121,4 +122,10 @@ type ListQuery struct {
 type KeyPage struct {
 	Keys []Key
 	Next uint64 // what After is to be for the page behind this one; 0: there is none
+}
+
+// PrefixCount is how many of a network's issued keys have a prefix.
+type PrefixCount struct {
+	Prefix string // as [Key.Prefix]
+	Keys   int64
 }

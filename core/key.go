@@ -69,6 +69,10 @@ type Key struct {
 	RateLimit    RateLimitPolicy
 	RequestID    string // the caller's idempotency token, or empty
 
+	// Prefix is what the credential of an issued key begins with. It is empty for an imported key, and for one that was
+	// issued before stores recorded it.
+	Prefix string
+
 	Status                Status // StatusActive or StatusRevoked
 	RevocationReason      RevocationReason
 	RevocationDescription string

@@ -46,6 +46,10 @@ type Store interface {
 	// that comes or goes meanwhile on at most one. A page costs the same wherever it is in the list.
 	List(ctx context.Context, q ListQuery) (KeyPage, error)
 
+	// Prefixes returns how many issued keys of a network are not revoked, by [Key.Prefix], in the order of the prefixes.
+	// A prefix without such a key is left out. It costs the same however many keys there are.
+	Prefixes(ctx context.Context, network NetworkID) ([]PrefixCount, error)
+
 	// Update changes fields of an active key, expired or not, and returns it. A key of another kind than asked for
 	// (unless [AnyKind]) is [KeyNotFound]; [Update.Of] says which keys are refused. An update that changes nothing
 	// returns the key as it is, and is no change.

@@ -24,6 +24,9 @@ type Options struct {
 type engine struct {
 	open      func(ctx context.Context, location string, opts Options) (core.Store, error)
 	canonical func(location string) (string, error)
+	display   func(location string) string
+
+	readSecretCheck func(ctx context.Context, location string, network core.NetworkID, opts Options) (string, error)
 
 	readSchema  func(ctx context.Context, location string) (Schema, error)
 	migrateUp   func(ctx context.Context, location string, steps int) (Schema, error)
@@ -36,7 +39,8 @@ type engine struct {
 func engines() map[string]engine {
 	return map[string]engine{
 		"sqlite": {
-			open: openSQLite, canonical: canonicalSQLite,
+			open: openSQLite, canonical: canonicalSQLite, readSecretCheck: readSecretCheckSQLite,
+			display:    func(path string) string { return path },
 			readSchema: sqlite.ReadSchema, migrateUp: sqlite.MigrateUp, migrateDown: sqlite.MigrateDown,
 			readState: sqlite.ReadState, backup: sqlite.Backup,
 		},
@@ -58,6 +62,17 @@ func Open(ctx context.Context, dsn string, opts Options) (core.Store, error) {
 	return e.open(ctx, location, opts)
 }
 
+// ReadSecretCheck reads the check value of the HMAC secret that a network's keys in the database that dsn names were made
+// with, as [core.Store.ClaimSecret] has stored it. It is empty when there is none: no node has used the database for the
+// network, or there is no database. Nothing is created, migrated or changed. ctx bounds the call.
+func ReadSecretCheck(ctx context.Context, dsn string, network core.NetworkID, opts Options) (string, error) {
+	e, _, location, err := parse(dsn)
+	if err != nil {
+		return "", err
+	}
+	return e.readSecretCheck(ctx, location, network, opts)
+}
+
 // Canonical returns the one spelling of dsn by which stores can be shared: two DSNs of one database have the same. It
 // looks at directories and links, and creates nothing.
 func Canonical(dsn string) (string, error) {
@@ -70,6 +85,15 @@ func Canonical(dsn string) (string, error) {
 		return "", err
 	}
 	return scheme + "://" + location, nil
+}
+
+// Display names the database of a DSN for people: by the path of its file. It holds no password.
+func Display(dsn string) string {
+	e, _, location, err := parse(dsn)
+	if err != nil {
+		return "a database" // and Open says what is wrong with its DSN
+	}
+	return e.display(location)
 }
 
 // parse splits a DSN and finds its engine. Errors do not repeat the DSN: those of some engines hold a password.
@@ -95,6 +119,19 @@ func openSQLite(ctx context.Context, path string, opts Options) (core.Store, err
 		return nil, fmt.Errorf("storage: %w", err)
 	}
 	return s, nil
+}
+
+func readSecretCheckSQLite(
+	ctx context.Context, path string, network core.NetworkID, opts Options,
+) (string, error) {
+	if err := checkSQLite(path); err != nil {
+		return "", err
+	}
+	check, err := sqlite.ReadSecretCheck(ctx, path, network, sqlite.Options{Logger: opts.Logger})
+	if err != nil {
+		return "", fmt.Errorf("storage: %w", err)
+	}
+	return check, nil
 }
 
 func canonicalSQLite(path string) (string, error) {

@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
@@ -58,6 +59,9 @@ type Prefixes struct {
 	RetiredMacaroon []string
 }
 
+// SecretOrDefault is the prefix of secret keys.
+func (p *Prefixes) SecretOrDefault() string { return cmp.Or(p.Secret, DefaultPrefix) }
+
 // Format mints and parses one network's credentials. It is safe for concurrent use.
 type Format struct {
 	network  uuid.UUID
@@ -89,10 +93,7 @@ var prefixPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,15}$`)
 // digit and means one thing only; none begins with a macaroon's prefix and `_v1`. Without a keyring (nil) nothing
 // can be minted and no checksum is judged: parsed issued keys are not Genuine.
 func NewFormat(network uuid.UUID, keyring *Keyring, p Prefixes) (*Format, error) {
-	f := &Format{network: network, keyring: keyring, secret: p.Secret, public: p.Public}
-	if f.secret == "" {
-		f.secret = DefaultPrefix
-	}
+	f := &Format{network: network, keyring: keyring, secret: p.SecretOrDefault(), public: p.Public}
 	if p.Macaroon == "" {
 		p.Macaroon = DefaultMacaroonPrefix
 	}
@@ -143,12 +144,23 @@ func NewFormat(network uuid.UUID, keyring *Keyring, p Prefixes) (*Format, error)
 // HasPublic says whether public keys can be minted.
 func (f *Format) HasPublic() bool { return f.public != "" }
 
+// Prefix is what the secret or the public keys that are minted begin with. It is empty for public keys when none can be
+// minted.
+func (f *Format) Prefix(public bool) string {
+	if public {
+		return f.public
+	}
+	return f.secret
+}
+
+// Accepts tells whether issued keys with a prefix are recognised: it is a current or a retired one.
+func (f *Format) Accepts(prefix string) bool {
+	return slices.ContainsFunc(f.issued, func(p issuedPrefix) bool { return p.text == prefix+version })
+}
+
 // Mint makes the credential of a new issued key. The result is the only copy.
 func (f *Format) Mint(keyID uuid.UUID, created time.Time, public bool) (string, error) {
-	prefix := f.secret
-	if public {
-		prefix = f.public
-	}
+	prefix := f.Prefix(public)
 	switch {
 	case prefix == "":
 		return "", errors.New("no prefix for public keys is configured")

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
@@ -105,6 +106,18 @@ func New(cfg Config, store core.Store) (*Engine, error) {
 // would verify, so a node that gets an error here must not serve.
 func (e *Engine) Claim(ctx context.Context) error {
 	return e.store.ClaimSecret(ctx, e.network, e.keyring.Checks())
+}
+
+// UnknownPrefixes returns how many stored keys have a prefix that is not among the configured ones, current or retired:
+// they are not found. Keys whose prefix was not recorded are left out.
+func (e *Engine) UnknownPrefixes(ctx context.Context) ([]core.PrefixCount, error) {
+	all, err := e.store.Prefixes(ctx, e.network)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(c core.PrefixCount) bool {
+		return c.Prefix == "" || e.format.Accepts(c.Prefix)
+	}), nil
 }
 
 // Ready returns nil when the store answers.

@@ -34,6 +34,7 @@ func (e *Engine) Issue(ctx context.Context, r IssueRequest) (key core.Key, secre
 	if secret, err = e.mint(key.ID, key.CreateTime, key.Visibility); err != nil {
 		return core.Key{}, "", err
 	}
+	key.Prefix = e.format.Prefix(key.Visibility == core.VisibilityPublic)
 	stored, isNew, err := e.create(ctx, key)
 	if err != nil {
 		return core.Key{}, "", err

@@ -97,6 +97,7 @@ func (e *Engine) Rotate(ctx context.Context, keyID string, r RotateRequest) (
 	if secret, err = e.mint(rotation.NewKeyID, rotation.Time, visibility); err != nil {
 		return fail(err)
 	}
+	rotation.Prefix = e.format.Prefix(visibility == core.VisibilityPublic)
 	fresh, old, err = e.store.Rotate(ctx, e.network, keyID, rotation)
 	if err != nil {
 		return fail(err)

@@ -134,7 +134,8 @@ func checkFile(t *testing.T, d *database, acknowledged map[string]core.Status) {
 			"EXCEPT SELECT key_id FROM events WHERE kind = 2)": "0",
 		"SELECT COUNT(*) FROM (SELECT key_id FROM events WHERE kind = 2 " +
 			"EXCEPT SELECT key_id FROM keys WHERE status = 2)": "0",
-		"SELECT MAX(seq) - COUNT(*) FROM events": "0",
+		"SELECT MAX(seq) - COUNT(*) FROM events":                                                        "0",
+		"SELECT (SELECT SUM(keys) FROM issued_prefixes) - (SELECT COUNT(*) FROM keys WHERE status = 1)": "0",
 	} {
 		if got := queryText(t, s.readers, query); got != want {
 			t.Errorf("%s: %s, want %s", query, got, want)

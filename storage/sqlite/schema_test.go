@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/pressly/goose/v3"
@@ -170,4 +171,28 @@ func TestSchema_AMigrationThatIsCutShortLeavesTheOldOne(t *testing.T) {
 	if s, err := ReadSchema(t.Context(), path); err != nil || s.Version != 1 {
 		t.Error(s, err)
 	}
+}
+
+func TestSchema_TheKeysThatAreThereAreCountedWithoutAPrefix(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "talos.db")
+	_, err := MigrateUp(t.Context(), path, 2)
+	must(t, err)
+	for id, kindAndStatus := range map[string]string{"a": "1, 1", "b": "1, 1", "revoked": "1, 2", "imported": "2, 1"} {
+		outside(t, path, `INSERT INTO keys (network, key_id, kind, status, name, actor_id, scopes, metadata, visibility, `+
+			`allowed_cidrs, request_id, revocation_reason, revocation_description, create_time, update_time) `+
+			`VALUES (zeroblob(16), '`+id+`', `+kindAndStatus+`, '', '', '', '', 1, '', '', 0, '', 0, 0)`)
+	}
+	s := openAt(t, path, Options{})
+	want := func(n int64) {
+		t.Helper()
+		got, err := s.Prefixes(t.Context(), core.NetworkID{})
+		if err != nil || !slices.Equal(got, []core.PrefixCount{{Prefix: "", Keys: n}}) {
+			t.Errorf("prefixes are %v (%v), want %d keys without one", got, err, n)
+		}
+	}
+	want(2)
+	_, err = s.Revoke(t.Context(), core.NetworkID{}, core.Issued, "a", core.Revocation{Time: testTime})
+	must(t, err)
+	want(1)
 }

@@ -34,6 +34,9 @@ func (w *Writer) Revoke(
 		}
 		return core.Key{}, nil, core.NewError(core.FailedPrecondition, "the key is revoked already")
 	}
+	if err := count(ctx, w.uncounted, &k); err != nil {
+		return core.Key{}, nil, err
+	}
 	event := feed.Event{
 		Network: network, KeyID: keyID, Kind: feed.EventRevoked, Time: r.Time, Actor: r.By, Reason: uint8(r.Reason),
 	}

@@ -12,7 +12,7 @@ const (
 	selectByRequest = `SELECT ` + keyColumns + ` FROM keys WHERE network = $1 AND kind = $2 AND request_id = $3 ` +
 		`AND request_id <> ''`
 	insertKey = `INSERT INTO keys (network, ` + keyColumns + `) VALUES ` +
-		`($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) ` +
+		`($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) ` +
 		`ON CONFLICT (network, key_id) DO NOTHING`
 )
 
@@ -128,6 +128,9 @@ func (w *Writer) insert(ctx context.Context, key core.Key) (core.Key, []feed.Eve
 		return core.Key{}, nil, err
 	case n == 0:
 		return core.Key{}, nil, errTaken()
+	}
+	if err := count(ctx, w.counted, &key); err != nil {
+		return core.Key{}, nil, err
 	}
 	stored, err := row.key(key.Network)
 	return stored, []feed.Event{event}, err

@@ -14,6 +14,7 @@ type Reader struct {
 	prepared
 	dialect      *Dialect
 	get, getMany *sql.Stmt
+	prefixes     *sql.Stmt
 	lists        lists
 }
 
@@ -23,7 +24,8 @@ func NewReader(ctx context.Context, p Preparer, d *Dialect) (*Reader, error) {
 	selectKeys := `SELECT ` + keyColumns + ` FROM keys WHERE network = $1 AND ` + d.KeyIDIn
 	var err error
 	r.prepared, err = prepare(ctx, p,
-		append(r.lists.statements(), statement{&r.get, selectKey}, statement{&r.getMany, selectKeys})...)
+		append(r.lists.statements(), statement{&r.get, selectKey}, statement{&r.getMany, selectKeys},
+			statement{&r.prefixes, selectPrefixes})...)
 	if err != nil {
 		return nil, err
 	}

@@ -16,12 +16,12 @@ import (
 // reads names it.
 const keyColumns = `created_seq, key_id, kind, name, actor_id, scopes, metadata, visibility, allowed_cidrs, ` +
 	`request_id, rate_quota, rate_unit, rate_window, ` +
-	`status, revocation_reason, revocation_description, create_time, update_time, expire_time`
+	`status, revocation_reason, revocation_description, create_time, update_time, expire_time, prefix`
 
 // keyRow is a key as its columns hold it.
 type keyRow struct {
 	id, name, actor, scopes, metadata, cidrs, requestID, description string
-	rateUnit                                                         string
+	rateUnit, prefix                                                 string
 	rateQuota, rateWindow                                            int64
 	position                                                         int64
 	kind, visibility, status, reason                                 int64
@@ -34,7 +34,7 @@ func (r *keyRow) targets() []any {
 	return []any{
 		&r.position, &r.id, &r.kind, &r.name, &r.actor, &r.scopes, &r.metadata, &r.visibility, &r.cidrs, &r.requestID,
 		&r.rateQuota, &r.rateUnit, &r.rateWindow,
-		&r.status, &r.reason, &r.description, &r.created, &r.updated, &r.expires,
+		&r.status, &r.reason, &r.description, &r.created, &r.updated, &r.expires, &r.prefix,
 	}
 }
 
@@ -43,7 +43,7 @@ func (r *keyRow) values() []any {
 	return []any{
 		r.position, r.id, r.kind, r.name, r.actor, r.scopes, r.metadata, r.visibility, r.cidrs, r.requestID,
 		r.rateQuota, r.rateUnit, r.rateWindow,
-		r.status, r.reason, r.description, r.created, r.updated, r.expires,
+		r.status, r.reason, r.description, r.created, r.updated, r.expires, r.prefix,
 	}
 }
 
@@ -64,7 +64,7 @@ func rowOf(k *core.Key) (*keyRow, error) {
 	}
 	row := &keyRow{
 		id: k.ID, name: k.Name, actor: k.ActorID, scopes: scopes, metadata: string(k.Metadata), cidrs: cidrs,
-		requestID: k.RequestID, description: k.RevocationDescription,
+		requestID: k.RequestID, prefix: k.Prefix, description: k.RevocationDescription,
 		rateQuota: k.RateLimit.Quota, rateUnit: k.RateLimit.Unit, rateWindow: k.RateLimit.Window.Microseconds(),
 		position: int64(k.CreatePosition), //nolint:gosec // a store gave it, or it is 0
 		kind:     int64(k.Kind), visibility: int64(k.Visibility),
@@ -81,7 +81,7 @@ func rowOf(k *core.Key) (*keyRow, error) {
 // list that were read as empty would let more pass.
 func (r *keyRow) key(network core.NetworkID) (core.Key, error) {
 	k := core.Key{
-		Network: network, ID: r.id, Name: r.name, ActorID: r.actor, RequestID: r.requestID,
+		Network: network, ID: r.id, Name: r.name, ActorID: r.actor, RequestID: r.requestID, Prefix: r.prefix,
 		RevocationDescription: r.description,
 		RateLimit: core.RateLimitPolicy{
 			Quota: r.rateQuota, Unit: r.rateUnit, Window: time.Duration(r.rateWindow) * time.Microsecond,

@@ -152,6 +152,15 @@ func (r Reads) List(ctx context.Context, q core.ListQuery) (page core.KeyPage, e
 	return page, err
 }
 
+// Prefixes returns how many issued keys are not revoked, by prefix.
+func (r Reads) Prefixes(ctx context.Context, network core.NetworkID) (counts []core.PrefixCount, err error) {
+	err = r.guard(ctx, func(ctx context.Context) error {
+		counts, err = r.reader.Prefixes(ctx, network)
+		return err
+	})
+	return counts, err
+}
+
 // Events returns changes.
 func (r Reads) Events(ctx context.Context, after uint64, limit int) (events []feed.Event, err error) {
 	err = r.guard(ctx, func(ctx context.Context) error {

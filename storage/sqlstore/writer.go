@@ -18,6 +18,7 @@ const insertEvent = `INSERT INTO events (network, key_id, kind, time, actor, rea
 type Writer struct {
 	prepared
 	get, byRequest, live, event, key, revoke, update, remove, check, newCheck, nextCheck *sql.Stmt
+	counted, uncounted                                                                   *sql.Stmt // of keys with a prefix
 }
 
 // NewWriter prepares a Writer. Whoever does closes it.
@@ -28,7 +29,8 @@ func NewWriter(ctx context.Context, p Preparer) (*Writer, error) {
 		statement{&w.get, selectKey}, statement{&w.byRequest, selectByRequest}, statement{&w.live, countLive},
 		statement{&w.event, insertEvent}, statement{&w.key, insertKey}, statement{&w.revoke, updateRevoked},
 		statement{&w.update, updateKey}, statement{&w.remove, deleteKey}, statement{&w.check, selectCheck},
-		statement{&w.newCheck, insertCheck}, statement{&w.nextCheck, updateCheck})
+		statement{&w.newCheck, insertCheck}, statement{&w.nextCheck, updateCheck},
+		statement{&w.counted, countPrefix}, statement{&w.uncounted, uncountPrefix})
 	if err != nil {
 		return nil, err
 	}

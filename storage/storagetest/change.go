@@ -140,6 +140,7 @@ var rotateTests = []test{
 		k = create(t, s, k)
 		before := c.Commits()
 		r := rotation("new")
+		r.Prefix = k.Prefix
 		fresh, old, err := s.Rotate(t.Context(), home, "old", r)
 		if err != nil {
 			t.Fatal(err)

@@ -256,6 +256,7 @@ func calls(ctx context.Context, s core.Store) map[string]error {
 	_, _, errs["create"] = s.Create(ctx, newKey(home, "new"))
 	_, errs["revoke"] = s.Revoke(ctx, home, core.AnyKind, "k", revocation())
 	_, errs["create many"] = s.CreateMany(ctx, home, []core.Key{newKey(home, "l")}, 0)
+	_, errs["prefixes"] = s.Prefixes(ctx, home)
 	_, errs["list"] = s.List(ctx, issuedList(1))
 	_, errs["update"] = s.Update(ctx, home, core.AnyKind, "k", rename("x"))
 	_, _, errs["rotate"] = s.Rotate(ctx, home, "k", rotation("new"))

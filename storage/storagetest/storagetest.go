@@ -98,6 +98,7 @@ func Run(t *testing.T, open func(t *testing.T) Opener) {
 		{"rotate", rotateTests},
 		{"delete", deleteTests},
 		{"revoke", revokeTests},
+		{"prefixes", prefixTests},
 		{"secrets", secretTests},
 		{"events", eventTests},
 		{"positions", positionTests},
@@ -146,6 +147,7 @@ func fullKey(network core.NetworkID, id string) core.Key {
 	k.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("2001:db8::/32")}
 	k.RateLimit = core.RateLimitPolicy{Quota: 1 << 40, Unit: "réquests", Window: 90 * time.Second}
 	k.RequestID = "request " + id
+	k.Prefix = "prefix"
 	k.UpdateTime = now.Add(time.Microsecond)
 	k.ExpireTime = now.Add(24 * time.Hour)
 	return k

@@ -68,6 +68,9 @@ func (m *Store) GetMany(
 	return found, nil
 }
 
+// Prefixes is that of [core.Store]: no test of the API reads them.
+func (*Store) Prefixes(context.Context, core.NetworkID) ([]core.PrefixCount, error) { return nil, nil }
+
 // ClaimSecret is that of [core.Store].
 func (*Store) ClaimSecret(context.Context, core.NetworkID, []string) error { return nil }
 
