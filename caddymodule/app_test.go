@@ -57,17 +57,18 @@ func newSolo(t *testing.T) *solo {
 
 func portOf(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
 
-// text completes a configuration: FOLDER is replaced by the folder and PORT by the port of the address.
+// text completes a configuration: FOLDER is replaced by the folder and PORT by the port of the address. Global options
+// that name no log have none.
 func (s *solo) text(talos, sites string) string {
+	if !strings.Contains(talos, "log default") {
+		talos = "log {\n\t\toutput discard\n\t}\n\t" + talos
+	}
 	return strings.NewReplacer("FOLDER", filepath.ToSlash(s.folder), "PORT", portOf(s.addr)).Replace(`{
 	admin off
 	persist_config off
 	grace_period 5s
 	auto_https disable_redirects
 	storage file_system FOLDER/caddy
-	log {
-		output discard
-	}
 	` + talos + `
 }
 ` + sites)
@@ -252,7 +253,7 @@ func TestConfigurationThatFailsToStartLeavesNothing(t *testing.T) {
 func TestStorageThatCannotBeOpenedIsAClearError(t *testing.T) {
 	s := newSolo(t)
 	err := s.load("talos {\nstorage sqlite://FOLDER\n}", onlyAdmin)
-	if err == nil || !strings.Contains(err.Error(), "provision talos: opening the storage") {
+	if err == nil || !strings.Contains(err.Error(), "opening the storage") {
 		t.Errorf("got %v", err)
 	}
 	if open := uses(); open != nil {

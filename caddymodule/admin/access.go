@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/talos-edge/talos-edge/adminapi"
@@ -181,27 +180,4 @@ func forwarded(h http.Header, clientIPHeaders []string) bool {
 		}
 	}
 	return false
-}
-
-// beyondLoopback returns the first of a server's listeners that can be reached from other machines.
-func beyondLoopback(listen []string) (address string, beyond bool) {
-	for _, text := range listen {
-		address, err := caddy.ParseNetworkAddress(text)
-		if err != nil {
-			return text, true
-		}
-		switch {
-		case address.IsUnixNetwork():
-			continue
-		case strings.HasPrefix(address.Network, "tcp"), strings.HasPrefix(address.Network, "udp"):
-			if address.Host == "localhost" {
-				continue
-			}
-			if ip, err := netip.ParseAddr(address.Host); err == nil && ip.Unmap().IsLoopback() {
-				continue
-			}
-		}
-		return text, true
-	}
-	return "", false
 }

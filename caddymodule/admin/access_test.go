@@ -168,21 +168,6 @@ func TestAttack16_WebPagesMayNotCall(t *testing.T) {
 	})
 }
 
-func TestUnsafeListenersAreFound(t *testing.T) {
-	t.Parallel()
-	for listen, beyond := range map[string]bool{
-		"127.0.0.1:4420": false, "[::1]:4420": false, "localhost:4420": false, "tcp/127.9.9.9:4420": false,
-		"unix//run/talos.sock": false, "unix//run/talos.sock|0222": false, "udp/127.0.0.1:4420": false,
-		"127.0.0.1:4420-4425": false, "[::ffff:127.0.0.1]:4420": false,
-		":4420": true, "0.0.0.0:4420": true, "[::]:4420": true, "10.0.0.1:4420": true, "talos.internal:4420": true,
-		"fd/3": true, "tailscale/:4420": true, "mynet/127.0.0.1:4420": true, "127.0.0.1:4420:9": true,
-	} {
-		if address, got := beyondLoopback([]string{"127.0.0.1:1", listen}); got != beyond || got && address != listen {
-			t.Errorf("%s: got %t (%s), want %t", listen, got, address, beyond)
-		}
-	}
-}
-
 func TestPrivateRangesAreKnown(t *testing.T) {
 	t.Parallel()
 	a, err := newAccess([]string{"private_ranges"}, nil, nil)

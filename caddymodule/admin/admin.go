@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/adminapi"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/ports"
 	"github.com/talos-edge/talos-edge/caddymodule/node"
 	"github.com/talos-edge/talos-edge/core"
 )
@@ -58,9 +59,11 @@ func (a *Admin) Provision(ctx caddy.Context) error {
 	if !ok {
 		return errors.New("talos_admin belongs into a route of an HTTP server")
 	}
-	if address, beyond := beyondLoopback(server.Listen); beyond && len(a.Allow) == 0 {
-		return fmt.Errorf("talos_admin on the listener %s, which can be reached from beyond this machine: "+
-			"`bind` it to 127.0.0.1 ::1 or to a unix socket, or say with `allow` who may call it", address)
+	for _, address := range server.Listen {
+		if len(a.Allow) == 0 && !ports.OnLoopback(address) {
+			return fmt.Errorf("talos_admin on the listener %s, which can be reached from beyond this machine: "+
+				"`bind` it to 127.0.0.1 ::1 or to a unix socket, or say with `allow` who may call it", address)
+		}
 	}
 	if everyone := a.access.everyone(); everyone != "" {
 		a.logger.Warn("`allow` lets everyone who reaches this listener manage keys, and asks for no credential: "+

@@ -1,11 +1,13 @@
 package command
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core/credential"
 )
 
 // surface is the part of the API that a server answers.
@@ -102,7 +104,10 @@ func (s *settings) app(line func(string, ...any)) {
 		}
 		add("hmac_secret", strings.Join(secrets, " "))
 	}
-	add("key_prefix", s.keyPrefix)
+	if s.keyPrefix != "" || len(s.retiredPrefixes) > 0 {
+		current := cmp.Or(s.keyPrefix, credential.DefaultPrefix)
+		add("key_prefix", strings.Join(append([]string{current}, s.retiredPrefixes...), " "))
+	}
 	add("max_ttl", s.maxTTL)
 	switch {
 	case s.cacheOff:

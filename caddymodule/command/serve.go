@@ -15,6 +15,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/ports"
 )
 
 const serveShort = "Serves the API for API keys"
@@ -45,8 +47,12 @@ Settings come from the environment:
   TALOS_CREDENTIALS_ISSUER           URL of the issuer (default http://localhost)
   TALOS_CREDENTIALS_API_KEYS_PREFIX_CURRENT
                                      what keys begin with (default ory_ak)
+  TALOS_CREDENTIALS_API_KEYS_PREFIX_RETIRED
+                                     earlier prefixes that still verify
   TALOS_CREDENTIALS_API_KEYS_MAX_TTL longest lifetime of a key (default 8760h)
   TALOS_CACHE_TTL                    lifetime of a cached verdict (default 60s); 0: off
+  TALOS_SHARE_PORTS                  1: listen also where another process listens, for
+                                     a handover; otherwise that is an error
 
 Lists are separated by commas. With --config the settings come from that file
 and from nowhere else: it is the same as the command run.`
@@ -190,6 +196,9 @@ func usable(ctx context.Context, hosts ...string) []string {
 // checkFree says whether a port can be had on all addresses; 0 is any port. Caddy shares the ports that it listens on,
 // so that it can hand them over; without this check, a second server on the same port would get half of the requests.
 func checkFree(ctx context.Context, hosts []string, port uint16, hint string) error {
+	if port != 0 && ports.Shared() {
+		return nil
+	}
 	var lc net.ListenConfig
 	for _, h := range hosts {
 		ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(h, strconv.Itoa(int(port))))

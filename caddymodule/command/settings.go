@@ -20,16 +20,17 @@ import (
 
 // The variables that serve reads. An empty one counts as absent.
 const (
-	envCurrent = "TALOS_SECRETS_HMAC_CURRENT"
-	envRetired = "TALOS_SECRETS_HMAC_RETIRED"
-	envIssuer  = "TALOS_CREDENTIALS_ISSUER"
-	envDSN     = "TALOS_DB_DSN"
-	envHost    = "TALOS_SERVE_HTTP_HOST"
-	envPort    = "TALOS_SERVE_HTTP_PORT"
-	envProxies = "TALOS_SERVE_HTTP_TRUSTED_PROXIES"
-	envPrefix  = "TALOS_CREDENTIALS_API_KEYS_PREFIX_CURRENT"
-	envMaxTTL  = "TALOS_CREDENTIALS_API_KEYS_MAX_TTL"
-	envTTL     = "TALOS_CACHE_TTL"
+	envCurrent         = "TALOS_SECRETS_HMAC_CURRENT"
+	envRetired         = "TALOS_SECRETS_HMAC_RETIRED"
+	envIssuer          = "TALOS_CREDENTIALS_ISSUER"
+	envDSN             = "TALOS_DB_DSN"
+	envHost            = "TALOS_SERVE_HTTP_HOST"
+	envPort            = "TALOS_SERVE_HTTP_PORT"
+	envProxies         = "TALOS_SERVE_HTTP_TRUSTED_PROXIES"
+	envPrefix          = "TALOS_CREDENTIALS_API_KEYS_PREFIX_CURRENT"
+	envRetiredPrefixes = "TALOS_CREDENTIALS_API_KEYS_PREFIX_RETIRED"
+	envMaxTTL          = "TALOS_CREDENTIALS_API_KEYS_MAX_TTL"
+	envTTL             = "TALOS_CACHE_TTL"
 )
 
 const defaultPort = 4420
@@ -40,12 +41,13 @@ type settings struct {
 	hosts []string // addresses to listen on; nil: loopback, IPv4 and, where there is one, IPv6
 	port  uint16
 
-	trustedProxies []string // CIDRs, or private_ranges
-	issuer         string
-	keyPrefix      string
-	maxTTL         string
-	cacheTTL       string
-	cacheOff       bool
+	trustedProxies  []string // CIDRs, or private_ranges
+	issuer          string
+	keyPrefix       string
+	retiredPrefixes []string
+	maxTTL          string
+	cacheTTL        string
+	cacheOff        bool
 
 	// Names of variables.
 	dsn        string
@@ -81,6 +83,7 @@ func readSettings(getenv func(string) string) (*settings, error) {
 		{envProxies, (*settings).setProxies},
 		{envIssuer, (*settings).setIssuer},
 		{envPrefix, (*settings).setPrefix},
+		{envRetiredPrefixes, (*settings).setRetiredPrefixes},
 		{envMaxTTL, (*settings).setMaxTTL},
 		{envTTL, (*settings).setCacheTTL},
 		{envDSN, (*settings).setDSN},
@@ -150,6 +153,14 @@ func (s *settings) setPrefix(v string) error {
 	}
 	s.keyPrefix = v
 	return nil
+}
+
+// setRetiredPrefixes comes after setPrefix: no prefix may be given twice.
+func (s *settings) setRetiredPrefixes(v string) error {
+	s.retiredPrefixes = fields(v)
+	prefixes := credential.Prefixes{Secret: s.keyPrefix, RetiredSecret: s.retiredPrefixes}
+	_, err := credential.NewFormat(uuid.Nil, nil, prefixes)
+	return err
 }
 
 func (s *settings) setMaxTTL(v string) error {

@@ -43,7 +43,8 @@ func TestServeConfigurationForEachSurfaceAndSetting(t *testing.T) {
 			envDSN: "sqlite:///var/lib/talos/talos.db", envIssuer: "https://api.example.com", envPrefix: "acme",
 			envMaxTTL: "90d", envTTL: "30s", envCurrent: secretA, envRetired: secretB + ", " + secretC,
 		}},
-		"one_retired": {env: map[string]string{envCurrent: secretA, envRetired: secretB}},
+		"retired_prefixes": {env: map[string]string{envRetiredPrefixes: "acme, old"}},
+		"one_retired":      {env: map[string]string{envCurrent: secretA, envRetired: secretB}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -102,6 +103,8 @@ func TestABadSettingIsAnErrorThatNamesItsVariableAndNoSecret(t *testing.T) {
 		{envIssuer, "https://a/\n}"},
 		{envPrefix, "has space"},
 		{envPrefix, "seventeen_letters"},
+		{envRetiredPrefixes, "ory_ak"},
+		{envRetiredPrefixes, "acme,has space"},
 		{envMaxTTL, "soon"},
 		{envMaxTTL, "0"},
 		{envMaxTTL, "11y"},

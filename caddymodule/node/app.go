@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
@@ -95,6 +96,11 @@ type App struct {
 	storage  certmagic.Storage // where generated secrets are
 	logger   *zap.Logger
 
+	secretOrigin string                         // where HMACSecret is from, for errors
+	onlyChecked  bool                           // the configuration will not be started
+	servers      []*caddyhttp.Server            // those with a handler of ours
+	http         func() (*caddyhttp.App, error) // of the configuration; nil before Provision
+
 	sealing sync.Mutex // guards sealed, and the settings until they are
 	sealed  bool       // the settings have their secrets and their key
 
@@ -130,7 +136,10 @@ type Cache struct {
 }
 
 // Of returns the app of the configuration that a handler is provisioned for; one with defaults when the configuration
-// has none.
+// has none. Unless the configuration is only checked, it first compares the ports of the handler's server with those of
+// other processes, and then opens the app's node, or joins the one that the configuration before this one opened under
+// the same settings. Caddy starts no listener before all is provisioned, so a configuration whose node cannot be opened,
+// or whose secrets are not those that its stored keys were made with, is refused before it takes a connection.
 func Of(ctx caddy.Context) (*App, error) {
 	module, err := ctx.App("talos")
 	if err != nil {
@@ -140,7 +149,13 @@ func Of(ctx caddy.Context) (*App, error) {
 	if !ok {
 		return nil, fmt.Errorf("the app talos is a %T", module)
 	}
-	return app, nil
+	if err := app.addServer(ctx); err != nil {
+		return nil, err
+	}
+	if app.onlyChecked {
+		return app, nil
+	}
+	return app, app.take()
 }
 
 // Running returns the app of the configuration that runs now; nil if that has none.
@@ -158,10 +173,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "talos", New: func() caddy.Module { return new(App) }}
 }
 
-// Provision expands placeholders and checks the settings. Unless the configuration is only checked, it then opens the
-// node, or joins the one that the configuration before this one opened under the same settings. Caddy starts no
-// listener before all is provisioned, so a configuration whose node cannot be opened, or whose secrets are not those
-// that its stored keys were made with, is refused before it takes a connection.
+// Provision expands placeholders and checks the settings. It opens nothing: [Of] does.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.storage = ctx.Storage()
@@ -175,15 +187,17 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := ctx.GetMetricsRegistry().Register(collector{a}); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	if onlyChecked() {
-		return nil
-	}
-	return a.take()
+	a.onlyChecked = onlyChecked()
+	return a.watchStart(ctx)
 }
 
-// Start opens the node when Provision has not: a program may provision a context by itself and start its apps. It warns
-// of logs that would show credentials, since all gates are known by then.
+// Start compares the ports of all servers with those of other processes, and opens the node when no handler has: the
+// configuration may have none, or a program has provisioned the context by itself. It warns of logs that would show
+// credentials, since all gates are known by then.
 func (a *App) Start() error {
+	if err := a.checkPorts(context.Background()); err != nil {
+		return err
+	}
 	if err := a.take(); err != nil {
 		return err
 	}

@@ -1,10 +1,12 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/outage"
@@ -43,6 +46,7 @@ type embeddedSettings struct {
 	storage    string   // the same as it was given: a link on the way may later lead elsewhere, which the store notices
 	issuers    []string // the current one first
 	secrets    []string // the current one first; none: to be generated
+	origin     string   // where the current secret is from, for errors
 	signing    secrets.SigningKeys
 	defaultTTL time.Duration
 	maxTTL     time.Duration
@@ -139,11 +143,23 @@ func (e *embeddedSettings) engine(prefixes credential.Prefixes, keyring *credent
 }
 
 // seal makes the keyring and the signing keys. The pool key is a salted hash over all settings; the HMAC secrets take
-// part by their check values.
+// part by their check values. A secret that is not the database's is refused before anything is generated or migrated.
 func (e *embeddedSettings) seal(ctx context.Context, a *App, s *settings) error {
+	check, err := storage.ReadSecretCheck(ctx, e.storage, core.NetworkID{}, storeOptions())
+	if err != nil {
+		return fmt.Errorf("opening the storage: %w", err)
+	}
+	e.origin = cmp.Or(a.secretOrigin, "the option hmac_secret")
 	if len(e.secrets) == 0 {
-		secret, err := secrets.HMAC(ctx, a.storage, a.logger)
-		if err != nil {
+		e.origin = secrets.HMACPlace(a.storage)
+		secret, err := secrets.HMAC(ctx, a.storage, check == "", a.logger)
+		switch {
+		case check != "" && errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("the keys in %s were made with an HMAC secret, and %s does not exist; none was generated, "+
+				"because no key would verify with it: bring the secret back to that place, or give it as hmac_secret "+
+				"(TALOS_SECRETS_HMAC_CURRENT for `talos serve`), or begin with another database",
+				storage.Display(e.dsn), e.origin)
+		case err != nil:
 			return err
 		}
 		e.secrets = []string{secret}
@@ -153,6 +169,9 @@ func (e *embeddedSettings) seal(ctx context.Context, a *App, s *settings) error 
 		return fmt.Errorf("hmac_secret: %w", err)
 	}
 	e.keyring = keyring
+	if check != "" && !slices.Contains(keyring.Checks(), check) {
+		return e.errSecret()
+	}
 	if err := e.signing.Read(ctx, a.storage, a.logger); err != nil {
 		return err
 	}
@@ -161,6 +180,14 @@ func (e *embeddedSettings) seal(ctx context.Context, a *App, s *settings) error 
 		e.clockSkew.String(), strconv.FormatInt(e.keyQuota, 10),
 	})
 	return nil
+}
+
+// errSecret is the error of secrets that are not the database's.
+func (e *embeddedSettings) errSecret() error {
+	return fmt.Errorf("the HMAC secrets are not those that the keys in %s were made with; the current one is from %s: "+
+		"bring the earlier one back, there or as a retired one (`hmac_secret <current> <earlier>`, "+
+		"TALOS_SECRETS_HMAC_RETIRED for `talos serve`), or begin with another database",
+		storage.Display(e.dsn), e.origin)
 }
 
 // checkIssuer says whether s can be an issuer: an absolute URI without a fragment (RFC 8414 asks for more, but the
@@ -191,11 +218,15 @@ func (e *embeddedSettings) open(ctx context.Context, s *settings, limiter rateli
 	}
 	if err := keys.Claim(ctx); err != nil {
 		if core.ReasonOf(err) == core.FailedPrecondition {
-			return nil, fmt.Errorf("the HMAC secrets are not those that the keys in the storage were made with; "+
-				"bring back the earlier secret, as hmac_secret or among the retired ones: %w", err)
+			return nil, errors.Join(e.errSecret(), err) // another process has used the database since seal
 		}
 		return nil, fmt.Errorf("comparing the HMAC secrets with the storage: %w", err)
 	}
+	unknown, err := keys.UnknownPrefixes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the prefixes of the stored keys: %w", err)
+	}
+	e.warnOfPrefixes(&s.prefixes, unknown)
 	n := &Embedded{Engine: keys, Store: store, dsn: e.dsn}
 	n.watch = newDatabaseWatch(logging.Current("talos.storage"), &s.cache,
 		func() outage.Counts { return countsOf(n.verifier) })
@@ -207,6 +238,29 @@ func (e *embeddedSettings) open(ctx context.Context, s *settings, limiter rateli
 	}
 	n.base = base{verifier: verifier, limiter: limiter, outage: n.watch.active}
 	return n, nil
+}
+
+// warnOfPrefixes logs that the database has keys whose prefixes are not configured, and how to keep them.
+func (e *embeddedSettings) warnOfPrefixes(p *credential.Prefixes, unknown []core.PrefixCount) {
+	if len(unknown) == 0 {
+		return
+	}
+	keys := make(map[string]int64, len(unknown))
+	retired := slices.Clone(p.RetiredSecret)
+	for _, c := range unknown {
+		keys[c.Prefix] = c.Keys
+		retired = append(retired, c.Prefix)
+	}
+	logging.Current("talos").Warn("keys in the database have prefixes that are not configured, and are refused: name "+
+		"the prefixes as retired ones to accept the keys, or revoke them",
+		zap.String("database", storage.Display(e.dsn)), zap.Any("keys_by_prefix", keys),
+		zap.String("caddyfile", "key_prefix "+p.SecretOrDefault()+" "+strings.Join(retired, " ")),
+		zap.String("environment_of_serve", "TALOS_CREDENTIALS_API_KEYS_PREFIX_RETIRED="+strings.Join(retired, ",")))
+}
+
+// describe names the database.
+func (e *embeddedSettings) describe() []zap.Field {
+	return []zap.Field{zap.String("mode", "embedded"), zap.String("database", storage.Display(e.dsn))}
 }
 
 // Verify asks the verifier.

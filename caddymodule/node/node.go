@@ -45,6 +45,9 @@ type kind interface {
 
 	// open makes a node, with a limiter that the caller closes after it.
 	open(ctx context.Context, s *settings, limiter ratelimit.Limiter) (Node, error)
+
+	// describe says for the log what kind of node it is, and where it has its keys from.
+	describe() []zap.Field
 }
 
 // base is what both kinds of node have.

@@ -39,9 +39,8 @@ func acquireStore(ctx context.Context, dsn, given string) (*pooledStore, error) 
 				return nil, fmt.Errorf("waiting for the last use of the storage to end: %w", ctx.Err())
 			}
 		}
-		options := storage.Options{Logger: logging.Current("talos.storage")}
 		var err error
-		if s.Store, err = storage.Open(ctx, given, options); err != nil {
+		if s.Store, err = storage.Open(ctx, given, storeOptions()); err != nil {
 			s.markClosed()
 			return nil, err
 		}
@@ -52,6 +51,10 @@ func acquireStore(ctx context.Context, dsn, given string) (*pooledStore, error) 
 		return nil, fmt.Errorf("opening the storage: %w", err)
 	}
 	return store, nil
+}
+
+func storeOptions() storage.Options {
+	return storage.Options{Logger: logging.Current("talos.storage")}
 }
 
 func releaseStore(dsn string) error {

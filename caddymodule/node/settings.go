@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -46,6 +47,7 @@ func (a *App) expand() error {
 			}
 		}
 	}
+	a.secretOrigin = origin("hmac_secret", a.HMACSecret)
 	if a.Upstream != nil {
 		a.Upstream.texts(func(option string, field *string) { text(option, field) })
 	}
@@ -63,6 +65,22 @@ func (a *App) expand() error {
 	list("public_prefix", a.RetiredPublicPrefixes)
 	list("macaroon_prefix", a.RetiredMacaroonPrefixes)
 	return errors.Join(errs...)
+}
+
+// origin says where the value of an option comes from: an environment variable or a file, if the option is nothing but
+// its placeholder. It repeats no value.
+func origin(option, text string) string {
+	inner, begins := strings.CutPrefix(text, "{")
+	inner, ends := strings.CutSuffix(inner, "}")
+	source, name, _ := strings.Cut(inner, ".")
+	switch {
+	case !begins, !ends, strings.ContainsAny(inner, "{}"):
+	case source == "env":
+		return "the environment variable " + name
+	case source == "file":
+		return "the file " + name
+	}
+	return "the option " + option
 }
 
 // resolve checks the configuration and returns its settings. It reads nothing but paths.

@@ -112,6 +112,11 @@ func (c *sidecarSettings) open(_ context.Context, s *settings, limiter ratelimit
 	return n, nil
 }
 
+// describe names the upstream.
+func (c *sidecarSettings) describe() []zap.Field {
+	return []zap.Field{zap.String("mode", "sidecar"), zap.Strings("upstream", c.upstream.Addresses)}
+}
+
 // Verify asks the verifier. An upstream that has judged this node's own address is asked again, for the client's; an
 // address that the client has not proved yet is not asked about.
 func (n *Sidecar) Verify(r *http.Request, credential string) (verify.Result, error) {

@@ -279,7 +279,7 @@ func TestREADME_EachShellBlockRuns(t *testing.T) {
 	blocks = append(blocks, block{"sh", "for name in X_Api_Key X.Api.Key; do\n" +
 		"curl -s -o /dev/null http://localhost:8080/ -H \"$name: $SECRET\"\ndone\n"})
 	n.run(t, blocks)
-	if strings.Contains(n.log.String(), "acme_v1_") {
+	if strings.Contains(n.log.String(), "ory_ak_v1_") {
 		t.Errorf("a credential is in the log:\n%s", n.log)
 	}
 }

@@ -21,14 +21,27 @@ const (
 	signingKeysKey = "talos/signing_keys"
 )
 
-// HMAC returns the secret that makes the checksums of keys and the signatures of macaroons, and generates it when there
-// is none yet. The error is [core.Unavailable].
-func HMAC(ctx context.Context, s certmagic.Storage, logger *zap.Logger) (string, error) {
-	secret, err := hmacSecret().get(ctx, s, logger)
+// HMAC returns the secret that makes the checksums of keys and the signatures of macaroons. When there is none yet it is
+// generated, or with generate off that is [fs.ErrNotExist]. The error is [core.Unavailable].
+func HMAC(ctx context.Context, s certmagic.Storage, generate bool, logger *zap.Logger) (secret string, err error) {
+	var value []byte
+	if generate {
+		value, err = hmacSecret().get(ctx, s, logger)
+	} else {
+		value, err = hmacSecret().load(ctx, s)
+	}
 	if err != nil {
 		return "", core.WrapError(core.Unavailable, "the HMAC secret cannot be read", err)
 	}
-	return string(secret), nil
+	return string(value), nil
+}
+
+// HMACPlace names the place of the generated HMAC secret in Caddy's storage: the path of its file, if it is one.
+func HMACPlace(s certmagic.Storage) string {
+	if files, ok := s.(*certmagic.FileStorage); ok {
+		return files.Filename(secretKey)
+	}
+	return secretKey + " in Caddy's storage"
 }
 
 // generated is a secret that is generated once and stays in Caddy's storage.

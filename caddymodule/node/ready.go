@@ -1,0 +1,114 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/ports"
+)
+
+// modulePath names this module in the binary's build information.
+const modulePath = "github.com/talos-edge/talos-edge"
+
+// watchStart has a line logged when all apps of the configuration are started. Caddy starts apps in no order, so Start
+// may be too early for it.
+func (a *App) watchStart(ctx caddy.Context) error {
+	a.http = func() (*caddyhttp.App, error) {
+		module, err := ctx.AppIfConfigured("http")
+		if errors.Is(err, caddy.ErrNotConfigured) {
+			return nil, nil //nolint:nilnil // a configuration need not have it
+		}
+		if err != nil {
+			return nil, err
+		}
+		app, ok := module.(*caddyhttp.App)
+		if !ok {
+			return nil, fmt.Errorf("the app http is a %T", module)
+		}
+		return app, nil
+	}
+	module, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	events, ok := module.(*caddyevents.App)
+	if !ok {
+		return fmt.Errorf("the app events is a %T", module)
+	}
+	return events.On("started", started{a})
+}
+
+// started is told when the configuration of an app runs.
+type started struct{ app *App }
+
+// Handle logs what is served.
+func (s started) Handle(context.Context, caddy.Event) error {
+	s.app.logReady()
+	return nil
+}
+
+// logReady logs in one line what is served, where, and from which keys.
+func (a *App) logReady() {
+	var serving, open []string
+	for _, server := range a.servers {
+		for _, address := range server.Listen {
+			serving = append(serving, a.url(server, address))
+			if !ports.OnLoopback(address) {
+				open = append(open, address)
+			}
+		}
+	}
+	fields := append(a.settings.kind.describe(),
+		zap.Strings("serving", serving),
+		zap.String("key_prefix", a.settings.prefixes.SecretOrDefault()),
+		zap.String("version", version()))
+	if len(open) > 0 {
+		fields = append(fields, zap.Strings("reachable_from_other_machines", open))
+	}
+	a.logger.Info("ready", fields...)
+}
+
+// url is where a server answers, for people. An address that is no port of an IP address is returned as it is.
+func (a *App) url(server *caddyhttp.Server, text string) string {
+	address, err := caddy.ParseNetworkAddress(text)
+	if err != nil || address.IsUnixNetwork() || address.IsFdNetwork() || address.PortRangeSize() != 1 {
+		return text
+	}
+	scheme := "http"
+	if app, err := a.http(); len(server.TLSConnPolicies) > 0 && err == nil && app != nil {
+		plain := app.HTTPPort
+		if plain == 0 {
+			plain = caddyhttp.DefaultHTTPPort
+		}
+		if address.StartPort != uint(plain) { //nolint:gosec // a port
+			scheme = "https"
+		}
+	}
+	return scheme + "://" + net.JoinHostPort(address.Host, strconv.FormatUint(uint64(address.StartPort), 10))
+}
+
+// version is this module's, as the binary was built.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, module := range append(info.Deps, &info.Main) {
+		if module.Path == modulePath {
+			return module.Version
+		}
+	}
+	return "unknown"
+}
+
+// Interface guard.
+var _ caddyevents.Handler = started{}
