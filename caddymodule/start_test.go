@@ -172,8 +172,8 @@ func entries(t *testing.T, file, message string) (found []map[string]any) {
 	return found
 }
 
-// loadLogged loads a configuration that logs to a file, which it returns.
-func (s *solo) loadLogged(name, talos, sites string) (file string) {
+// loadWithLog loads a configuration that logs to a file, which it returns.
+func (s *solo) loadWithLog(name, talos, sites string) (file string) {
 	s.t.Helper()
 	file = filepath.Join(s.folder, name+".log")
 	s.mustLoad("log default {\noutput file "+filepath.ToSlash(file)+"\n}\n"+talos, sites)
@@ -186,14 +186,14 @@ func TestKeysWhosePrefixIsNotConfiguredAreNamedAtTheStart(t *testing.T) {
 		talos   = "talos {\nstorage sqlite://FOLDER/talos.db\n%s\n}"
 		message = "prefixes that are not configured"
 	)
-	log := s.loadLogged("first", fmt.Sprintf(talos, "key_prefix acme"), onlyAdmin)
+	log := s.loadWithLog("first", fmt.Sprintf(talos, "key_prefix acme"), onlyAdmin)
 	id, secret := s.issue()
 	s.issue()
 	if got := entries(t, log, message); got != nil {
 		t.Errorf("a database with configured prefixes: %v", got)
 	}
 
-	log = s.loadLogged("second", fmt.Sprintf(talos, "key_prefix beta older"), onlyAdmin)
+	log = s.loadWithLog("second", fmt.Sprintf(talos, "key_prefix beta older"), onlyAdmin)
 	got := entries(t, log, message)
 	if len(got) != 1 {
 		t.Fatalf("%d warnings", len(got))
@@ -214,7 +214,7 @@ func TestKeysWhosePrefixIsNotConfiguredAreNamedAtTheStart(t *testing.T) {
 	}
 
 	// What the warning says is the remedy.
-	log = s.loadLogged("third", fmt.Sprintf(talos, got[0]["caddyfile"]), onlyAdmin)
+	log = s.loadWithLog("third", fmt.Sprintf(talos, got[0]["caddyfile"]), onlyAdmin)
 	if got := entries(t, log, message); got != nil {
 		t.Errorf("with the remedy: %v", got)
 	}
@@ -236,7 +236,7 @@ func TestEachStartIsToldInOneLineWithWhatIsServedAndFromWhere(t *testing.T) {
 		}
 		return found[0]
 	}
-	line := ready(s.loadLogged("embedded", "talos {\nstorage sqlite://FOLDER/talos.db\n}", sites))
+	line := ready(s.loadWithLog("embedded", "talos {\nstorage sqlite://FOLDER/talos.db\n}", sites))
 	serving, _ := line["serving"].([]any)
 	for _, want := range []any{"http://" + s.addr, "unix/" + socket} {
 		if !slices.Contains(serving, want) || len(serving) != 2 {
@@ -256,7 +256,7 @@ func TestEachStartIsToldInOneLineWithWhatIsServedAndFromWhere(t *testing.T) {
 	}
 
 	open := freeport.Addr(t)
-	line = ready(s.loadLogged("sidecar", "talos {\nupstream http://127.0.0.1:1 http://127.0.0.1:2\nkey_prefix acme\n}",
+	line = ready(s.loadWithLog("sidecar", "talos {\nupstream http://127.0.0.1:1 http://127.0.0.1:2\nkey_prefix acme\n}",
 		"http://:"+portOf(open)+" {\ntalos_gate\n}"))
 	if got := fmt.Sprint(line["mode"], line["upstream"], line["key_prefix"], line["serving"],
 		line["reachable_from_other_machines"]); got != "sidecar[http://127.0.0.1:1 http://127.0.0.1:2]acme[http://:"+

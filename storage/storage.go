@@ -62,9 +62,9 @@ func Open(ctx context.Context, dsn string, opts Options) (core.Store, error) {
 	return e.open(ctx, location, opts)
 }
 
-// ReadSecretCheck reads the check value of the HMAC secret that a network's keys in the database that dsn names were made
-// with, as [core.Store.ClaimSecret] has stored it. It is empty when there is none: no node has used the database for the
-// network, or there is no database. Nothing is created, migrated or changed. ctx bounds the call.
+// ReadSecretCheck reads the check value of the HMAC secret that a network's keys in the database that dsn names were
+// made with, as [core.Store.ClaimSecret] has stored it. It is empty when there is none: no node has used the database
+// for the network, or there is no database. Nothing is created, migrated or changed. ctx bounds the call.
 func ReadSecretCheck(ctx context.Context, dsn string, network core.NetworkID, opts Options) (string, error) {
 	e, _, location, err := parse(dsn)
 	if err != nil {

@@ -138,8 +138,8 @@ type Cache struct {
 // Of returns the app of the configuration that a handler is provisioned for; one with defaults when the configuration
 // has none. Unless the configuration is only checked, it first compares the ports of the handler's server with those of
 // other processes, and then opens the app's node, or joins the one that the configuration before this one opened under
-// the same settings. Caddy starts no listener before all is provisioned, so a configuration whose node cannot be opened,
-// or whose secrets are not those that its stored keys were made with, is refused before it takes a connection.
+// the same settings. Caddy starts no listener before all is provisioned. So a configuration whose node cannot be
+// opened, or whose secrets are not those that its stored keys were made with, is refused before it takes a connection.
 func Of(ctx caddy.Context) (*App, error) {
 	module, err := ctx.App("talos")
 	if err != nil {
@@ -155,7 +155,10 @@ func Of(ctx caddy.Context) (*App, error) {
 	if app.onlyChecked {
 		return app, nil
 	}
-	return app, app.take()
+	if err := app.take(); err != nil {
+		return nil, err
+	}
+	return app, nil
 }
 
 // Running returns the app of the configuration that runs now; nil if that has none.

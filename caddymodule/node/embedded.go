@@ -155,9 +155,9 @@ func (e *embeddedSettings) seal(ctx context.Context, a *App, s *settings) error 
 		secret, err := secrets.HMAC(ctx, a.storage, check == "", a.logger)
 		switch {
 		case check != "" && errors.Is(err, fs.ErrNotExist):
-			return fmt.Errorf("the keys in %s were made with an HMAC secret, and %s does not exist; none was generated, "+
-				"because no key would verify with it: bring the secret back to that place, or give it as hmac_secret "+
-				"(TALOS_SECRETS_HMAC_CURRENT for `talos serve`), or begin with another database",
+			return fmt.Errorf("the keys in %s were made with an HMAC secret, and %s does not exist; none was "+
+				"generated, because no key would verify with it: bring the secret back to that place, or give it as "+
+				"hmac_secret (TALOS_SECRETS_HMAC_CURRENT for `talos serve`), or begin with another database",
 				storage.Display(e.dsn), e.origin)
 		case err != nil:
 			return err

@@ -50,8 +50,11 @@ func (a *App) watchStart(ctx caddy.Context) error {
 // started is told when the configuration of an app runs.
 type started struct{ app *App }
 
-// Handle logs what is served.
-func (s started) Handle(context.Context, caddy.Event) error {
+// Handle logs what is served. Of two processes that start at once, each may have found the ports free.
+func (s started) Handle(ctx context.Context, _ caddy.Event) error {
+	if err := ports.Check(ctx, nil); err != nil {
+		s.app.logger.Error("another process has begun to listen at the same time", zap.Error(err))
+	}
 	s.app.logReady()
 	return nil
 }
@@ -89,18 +92,25 @@ func (a *App) url(server *caddyhttp.Server, text string) string {
 		if plain == 0 {
 			plain = caddyhttp.DefaultHTTPPort
 		}
-		if address.StartPort != uint(plain) { //nolint:gosec // a port
+		if address.StartPort != uint(plain) {
 			scheme = "https"
 		}
 	}
 	return scheme + "://" + net.JoinHostPort(address.Host, strconv.FormatUint(uint64(address.StartPort), 10))
 }
 
-// version is this module's, as the binary was built.
+// version is this module's, as the binary was built. One from a checkout has the revision, if that is known.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
+	}
+	if info.Main.Path == modulePath && info.Main.Version == "(devel)" {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value
+			}
+		}
 	}
 	for _, module := range append(info.Deps, &info.Main) {
 		if module.Path == modulePath {

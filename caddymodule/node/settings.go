@@ -47,7 +47,7 @@ func (a *App) expand() error {
 			}
 		}
 	}
-	a.secretOrigin = origin("hmac_secret", a.HMACSecret)
+	a.secretOrigin = originOf("hmac_secret", a.HMACSecret)
 	if a.Upstream != nil {
 		a.Upstream.texts(func(option string, field *string) { text(option, field) })
 	}
@@ -67,9 +67,9 @@ func (a *App) expand() error {
 	return errors.Join(errs...)
 }
 
-// origin says where the value of an option comes from: an environment variable or a file, if the option is nothing but
+// originOf says where the value of an option comes from: an environment variable or a file, if the option is nothing but
 // its placeholder. It repeats no value.
-func origin(option, text string) string {
+func originOf(option, text string) string {
 	inner, begins := strings.CutPrefix(text, "{")
 	inner, ends := strings.CutSuffix(inner, "}")
 	source, name, _ := strings.Cut(inner, ".")

@@ -179,9 +179,9 @@ func TestSchema_TheKeysThatAreThereAreCountedWithoutAPrefix(t *testing.T) {
 	_, err := MigrateUp(t.Context(), path, 2)
 	must(t, err)
 	for id, kindAndStatus := range map[string]string{"a": "1, 1", "b": "1, 1", "revoked": "1, 2", "imported": "2, 1"} {
-		outside(t, path, `INSERT INTO keys (network, key_id, kind, status, name, actor_id, scopes, metadata, visibility, `+
-			`allowed_cidrs, request_id, revocation_reason, revocation_description, create_time, update_time) `+
-			`VALUES (zeroblob(16), '`+id+`', `+kindAndStatus+`, '', '', '', '', 1, '', '', 0, '', 0, 0)`)
+		outside(t, path, `INSERT INTO keys (network, key_id, kind, status, name, actor_id, scopes, metadata, `+
+			`visibility, allowed_cidrs, request_id, revocation_reason, revocation_description, create_time, `+
+			`update_time) VALUES (zeroblob(16), '`+id+`', `+kindAndStatus+`, '', '', '', '', 1, '', '', 0, '', 0, 0)`)
 	}
 	s := openAt(t, path, Options{})
 	want := func(n int64) {

@@ -18,7 +18,8 @@ const insertEvent = `INSERT INTO events (network, key_id, kind, time, actor, rea
 type Writer struct {
 	prepared
 	get, byRequest, live, event, key, revoke, update, remove, check, newCheck, nextCheck *sql.Stmt
-	counted, uncounted                                                                   *sql.Stmt // of keys with a prefix
+
+	counted, uncounted *sql.Stmt // one issued key with a prefix more, or fewer
 }
 
 // NewWriter prepares a Writer. Whoever does closes it.

@@ -46,7 +46,11 @@ func listen(ctx context.Context, address string) (io.Closer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.(net.Listener), nil
+	closer, ok := l.(io.Closer)
+	if !ok {
+		return nil, fmt.Errorf("the listener is a %T", l)
+	}
+	return closer, nil
 }
 
 // another starts a process that listens on an address until the test ends, and returns its id.
@@ -165,8 +169,8 @@ func TestTheEnvironmentPermitsSharing(t *testing.T) {
 
 func TestWhatHasNoPortPasses(t *testing.T) {
 	listen := []string{
-		"unix/" + t.TempDir() + "/talos.sock", "unix/@talos", "fd/3", "fdgram/4", "udp/127.0.0.1:53", "mynet/127.0.0.1:1",
-		"127.0.0.1:0", "no address:at:all", "192.0.2.1:80", "nowhere.invalid:80",
+		"unix/" + t.TempDir() + "/talos.sock", "unix/@talos", "fd/3", "fdgram/4", "udp/127.0.0.1:53",
+		"mynet/127.0.0.1:1", "127.0.0.1:0", "no address:at:all", "192.0.2.1:80", "nowhere.invalid:80",
 	}
 	if err := ports.Check(t.Context(), listen); err != nil {
 		t.Error(err)

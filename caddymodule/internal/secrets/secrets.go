@@ -21,8 +21,8 @@ const (
 	signingKeysKey = "talos/signing_keys"
 )
 
-// HMAC returns the secret that makes the checksums of keys and the signatures of macaroons. When there is none yet it is
-// generated, or with generate off that is [fs.ErrNotExist]. The error is [core.Unavailable].
+// HMAC returns the secret that makes the checksums of keys and the signatures of macaroons. When there is none yet it
+// is generated; with generate off that is [fs.ErrNotExist]. The error is [core.Unavailable].
 func HMAC(ctx context.Context, s certmagic.Storage, generate bool, logger *zap.Logger) (secret string, err error) {
 	var value []byte
 	if generate {
