@@ -35,8 +35,8 @@ const pageText = `<!DOCTYPE html>
 <body>
 <main>
 <h1>Talos Edge</h1>
-<p>This is the private listener of a gate for API keys, version <code>VERSION</code>. Programs issue, show, change, revoke
-and verify keys here.</p>
+<p>This is the private listener of a gate for API keys, version <code>VERSION</code>. Programs issue, show, change,
+revoke and verify keys here.</p>
 <nav aria-label="On this server">
 <ul>
 <li><a href="` + openAPIPath + `">The API as an OpenAPI document</a></li>

@@ -123,8 +123,8 @@ type Options struct {
 // rarely is how long a logger is silent about what it has said already.
 const rarely = 10 * time.Second
 
-// WithDefaults fills in what is nil, but for Network and RateLimiter.
-func (o Options) WithDefaults() Options {
+// WithDefaults fills in what is nil, but for Network and RateLimiter, and returns the options.
+func (o *Options) WithDefaults() Options {
 	if o.ClientAddr == nil {
 		o.ClientAddr = func(*http.Request) netip.Addr { return netip.Addr{} }
 	}
@@ -149,7 +149,7 @@ func (o Options) WithDefaults() Options {
 	o.rare = o.Logger.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
 		return zapcore.NewSamplerWithOptions(c, rarely, 1, 0)
 	}))
-	return o
+	return *o
 }
 
 // surface is what the handlers of both surfaces share.

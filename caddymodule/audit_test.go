@@ -200,7 +200,8 @@ func TestASidecarsOutageIsToldOnce(t *testing.T) {
 	s := newSolo(t)
 	s.loadLogged("talos {\ncache {\nstale_if_error 90s\n}\nupstream "+far.url()+" {\ntimeout 500ms\n}\n}", onlyAdmin)
 	_, secret := s.issue()
-	beginning, end := s.outage(far.kill, far.start, "the upstream does not answer", "the upstream answers again", secret)
+	beginning, end := s.outage(
+		far.kill, far.start, "the upstream does not answer", "the upstream answers again", secret)
 	if beginning["level"] != "error" || beginning["logger"] != "talos.upstream" || beginning["stale_if_error"] != 90.0 {
 		t.Errorf("the beginning is %v", beginning)
 	}

@@ -24,7 +24,7 @@ func (r *spanRecorder) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlyS
 	for _, span := range spans {
 		attributes := map[string]string{}
 		for _, a := range span.Attributes() {
-			attributes[string(a.Key)] = a.Value.Emit()
+			attributes[string(a.Key)] = a.Value.String()
 		}
 		r.spans[attributes["url.path"]] = attributes
 	}

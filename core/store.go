@@ -46,7 +46,7 @@ type Store interface {
 	// that comes or goes meanwhile on at most one. A page costs the same wherever it is in the list.
 	List(ctx context.Context, q ListQuery) (KeyPage, error)
 
-	// Prefixes returns how many issued keys of a network are not revoked, by [Key.Prefix], in the order of the prefixes.
+	// Prefixes returns how many issued keys of a network are not revoked, by [Key.Prefix], in the prefixes' order.
 	// A prefix without such a key is left out. It costs the same however many keys there are.
 	Prefixes(ctx context.Context, network NetworkID) ([]PrefixCount, error)
 

@@ -65,6 +65,7 @@ func (w *watch) wants(t *testing.T, when string, want ...string) {
 func TestAnOutageIsToldOnceWhenItBeginsAndOnceWhenItEnds(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *watch) {
+		t.Helper()
 		w.Worked()
 		w.wants(t, "before")
 		w.counts = outage.Counts{Stale: 7, Refused: 3}
@@ -107,6 +108,7 @@ func TestAnOutageIsToldOnceWhenItBeginsAndOnceWhenItEnds(t *testing.T) {
 func TestTheEndIsToldWithoutAFurtherCall(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *watch) {
+		t.Helper()
 		w.Failed(errDown)
 		w.Worked()
 		w.after(5*time.Second).wants(t, "after", "it fails", "it works again")
@@ -118,6 +120,7 @@ func TestFlappingIsBounded(t *testing.T) {
 	t.Parallel()
 	for _, pace := range []time.Duration{100 * time.Millisecond, 6 * time.Second, time.Minute, 4 * time.Minute} {
 		inBubble(t, func(t *testing.T, w *watch) {
+			t.Helper()
 			for began := time.Now(); time.Since(began) < 4*time.Hour; {
 				w.Failed(errDown)
 				w.after(pace)
@@ -145,6 +148,7 @@ const maxSettle = 5 * time.Minute
 func TestAfterAQuietTimeTheEndIsToldSoonAgain(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *watch) {
+		t.Helper()
 		for range 5 {
 			w.Failed(errDown)
 			w.Worked()
@@ -161,6 +165,7 @@ func TestAfterAQuietTimeTheEndIsToldSoonAgain(t *testing.T) {
 func TestAClosedWatchTellsNothing(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *watch) {
+		t.Helper()
 		w.Failed(errDown)
 		w.Worked()
 		w.Close()

@@ -122,7 +122,8 @@ func TestTheAuditLogRelaysNothingButKeyIDsOfWhatAnUpstreamAnswers(t *testing.T) 
 			_, _ = io.WriteString(w, tc.answer)
 		})
 		s.audit.TakeAll()
-		if w := apitest.Post(s.admin, path, `{"name":"private"}`); w.Code != http.StatusCreated || w.Body.String() != tc.answer {
+		w := apitest.Post(s.admin, path, `{"name":"private"}`)
+		if w.Code != http.StatusCreated || w.Body.String() != tc.answer {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 		apitest.WantNoPrivateText(t, s.audit)
@@ -151,7 +152,8 @@ func TestThePageOfASidecarIsItsOwn(t *testing.T) {
 	s.answers(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s passed", r.URL) })
 	r := apitest.Request(http.MethodGet, "/", "")
 	r.Header.Set("Accept", "text/html")
-	if w := apitest.Serve(s.admin, r); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "<h1>Talos Edge</h1>") {
+	w := apitest.Serve(s.admin, r)
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "<h1>Talos Edge</h1>") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

@@ -64,8 +64,8 @@ const (
 func (s *sidecar) checkMarks(r *http.Request) error {
 	marks := r.Header.Values(markHeader)
 	if len(marks) >= maxMarks || slices.Contains(marks, s.mark) {
-		return core.NewError(core.Unavailable, "the request goes in a circle: the upstream of this sidecar is a sidecar "+
-			"before it, or itself; check the addresses of its option upstream")
+		return core.NewError(core.Unavailable, "the request goes in a circle: the upstream of this sidecar is a "+
+			"sidecar before it, or itself; check the addresses of its option upstream")
 	}
 	return nil
 }
@@ -153,8 +153,8 @@ func peek(resp *http.Response) (*created, error) {
 	}
 	resp.Body = &joined{Reader: io.MultiReader(bytes.NewReader(answer), resp.Body), Closer: resp.Body}
 	names := new(created)
-	if json.Unmarshal(answer, names) != nil {
-		return new(created), nil // it is not the API's
+	if err := json.Unmarshal(answer, names); err != nil {
+		names = new(created) // it is not the API's
 	}
 	return names, nil
 }

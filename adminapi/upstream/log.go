@@ -90,15 +90,15 @@ func newOutages(c *Config) *outages {
 	return &outages{
 		silent: watch(outage.Config{
 			Level: zap.ErrorLevel,
-			Begins: "the upstream does not answer: keys that are in the cache are admitted until stale_if_error after " +
-				"their lifetime there, and what has to be looked up is refused with 503",
+			Begins: "the upstream does not answer: keys that are in the cache are admitted until stale_if_error " +
+				"after their lifetime there, and what has to be looked up is refused with 503",
 			Ends:   "the upstream answers again",
 			Fields: []zap.Field{zap.Duration("stale_if_error", c.StaleIfError)},
 		}),
 		refusing: watch(outage.Config{
 			Level: zap.ErrorLevel,
-			Begins: "the upstream refuses this node: what has to be looked up is refused with 503, and nothing stale is " +
-				"served; check the upstream's address, and the header or certificate that this node sends",
+			Begins: "the upstream refuses this node: what has to be looked up is refused with 503, and nothing stale " +
+				"is served; check the upstream's address, and the header or certificate that this node sends",
 			Ends: "the upstream accepts this node again",
 		}),
 		throttled: watch(outage.Config{

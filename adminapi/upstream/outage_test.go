@@ -42,7 +42,8 @@ func TestEachResultOfACallSaysHowTheUpstreamIs(t *testing.T) {
 				}
 				was, is := kinds[before], kinds[after]
 				for kind, got := range active {
-					want := is == kind || was == kind && (is == "nothing" || is == "silent" || kind == "429" && is == "refuses")
+					goesOn := is == "nothing" || is == "silent" || kind == "429" && is == "refuses"
+					want := is == kind || was == kind && goesOn
 					if got != want {
 						t.Errorf("%s, then %s: the outage %q is %v", before, after, kind, got)
 					}
@@ -107,7 +108,8 @@ func TestAnOutageIsTwoLinesWithWhatWasServedAndRefused(t *testing.T) {
 		t.Fatalf("after it, the log has %v", all)
 	}
 	f := all[1].ContextMap()
-	if f["served_stale"] != stale || f["refused"].(uint64) < refused-1 || f["refused"].(uint64) > v.Stats().Failed {
+	told, ok := f["refused"].(uint64)
+	if f["served_stale"] != stale || !ok || told < refused-1 || told > v.Stats().Failed {
 		t.Errorf("%d were served stale and %d refused; the line has %v", stale, v.Stats().Failed, f)
 	}
 	noSecret(t, logs, nil, cred, unknown)

@@ -32,8 +32,8 @@ var (
 		"talos_admin")
 	errHost = errors.New("the private surface does not answer to this host name; use localhost or an IP address, " +
 		"or name it in the option hosts of talos_admin")
-	errOrigin = errors.New("the private surface does not answer to pages of this origin; name it in the option origins " +
-		"of talos_admin")
+	errOrigin = errors.New("the private surface does not answer to pages of this origin; name it in the option " +
+		"origins of talos_admin")
 )
 
 // newAccess reads the lists of [Admin], with their placeholders expanded.

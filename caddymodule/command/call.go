@@ -140,7 +140,8 @@ func (o *options) failed(err error, credentials ...string) error {
 	}
 	switch {
 	case errors.Is(err, client.ErrAnswer):
-		return fmt.Errorf("%s: the answer is not one of the v2alpha1 API; is it the right --endpoint?", o.endpointName())
+		return fmt.Errorf("%s: the answer is not one of the v2alpha1 API; is it the right --endpoint?",
+			o.endpointName())
 	case isRefusal && isForeign(refused):
 		return fmt.Errorf("%s: the answer is not one of the v2alpha1 API (HTTP %d); is it the right --endpoint?",
 			o.endpointName(), refused.HTTP)

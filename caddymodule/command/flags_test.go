@@ -9,14 +9,14 @@ import (
 func TestListsOnTheCommandLineAreSeparatedByCommasOrSpaces(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		args         []string
-		answer, want string // part of the body
+		args   []string
+		answer string
 	}{
-		"issue":  {[]string{"keys", "issue", "n", "--actor", "a"}, issueJSON, `"scopes":["a","b:*","*"]`},
-		"import": {[]string{"keys", "imported", "import", "n", "--actor", "a", "--raw-key", "k"}, importedJSON, `"scopes":["a","b:*","*"]`},
-		"update": {[]string{"keys", "update", testKeyID}, keyJSON, `"scopes":["a","b:*","*"]`},
-		"rotate": {[]string{"keys", "rotate", testKeyID}, rotateJSON, `"scopes":["a","b:*","*"]`},
-		"derive": {[]string{"keys", "derive-token", "k"}, deriveJSON, `"scopes":["a","b:*","*"]`},
+		"issue":  {[]string{"keys", "issue", "n", "--actor", "a"}, issueJSON},
+		"import": {[]string{"keys", "imported", "import", "n", "--actor", "a", "--raw-key", "k"}, importedJSON},
+		"update": {[]string{"keys", "update", testKeyID}, keyJSON},
+		"rotate": {[]string{"keys", "rotate", testKeyID}, rotateJSON},
+		"derive": {[]string{"keys", "derive-token", "k"}, deriveJSON},
 	} {
 		for _, scopes := range [][]string{
 			{"--scopes", "a,b:*,*"}, {"--scopes", "a b:* *"}, {"--scopes", " a, b:* ,, *"},
@@ -26,7 +26,7 @@ func TestListsOnTheCommandLineAreSeparatedByCommasOrSpaces(t *testing.T) {
 			_, stderr, err := runTree(t.Context(), "", append(append(c.args, scopes...), "-e", endpoint)...)
 			if err != nil {
 				t.Errorf("%s %q: %v, %s", name, scopes, err, stderr)
-			} else if got := seen.Load().body; !strings.Contains(got, c.want) {
+			} else if got := seen.Load().body; !strings.Contains(got, `"scopes":["a","b:*","*"]`) {
 				t.Errorf("%s %q: sent %s", name, scopes, got)
 			}
 		}
@@ -77,7 +77,7 @@ func TestAMistakeIsAnsweredWithTheNearestName(t *testing.T) {
 		"migrate stats":                       "did you mean talos migrate status?",
 		"migrate up --databas x":              "did you mean --database?",
 		"serve --confg x":                     "did you mean --config?",
-		"proxy --upsteam x":                   "did you mean --upstream?",
+		"proxy --upstraem x":                  "did you mean --upstream?",
 		"version --fromat json":               "did you mean --format?",
 		"keys list --page-size many":          "--page-size: must be a whole number",
 		"keys list --timeout":                 "--timeout needs a value",
@@ -104,16 +104,18 @@ func TestAMistakeIsAnsweredWithTheNearestName(t *testing.T) {
 
 func TestShortCommandsFindOutTheKindOfAKey(t *testing.T) {
 	t.Parallel()
+	const issued, imported = "/v2alpha1/admin/issuedApiKeys/", "/v2alpha1/admin/importedApiKeys/"
 	for given, want := range map[string]string{
 		"keys list":                              "GET /v2alpha1/admin/issuedApiKeys",
-		"keys get " + testKeyID:                  "GET /v2alpha1/admin/issuedApiKeys/" + testKeyID,
-		"keys get " + testImportedID:             "GET /v2alpha1/admin/importedApiKeys/" + testImportedID,
-		"keys update --name n " + testKeyID:      "PATCH /v2alpha1/admin/issuedApiKeys/" + testKeyID + "?update_mask=name",
-		"keys update --name n " + testImportedID: "PATCH /v2alpha1/admin/importedApiKeys/" + testImportedID + "?update_mask=name",
-		"keys rotate " + testKeyID:               "POST /v2alpha1/admin/issuedApiKeys/" + testKeyID + ":rotate",
+		"keys get " + testKeyID:                  "GET " + issued + testKeyID,
+		"keys get " + testImportedID:             "GET " + imported + testImportedID,
+		"keys update --name n " + testKeyID:      "PATCH " + issued + testKeyID + "?update_mask=name",
+		"keys update --name n " + testImportedID: "PATCH " + imported + testImportedID + "?update_mask=name",
+		"keys rotate " + testKeyID:               "POST " + issued + testKeyID + ":rotate",
 		"keys rotate " + testImportedID:          "error: cannot be rotated",
-		"keys delete " + testImportedID:          "DELETE /v2alpha1/admin/importedApiKeys/" + testImportedID,
-		"keys delete " + testKeyID:               "error: cannot be deleted, only revoked: talos keys revoke " + testKeyID,
+		"keys delete " + testImportedID:          "DELETE " + imported + testImportedID,
+		"keys delete " + testKeyID: "error: cannot be deleted, only revoked: talos keys revoke " +
+			testKeyID,
 	} {
 		answer := keyJSON
 		switch {

@@ -55,7 +55,7 @@ printed. Without --ttl the server's default holds.`,
 			if err != nil {
 				return o.failed(err, raw)
 			}
-			return o.print(cmd, answer, key.KeyID, func(w io.Writer) error { return printKey(w, key) })
+			return o.output(cmd, answer, key.KeyID, func(w io.Writer) error { return printKey(w, key) })
 		},
 	}
 	cmd.Flags().StringVar(&rawKey, "raw-key", "", "the key itself, or - (required)")

@@ -63,18 +63,20 @@ func TestEachColumnOfCSVIsAFieldOfTheKey(t *testing.T) {
 	t.Parallel()
 	head := strings.Join(csvNames, ",") + "\n"
 	for row, want := range map[string]string{
-		`k,n,a,"b,c d",90d,"{""x"": 1}",public,10.0.0.0/8 ::1/128,100,1h,r1`: `{"raw_key":"k","name":"n","actor_id":"a",` +
-			`"scopes":["b","c","d"],"ttl":"90d","metadata":{"x":1},"visibility":"KEY_VISIBILITY_PUBLIC",` +
+		`k,n,a,"b,c d",90d,"{""x"": 1}",public,10.0.0.0/8 ::1/128,100,1h,r1`: `{"raw_key":"k","name":"n",` +
+			`"actor_id":"a","scopes":["b","c","d"],"ttl":"90d","metadata":{"x":1},"visibility":"KEY_VISIBILITY_PUBLIC",` +
 			`"ip_restriction":{"allowed_cidrs":["10.0.0.0/8","::1/128"]},` +
 			`"rate_limit_policy":{"quota":"100","window":"1h"},"request_id":"r1"}`,
 		`" k ",n,a,,,,,,,,`: `{"raw_key":" k ","name":"n","actor_id":"a"}`,
-		`k,n,a,,,,,,5,,`:    `{"raw_key":"k","name":"n","actor_id":"a","rate_limit_policy":{"quota":"5","window":"60s"}}`,
+		`k,n,a,,,,,,5,,`: `{"raw_key":"k","name":"n","actor_id":"a",` +
+			`"rate_limit_policy":{"quota":"5","window":"60s"}}`,
 		`k,n,a,,,,,,,1h,`:   "! rate_limit_window: goes with rate_limit_quota",
 		`k,n,a,,,,,,many,,`: "! rate_limit_quota: must be a whole number from 1",
 		`k,n,a,,,[1],,,,,`:  "! metadata: must be a JSON object",
-		`k,n,a,b*,,,,,,,`:   "! scopes: number 1 has * in the wrong place: it is a scope by itself, or the end of one after a colon, as in orders:*",
-		`k,n,a,,,,all,,,,`:  "! visibility: must be one of secret, public",
-		`k,n`:               "! has 2 fields, and the first line has 11",
+		`k,n,a,b*,,,,,,,`: "! scopes: number 1 has * in the wrong place: it is a scope by itself, " +
+			"or the end of one after a colon, as in orders:*",
+		`k,n,a,,,,all,,,,`: "! visibility: must be one of secret, public",
+		`k,n`:              "! has 2 fields, and the first line has 11",
 	} {
 		got, err := readKeys(t, head+row+"\n"+`last,n,a,,,,,,,,`, "")
 		if err != nil || len(got) != 2 || got[0] != want {

@@ -69,16 +69,16 @@ func (r *importReport) read() error {
 	r.from = &startingPoint{keys: -1, source: "--report"}
 	var last *reportLine
 	err := r.lines(func(line *reportLine) error {
-		failed := r.from.failed
+		before := len(r.from.failed)
 		switch {
-		case last != nil, line.Input == nil && len(failed) > 0 && failed[len(failed)-1] >= line.Index:
+		case last != nil, line.Input == nil && before > 0 && r.from.failed[before-1] >= line.Index:
 			return errNoReport
 		case line.Input != nil:
 			last = line
 		case line.Code == "":
 			return errNoReport
 		default:
-			r.from.failed = append(failed, line.Index)
+			r.from.failed = append(r.from.failed, line.Index)
 		}
 		return nil
 	})

@@ -147,11 +147,13 @@ func TestAReportKeepsWhatTheRunDidNotComeTo(t *testing.T) {
 func TestAReportOfSomethingElseIsRefusedAndLeft(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ report, want string }{
-		"other text":               {"notes\n", "is no report"},
-		"empty":                    {"", "is no report"},
-		"an earlier build's":       {`{"index":3,"error_code":"X"}` + "\n", "is no report"},
-		"cut off":                  {`{"index":3,"error_code":"X"}` + "\n" + `{"inp`, "is no report"},
-		"out of order":             {`{"index":3,"error_code":"X"}` + "\n" + `{"index":3,"error_code":"X"}` + "\n" + `{"input":"keys.json","next":9}`, "is no report"},
+		"other text":         {"notes\n", "is no report"},
+		"empty":              {"", "is no report"},
+		"an earlier build's": {`{"index":3,"error_code":"X"}` + "\n", "is no report"},
+		"cut off":            {`{"index":3,"error_code":"X"}` + "\n" + `{"inp`, "is no report"},
+		"out of order": {
+			strings.Repeat(`{"index":3,"error_code":"X"}`+"\n", 2) + `{"input":"keys.json","next":9}`, "is no report",
+		},
 		"of another input":         {`{"input":"others.json","next":2}`, "of another input"},
 		"of an input of more keys": {`{"input":"keys.json","next":5}`, "the input holds 3 keys"},
 		"of a whole input of more": {`{"input":"keys.json","keys":5}`, "the input holds 3 keys"},

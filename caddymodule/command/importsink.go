@@ -141,7 +141,9 @@ func (s *importSink) finish(failed bool) error {
 	if answer == nil {
 		var err error
 		answer, err = json.Marshal(client.BatchCreateResponse{
-			Results: append([]client.BatchCreateResult{}, s.held...), SuccessCount: s.counts.imported, FailureCount: s.counts.existed + s.counts.failed,
+			Results:      append([]client.BatchCreateResult{}, s.held...),
+			SuccessCount: s.counts.imported,
+			FailureCount: s.counts.existed + s.counts.failed,
 		})
 		if err != nil {
 			return fmt.Errorf("writing the results: %w", err)

@@ -108,7 +108,7 @@ const secretHint = "The secret is shown this once. Keep it now."
 
 // printSecret prints a new key with its secret, which is on a line of its own.
 func (o *options) printSecret(cmd *cobra.Command, answer json.RawMessage, k *client.Key, secret string) error {
-	return o.print(cmd, answer, secret, func(w io.Writer) error {
+	return o.output(cmd, answer, secret, func(w io.Writer) error {
 		if err := printKey(w, k); err != nil || secret == "" {
 			return err
 		}

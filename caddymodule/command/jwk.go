@@ -58,7 +58,7 @@ $TALOS_URL, else at ` + defaultEndpoint + `. With --quiet: one kid on each line.
 				kids[i] = printable(k.Kid)
 				rows[i] = []string{k.Kid, k.Type, k.Algorithm, k.Use}
 			}
-			return o.print(cmd, answer, strings.Join(kids, "\n"), func(w io.Writer) error {
+			return o.output(cmd, answer, strings.Join(kids, "\n"), func(w io.Writer) error {
 				return printRows(w, []string{"KID", "TYPE", "ALGORITHM", "USE"}, rows)
 			})
 		},

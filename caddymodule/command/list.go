@@ -121,7 +121,7 @@ func (l *lister) printPage(cmd *cobra.Command, c *client.Client) error {
 	if err != nil {
 		return err
 	}
-	err = l.o.print(cmd, p.answer, p.ids(), func(w io.Writer) error { return printKeys(w, p.keys, true) })
+	err = l.o.output(cmd, p.answer, p.ids(), func(w io.Writer) error { return printKeys(w, p.keys, true) })
 	if err != nil || p.next == "" || l.o.format != formatTable {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -164,7 +165,7 @@ func TestTheManualHasEveryEnvironmentVariable(t *testing.T) {
 
 func TestTheManualHasEveryExitStatus(t *testing.T) {
 	t.Parallel()
-	want := []string{"0", "1", fmt.Sprint(exitInvalid), fmt.Sprint(exitMore)}
+	want := []string{"0", "1", strconv.Itoa(exitInvalid), strconv.Itoa(exitMore)}
 	if got := firstCells(t, "### Exit status"); !slices.Equal(got, want) {
 		t.Errorf("the manual has %v, the code %v", got, want)
 	}

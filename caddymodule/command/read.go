@@ -24,7 +24,7 @@ func newGet(o *options, kind client.Kind) *cobra.Command {
 			if err != nil {
 				return o.failed(err)
 			}
-			return o.print(cmd, answer, status(key.Status), func(w io.Writer) error { return printKey(w, key) })
+			return o.output(cmd, answer, status(key.Status), func(w io.Writer) error { return printKey(w, key) })
 		}),
 	}
 }

@@ -86,7 +86,7 @@ works on the public surface too. A revocation cannot be taken back.`,
 
 // printDone prints the answer of a call that has nothing to tell but that it succeeded.
 func (o *options) printDone(cmd *cobra.Command, answer json.RawMessage, done string) error {
-	return o.print(cmd, answer, "", func(w io.Writer) error {
+	return o.output(cmd, answer, "", func(w io.Writer) error {
 		_, err := fmt.Fprintln(w, done)
 		return err
 	})

@@ -81,7 +81,8 @@ func (s *arrayStream) end(members ...member) error {
 	var b strings.Builder
 	if !s.begun {
 		b.WriteString(map[format]string{
-			formatJSON: `{"` + s.name + `":[`, formatPretty: "{\n  \"" + s.name + "\": [", formatYAML: s.name + ": []\n",
+			formatJSON:   `{"` + s.name + `":[`,
+			formatPretty: "{\n  \"" + s.name + "\": [", formatYAML: s.name + ": []\n",
 		}[s.format])
 	}
 	switch {

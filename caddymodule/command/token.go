@@ -51,7 +51,7 @@ token is all that is printed.`,
 			if err != nil {
 				return o.failed(err, r.Credential)
 			}
-			return o.print(cmd, answer, printable(out.Token), func(w io.Writer) error {
+			return o.output(cmd, answer, printable(out.Token), func(w io.Writer) error {
 				return printToken(w, out)
 			})
 		},
@@ -113,7 +113,7 @@ With --scopes "" nothing at all is allowed but what needs no scope.`,
 			if err != nil {
 				return err
 			}
-			return o.print(cmd, answer, narrower, func(w io.Writer) error {
+			return o.output(cmd, answer, narrower, func(w io.Writer) error {
 				_, err := fmt.Fprintln(w, narrower)
 				return err
 			})

@@ -107,7 +107,7 @@ func (f *changeFlags) update(
 	if err != nil {
 		return o.failed(err)
 	}
-	return o.print(cmd, answer, "", func(w io.Writer) error { return printKey(w, key) })
+	return o.output(cmd, answer, "", func(w io.Writer) error { return printKey(w, key) })
 }
 
 // change is what the flags set. What is cleared is there, and empty.

@@ -32,7 +32,7 @@ is valid, 2 when it is not, and 1 when the server could not be asked. With
 			if err != nil {
 				return o.failed(err, credential)
 			}
-			err = o.print(cmd, answer, strconv.FormatBool(v.IsValid), func(w io.Writer) error {
+			err = o.output(cmd, answer, strconv.FormatBool(v.IsValid), func(w io.Writer) error {
 				return printVerdict(w, v)
 			})
 			if err != nil || v.IsValid {
@@ -76,7 +76,7 @@ false for each.`,
 			for i := range results {
 				words[i] = strconv.FormatBool(results[i].IsValid)
 			}
-			return o.print(cmd, answer, strings.Join(words, "\n"), func(w io.Writer) error {
+			return o.output(cmd, answer, strings.Join(words, "\n"), func(w io.Writer) error {
 				return printVerdicts(w, results)
 			})
 		},

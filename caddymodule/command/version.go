@@ -81,7 +81,7 @@ source where the binary was built from a checkout.`
 		if err != nil {
 			return fmt.Errorf("writing the version: %w", err)
 		}
-		return o.print(cmd, answer, b.Version, func(w io.Writer) error {
+		return o.output(cmd, answer, b.Version, func(w io.Writer) error {
 			revision := b.Revision
 			if b.Modified {
 				revision += ", with changes"

@@ -74,7 +74,8 @@ func TestUnits_AgreeWithTheirCaddyfiles(t *testing.T) {
 			}
 			loads = append(loads, m[1])
 		}
-		place := regexp.MustCompile(regexp.QuoteMeta("{$CREDENTIALS_DIRECTORY:/run/credentials/"+unit+"}/") + `([\w.]+)`)
+		folder := regexp.QuoteMeta("{$CREDENTIALS_DIRECTORY:/run/credentials/" + unit + "}/")
+		place := regexp.MustCompile(folder + `([\w.]+)`)
 		for _, m := range place.FindAllStringSubmatch(caddyfile, -1) {
 			reads = append(reads, m[1])
 		}

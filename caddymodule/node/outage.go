@@ -36,8 +36,8 @@ func newDatabaseWatch(logger *zap.Logger, cache *verify.Config, counts func() ou
 		lookUps: outage.New(outage.Config{
 			Logger: logger,
 			Level:  zap.ErrorLevel,
-			Begins: "the database does not answer: keys that are in the cache are admitted until stale_if_error after " +
-				"their lifetime there, and what has to be looked up is refused with 503",
+			Begins: "the database does not answer: keys that are in the cache are admitted until stale_if_error " +
+				"after their lifetime there, and what has to be looked up is refused with 503",
 			Ends:   "the database answers again",
 			Fields: []zap.Field{zap.Duration("stale_if_error", staleWindow(cache))},
 			Counts: counts,

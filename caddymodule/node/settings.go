@@ -67,8 +67,8 @@ func (a *App) expand() error {
 	return errors.Join(errs...)
 }
 
-// originOf says where the value of an option comes from: an environment variable or a file, if the option is nothing but
-// its placeholder. It repeats no value.
+// originOf says where the value of an option comes from: an environment variable or a file, if the option is nothing
+// but its placeholder. It repeats no value.
 func originOf(option, text string) string {
 	inner, begins := strings.CutPrefix(text, "{")
 	inner, ends := strings.CutSuffix(inner, "}")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,8 +20,10 @@ func (n *node) command(
 	dir := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), filepath.Join(n.dir, "talos"), args...)
 	cmd.Dir = dir
-	cmd.Env = append(append(append([]string(nil), n.env...),
-		"HOME="+dir, "XDG_DATA_HOME="+filepath.Join(dir, "data"), "XDG_CONFIG_HOME="+filepath.Join(dir, "config")), env...)
+	own := []string{
+		"HOME=" + dir, "XDG_DATA_HOME=" + filepath.Join(dir, "data"), "XDG_CONFIG_HOME=" + filepath.Join(dir, "config"),
+	}
+	cmd.Env = slices.Concat(n.env, own, env)
 	out, err := cmd.CombinedOutput()
 	left, readErr := os.ReadDir(dir)
 	if readErr != nil {

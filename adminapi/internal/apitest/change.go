@@ -32,39 +32,49 @@ var Changes = map[string]func(t *testing.T, h http.Handler) Change{
 		return Change{Request(http.MethodPost, "/v2alpha1/admin/issuedApiKeys", newKey), nil}
 	},
 	"PATCH /v2alpha1/admin/issuedApiKeys/{key_id}": func(t *testing.T, h http.Handler) Change {
+		t.Helper()
 		id, _ := issued(t, h)
-		return Change{Request(http.MethodPatch, "/v2alpha1/admin/issuedApiKeys/"+id, `{"name":"private other"}`), key(id)}
+		return update("issuedApiKeys", id)
 	},
 	"POST /v2alpha1/admin/issuedApiKeys/{key_id}:rotate": func(t *testing.T, h http.Handler) Change {
+		t.Helper()
 		id, _ := issued(t, h)
 		return Change{Request(http.MethodPost, "/v2alpha1/admin/issuedApiKeys/"+id+":rotate", ""), key(id)}
 	},
 	"POST /v2alpha1/admin/issuedApiKeys/{key_id}:revoke": func(t *testing.T, h http.Handler) Change {
+		t.Helper()
 		id, _ := issued(t, h)
 		return revoke("issuedApiKeys", id)
 	},
 	"POST /v2alpha1/admin/importedApiKeys": func(t *testing.T, _ http.Handler) Change {
+		t.Helper()
 		return Change{Request(http.MethodPost, "/v2alpha1/admin/importedApiKeys", rawKey(t)), nil}
 	},
 	"POST /v2alpha1/admin/importedApiKeys:batchCreate": func(t *testing.T, _ http.Handler) Change {
+		t.Helper()
 		body := `{"requests":[` + rawKey(t) + `,{"raw_key":"private-x"}]}`
 		return Change{Request(http.MethodPost, "/v2alpha1/admin/importedApiKeys:batchCreate", body), nil}
 	},
 	"PATCH /v2alpha1/admin/importedApiKeys/{key_id}": func(t *testing.T, h http.Handler) Change {
+		t.Helper()
 		id := imported(t, h)
-		return Change{Request(http.MethodPatch, "/v2alpha1/admin/importedApiKeys/"+id, `{"name":"private other"}`), key(id)}
+		return update("importedApiKeys", id)
 	},
 	"DELETE /v2alpha1/admin/importedApiKeys/{key_id}": func(t *testing.T, h http.Handler) Change {
+		t.Helper()
 		id := imported(t, h)
 		return Change{Request(http.MethodDelete, "/v2alpha1/admin/importedApiKeys/"+id, ""), key(id)}
 	},
 	"POST /v2alpha1/admin/importedApiKeys/{key_id}:revoke": func(t *testing.T, h http.Handler) Change {
+		t.Helper()
 		return revoke("importedApiKeys", imported(t, h))
 	},
 	"POST /v2alpha1/admin/apiKeys/{key_id}:revoke": func(t *testing.T, h http.Handler) Change {
+		t.Helper()
 		return revoke("apiKeys", imported(t, h))
 	},
 	"POST /v2alpha1/apiKeys:selfRevoke": func(t *testing.T, h http.Handler) Change {
+		t.Helper()
 		id, secret := issued(t, h)
 		body := `{"credential":"` + secret + `","reason":"REVOCATION_REASON_KEY_COMPROMISE"}`
 		c := Change{Request(http.MethodPost, "/v2alpha1/apiKeys:selfRevoke", body), key(id)}
@@ -75,6 +85,10 @@ var Changes = map[string]func(t *testing.T, h http.Handler) Change{
 
 func key(id string) map[string]any { return map[string]any{"key_id": id} }
 
+func update(kind, id string) Change {
+	return Change{Request(http.MethodPatch, "/v2alpha1/admin/"+kind+"/"+id, `{"name":"private other"}`), key(id)}
+}
+
 func revoke(kind, id string) Change {
 	c := Change{Request(http.MethodPost, "/v2alpha1/admin/"+kind+"/"+id+":revoke",
 		`{"reason":"REVOCATION_REASON_PRIVILEGE_WITHDRAWN","description":"private reason"}`), key(id)}
@@ -84,6 +98,7 @@ func revoke(kind, id string) Change {
 
 // rawKey is the body of an import, of another key in each test.
 func rawKey(t *testing.T) string {
+	t.Helper()
 	return strings.ReplaceAll(importedKey, "RAW", "private raw key of "+t.Name())
 }
 

@@ -95,7 +95,8 @@ func WantHeaders(t *testing.T, w *httptest.ResponseRecorder) {
 		}
 	}
 	// Without a line's end, a shell's prompt follows the body on its line.
-	if body := w.Body.String(); !strings.HasSuffix(body, "\n") || w.Header().Get("Content-Length") != strconv.Itoa(len(body)) {
+	body := w.Body.String()
+	if !strings.HasSuffix(body, "\n") || w.Header().Get("Content-Length") != strconv.Itoa(len(body)) {
 		t.Errorf("Content-Length %s of %q", w.Header().Get("Content-Length"), body)
 	}
 }

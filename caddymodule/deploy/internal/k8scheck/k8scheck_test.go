@@ -118,7 +118,8 @@ func TestTheObjectsReferToEachOther(t *testing.T) {
 	volumes := map[string]bool{}
 	for _, v := range m.deployment.Spec.Template.Spec.Volumes {
 		volumes[v.Name] = true
-		if v.ConfigMap != nil && v.ConfigMap.Name != m.config.Name || v.Secret != nil && v.Secret.SecretName != m.secret.Name {
+		if v.ConfigMap != nil && v.ConfigMap.Name != m.config.Name ||
+			v.Secret != nil && v.Secret.SecretName != m.secret.Name {
 			t.Errorf("the volume %s is of another object", v.Name)
 		}
 	}
