@@ -1,20 +1,16 @@
 package caddymodule_test
 
 import (
-	"os"
 	"strings"
 	"testing"
 )
 
-// TestExamplesOfTheManualAdapt adapts every Caddyfile in README.md.
+// TestExamplesOfTheManualAdapt adapts every Caddyfile in the manual's pages.
 func TestExamplesOfTheManualAdapt(t *testing.T) {
 	t.Parallel()
-	manual, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	manual := readManual(t, "README.md") + readManual(t, "sidecar.md") + readManual(t, "operations.md")
 	examples := strings.Split(string(manual), "```caddyfile\n")[1:]
-	if len(examples) < 5 {
+	if len(examples) < 10 {
 		t.Fatalf("%d examples", len(examples))
 	}
 	for _, example := range examples {

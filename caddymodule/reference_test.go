@@ -1,6 +1,7 @@
 package caddymodule_test
 
 import (
+	"cmp"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -162,7 +163,7 @@ func fields(of any) (names []string) {
 // The manual has each option of each directive, and no other: in the Caddyfile and in JSON.
 func TestManual_HasTheOptionsThereAre(t *testing.T) {
 	t.Parallel()
-	page := readManual(t, "README.md")
+	page := readManual(t, "README.md") + readManual(t, "sidecar.md")
 	for heading, want := range map[string]struct {
 		folder, typ string
 		json        []string
@@ -172,7 +173,7 @@ func TestManual_HasTheOptionsThereAre(t *testing.T) {
 		"## The gate: `talos_gate`":             {"gate", "Gate", fields(gate.Gate{})},
 		"## The public surface: `talos_public`": {"public", "Public", fields(public.Public{})},
 		"## The private surface: `talos_admin`": {"admin", "Admin", fields(admin.Admin{})},
-		"## A sidecar: `upstream`":              {"node", "Upstream", fields(node.Upstream{})},
+		"# A sidecar":                           {"node", "Upstream", fields(node.Upstream{})},
 	} {
 		section := page.section(t, heading)
 		real := options(t, want.folder, want.typ)
@@ -213,7 +214,7 @@ func TestManual_HasTheOptionsThereAre(t *testing.T) {
 // The manual names each module of ours.
 func TestManual_NamesTheModulesThereAre(t *testing.T) {
 	t.Parallel()
-	page := readManual(t, "README.md")
+	page := readManual(t, "README.md") + readManual(t, "operations.md")
 	var found int
 	for _, id := range caddy.Modules() {
 		name := id[strings.LastIndex(id, ".")+1:]
@@ -269,7 +270,7 @@ func TestManual_HasTheMetricsThereAre(t *testing.T) {
 		maps.Copy(real, gathered(t))
 	})
 	documented := map[string]bool{}
-	for _, row := range readManual(t, "README.md").section(t, "## Metrics").rows("metric") {
+	for _, row := range readManual(t, "operations.md").section(t, "## Metrics").rows("metric") {
 		for _, span := range code(row[0]) {
 			name, labels, _ := strings.Cut(strings.TrimSuffix(span, "}"), "{")
 			documented[name] = true
@@ -291,11 +292,105 @@ func TestManual_HasTheMetricsThereAre(t *testing.T) {
 			}
 		}
 	}
+	reasons := map[string]bool{}
+	for _, row := range readManual(t, "operations.md").section(t, "## Why was this request refused?").rows("reason") {
+		maps.Copy(reasons, set(code(row[0])...))
+	}
+	same(t, "reasons of decisions", reasons, real["talos_gate_decisions_total"]["reason"])
 	names := map[string]bool{}
 	for name := range real {
 		names[name] = true
 	}
 	same(t, "metrics", documented, names)
+}
+
+// The manual has each placeholder of an identity, and each reason of a refusal, as the gate's code has them.
+func TestManual_HasThePlaceholdersAndReasonsOfGates(t *testing.T) {
+	t.Parallel()
+	section := readManual(t, "README.md").section(t, "## The gate: `talos_gate`")
+	documented, real := map[string]bool{}, map[string]bool{}
+	for _, row := range section.rows("placeholder") {
+		if name, ok := strings.CutPrefix(code(row[0])[0], "{http.auth.user."); ok {
+			documented[strings.TrimSuffix(strings.Replace(name, "<field>", "", 1), "}")] = true
+		}
+	}
+	inFunction(t, "gate", "placeholder", func(n ast.Node) {
+		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			name, _ := strconv.Unquote(lit.Value)
+			real[name] = true
+		}
+	})
+	same(t, "placeholders", documented, real)
+
+	documented, real = map[string]bool{}, map[string]bool{}
+	for _, row := range section.rows("status") {
+		maps.Copy(documented, set(code(row[1])...))
+	}
+	values := map[string]string{
+		"BadRequest": "BAD_REQUEST", "CredentialRequired": "CREDENTIAL_REQUIRED", "UnknownCredential": "UNKNOWN_CREDENTIAL",
+		"Forbidden": "FORBIDDEN", "IPNotAllowed": "IP_NOT_ALLOWED", "TooManyRequests": "TOO_MANY_REQUESTS",
+		"Unavailable": "SERVICE_UNAVAILABLE",
+	}
+	inFunction(t, "gate", "makeDenials", func(n ast.Node) {
+		s, ok := n.(*ast.SelectorExpr)
+		if !ok {
+			return
+		}
+		if id, ok := s.X.(*ast.Ident); ok && id.Name == "core" && s.Sel.Name != "Reason" {
+			real[cmp.Or(values[s.Sel.Name], s.Sel.Name)] = true
+		}
+	})
+	same(t, "reasons of gates", documented, real)
+}
+
+// The pages have each field that a gate adds to an access log, and each field of the audit log.
+func TestManual_HasTheFieldsOfLogs(t *testing.T) {
+	t.Parallel()
+	fields := func(page manual, heading string) map[string]bool {
+		documented := map[string]bool{}
+		for _, row := range page.section(t, heading).rows("field") {
+			maps.Copy(documented, set(code(row[0])...))
+		}
+		return documented
+	}
+	real := map[string]bool{}
+	inFunction(t, "gate", "field", func(n ast.Node) {
+		if clause, ok := n.(*ast.CaseClause); ok {
+			for _, e := range clause.List {
+				name, _ := strconv.Unquote(e.(*ast.BasicLit).Value)
+				real[name] = true
+			}
+		}
+	})
+	same(t, "fields of access logs", fields(readManual(t, "operations.md"), "## Why was this request refused?"), real)
+
+	real = map[string]bool{}
+	inFunction(t, "../adminapi", "Record", func(n ast.Node) {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || len(call.Args) != 2 {
+			return
+		}
+		if lit, ok := call.Args[0].(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			name, _ := strconv.Unquote(lit.Value)
+			real[name] = true
+		}
+	})
+	same(t, "fields of the audit log", fields(readManual(t, "../adminapi/README.md"), "## What the log says"), real)
+}
+
+// inFunction visits the body of a package's function or method.
+func inFunction(t *testing.T, folder, name string, visit func(ast.Node)) {
+	t.Helper()
+	var found bool
+	for _, decl := range parsed(t, folder) {
+		if f, ok := decl.(*ast.FuncDecl); ok && f.Name.Name == name {
+			found = true
+			ast.Inspect(f.Body, func(n ast.Node) bool { visit(n); return true })
+		}
+	}
+	if !found {
+		t.Fatalf("%s has no function %s", folder, name)
+	}
 }
 
 // The API's page has each reason of an error, with the status that it is answered with, and no other.

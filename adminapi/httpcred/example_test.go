@@ -99,7 +99,7 @@ func requireKey(verifier *verify.Verifier, rules policy.Rules, app http.Handler)
 			return
 		}
 		result, err := verifier.Verify(r.Context(), core.NetworkID{}, cred, verify.Use)
-		if err != nil { // the database does not answer, which says nothing about the credential
+		if err != nil { // the database does not answer: this is no verdict
 			http.Error(w, "try again", http.StatusServiceUnavailable)
 			return
 		}

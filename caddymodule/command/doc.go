@@ -6,7 +6,7 @@
 //
 // # serve
 //
-// serve reads settings from the environment, writes the Caddyfile that they stand for, and runs it. There is no second
+// serve reads settings from the environment, writes the Caddyfile that they describe, and runs it. There is no second
 // way to configure a server: whatever serve does, `talos serve --print-config` shows as a Caddyfile. Secrets and
 // connection strings stay in the environment; the text only names the variables.
 //

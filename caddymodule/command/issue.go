@@ -20,7 +20,7 @@ type newKeyFlags struct {
 
 func (n *newKeyFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&n.actor, "actor", "", "whom the key stands for (required)")
+	flags.StringVar(&n.actor, "actor", "", "who uses the key, such as a user id (required)")
 	flags.StringVar(&n.ttl, "ttl", "", "how long it is valid, such as 720h, 90d or 1y6mo")
 	flags.BoolVar(&n.public, flagPublic, false, "the key may appear in public code, such as a web page")
 	flags.StringVar(&n.requestID, "request-id", "", "makes the call idempotent; at most 36 characters")

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-const manual = "../README.md"
+const manual = "README.md"
 
 // manualSection is the part of the manual under a heading, up to the next one of the same level or a higher one.
 func manualSection(t *testing.T, heading string) string {
@@ -109,7 +109,7 @@ func optionTable() string {
 
 // With -update the tables are written into the manual.
 func TestTheManualHasEveryCommandAndOption(t *testing.T) {
-	for heading, want := range map[string]string{"### Commands": commandTable(), "### Options": optionTable()} {
+	for heading, want := range map[string]string{"## Commands": commandTable(), "## Options": optionTable()} {
 		section := manualSection(t, heading)
 		begin := strings.Index(section, "| ")
 		if begin < 0 {
@@ -158,7 +158,7 @@ func TestTheManualHasEveryEnvironmentVariable(t *testing.T) {
 	}
 	slices.Sort(want)
 	want = slices.Compact(want)
-	if got := firstCells(t, "### Environment"); !slices.Equal(got, want) {
+	if got := firstCells(t, "## Environment"); !slices.Equal(got, want) {
 		t.Errorf("the manual has %v, the code %v", got, want)
 	}
 }
@@ -166,7 +166,7 @@ func TestTheManualHasEveryEnvironmentVariable(t *testing.T) {
 func TestTheManualHasEveryExitStatus(t *testing.T) {
 	t.Parallel()
 	want := []string{"0", "1", strconv.Itoa(exitInvalid), strconv.Itoa(exitMore)}
-	if got := firstCells(t, "### Exit status"); !slices.Equal(got, want) {
+	if got := firstCells(t, "## Exit status"); !slices.Equal(got, want) {
 		t.Errorf("the manual has %v, the code %v", got, want)
 	}
 }

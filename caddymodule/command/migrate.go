@@ -30,9 +30,9 @@ func setMigrate(cmd *cobra.Command) {
 	cmd.Use = "migrate"
 	cmd.Short = migrateShort
 	cmd.Long = `Brings the schema of a database up or down. A server that starts brings its database
-up by itself; these commands are for doing it at another time, and for going back to
-an older build, which refuses a database of a newer one. The database is the one at
---database, else at $` + envDSN + `, else the one that serve uses by itself.`
+up; these commands are for doing it at another time, and for going back to an
+older build, which refuses a database of a newer one. The database is the one at
+--database, else at $` + envDSN + `, else the default of serve.`
 	cmd.Example = `  $ talos migrate status
   $ talos migrate down --steps 1 --yes --database sqlite:///var/lib/talos/talos.db`
 	group(cmd)

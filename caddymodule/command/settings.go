@@ -106,7 +106,7 @@ func readSettings(getenv func(string) string) (*settings, error) {
 	return s, nil
 }
 
-// defaultDatabase is the file that serve keeps keys in by itself.
+// defaultDatabase is the file that serve keeps keys in by default.
 func defaultDatabase() string { return filepath.Join(caddy.AppDataDir(), "talos.db") }
 
 func (s *settings) setHost(v string) error {

@@ -22,7 +22,7 @@ func newDerive(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "derive-token CREDENTIAL|-",
 		Short: "Makes a token of a key, for a while",
-		Long: `Makes a token of a key: one that stands for the key for a while, and may do the
+		Long: `Makes a token of a key: one that is valid in place of the key for a while, and may do the
 same or less. A JWT can be verified by anyone who reads the server's public keys; a
 macaroon can be narrowed by anyone who holds it, see keys attenuate. Without
 --scopes the token has all of the key's, with --scopes "" none. With --quiet the
@@ -133,11 +133,11 @@ func moment(s string, now time.Time) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		life, err := core.ParseDuration(s)
+		lifetime, err := core.ParseDuration(s)
 		if err != nil {
 			return time.Time{}, err
 		}
-		t = now.Add(life)
+		t = now.Add(lifetime)
 	}
 	if !t.After(now) {
 		return time.Time{}, errors.New("lies in the past")

@@ -411,7 +411,7 @@ func TestTheUpstreamOfASidecarIsAsked(t *testing.T) {
 // The manual lists the checks as they are.
 func TestTheManualListsEachCheck(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("../command/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,7 +121,7 @@ func (a *answer) judge(good bool) []Finding {
 		f.Severity = Note
 		f.What = fmt.Sprintf("the upstream %s is another implementation, or an earlier build", a.address)
 		f.Why = "it judges the sidecar's address and not the client's, and tells no positions of changes"
-		f.Fix = "read `At another implementation` in caddymodule/README.md; `ip_lists none` if no key has an IP list"
+		f.Fix = "read `At another implementation` in caddymodule/sidecar.md; `ip_lists none` if no key has an IP list"
 	default:
 		return nil
 	}
