@@ -25,15 +25,15 @@ import (
 )
 
 // same reports each member that one of two sets has and the other does not.
-func same(t *testing.T, what string, documented, real map[string]bool) {
+func same(t *testing.T, what string, documented, actual map[string]bool) {
 	t.Helper()
-	for _, name := range slices.Sorted(maps.Keys(real)) {
+	for _, name := range slices.Sorted(maps.Keys(actual)) {
 		if !documented[name] {
 			t.Errorf("%s: the documentation has no %s", what, name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(documented)) {
-		if !real[name] {
+		if !actual[name] {
 			t.Errorf("%s: the documentation has %s, which does not exist", what, name)
 		}
 	}
@@ -93,8 +93,10 @@ func options(t *testing.T, folder, typ string) map[string]bool {
 					break
 				}
 				for _, clause := range n.Body.List {
-					for _, e := range clause.(*ast.CaseClause).List {
-						add(e)
+					if c, ok := clause.(*ast.CaseClause); ok {
+						for _, e := range c.List {
+							add(e)
+						}
 					}
 				}
 			case *ast.BinaryExpr:
@@ -133,12 +135,19 @@ func constants(t *testing.T, folder, typ string) map[string]bool {
 			continue
 		}
 		for _, spec := range g.Specs {
-			s := spec.(*ast.ValueSpec)
+			s, ok := spec.(*ast.ValueSpec)
+			if !ok {
+				continue
+			}
 			if id, ok := s.Type.(*ast.Ident); !ok || id.Name != typ {
 				continue
 			}
 			for _, e := range s.Values {
-				value, err := strconv.Unquote(e.(*ast.BasicLit).Value)
+				literal, ok := e.(*ast.BasicLit)
+				if !ok {
+					t.Fatalf("%s: a constant of type %s is no literal", folder, typ)
+				}
+				value, err := strconv.Unquote(literal.Value)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -169,20 +178,21 @@ func TestManual_HasTheOptionsThereAre(t *testing.T) {
 		json        []string
 	}{
 		"## The node: `talos`": {"node", "App", append(fields(node.App{}),
-			"cache.off", "cache.ttl", "cache.ttl_connected", "cache.negative_ttl", "cache.stale_if_error", "cache.max_size")},
+			"cache.off", "cache.ttl", "cache.ttl_connected", "cache.negative_ttl", "cache.stale_if_error",
+			"cache.max_size")},
 		"## The gate: `talos_gate`":             {"gate", "Gate", fields(gate.Gate{})},
 		"## The public surface: `talos_public`": {"public", "Public", fields(public.Public{})},
 		"## The private surface: `talos_admin`": {"admin", "Admin", fields(admin.Admin{})},
 		"# A sidecar":                           {"node", "Upstream", fields(node.Upstream{})},
 	} {
 		section := page.section(t, heading)
-		real := options(t, want.folder, want.typ)
+		actual := options(t, want.folder, want.typ)
 		if want.typ == "App" {
-			delete(real, "cache")
+			delete(actual, "cache")
 			for name := range options(t, "node", "Cache") {
-				real["cache."+name] = true
+				actual["cache."+name] = true
 			}
-			real["cache.off"] = true
+			actual["cache.off"] = true
 			if got := len(fields(node.Cache{})); got != 6 {
 				t.Errorf("the cache has %d fields", got)
 			}
@@ -202,9 +212,10 @@ func TestManual_HasTheOptionsThereAre(t *testing.T) {
 				documented[name] = true
 			}
 		}
-		same(t, heading, documented, real)
+		same(t, heading, documented, actual)
 		for _, name := range want.json {
-			if !slices.ContainsFunc(code(string(section)), func(span string) bool { return strings.Fields(span)[0] == name }) {
+			named := func(span string) bool { return strings.Fields(span)[0] == name }
+			if !slices.ContainsFunc(code(string(section)), named) {
 				t.Errorf("%s: the documentation has no JSON name %s", heading, name)
 			}
 		}
@@ -260,14 +271,14 @@ func gathered(t *testing.T) map[string]map[string]map[string]bool {
 
 // The manual has each metric with its labels and their values, and no other.
 func TestManual_HasTheMetricsThereAre(t *testing.T) {
-	real := map[string]map[string]map[string]bool{}
+	actual := map[string]map[string]map[string]bool{}
 	t.Run("of an embedded node", func(t *testing.T) {
 		startEdge(t, edgeConfig{})
-		maps.Copy(real, gathered(t))
+		maps.Copy(actual, gathered(t))
 	})
 	t.Run("of a sidecar", func(t *testing.T) {
 		startSidecar(t, newFarNode(t).url(), "", "")
-		maps.Copy(real, gathered(t))
+		maps.Copy(actual, gathered(t))
 	})
 	documented := map[string]bool{}
 	for _, row := range readManual(t, "operations.md").section(t, "## Metrics").rows("metric") {
@@ -275,7 +286,7 @@ func TestManual_HasTheMetricsThereAre(t *testing.T) {
 			name, labels, _ := strings.Cut(strings.TrimSuffix(span, "}"), "{")
 			documented[name] = true
 			want := map[string]bool{}
-			for label := range real[name] {
+			for label := range actual[name] {
 				want[label] = true
 			}
 			if labels == "" {
@@ -283,7 +294,7 @@ func TestManual_HasTheMetricsThereAre(t *testing.T) {
 				continue
 			}
 			same(t, name, set(strings.Split(labels, ",")...), want)
-			for label, values := range real[name] {
+			for label, values := range actual[name] {
 				for value := range values {
 					if !regexp.MustCompile(`\b` + value + `\b`).MatchString(row[1]) {
 						t.Errorf("%s: the documentation has no value %s of %s", name, value, label)
@@ -298,7 +309,7 @@ func TestManual_HasTheMetricsThereAre(t *testing.T) {
 	}
 	same(t, "reasons of decisions", reasons, real["talos_gate_decisions_total"]["reason"])
 	names := map[string]bool{}
-	for name := range real {
+	for name := range actual {
 		names[name] = true
 	}
 	same(t, "metrics", documented, names)
@@ -396,9 +407,9 @@ func inFunction(t *testing.T, folder, name string, visit func(ast.Node)) {
 // The API's page has each reason of an error, with the status that it is answered with, and no other.
 func TestAPIPage_HasTheReasonsThereAre(t *testing.T) {
 	t.Parallel()
-	real := constants(t, "../core", "Reason")
-	real[string(adminapi.MethodNotAllowed)] = true
-	delete(real, string(core.UnknownCredential)) // of the gate alone, see the other page
+	actual := constants(t, "../core", "Reason")
+	actual[string(adminapi.MethodNotAllowed)] = true
+	delete(actual, string(core.UnknownCredential)) // of the gate alone, see the other page
 	documented := map[string]bool{}
 	for _, row := range readManual(t, "../adminapi/README.md").section(t, "## Errors").rows("status") {
 		for _, reason := range code(row[1]) {
@@ -410,22 +421,23 @@ func TestAPIPage_HasTheReasonsThereAre(t *testing.T) {
 			}
 		}
 	}
-	same(t, "reasons", documented, real)
+	same(t, "reasons", documented, actual)
 }
 
 // The API's page has each code of a verification.
 func TestAPIPage_HasTheCodesOfVerificationsThereAre(t *testing.T) {
 	t.Parallel()
 	const prefix = "VERIFICATION_ERROR_"
-	real := map[string]bool{}
+	actual := map[string]bool{}
 	for name := range constants(t, "../adminapi/client", "VerificationErrorCode") {
 		if name = strings.TrimPrefix(name, prefix); name != "UNSPECIFIED" {
-			real[name] = true
+			actual[name] = true
 		}
 	}
 	documented := map[string]bool{}
-	for _, row := range readManual(t, "../adminapi/README.md").section(t, "## Verify a credential").rows("`error_code`") {
+	section := readManual(t, "../adminapi/README.md").section(t, "## Verify a credential")
+	for _, row := range section.rows("`error_code`") {
 		maps.Copy(documented, set(code(row[0])...))
 	}
-	same(t, "codes", documented, real)
+	same(t, "codes", documented, actual)
 }

@@ -64,7 +64,8 @@ func TestEachColumnOfCSVIsAFieldOfTheKey(t *testing.T) {
 	head := strings.Join(csvNames, ",") + "\n"
 	for row, want := range map[string]string{
 		`k,n,a,"b,c d",90d,"{""x"": 1}",public,10.0.0.0/8 ::1/128,100,1h,r1`: `{"raw_key":"k","name":"n",` +
-			`"actor_id":"a","scopes":["b","c","d"],"ttl":"90d","metadata":{"x":1},"visibility":"KEY_VISIBILITY_PUBLIC",` +
+			`"actor_id":"a","scopes":["b","c","d"],"ttl":"90d","metadata":{"x":1},` +
+			`"visibility":"KEY_VISIBILITY_PUBLIC",` +
 			`"ip_restriction":{"allowed_cidrs":["10.0.0.0/8","::1/128"]},` +
 			`"rate_limit_policy":{"quota":"100","window":"1h"},"request_id":"r1"}`,
 		`" k ",n,a,,,,,,,,`: `{"raw_key":" k ","name":"n","actor_id":"a"}`,

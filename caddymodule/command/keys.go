@@ -108,7 +108,9 @@ func (o *options) hint(cmd *cobra.Command, text string) {
 }
 
 // print prints an answer: the server's own, or with --format table what table prints, or with --quiet the essence.
-func (o *options) output(cmd *cobra.Command, answer json.RawMessage, essence string, table func(io.Writer) error) error {
+func (o *options) output(
+	cmd *cobra.Command, answer json.RawMessage, essence string, table func(io.Writer) error,
+) error {
 	w := cmd.OutOrStdout()
 	switch {
 	case o.format != formatTable:

@@ -203,7 +203,8 @@ func TestExamples_TheProgramVerifiesTokens(t *testing.T) {
 			if b.kind == "sh" && strings.Contains(b.text, "derive-token") {
 				n.run(t, []block{
 					b, {"sh", "node verify.mjs \"$TOKEN\"\n"}, {"text", "alice may orders:read"},
-					{"sh", "(node verify.mjs \"${TOKEN%?????}AAAAA\" 2>&1 || true) | grep -om1 'signature is not valid' | head -1\n"},
+					{"sh", "(node verify.mjs \"${TOKEN%?????}AAAAA\" 2>&1 || true) |" +
+						" grep -om1 'signature is not valid' | head -1\n"},
 					{"text", "signature is not valid"},
 				})
 				return
@@ -232,7 +233,7 @@ func (n *node) closesWebSocketsAfterARevocation(t *testing.T, blocks []block) {
 		strings.Replace(readFile(t, examples+"websockets.caddyfile"), "recheck 30s", "recheck 1s", 1))
 	n.startAll(t, blocks)
 
-	out := n.output(t, "talos", "keys", "issue", "a socket", "--actor", "alice", "--format", "json")
+	out := n.talos(t, "keys", "issue", "a socket", "--actor", "alice", "--format", "json")
 	secret := regexp.MustCompile(`"secret":\s*"([^"]+)"`).FindStringSubmatch(out)
 	id := regexp.MustCompile(`"key_id":\s*"([^"]+)"`).FindStringSubmatch(out)
 	if secret == nil || id == nil {
@@ -255,22 +256,22 @@ func (n *node) closesWebSocketsAfterARevocation(t *testing.T, blocks []block) {
 	if line, err := r.ReadString('\n'); err != nil || !strings.Contains(line, " 101 ") {
 		t.Fatalf("the gate answers %q, %v", line, err)
 	}
-	n.output(t, "talos", "keys", "revoke", id[1])
+	n.talos(t, "keys", "revoke", id[1])
 	if rest, err := io.ReadAll(r); err != nil && strings.Contains(err.Error(), "timeout") {
 		t.Errorf("the connection is open after the revocation: %q, %v", rest, err)
 	}
 }
 
-// output runs a command in the node's home and returns what it prints.
-func (n *node) output(t *testing.T, name string, args ...string) string {
+// talos runs a command in the node's home and returns what it prints.
+func (n *node) talos(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), filepath.Join(n.dir, name), args...)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(n.dir, "talos"), args...)
 	cmd.Dir, cmd.Env = n.dir, n.env
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, out, stderr.String())
+		t.Fatalf("talos %s: %v\n%s%s", strings.Join(args, " "), err, out, stderr.String())
 	}
 	return string(out)
 }
@@ -288,15 +289,15 @@ func TestExamples_ThePageShowsTheFiles(t *testing.T) {
 	_, sections := sectionsOf(readFile(t, examples+"README.md"))
 	linked := map[string]bool{}
 	for _, s := range sections {
-		var files string
+		var files strings.Builder
 		for _, m := range configFile.FindAllStringSubmatch(s.text, -1) {
 			linked[m[1]] = true
-			files += readFile(t, examples+m[1])
+			files.WriteString(readFile(t, examples+m[1]))
 		}
 		for _, b := range blocksOf(s.text) {
 			switch b.kind {
 			case "caddyfile":
-				if !strings.Contains(lines(files), lines(b.text)) {
+				if !strings.Contains(lines(files.String()), lines(b.text)) {
 					t.Errorf("%s: its file does not contain\n%s", s.title, b.text)
 				}
 			case "js":
@@ -319,10 +320,10 @@ func TestExamples_AreFormattedAndValid(t *testing.T) {
 	n := newNode(t, "4420")
 	for _, name := range exampleFiles(t) {
 		file := filepath.Join(root(t), examples, name)
-		n.output(t, "talos", "fmt", "--diff", file)
+		n.talos(t, "fmt", "--diff", file)
 		if text := readFile(t, examples+name); strings.Contains(text, "/etc/talos/root.crt") {
 			continue // the certificate is read by validate; TestExamples_EachRuns has one
 		}
-		n.output(t, "talos", "validate", "--config", file, "--adapter", "caddyfile")
+		n.talos(t, "validate", "--config", file, "--adapter", "caddyfile")
 	}
 }
