@@ -3,11 +3,7 @@ package caddymodule_test
 import (
 	"cmp"
 	"go/ast"
-	"go/parser"
-	"go/token"
 	"maps"
-	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -45,128 +41,6 @@ func set(names ...string) map[string]bool {
 		s[name] = true
 	}
 	return s
-}
-
-// parsed are the declarations of a package without its tests.
-func parsed(t *testing.T, folder string) (decls []ast.Decl) {
-	t.Helper()
-	names, err := filepath.Glob(filepath.Join(filepath.FromSlash(folder), "*.go"))
-	if err != nil || len(names) == 0 {
-		t.Fatalf("%s: %d files, %v", folder, len(names), err)
-	}
-	for _, name := range names {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
-		}
-		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
-		decls = append(decls, file.Decls...)
-	}
-	return decls
-}
-
-// options are the names that the methods of a type compare an option's name with.
-func options(t *testing.T, folder, typ string) map[string]bool {
-	t.Helper()
-	names := map[string]bool{}
-	isOption := func(e ast.Expr) bool {
-		id, ok := e.(*ast.Ident)
-		return ok && id.Name == "option"
-	}
-	add := func(e ast.Expr) {
-		if lit, ok := e.(*ast.BasicLit); ok && lit.Kind == token.STRING {
-			name, _ := strconv.Unquote(lit.Value)
-			names[name] = true
-		}
-	}
-	for _, decl := range parsed(t, folder) {
-		f, ok := decl.(*ast.FuncDecl)
-		if !ok || f.Recv == nil || receiver(f) != typ {
-			continue
-		}
-		ast.Inspect(f, func(n ast.Node) bool {
-			switch n := n.(type) {
-			case *ast.SwitchStmt:
-				if n.Tag == nil || !isOption(n.Tag) {
-					break
-				}
-				for _, clause := range n.Body.List {
-					if c, ok := clause.(*ast.CaseClause); ok {
-						for _, e := range c.List {
-							add(e)
-						}
-					}
-				}
-			case *ast.BinaryExpr:
-				if isOption(n.X) {
-					add(n.Y)
-				}
-			}
-			return true
-		})
-	}
-	if len(names) == 0 {
-		t.Fatalf("%s: no option of %s was found", folder, typ)
-	}
-	return names
-}
-
-func receiver(f *ast.FuncDecl) string {
-	e := f.Recv.List[0].Type
-	if star, ok := e.(*ast.StarExpr); ok {
-		e = star.X
-	}
-	id, _ := e.(*ast.Ident)
-	if id == nil {
-		return ""
-	}
-	return id.Name
-}
-
-// constants are the values of a package's text constants of a type.
-func constants(t *testing.T, folder, typ string) map[string]bool {
-	t.Helper()
-	values := map[string]bool{}
-	for _, decl := range parsed(t, folder) {
-		g, ok := decl.(*ast.GenDecl)
-		if !ok || g.Tok != token.CONST {
-			continue
-		}
-		for _, spec := range g.Specs {
-			s, ok := spec.(*ast.ValueSpec)
-			if !ok {
-				continue
-			}
-			if id, ok := s.Type.(*ast.Ident); !ok || id.Name != typ {
-				continue
-			}
-			for _, e := range s.Values {
-				literal, ok := e.(*ast.BasicLit)
-				if !ok {
-					t.Fatalf("%s: a constant of type %s is no literal", folder, typ)
-				}
-				value, err := strconv.Unquote(literal.Value)
-				if err != nil {
-					t.Fatal(err)
-				}
-				values[value] = true
-			}
-		}
-	}
-	return values
-}
-
-// fields are the JSON names of a type's fields.
-func fields(of any) (names []string) {
-	typ := reflect.TypeOf(of)
-	for i := range typ.NumField() {
-		if name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ","); name != "" && name != "-" {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 // The manual has each option of each directive, and no other: in the Caddyfile and in JSON.
@@ -307,7 +181,7 @@ func TestManual_HasTheMetricsThereAre(t *testing.T) {
 	for _, row := range readManual(t, "operations.md").section(t, "## Why was this request refused?").rows("reason") {
 		maps.Copy(reasons, set(code(row[0])...))
 	}
-	same(t, "reasons of decisions", reasons, real["talos_gate_decisions_total"]["reason"])
+	same(t, "reasons of decisions", reasons, actual["talos_gate_decisions_total"]["reason"])
 	names := map[string]bool{}
 	for name := range actual {
 		names[name] = true
@@ -319,27 +193,29 @@ func TestManual_HasTheMetricsThereAre(t *testing.T) {
 func TestManual_HasThePlaceholdersAndReasonsOfGates(t *testing.T) {
 	t.Parallel()
 	section := readManual(t, "README.md").section(t, "## The gate: `talos_gate`")
-	documented, real := map[string]bool{}, map[string]bool{}
+	documented, actual := map[string]bool{}, map[string]bool{}
 	for _, row := range section.rows("placeholder") {
 		if name, ok := strings.CutPrefix(code(row[0])[0], "{http.auth.user."); ok {
 			documented[strings.TrimSuffix(strings.Replace(name, "<field>", "", 1), "}")] = true
 		}
 	}
 	inFunction(t, "gate", "placeholder", func(n ast.Node) {
-		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
-			name, _ := strconv.Unquote(lit.Value)
-			real[name] = true
+		if e, ok := n.(ast.Expr); ok {
+			if name, ok := literal(e); ok {
+				actual[name] = true
+			}
 		}
 	})
-	same(t, "placeholders", documented, real)
+	same(t, "placeholders", documented, actual)
 
-	documented, real = map[string]bool{}, map[string]bool{}
+	documented, actual = map[string]bool{}, map[string]bool{}
 	for _, row := range section.rows("status") {
 		maps.Copy(documented, set(code(row[1])...))
 	}
 	values := map[string]string{
-		"BadRequest": "BAD_REQUEST", "CredentialRequired": "CREDENTIAL_REQUIRED", "UnknownCredential": "UNKNOWN_CREDENTIAL",
-		"Forbidden": "FORBIDDEN", "IPNotAllowed": "IP_NOT_ALLOWED", "TooManyRequests": "TOO_MANY_REQUESTS",
+		"BadRequest": "BAD_REQUEST", "CredentialRequired": "CREDENTIAL_REQUIRED",
+		"UnknownCredential": "UNKNOWN_CREDENTIAL",
+		"Forbidden":         "FORBIDDEN", "IPNotAllowed": "IP_NOT_ALLOWED", "TooManyRequests": "TOO_MANY_REQUESTS",
 		"Unavailable": "SERVICE_UNAVAILABLE",
 	}
 	inFunction(t, "gate", "makeDenials", func(n ast.Node) {
@@ -348,10 +224,10 @@ func TestManual_HasThePlaceholdersAndReasonsOfGates(t *testing.T) {
 			return
 		}
 		if id, ok := s.X.(*ast.Ident); ok && id.Name == "core" && s.Sel.Name != "Reason" {
-			real[cmp.Or(values[s.Sel.Name], s.Sel.Name)] = true
+			actual[cmp.Or(values[s.Sel.Name], s.Sel.Name)] = true
 		}
 	})
-	same(t, "reasons of gates", documented, real)
+	same(t, "reasons of gates", documented, actual)
 }
 
 // The pages have each field that a gate adds to an access log, and each field of the audit log.
@@ -364,44 +240,29 @@ func TestManual_HasTheFieldsOfLogs(t *testing.T) {
 		}
 		return documented
 	}
-	real := map[string]bool{}
+	actual := map[string]bool{}
 	inFunction(t, "gate", "field", func(n ast.Node) {
 		if clause, ok := n.(*ast.CaseClause); ok {
 			for _, e := range clause.List {
-				name, _ := strconv.Unquote(e.(*ast.BasicLit).Value)
-				real[name] = true
+				if name, ok := literal(e); ok {
+					actual[name] = true
+				}
 			}
 		}
 	})
-	same(t, "fields of access logs", fields(readManual(t, "operations.md"), "## Why was this request refused?"), real)
+	same(t, "fields of access logs", fields(readManual(t, "operations.md"), "## Why was this request refused?"), actual)
 
-	real = map[string]bool{}
+	actual = map[string]bool{}
 	inFunction(t, "../adminapi", "Record", func(n ast.Node) {
 		call, ok := n.(*ast.CallExpr)
 		if !ok || len(call.Args) != 2 {
 			return
 		}
-		if lit, ok := call.Args[0].(*ast.BasicLit); ok && lit.Kind == token.STRING {
-			name, _ := strconv.Unquote(lit.Value)
-			real[name] = true
+		if name, ok := literal(call.Args[0]); ok {
+			actual[name] = true
 		}
 	})
-	same(t, "fields of the audit log", fields(readManual(t, "../adminapi/README.md"), "## What the log says"), real)
-}
-
-// inFunction visits the body of a package's function or method.
-func inFunction(t *testing.T, folder, name string, visit func(ast.Node)) {
-	t.Helper()
-	var found bool
-	for _, decl := range parsed(t, folder) {
-		if f, ok := decl.(*ast.FuncDecl); ok && f.Name.Name == name {
-			found = true
-			ast.Inspect(f.Body, func(n ast.Node) bool { visit(n); return true })
-		}
-	}
-	if !found {
-		t.Fatalf("%s has no function %s", folder, name)
-	}
+	same(t, "fields of the audit log", fields(readManual(t, "../adminapi/README.md"), "## What the log says"), actual)
 }
 
 // The API's page has each reason of an error, with the status that it is answered with, and no other.
