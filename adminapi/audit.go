@@ -126,7 +126,7 @@ func (k auditedKeys) Import(ctx context.Context, r engine.ImportRequest) (core.K
 	return key, err
 }
 
-// ImportMany records each new key by itself.
+// ImportMany records each new key on its own.
 func (k auditedKeys) ImportMany(ctx context.Context, all []engine.ImportRequest) ([]engine.ImportResult, error) {
 	began := creationTime()
 	results, err := k.Keys.ImportMany(ctx, all)

@@ -13,7 +13,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-// caller is who a verification is for: a caller at an address, or an edge that asks for many and judges by itself what
+// caller is who a verification is for: a caller at an address, or an edge that asks for many and itself judges what
 // depends on them.
 type caller struct {
 	addr netip.Addr

@@ -21,7 +21,7 @@ var failurePolicy = core.RateLimitPolicy{Quota: failureBurst, Window: failureBur
 // from many addresses can make the limiter forget, but cannot use up the attempts of anybody else.
 const maxFailing = 1 << 14
 
-// FailureLimiter counts failed attempts by address: ten, and then one every six seconds. An IPv6 address stands for its
+// FailureLimiter counts failed attempts by address: ten, and then one every six seconds. An IPv6 address counts as its
 // /64, which is what one subscriber has. It is safe for concurrent use.
 type FailureLimiter struct{ memory *ratelimit.Memory }
 

@@ -11,12 +11,12 @@ import (
 type Operation struct {
 	Name    string // in logs
 	Method  string // HEAD goes where GET does
-	Path    string // {key_id} stands for the id of a key
+	Path    string // {key_id} is the id of a key
 	Changes Changes
 	Message string // in the audit log when it has changed a key; required with Changes
 
-	// Local tells whether a sidecar answers it by itself: verifications and what is not about keys. Everything else
-	// is for its upstream.
+	// Local says whether a sidecar answers it without its upstream: verifications and what is not about keys.
+	// Everything else is for its upstream.
 	Local bool
 
 	handle    handler
@@ -145,7 +145,7 @@ type Route struct {
 	operations []*Operation
 }
 
-// routes are the paths of the API, and of each collection the paths of its keys by what stands behind the key id.
+// routes are the paths of the API, and of each collection the paths of its keys by what follows the key id.
 var routes, keyRoutes = func() (plain map[string]*Route, keyed map[string]map[string]*Route) {
 	plain, keyed = map[string]*Route{}, map[string]map[string]*Route{}
 	for _, op := range operations {
@@ -239,7 +239,7 @@ func (t *Route) Of(method string) *Operation {
 // Local tells whether a sidecar answers what comes to this path, see [Operation].
 func (t *Route) Local() bool { return t != nil && t.operations[0].Local }
 
-// MaxBody is the longest body that is read for an operation, in bytes; nil stands for one that the API does not have.
+// MaxBody is the longest body that is read for an operation, in bytes; nil is one that the API does not have.
 func (o *Operation) MaxBody() int64 {
 	if o == nil || o.bodyLimit == 0 {
 		return maxBody

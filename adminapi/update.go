@@ -89,7 +89,7 @@ func readMask(q query) []string {
 	return paths
 }
 
-// present returns the paths of the fields that a body holds. null stands for absent, as everywhere in the API: only
+// present returns the paths of the fields that a body holds. null means absent, as everywhere in the API: only
 // what is there and empty clears a field.
 func present(in *client.UpdateRequest) (paths []string) {
 	if in.Name != nil {

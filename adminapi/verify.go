@@ -174,7 +174,7 @@ func refusal(code core.Code) client.VerifyResponse {
 	return client.VerifyResponse{ErrorCode: f.code, ErrorMessage: f.message}
 }
 
-// cacheMode reads what the caller wants of the cache (RFC 9111, sections 5.2.1 and 5.4).
+// cacheMode reads what the caller asks of the cache (RFC 9111, sections 5.2.1 and 5.4).
 func cacheMode(r *http.Request) verify.Mode {
 	mode := verify.Use
 	if strings.Contains(strings.ToLower(r.Header.Get("Pragma")), "no-cache") {

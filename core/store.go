@@ -82,7 +82,7 @@ type Store interface {
 	Events(ctx context.Context, after uint64, limit int) ([]feed.Event, error)
 
 	// Positions is the table that every change, of this process and of others on the same database, is applied to. If
-	// there can be others, the store renews its lease ([feed.Positions.Renew]) while it hears of their changes.
+	// there can be others, the store renews its lease ([feed.Positions.Renew]) while it knows of their changes.
 	Positions() *feed.Positions
 
 	// Ping returns nil when the database answers.

@@ -17,7 +17,7 @@ func ReadSchema(ctx context.Context, dsn string) (Schema, error) {
 }
 
 // MigrateUp brings the schema of the database that dsn names up by at most steps versions, or with 0 to the newest one,
-// and creates the database when it is missing. It returns the state after that. [Open] does the same by itself.
+// and creates the database when it is missing. It returns the state after that. [Open] does the same.
 func MigrateUp(ctx context.Context, dsn string, steps int) (Schema, error) {
 	return onSchema(dsn, func(e engine, location string) (Schema, error) { return e.migrateUp(ctx, location, steps) })
 }

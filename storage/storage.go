@@ -20,7 +20,7 @@ type Options struct {
 	Logger *zap.Logger
 }
 
-// engine is what a scheme stands for. Its functions get what follows "scheme://" in the DSN.
+// engine is what a scheme names. Its functions get what follows "scheme://" in the DSN.
 type engine struct {
 	open      func(ctx context.Context, location string, opts Options) (core.Store, error)
 	canonical func(location string) (string, error)

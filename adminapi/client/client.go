@@ -80,7 +80,7 @@ func New(endpoint string, opts ...Option) (*Client, error) {
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Do makes one call: in, unless nil, is sent as JSON; the answer is read into out, unless nil, and returned as it was
-// written. path begins with a slash, follows the endpoint and is sent as it stands, so whoever builds it escapes its
+// written. path begins with a slash, follows the endpoint and is sent unchanged, so whoever builds it escapes its
 // parts. A status other than 2xx is an [*Error]; an answer that is not JSON is [ErrAnswer].
 //
 // A call that changes nothing, see [Repeatable], is made a second time when its connection ended before the answer

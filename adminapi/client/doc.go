@@ -2,7 +2,7 @@
 // what the server in package adminapi writes and reads.
 //
 // A [Client] has a method for each call. Each takes a context and a request, and returns the answer and an error.
-// [Client.List] iterates over keys, and reads page after page by itself. Options change one call: [NoCache] for a
+// [Client.List] iterates over keys, and reads page after page. Options change one call: [NoCache] for a
 // verification, [Raw] for programs that pass the server's JSON on.
 //
 // A refusal by the server is an [*Error]; programs match on its Reason. [ErrAnswer] says that something else than this

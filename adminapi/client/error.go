@@ -17,7 +17,7 @@ import (
 // ErrAnswer says that the server's answer was not one of this API: no JSON, too long, or not what was asked for.
 var ErrAnswer = errors.New("the answer is not one of the v2alpha1 API")
 
-// errUnreadable stands for the errors of net/http that may hold what the server sent.
+// errUnreadable replaces the errors of net/http that may hold what the server sent.
 var errUnreadable = errors.New("the connection ended without an answer that can be read")
 
 // WithoutAnswer is the error of a request, without what the server sent: net/http repeats what it cannot read, and that

@@ -16,7 +16,7 @@ const (
 // Kind says where a key was made, and so in which collection of the API it is.
 type Kind string
 
-// The kinds of key. The zero value, AnyKind, stands for the kind that [KindOf] tells by the key's id.
+// The kinds of key. The zero value, AnyKind, is the kind that [KindOf] finds by the key's id.
 const (
 	AnyKind  Kind = ""
 	Issued   Kind = "issuedApiKeys"   // made by the server

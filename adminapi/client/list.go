@@ -18,7 +18,7 @@ func (c *Client) List(ctx context.Context, r ListRequest, opts ...CallOption) it
 		for {
 			page, err := c.ListPage(ctx, next, opts...)
 			if err == nil && page.NextPageToken != "" && page.NextPageToken == next.PageToken {
-				err = fmt.Errorf("%w: a page is followed by itself", ErrAnswer)
+				err = fmt.Errorf("%w: a page names itself as the next one", ErrAnswer)
 			}
 			if err != nil {
 				yield(Key{}, err)

@@ -15,7 +15,7 @@ const (
 	TokenAlgorithmMacaroon    TokenAlgorithm = "TOKEN_ALGORITHM_MACAROON"
 )
 
-// DeriveRequest asks for a token that stands for a key for a while.
+// DeriveRequest asks for a short-lived token of a key.
 type DeriveRequest struct {
 	Credential   string          `json:"credential"`              // of an issued or imported key; required
 	Algorithm    TokenAlgorithm  `json:"algorithm,omitempty"`     // empty: a JWT

@@ -18,7 +18,7 @@ const (
 	KeyStatusExpired     KeyStatus = "KEY_STATUS_EXPIRED"
 )
 
-// KeyVisibility tells whether a key may stand in public code.
+// KeyVisibility says whether a key may appear in public code.
 type KeyVisibility string
 
 // The visibilities. Unspecified is the same as secret in a request.

@@ -25,7 +25,7 @@ func (s queryPlace) find(r *http.Request) found {
 	return f
 }
 
-// is says whether a parameter's name, as it stands in the query, is that of the source.
+// is says whether a parameter's name, as the query has it, is that of the source.
 func (s queryPlace) is(key string) bool {
 	if !strings.ContainsAny(key, "%+") {
 		return key == s.name

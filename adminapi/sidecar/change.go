@@ -97,7 +97,7 @@ func (p *passing) identifyImports(content []byte) error {
 	return nil
 }
 
-// spellings are a key id as it stands in a path, and as verdicts name the key that servers may take it for: ids are in
+// spellings are a key id as a path has it, and as verdicts name the key that servers may take it for: ids are in
 // lower case, and a UUID has hyphens.
 func spellings(id string) []string {
 	ids := []string{id}

@@ -14,7 +14,7 @@ import (
 // anew, are accepted again.
 const floorLifetime = 5 * time.Minute
 
-// changes are the changes of keys that this node has heard of.
+// changes are the changes of keys that this node knows of.
 //
 // There are two counts. The positions in table are this node's own: each change that passed through here takes the next
 // one, and verdicts carry none, so that the verifier compares them with the one it noted before the look-up. The
@@ -97,7 +97,7 @@ func (c *changes) upToDate(network core.NetworkID, keyID string, position uint64
 }
 
 // skipsCaches tells whether a cache of the upstream's may hold an answer from before a change of a key that passed
-// through here. An empty id stands for a key that is not known, which may be any.
+// through here. An empty id is that of a key that is not known, which may be any.
 func (c *changes) skipsCaches(network core.NetworkID, keyID string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

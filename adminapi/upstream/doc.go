@@ -44,7 +44,7 @@
 //
 //   - before a good verdict is returned, the key's record is read for its list, unless [Config.NoIPLists] says that
 //     there are none. It is read for each look-up, because it may be changed at any time. A record of a key that is
-//     revoked or has expired makes the verdict say so. A derived token may be bound to addresses by itself, which no
+//     revoked or has expired makes the verdict say so. A derived token may be bound to addresses of its own, which no
 //     record tells: it is an error;
 //   - IP_NOT_ALLOWED is not about the client. It is a verdict with [core.CodeIPNotAllowed], which no cache keeps,
 //     and [Remote.VerifyFor] asks again for the client's address. Equal requests at the same time share a call.

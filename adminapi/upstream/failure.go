@@ -74,7 +74,8 @@ func (f *failure) healthy() bool {
 }
 
 // worse tells whether f says more than other about a call that no address answered. That this node is refused counts
-// most: it will not heal by itself, and nothing stale may be served. Least counts an address that was not asked.
+// most: it does not end without an operator, and nothing stale may be served. Least counts an address that was not
+// asked.
 func (f *failure) worse(other *failure) bool {
 	rank := func(f *failure) int {
 		switch {

@@ -111,7 +111,7 @@ func newOutages(c *Config) *outages {
 }
 
 // note takes in how a call ended at the last of the addresses that it was sent to; nil for one that succeeded. A call
-// that was not sent, or was cut short, says nothing.
+// that was not sent, or was cut short, is no evidence.
 func (o *outages) note(f *failure) {
 	result := ResultOK
 	if f != nil {

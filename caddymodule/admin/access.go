@@ -146,7 +146,7 @@ func (a *access) checkAddress(r *http.Request) error {
 	return nil
 }
 
-// allowed says whether an address may call. The zero Addr stands for a unix socket.
+// allowed says whether an address may call. The zero Addr is a unix socket.
 func (a *access) allowed(addr netip.Addr) bool {
 	return !addr.IsValid() || addr.IsLoopback() ||
 		slices.ContainsFunc(a.allow, func(p netip.Prefix) bool { return p.Contains(addr) })

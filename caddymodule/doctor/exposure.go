@@ -38,7 +38,7 @@ func checkTLS(_ context.Context, s *subject) (found []Finding, skipped string) {
 	return found, ""
 }
 
-// plain tells whether a listener of a site speaks plain HTTP. A site with a host name has TLS by itself, but on the
+// plain tells whether a listener of a site speaks plain HTTP. A site with a host name has TLS by default, but on the
 // port of plain HTTP.
 func (s *subject) plain(site *site, listen string) bool {
 	if len(site.server.TLSConnPolicies) > 0 {
@@ -112,7 +112,7 @@ func judgeProxies(where string, server *caddyhttp.Server) (found []Finding) {
 	var source struct {
 		Ranges []string `json:"ranges"`
 	}
-	// A source of another kind finds its ranges by itself.
+	// A source of another kind finds its own ranges.
 	if json.Unmarshal(server.TrustedProxiesRaw, &source) == nil && slices.ContainsFunc(source.Ranges, everyone) {
 		found = append(found, Finding{
 			Severity: Error,

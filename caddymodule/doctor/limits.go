@@ -47,7 +47,7 @@ func judgeMemory(limit, cache uint64) []Finding {
 	return []Finding{{
 		Severity: severity,
 		What:     fmt.Sprintf("the cache may take %s of %s of memory", bytes(cache), bytes(limit)),
-		Why:      "the node is killed for want of memory when the cache is full",
+		Why:      "the node runs out of memory and is killed when the cache is full",
 		Fix:      "lower cache { max_size }, or give the node more memory",
 	}}
 }

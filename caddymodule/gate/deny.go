@@ -161,7 +161,7 @@ func hasErrorRoutes(r *http.Request) bool {
 	return ok && server != nil && server.Errors != nil && len(server.Errors.Routes) > 0
 }
 
-// checkRealm says whether a text can stand in a quoted string (RFC 9110, section 5.6.4) as it is.
+// checkRealm says whether a text can be in a quoted string (RFC 9110, section 5.6.4) as it is.
 func checkRealm(realm string) error {
 	for _, c := range []byte(realm) {
 		if c < 0x20 || c > 0x7e || c == '"' || c == '\\' {

@@ -38,7 +38,7 @@ import (
 //
 // Text values may hold placeholders, which are expanded once, when the configuration is loaded.
 type Gate struct {
-	// From are the places where a credential may stand. A request with more than one credential, in whatever places,
+	// From are the places where a credential may be. A request with more than one credential, in whatever places,
 	// is refused. Default: the header `Authorization` with the scheme `Bearer`.
 	From []Source `json:"from,omitempty"`
 
@@ -234,7 +234,7 @@ type decided struct {
 	where   httpcred.Where // the sources that have a credential
 	early   bool           // the client's address cannot be believed yet
 	limit   ratelimit.Result
-	counted bool  // limit says how the key's limit stands
+	counted bool  // limit is the state of the key's limit
 	err     error // why nothing can be said
 }
 

@@ -93,7 +93,7 @@ func (g *Gate) addVary(h http.Header, p *identity) {
 }
 
 // placeholder is the value of {http.auth.user.*} and {http.talos.*}. The text is that of the identity headers, so that
-// it can stand in a header; values of metadata are as the key has them.
+// it can be in a header; values of metadata are as the key has them.
 func (p *identity) placeholder(key string) (any, bool) {
 	name, ok := strings.CutPrefix(key, userPrefix)
 	if !ok {

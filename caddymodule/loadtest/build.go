@@ -25,7 +25,7 @@ func binaryFor(ctx context.Context, given, dir, pkg string) (string, error) {
 		_, err = os.Stat(path)
 		return path, err
 	}
-	path := filepath.Join(dir, filepath.Base(pkg)+".exe") // the suffix that one system wants and no other minds
+	path := filepath.Join(dir, filepath.Base(pkg)+".exe") // the suffix that Windows requires
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, pkg)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, out)

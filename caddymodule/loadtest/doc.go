@@ -26,7 +26,7 @@
 // In each round, every variant has one slot (-slot) at -conns connections (HTTP/1.1, keep-alive), and the order rotates
 // from round to round. A comparison is the median, with its quartiles, of the ratios within the rounds, because a
 // machine may swing by a quarter over minutes; differences under 5 % of one run mean nothing. Then as many rounds at
-// one connection give the latency: the median of the differences of the slots' medians. Beside each comparison stands
+// one connection give the latency: the median of the differences of the slots' medians. Beside each comparison is
 // the project's goal. Nothing fails because of a figure; a single request that is not answered with 200 fails the run,
 // and before a gated variant is measured, it has to refuse a forged key, no key and a revoked one.
 //
@@ -34,7 +34,7 @@
 // counts its garbage collections per 1,000 requests.
 //
 // A gate with a larger heap is collected less often at the same GOGC, and so may look faster than no gate. Our binary
-// sets GOGC by itself, and lower where more is live, which favours the variants with little; both settings are printed
+// sets GOGC, and lower where more is live, which favours the variants with little; both settings are printed
 // for each variant as they were at the end. No variant gets GOGC or GOMEMLIMIT from the caller's environment; -gogc
 // 400, say, and -gomemlimit give all but stock the same.
 //

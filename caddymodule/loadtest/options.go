@@ -21,7 +21,7 @@ type options struct {
 	extra       []variant     // further Caddyfiles, from -extra
 	json        bool
 	cpuprofile  string // file to write; empty: compare
-	gogc        string // GOGC of every variant but stock; empty: what the binary does by itself
+	gogc        string // GOGC of every variant but stock; empty: the default of the binary
 	gomemlimit  string // GOMEMLIMIT, likewise
 	sidecar     bool   // measure an edge and its upstream
 }

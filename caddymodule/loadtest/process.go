@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// How long a process may take to end by itself before it is killed.
+// How long a process may take to end before it is killed.
 const stopPatience = 5 * time.Second
 
 // A process is a child that ends when its context does, when stop is called and, on Linux, when this process dies.

@@ -233,7 +233,7 @@ func traced(
 	return row, nil
 }
 
-// traceVerifier is a verifier whose entries live longer than a trace.
+// traceVerifier is a verifier whose entries outlast a trace.
 func traceVerifier(maxSize int64) (*verify.Verifier, error) {
 	return verify.New(verify.Config{MaxBytes: maxSize, TTL: time.Hour}, new(traceSource))
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The lives of the edge under an outage: short, so that it is felt.
+// The lifetimes of verdicts under an outage: short, so that they end within it.
 const (
 	outageTTL   = time.Second
 	outageStale = 8 * time.Second

@@ -15,7 +15,7 @@ const maxFlood = 6000
 type flood struct {
 	answers
 	Offered uint64        `json:"offered"`
-	Unsent  uint64        `json:"unsent"` // for want of a connection
+	Unsent  uint64        `json:"unsent"` // because there was no connection
 	P50     time.Duration `json:"p50"`    // of those that were answered, with 200 or 401
 	P99     time.Duration `json:"p99"`
 	Waited  time.Duration `json:"refused_p99"` // of those that were refused, with 503

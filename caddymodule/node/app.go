@@ -195,7 +195,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 }
 
 // Start compares the ports of all servers with those of other processes, and opens the node when no handler has: the
-// configuration may have none, or a program has provisioned the context by itself. It warns of logs that would show
+// configuration may have none, or a program has itself provisioned the context. It warns of logs that would show
 // credentials, since all gates are known by then.
 func (a *App) Start() error {
 	if err := a.checkPorts(context.Background()); err != nil {

@@ -74,7 +74,7 @@ func loggersOf(server *caddyhttp.Server) []string {
 	return names
 }
 
-// requestLog stands for a module of Caddy that logs requests.
+// requestLog represents a module of Caddy that logs requests.
 type requestLog struct{}
 
 // CaddyModule returns the module information by which Caddy finds the logs of a module.

@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// redactedList stands for the values of a header that is a source.
+// redactedList replaces the values of a header that is a source.
 var redactedList zapcore.ArrayMarshaler = caddyhttp.LoggableStringArray{redactedText}
 
 // redactedEntry is the fields of an entry. As a field of its own it adds them to whatever encodes the entry, redacted.

@@ -24,8 +24,8 @@ import (
 //     error message. Case does not matter, nor does percent-encoding, also repeated.
 //   - A cookie that is a source is replaced in Cookie and Set-Cookie; the other cookies stay as they are.
 //
-// It knows the sources by itself. A source stays redacted until the process ends, also when a reload has removed it:
-// requests of the earlier configuration may still be under way.
+// It learns the sources from the gates. A source stays redacted until the process ends, also when a reload has removed
+// it: requests of the earlier configuration may still be under way.
 //
 // A handler cannot do this: Caddy copies a request for its logs before any handler sees it.
 type Encoder struct {

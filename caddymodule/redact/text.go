@@ -8,7 +8,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/httpcred/headername"
 )
 
-// redactedText stands in logs for a credential, as Caddy writes it.
+// redactedText replaces a credential in logs, as Caddy writes it.
 const redactedText = "REDACTED"
 
 // Redactor replaces credentials in the fields of log entries. It is immutable.
@@ -191,7 +191,7 @@ func hasName(text []byte, name string) bool {
 	return !headername.IsAlphanumeric(c) && c != '_' && c != '-' && c != '.' && c < 0x80
 }
 
-// foldedByte ignores case and takes a plus sign for the space that it stands for in a query.
+// foldedByte ignores case and reads a plus sign as a space, as queries do.
 func foldedByte(c byte) byte {
 	if c == '+' {
 		return ' '

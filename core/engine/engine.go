@@ -10,7 +10,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/credential"
 )
 
-// DefaultMaxTTL is the longest lifetime that a key can be given where the operator says nothing else.
+// DefaultMaxTTL is the longest lifetime that a key can be given where the operator sets no other.
 const DefaultMaxTTL = 8760 * time.Hour
 
 // DefaultIssuer is the issuer where none is configured.

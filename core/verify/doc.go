@@ -11,7 +11,7 @@
 //     place of its key in [feed.Positions]. An entry, or the answer of a shared look-up, that is older than the last
 //     change of its key is looked up again.
 //   - What is remembered is used only while the table of positions may be relied on, see [feed.Positions.Renew]: a
-//     process that was paused hears of changes before it answers. A request waits for that, and is an error if it
+//     process that was paused reads changes before it answers. A request waits for that, and is an error if it
 //     takes longer than the deadline of a look-up.
 //   - Unavailable is not invalid. A failed look-up is an error and is never remembered. A good verdict may serve on
 //     for the stale window; a negative one, a revoked one and one whose key has changed never do.

@@ -9,8 +9,8 @@ import (
 )
 
 // ErrMisconfigured marks an error of a [Source] that says: it is we who are refused, not the credential (an upstream's
-// 401, 403 or 404). It is wrapped into the error. Nothing stale is served for it, because it will not heal by itself,
-// nor for a failure that follows: what was known of the credential is forgotten.
+// 401, 403 or 404). It is wrapped into the error. Nothing stale is served for it, because it does not end without an
+// operator, nor for a failure that follows: what was known of the credential is forgotten.
 var ErrMisconfigured = errors.New("the source refuses this node")
 
 // ErrRefused marks an error of a [Source] that says: the source does not accept the credential, in words from which no

@@ -118,7 +118,7 @@ func (v *Verifier) Cached(network core.NetworkID, credential string) (Result, bo
 
 // Verify returns what is known about the key behind a credential, from memory or by a look-up. See [WithClient] for the
 // context. An error is a [core.Error] with reason [core.Unavailable] or, when ctx or the source ran out of time,
-// [core.DeadlineExceeded]: it says nothing about the credential.
+// [core.DeadlineExceeded]: it is no verdict about the credential.
 func (v *Verifier) Verify(
 	ctx context.Context, network core.NetworkID, credential string, mode Mode,
 ) (Result, error) {
@@ -142,7 +142,7 @@ func (v *Verifier) Verify(
 func (v *Verifier) remembered(d *digest, network core.NetworkID, credential string, c *clock) Result {
 	if e := v.cache.get(v.cache.good, d); e != nil && v.upToDate(e) && v.fresh(e, network, credential, c) {
 		if n := v.counters.answers[Hit].Add(1); n%16 == 0 {
-			v.cache.lookUp(v.cache.good, d) // so that ristretto hears of what the hot table answers
+			v.cache.lookUp(v.cache.good, d) // so that ristretto counts what the hot table answers
 		}
 		return Result{Verdict: &e.verdict, Position: e.position, Now: c.now, Cache: Hit}
 	}

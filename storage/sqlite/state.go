@@ -69,7 +69,7 @@ func filesOf(path string) []string {
 }
 
 // onReadOnly calls try with names of a file under which nothing is written, until one of them works. A file with a
-// write-ahead log is read through it, by the shared memory of whoever has it open. One without is complete by itself;
+// write-ahead log is read through it, by the shared memory of whoever has it open. One without is complete;
 // SQLite would make a log for it unless it is told that nobody changes the file.
 func onReadOnly(path string, try func(name string) error) error {
 	shared := readOnlyURI(path, "readonly_shm")

@@ -43,7 +43,7 @@ type watcher struct {
 	done      chan struct{}
 
 	// The rest is used by run alone, and before it by begin. A data version means something on its own connection only,
-	// so the two live and die together.
+	// so both end together.
 	conn        *sql.Conn
 	feed        *sqlstore.Feed
 	dataVersion *sql.Stmt
@@ -51,7 +51,7 @@ type watcher struct {
 	known       bool // seen holds a version, up to which all events are applied
 }
 
-// begin moves the positions to where the feed stands.
+// begin moves the positions to the end of the feed.
 func (w *watcher) begin(ctx context.Context) error {
 	began := time.Now()
 	if err := w.connect(ctx); err != nil {

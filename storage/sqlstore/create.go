@@ -86,7 +86,7 @@ func (w *Writer) CreateMany(
 	return results, events, nil
 }
 
-// refuse says why a key cannot be written, whatever stands in the database.
+// refuse says why a key cannot be written, whatever is in the database.
 func (w *Writer) refuse(key *core.Key, network core.NetworkID) error {
 	if key.Network != network {
 		return core.NewError(core.Internal, "the key is of another network")

@@ -23,6 +23,6 @@
 //   - A network is its 16 bytes.
 //   - A time is an integer, Unix microseconds: the precision of PostgreSQL's timestamps, and enough to hold any year.
 //     What has a finer precision is cut, towards the past, when it is written.
-//   - Lists (scopes, CIDRs) are a JSON array, metadata is a JSON object; "" stands for none.
+//   - Lists (scopes, CIDRs) are a JSON array, metadata is a JSON object; "" means none.
 //   - A key's created_seq is the position of the event that created it. It orders keys by creation.
 package sqlstore

@@ -44,7 +44,7 @@ type GroupCommitOptions struct {
 // Hooks let tests look and reach into a [GroupCommit]. nil: nothing is done.
 type Hooks struct {
 	BeforeTake   func()       // changes wait, and are about to be taken from the queue
-	BeforeCommit func() error // the transaction is about to be committed; an error stands in for COMMIT's
+	BeforeCommit func() error // the transaction is about to be committed; an error replaces COMMIT's
 	Committed    func()       // a transaction was committed
 }
 

@@ -61,7 +61,7 @@ func (s *session) close() {
 }
 
 // Discard closes a connection of a pool for good, after its statements. The statements of a connection that
-// database/sql has given up by itself must not be touched. Errors would repeat why the connection is discarded.
+// database/sql has closed must not be touched. Errors would repeat why the connection is discarded.
 func Discard(conn *sql.Conn, statements ...io.Closer) {
 	if err := conn.Raw(func(any) error { return nil }); errors.Is(err, sql.ErrConnDone) {
 		return

@@ -9,7 +9,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/feed"
 )
 
-// errInjected stands for what a disk may answer.
+// errInjected is what a disk may answer.
 var errInjected = errors.New("injected: the disk failed")
 
 // pending is a call under way.

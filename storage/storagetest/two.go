@@ -24,7 +24,7 @@ var twoStoreTests = []test{
 			t.Errorf("the slot is at %d", at)
 		}
 	}},
-	{"a store that begins later begins where the feed stands", func(t *harness) {
+	{"a store that begins later begins at the end of the feed", func(t *harness) {
 		a := t.store()
 		create(t, a, newKey(home, "k"))
 		b := t.store()

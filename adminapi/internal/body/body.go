@@ -22,7 +22,7 @@ const JSONType = "application/json"
 var ErrTooLong = errors.New("the body is too long")
 
 // Decode reads the JSON object in a request's body into a pointer to a struct. An empty body is an empty object.
-// Unknown fields are passed over. Anything else than one object whose fields have the right types and stand in it once
+// Unknown fields are passed over. Anything else than one object whose fields have the right types and are in it once
 // is [core.BadRequest]; a body over limit bytes is that, marked by [ErrTooLong]. No error repeats a value of the body.
 func Decode(w http.ResponseWriter, r *http.Request, limit int64, into any) error {
 	if err := CheckContentType(r); err != nil {

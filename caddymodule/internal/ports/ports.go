@@ -84,7 +84,7 @@ func taken(ctx context.Context, address caddy.NetworkAddress) bool {
 	return errors.Is(err, syscall.EADDRINUSE)
 }
 
-// resolve returns the addresses that a host stands for, all of them for an empty one.
+// resolve returns the addresses of a host, all of them for an empty one.
 func resolve(ctx context.Context, address caddy.NetworkAddress) []netip.AddrPort {
 	port := uint16(address.StartPort) //nolint:gosec // Caddy has checked it
 	if address.Host == "" {
