@@ -72,6 +72,13 @@ func (s *importServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(out)
 }
 
+// seen is how many keys it has, and of how many keys each call was.
+func (s *importServer) seen() (keys int, calls string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.have), fmt.Sprint(s.calls)
+}
+
 func (s *importServer) judge(i int, raw string) client.BatchCreateResult {
 	fail := func(code client.BatchCreateErrorCode, message string) client.BatchCreateResult {
 		return client.BatchCreateResult{Index: i, ErrorCode: code, ErrorMessage: message}
