@@ -254,14 +254,19 @@ func (t *Route) find(w http.ResponseWriter, method string) (*Operation, error) {
 	case op != nil:
 		return op, nil
 	case t == nil:
-		return nil, errNoPath()
+		return nil, NoPathError()
 	}
-	allow := t.methods()
-	w.Header().Set("Allow", allow)
-	return nil, core.NewError(MethodNotAllowed, "this path takes "+allow+" only")
+	return nil, methodError(w, t.methods())
 }
 
-func errNoPath() error {
+// methodError refuses a method that a path does not take. allow names those that it does.
+func methodError(w http.ResponseWriter, allow string) error {
+	w.Header().Set("Allow", allow)
+	return core.NewError(MethodNotAllowed, "this path takes "+allow+" only")
+}
+
+// NoPathError refuses a path that the API does not have.
+func NoPathError() error {
 	return core.NewError(core.NotFound, "there is nothing at this path; check its spelling")
 }
 

@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-
-	"github.com/talos-edge/talos-edge/core"
 )
 
 // The first page of the private surface.
@@ -71,8 +69,7 @@ type about struct {
 func (h *adminHandler) servePage(w http.ResponseWriter, r *http.Request) error {
 	header := w.Header()
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		header.Set("Allow", "GET, HEAD")
-		return core.NewError(MethodNotAllowed, "this path takes GET, HEAD only")
+		return methodError(w, "GET, HEAD")
 	}
 	header.Add("Vary", "Accept")
 	if !acceptsHTML(r.Header.Values("Accept")) {

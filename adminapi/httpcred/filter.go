@@ -73,9 +73,6 @@ func NewFilter(headers []string, prefixes ...string) (*Filter, error) {
 	return h, nil
 }
 
-// Headers are the headers that hold credentials, in canonical form.
-func (h *Filter) Headers() []string { return h.headers }
-
 // Prefixes are the prefixes of identity headers, in canonical form.
 func (h *Filter) Prefixes() []string { return h.prefixes }
 
@@ -164,7 +161,7 @@ func (h *Filter) stripTrailer(r *http.Request) {
 func (h *Filter) filterTrailer(trailer http.Header) {
 	for name := range trailer {
 		// A credential has no business in a trailer, in any spelling.
-		if h.isIdentity(name) || h.isAlias(name) || slices.Contains(h.headers, name) {
+		if h.hides(name) || slices.Contains(h.headers, name) {
 			delete(trailer, name)
 		}
 	}

@@ -31,8 +31,8 @@ type importItem struct {
 	RawKey string `json:"raw_key"`
 }
 
-// classify finds out what a request may change. One that may change something, without a word of which key, does not
-// pass: the sidecar would go on believing what it has cached.
+// classify finds out what a request may change. One that may change something, and does not tell which key, does
+// not pass: the sidecar would go on using what it has cached.
 func (p *passing) classify(w http.ResponseWriter, keyID string, content []byte) error {
 	op := p.op
 	switch p.caller.Method {
@@ -46,7 +46,7 @@ func (p *passing) classify(w http.ResponseWriter, keyID string, content []byte) 
 	if op == nil { // of another implementation, or of a later version
 		var below bool
 		if keyID, below = adminapi.KeyInPath(p.caller.URL.Path); !below || keyID == "" {
-			return core.NewError(core.NotFound, "there is nothing at this path; check its spelling")
+			return adminapi.NoPathError()
 		}
 		p.change = change{keyIDs: spellings(keyID), creates: true} // it may name a successor of the key
 		return nil
@@ -64,16 +64,13 @@ func (p *passing) classify(w http.ResponseWriter, keyID string, content []byte) 
 	return nil
 }
 
-// reasonIn is the reason that a request gives for a revocation. One that cannot be read, the upstream refuses.
+// reasonIn is the reason that a request gives for a revocation. The upstream refuses one that cannot be read.
 func reasonIn(content []byte) core.RevocationReason {
 	var in client.RevokeRequest
 	if body.Object(content, &in) != nil {
 		return core.ReasonUnspecified
 	}
-	reason, err := adminapi.ParseReason(in.Reason)
-	if err != nil {
-		return core.ReasonUnspecified
-	}
+	reason, _ := adminapi.ParseReason(in.Reason)
 	return reason
 }
 

@@ -122,12 +122,8 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 			return err
 		}
 	}
-	var sources []redact.Source
-	for _, place := range g.reader.Places() {
-		sources = append(sources, place)
-	}
-	redact.Know(sources)
-	app.Exposure().Add(ctx, sources)
+	redact.Know(g.reader.Places())
+	app.Exposure().Add(ctx, g.reader.Places())
 	return nil
 }
 

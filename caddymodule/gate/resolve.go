@@ -16,7 +16,8 @@ import (
 
 // resolve checks the options, whose placeholders are expanded, and prepares for requests.
 func (g *Gate) resolve() error {
-	if err := g.resolveSources(); err != nil {
+	var err error
+	if g.reader, err = httpcred.NewReader(g.From...); err != nil {
 		return fmt.Errorf("from: %w", err)
 	}
 	if err := g.resolveRules(); err != nil {

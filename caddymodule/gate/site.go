@@ -43,7 +43,7 @@ func (g *Gate) guardSite(server *caddyhttp.Server) error {
 		return err
 	}
 	first := &server.Routes[0]
-	for _, set := range guardsOf(&server.Routes[at], &siteGuard{filter, g.filter.Headers()}) {
+	for _, set := range guardsOf(&server.Routes[at], &siteGuard{filter, g.reader.Headers()}) {
 		if err := prependGuard(first, set); err != nil {
 			return err
 		}

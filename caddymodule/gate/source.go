@@ -12,15 +12,6 @@ import (
 // Source is a place in a request where a credential may be.
 type Source = httpcred.Source
 
-// resolveSources prepares the sources of a gate.
-func (g *Gate) resolveSources() (err error) {
-	if len(g.From) == 0 {
-		g.From = []Source{{Header: "Authorization", Scheme: "Bearer"}}
-	}
-	g.reader, err = httpcred.NewReader(g.From...)
-	return err
-}
-
 // stripCredential removes what was found in a request, so that nothing behind the gate sees it: from the request, and
 // from the URL as it came, which Caddy keeps. FastCGI takes it from there, and handle_errors gets it back from there.
 func (g *Gate) stripCredential(r *http.Request, where httpcred.Where) {

@@ -1,7 +1,6 @@
 package redact
 
 import (
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -10,16 +9,7 @@ import (
 )
 
 // Source is a place that a gate takes credentials from.
-type Source interface {
-	// String is the source as in the gate's option `from`.
-	String() string
-
-	// Names is what to redact for it.
-	Names() Names
-
-	// Put adds a credential to what Caddy logs of a request.
-	Put(r *http.Request, credential string)
-}
+type Source = httpcred.Place
 
 // Names are the names of headers, of parameters of the query and of cookies that hold credentials.
 type Names = httpcred.Names
