@@ -114,12 +114,14 @@ func TestASiteWithoutAGateKeepsItsHeaders(t *testing.T) {
 	e := startEdge(t, edgeConfig{
 		Sites: site("open.localhost", "reverse_proxy BACKEND") +
 			site("gated.localhost", "handle /gated/* {\ntalos_gate {\nidentity X-One-\n}\n}\nreverse_proxy BACKEND") +
-			site("other.localhost", "talos_gate /gated/*\nreverse_proxy BACKEND"),
+			site("other.localhost", "talos_gate /gated/*\nreverse_proxy BACKEND") +
+			site("third.localhost", "talos_gate /gated/*\nreverse_proxy BACKEND"),
 	})
 	for host, want := range map[string][]string{
 		"open.localhost":  {"X-One-Actor", "X-Talos-Actor", "X-Two-Actor"},
 		"gated.localhost": {"X-Two-Actor"},
 		"other.localhost": {"X-One-Actor", "X-Two-Actor"},
+		"third.localhost": {"X-One-Actor", "X-Two-Actor"},
 		"GATED.localhost": {"X-Two-Actor"},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:"+port+"/open/", nil)

@@ -37,6 +37,16 @@ func serve() (endpoint string, stop func()) {
 	}
 }
 
+// connect starts the API, and returns a client of it.
+func connect() (api *client.Client, stop func()) {
+	endpoint, stopServer := serve()
+	api = must(client.New(endpoint))
+	return api, func() {
+		api.Close()
+		stopServer()
+	}
+}
+
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
@@ -75,12 +85,9 @@ func Example() {
 
 // All keys of an actor are listed. The iterator reads as many pages as it takes.
 func ExampleClient_List() {
-	endpoint, stop := serve()
+	api, stop := connect()
 	defer stop()
 	ctx := context.Background()
-	api, err := client.New(endpoint)
-	check(err)
-	defer api.Close()
 	for _, name := range []string{"first", "second", "third"} {
 		_, err := api.Issue(ctx, client.IssueRequest{Name: name, ActorID: "alice"})
 		check(err)
@@ -101,12 +108,9 @@ func ExampleClient_List() {
 
 // When Revoke has returned, the server admits the key no more.
 func ExampleClient_Revoke() {
-	endpoint, stop := serve()
+	api, stop := connect()
 	defer stop()
 	ctx := context.Background()
-	api, err := client.New(endpoint)
-	check(err)
-	defer api.Close()
 	made, err := api.Issue(ctx, client.IssueRequest{Name: "laptop", ActorID: "alice"})
 	check(err)
 
@@ -124,12 +128,9 @@ func ExampleClient_Revoke() {
 
 // Any number of credentials is verified, with one call for each hundred.
 func ExampleClient_BatchVerify() {
-	endpoint, stop := serve()
+	api, stop := connect()
 	defer stop()
 	ctx := context.Background()
-	api, err := client.New(endpoint)
-	check(err)
-	defer api.Close()
 	made, err := api.Issue(ctx, client.IssueRequest{Name: "ci", ActorID: "deploy-bot"})
 	check(err)
 
@@ -150,14 +151,11 @@ func ExampleClient_BatchVerify() {
 
 // A refusal has a reason, for programs.
 func ExampleError() {
-	endpoint, stop := serve()
+	api, stop := connect()
 	defer stop()
 	ctx := context.Background()
-	api, err := client.New(endpoint)
-	check(err)
-	defer api.Close()
 
-	_, err = api.Get(ctx, client.GetRequest{KeyID: "00000000-0000-4000-8000-000000000000"})
+	_, err := api.Get(ctx, client.GetRequest{KeyID: "00000000-0000-4000-8000-000000000000"})
 	refused, ok := errors.AsType[*client.Error](err)
 	switch {
 	case err == nil:

@@ -18,6 +18,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var errDown = errors.New("connection refused")
 
+// maxSettle is the longest time for which calls have to succeed before the end is told.
+const maxSettle = 5 * time.Minute
+
 // watch is a watch with the log that it writes to.
 type watch struct {
 	*outage.Watch
@@ -105,13 +108,20 @@ func TestAnOutageIsToldOnceWhenItBeginsAndOnceWhenItEnds(t *testing.T) {
 	})
 }
 
+// wantsShortOutage has one call fail and the next one succeed, and checks that the end is told without a further call.
+func (w *watch) wantsShortOutage(t *testing.T) {
+	t.Helper()
+	w.logs.TakeAll()
+	w.Failed(errDown)
+	w.Worked()
+	w.after(5*time.Second).wants(t, "after", "it fails", "it works again")
+}
+
 func TestTheEndIsToldWithoutAFurtherCall(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *watch) {
 		t.Helper()
-		w.Failed(errDown)
-		w.Worked()
-		w.after(5*time.Second).wants(t, "after", "it fails", "it works again")
+		w.wantsShortOutage(t)
 	})
 }
 
@@ -143,8 +153,6 @@ func TestFlappingIsBounded(t *testing.T) {
 	}
 }
 
-const maxSettle = 5 * time.Minute
-
 func TestAfterAQuietTimeTheEndIsToldSoonAgain(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *watch) {
@@ -155,10 +163,7 @@ func TestAfterAQuietTimeTheEndIsToldSoonAgain(t *testing.T) {
 			w.after(maxSettle)
 		}
 		w.after(11 * time.Minute)
-		w.logs.TakeAll()
-		w.Failed(errDown)
-		w.Worked()
-		w.after(5*time.Second).wants(t, "after", "it fails", "it works again")
+		w.wantsShortOutage(t)
 	})
 }
 

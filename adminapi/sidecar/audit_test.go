@@ -15,62 +15,28 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 )
 
-// changes are the operations of the API that change keys, by method and path.
-func changes(t *testing.T, h http.Handler) map[string]*adminapi.Operation {
-	t.Helper()
-	type document struct {
-		Paths map[string]map[string]any `json:"paths"`
-	}
-	found := map[string]*adminapi.Operation{}
-	d := apitest.Unmarshal[document](t, apitest.Get(h, "/openapi.json").Body.Bytes())
-	for path, methods := range d.Paths {
-		for method := range methods {
-			method = strings.ToUpper(method)
-			route, _ := adminapi.Find(strings.Replace(path, "{key_id}", unknownUUID, 1))
-			if op := route.Of(method); op.Changes != 0 {
-				found[method+" "+path] = op
-			}
-		}
-	}
-	return found
-}
-
 func TestEachChangeThatPassesIsOneLineOfTheSidecarsAuditLog(t *testing.T) {
 	t.Parallel()
-	all := changes(t, newSidecarNode(t).admin)
-	if len(all) < len(apitest.Changes) {
-		t.Fatalf("%d operations", len(all))
-	}
-	for name, op := range all {
+	for name := range apitest.Changes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			prepare, known := apitest.Changes[name]
-			if !known {
-				t.Fatal("no request is known that makes this change")
-			}
+			method, path, _ := strings.Cut(name, " ")
+			route, _ := adminapi.Find(strings.Replace(path, "{key_id}", unknownUUID, 1))
+			op := route.Of(method)
 			s := newSidecarNode(t)
-			c := prepare(t, s.node.admin)
+			c := apitest.NewChange(t, s.node.admin, name)
 			w := apitest.Serve(s.admin, c.Request)
 			if w.Code != http.StatusOK {
 				t.Fatalf("%d %s", w.Code, w.Body)
 			}
-			want := map[string]any{
+			others := map[string]any{
 				"operation": op.Name, "client_ip": "192.0.2.7", "user": "operator-1", "request_id": "request-1",
-				"result": "ok",
 			}
-			maps.Copy(want, c.Logged)
 			ids := apitest.KeyIDs(t, w.Body.Bytes())
 			if len(ids) > 0 { // of a revocation or a deletion the upstream does not say whose key it was
-				want["actor_id"] = "user-1"
+				others["actor_id"] = "user-1"
 			}
-			switch {
-			case c.Logged == nil:
-				want["key_id"] = ids[0]
-			case op.Changes&adminapi.CreatesKeys != 0:
-				want["new_key_id"] = ids[0]
-			}
-			apitest.WantNoPrivateText(t, s.audit)
-			apitest.WantLine(t, s.audit, zap.InfoLevel, op.Message, want)
+			c.WantLogged(t, s.audit, op.Message, ids, others)
 		})
 	}
 }

@@ -141,3 +141,39 @@ func TestOneAddressOfSeveralThatFailsIsToldByItself(t *testing.T) {
 		t.Error("the upstream has an outage, although it answers")
 	}
 }
+
+func TestThatAnAddressAnswersAgainIsToldByItself(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.DebugLevel)
+		a := &address{watch: newAddressWatch(zap.New(core), "http://a")}
+		defer a.watch.Close()
+		p := &pool{addresses: []*address{a, {}}}
+		a.watch.Failed(errors.New("x"))
+		p.noteAddress(a, &failure{result: ResultCanceled})
+		time.Sleep(time.Minute)
+		if !a.watch.Active() {
+			t.Error("a call that was cut short is an answer")
+		}
+		p.noteAddress(a, nil)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if all := logs.All(); len(all) != 2 || all[1].Level != zap.InfoLevel || all[1].ContextMap()["address"] != "http://a" {
+			t.Errorf("the log has %v", all)
+		}
+	})
+}
+
+// Anybody can ask for the key set. An outage is one of look-ups.
+func TestAKeySetThatCannotBeReadIsNoOutage(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	s.fault = saying(503, jsonType, envelope)
+	u, _ := open(t, nil, serve(t, s, "").URL)
+	if _, err := u.JWKS(t.Context()); err == nil {
+		t.Fatal("no error")
+	}
+	if u.Outage() {
+		t.Error("an outage goes on")
+	}
+}

@@ -2,124 +2,110 @@ package apitest
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 )
 
-// Change is a request that changes a key, and is to succeed. What it holds beside the actor begins with "private", and
-// no log may have it.
-type Change struct {
-	Request *http.Request
-	Logged  map[string]any // what its line in the audit log has, beside what each line has
-}
-
 const (
-	newKey      = `{"name":"private name","actor_id":"user-1","scopes":["private:x"],"metadata":{"private":"note"}}`
-	importedKey = `{"raw_key":"RAW","name":"private name","actor_id":"user-1","metadata":{"private":"note"}}`
+	admin      = "/v2alpha1/admin/"
+	newKey     = `{"name":"private name","actor_id":"user-1","scopes":["private:x"],"metadata":{"private":"note"}}`
+	newImport  = `{"raw_key":"{raw}","name":"private name","actor_id":"user-1","metadata":{"private":"note"}}`
+	newName    = `{"name":"private other"}`
+	revocation = `{"reason":"REVOCATION_REASON_PRIVILEGE_WITHDRAWN","description":"private reason"}`
 )
 
-// Changes make a request for each operation that changes keys, by method and path. h is the private surface that the
-// keys come from.
-var Changes = map[string]func(t *testing.T, h http.Handler) Change{
-	"POST /v2alpha1/admin/issuedApiKeys": func(*testing.T, http.Handler) Change {
-		return Change{Request(http.MethodPost, "/v2alpha1/admin/issuedApiKeys", newKey), nil}
-	},
-	"PATCH /v2alpha1/admin/issuedApiKeys/{key_id}": func(t *testing.T, h http.Handler) Change {
-		t.Helper()
-		id, _ := issued(t, h)
-		return update("issuedApiKeys", id)
-	},
-	"POST /v2alpha1/admin/issuedApiKeys/{key_id}:rotate": func(t *testing.T, h http.Handler) Change {
-		t.Helper()
-		id, _ := issued(t, h)
-		return Change{Request(http.MethodPost, "/v2alpha1/admin/issuedApiKeys/"+id+":rotate", ""), key(id)}
-	},
-	"POST /v2alpha1/admin/issuedApiKeys/{key_id}:revoke": func(t *testing.T, h http.Handler) Change {
-		t.Helper()
-		id, _ := issued(t, h)
-		return revoke("issuedApiKeys", id)
-	},
-	"POST /v2alpha1/admin/importedApiKeys": func(t *testing.T, _ http.Handler) Change {
-		t.Helper()
-		return Change{Request(http.MethodPost, "/v2alpha1/admin/importedApiKeys", rawKey(t)), nil}
-	},
-	"POST /v2alpha1/admin/importedApiKeys:batchCreate": func(t *testing.T, _ http.Handler) Change {
-		t.Helper()
-		body := `{"requests":[` + rawKey(t) + `,{"raw_key":"private-x"}]}`
-		return Change{Request(http.MethodPost, "/v2alpha1/admin/importedApiKeys:batchCreate", body), nil}
-	},
-	"PATCH /v2alpha1/admin/importedApiKeys/{key_id}": func(t *testing.T, h http.Handler) Change {
-		t.Helper()
-		id := imported(t, h)
-		return update("importedApiKeys", id)
-	},
-	"DELETE /v2alpha1/admin/importedApiKeys/{key_id}": func(t *testing.T, h http.Handler) Change {
-		t.Helper()
-		id := imported(t, h)
-		return Change{Request(http.MethodDelete, "/v2alpha1/admin/importedApiKeys/"+id, ""), key(id)}
-	},
-	"POST /v2alpha1/admin/importedApiKeys/{key_id}:revoke": func(t *testing.T, h http.Handler) Change {
-		t.Helper()
-		return revoke("importedApiKeys", imported(t, h))
-	},
-	"POST /v2alpha1/admin/apiKeys/{key_id}:revoke": func(t *testing.T, h http.Handler) Change {
-		t.Helper()
-		return revoke("apiKeys", imported(t, h))
-	},
-	"POST /v2alpha1/apiKeys:selfRevoke": func(t *testing.T, h http.Handler) Change {
-		t.Helper()
-		id, secret := issued(t, h)
-		body := `{"credential":"` + secret + `","reason":"REVOCATION_REASON_KEY_COMPROMISE"}`
-		c := Change{Request(http.MethodPost, "/v2alpha1/apiKeys:selfRevoke", body), key(id)}
-		c.Logged["reason"] = "REVOCATION_REASON_KEY_COMPROMISE"
-		return c
-	},
+// Changes are the operations that change keys, by method and path, with the body of a request. What a body holds beside
+// the actor begins with "private". {raw} is replaced by a key to import, {secret} by the credential of an issued key.
+var Changes = map[string]string{
+	"POST " + admin + "issuedApiKeys":                   newKey,
+	"PATCH " + admin + "issuedApiKeys/{key_id}":         newName,
+	"POST " + admin + "issuedApiKeys/{key_id}:rotate":   "",
+	"POST " + admin + "issuedApiKeys/{key_id}:revoke":   revocation,
+	"POST " + admin + "importedApiKeys":                 newImport,
+	"POST " + admin + "importedApiKeys:batchCreate":     `{"requests":[` + newImport + `,{"raw_key":"private-x"}]}`,
+	"PATCH " + admin + "importedApiKeys/{key_id}":       newName,
+	"DELETE " + admin + "importedApiKeys/{key_id}":      "",
+	"POST " + admin + "importedApiKeys/{key_id}:revoke": revocation,
+	"POST " + admin + "apiKeys/{key_id}:revoke":         revocation,
+	"POST /v2alpha1/apiKeys:selfRevoke":                 `{"credential":"{secret}","reason":"REVOCATION_REASON_KEY_COMPROMISE"}`,
 }
 
-func key(id string) map[string]any { return map[string]any{"key_id": id} }
+// Change is a request that changes a key and is to succeed.
+type Change struct {
+	Request *http.Request
 
-func update(kind, id string) Change {
-	return Change{Request(http.MethodPatch, "/v2alpha1/admin/"+kind+"/"+id, `{"name":"private other"}`), key(id)}
+	keyID   string // of the key that it changes; empty: it makes one
+	reason  string // of a revocation
+	rotates bool
 }
 
-func revoke(kind, id string) Change {
-	c := Change{Request(http.MethodPost, "/v2alpha1/admin/"+kind+"/"+id+":revoke",
-		`{"reason":"REVOCATION_REASON_PRIVILEGE_WITHDRAWN","description":"private reason"}`), key(id)}
-	c.Logged["reason"] = "REVOCATION_REASON_PRIVILEGE_WITHDRAWN"
+// NewChange makes a request for an operation that changes keys, by its method and path, and the key that it changes. h
+// is the private surface that the keys come from.
+func NewChange(t *testing.T, h http.Handler, operation string) *Change {
+	t.Helper()
+	body, known := Changes[operation]
+	if !known {
+		t.Fatal("no request is known that makes this change")
+	}
+	method, path, _ := strings.Cut(operation, " ")
+	raw := "private raw key of " + t.Name()
+	c := &Change{rotates: strings.HasSuffix(path, ":rotate")}
+	var secret string
+	switch {
+	case strings.Contains(path, "/issuedApiKeys/"), strings.Contains(body, "{secret}"):
+		made := Unmarshal[client.IssueResponse](t, postOK(t, h, admin+"issuedApiKeys", newKey))
+		c.keyID, secret = made.IssuedAPIKey.KeyID, made.Secret
+	case strings.Contains(path, "{key_id}"):
+		made := postOK(t, h, admin+"importedApiKeys", strings.ReplaceAll(newImport, "{raw}", raw))
+		c.keyID = Unmarshal[client.Key](t, made).KeyID
+	}
+	body = strings.NewReplacer("{raw}", raw, "{secret}", secret).Replace(body)
+	if body != "" {
+		c.reason = string(Unmarshal[client.RevokeRequest](t, []byte(body)).Reason)
+	}
+	c.Request = Request(method, strings.Replace(path, "{key_id}", c.keyID, 1), body)
 	return c
 }
 
-// rawKey is the body of an import, of another key in each test.
-func rawKey(t *testing.T) string {
-	t.Helper()
-	return strings.ReplaceAll(importedKey, "RAW", "private raw key of "+t.Name())
-}
-
-func issued(t *testing.T, h http.Handler) (id, secret string) {
-	t.Helper()
-	out := Unmarshal[client.IssueResponse](t, wantOK(t, h, "/v2alpha1/admin/issuedApiKeys", newKey))
-	return out.IssuedAPIKey.KeyID, out.Secret
-}
-
-func imported(t *testing.T, h http.Handler) (id string) {
-	t.Helper()
-	return Unmarshal[client.Key](t, wantOK(t, h, "/v2alpha1/admin/importedApiKeys", rawKey(t))).KeyID
-}
-
-func wantOK(t *testing.T, h http.Handler, path, body string) []byte {
+func postOK(t *testing.T, h http.Handler, path, body string) []byte {
 	t.Helper()
 	w := Post(h, path, body)
 	if w.Code != http.StatusOK {
 		t.Fatalf("POST %s: %d %s", path, w.Code, w.Body)
 	}
 	return w.Body.Bytes()
+}
+
+// WantLogged checks that a log has one line, which tells of the change, and nothing private. ids are those of the keys
+// that the answer names, and others what the line has beside what each change has.
+func (c *Change) WantLogged(
+	t *testing.T, logs *observer.ObservedLogs, message string, ids []string, others map[string]any,
+) {
+	t.Helper()
+	want := maps.Clone(others)
+	want["result"] = "ok"
+	switch {
+	case c.keyID == "":
+		want["key_id"] = ids[0]
+	case c.rotates:
+		want["key_id"], want["new_key_id"] = c.keyID, ids[0]
+	default:
+		want["key_id"] = c.keyID
+	}
+	if c.reason != "" {
+		want["reason"] = c.reason
+	}
+	WantNoPrivateText(t, logs)
+	WantLine(t, logs, zap.InfoLevel, message, want)
 }
 
 // KeyIDs are the ids of the keys in an answer, in order.
@@ -180,6 +166,6 @@ func WantLine(t *testing.T, logs *observer.ObservedLogs, level zapcore.Level, me
 		delete(got, name)
 	}
 	if len(got) > 0 {
-		t.Errorf("beside what is wanted, the line has %v", got)
+		t.Errorf("the line also has %v", got)
 	}
 }
