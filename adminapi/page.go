@@ -113,7 +113,9 @@ func refused(parameters string) bool {
 	return false
 }
 
-// version is that of this module in the running program.
+// Version is that of this module in the running program, or what kind of build it is.
+func Version() string { return version() }
+
 var version = sync.OnceValue(func() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -12,8 +12,9 @@ import (
 	"os"
 	"path"
 	"runtime"
-	"strings"
 	"time"
+
+	"github.com/talos-edge/talos-edge/storage"
 )
 
 // noteFolder is the folder of the archive with what describes it.
@@ -131,8 +132,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // ownerOf is the owner of a database's file, or root if that is not known.
 func ownerOf(dsn string) owner {
-	_, file, _ := strings.Cut(dsn, "://")
-	info, err := os.Stat(file)
+	info, err := os.Stat(storage.Display(dsn))
 	if err != nil {
 		return owner{}
 	}

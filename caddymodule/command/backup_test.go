@@ -163,8 +163,8 @@ func TestABackupOfARunningServerIsRestoredIntoAnEmptyDataDirectory(t *testing.T)
 	}
 }
 
-// A log of the database of before would be written over the restored file.
-func TestARestoredBackupIsNotDamagedByTheLogOfTheDatabaseOfBefore(t *testing.T) {
+// SQLite would take a write-ahead log that an earlier database has left for that of the restored one.
+func TestARestoredBackupIsNotDamagedByTheLogOfAnEarlierDatabase(t *testing.T) {
 	t.Parallel()
 	dir, env := home(t)
 	s := serveBinary(t, env)

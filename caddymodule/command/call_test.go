@@ -74,7 +74,7 @@ func TestAnAnswerThatIsNotThisAPIsIsAnErrorThatNamesTheEndpoint(t *testing.T) {
 			w.Header().Set("Location", "https://"+echo+".example/")
 			w.WriteHeader(http.StatusFound)
 		},
-		"not implemented": func(w http.ResponseWriter, _ *http.Request) {
+		"HTTP 501": func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusNotImplemented)
 			_, _ = io.WriteString(w, echo)
 		},

@@ -82,10 +82,8 @@ func proxy(cmd *cobra.Command, s *proxySettings, printConfig bool) error {
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}
-	if hosts == nil {
-		if hosts, err = loopbackHosts(cmd.Context()); err != nil {
-			return err
-		}
+	if hosts, err = hostsOrLoopback(cmd.Context(), hosts); err != nil {
+		return err
 	}
 	text, err := s.caddyfile(hosts, port)
 	if err != nil {

@@ -113,11 +113,9 @@ func serve(cmd *cobra.Command, part surface, printConfig bool) error {
 	if err != nil {
 		return err
 	}
-	hosts := s.hosts
-	if hosts == nil {
-		if hosts, err = loopbackHosts(cmd.Context()); err != nil {
-			return err
-		}
+	hosts, err := hostsOrLoopback(cmd.Context(), s.hosts)
+	if err != nil {
+		return err
 	}
 	text, err := s.caddyfile(part, hosts)
 	if err != nil {
@@ -130,21 +128,15 @@ func serve(cmd *cobra.Command, part surface, printConfig bool) error {
 	if err := checkFree(cmd.Context(), hosts, s.port, envHost+" and "+envPort+" say where to listen"); err != nil {
 		return err
 	}
-	for name, value := range s.derived {
-		if err := os.Setenv(name, value); err != nil {
-			return fmt.Errorf("setting %s: %w", name, err)
-		}
+	if err := s.setDerived(); err != nil {
+		return err
 	}
 	return runText(cmd, text, started(part, hosts, s))
 }
 
 // runText runs a Caddyfile until the process is told to stop. When it serves, it says so by a line.
 func runText(cmd *cobra.Command, text, serving string) error {
-	adapter := caddyconfig.GetAdapter("caddyfile")
-	if adapter == nil {
-		return errors.New("this build of Caddy has no Caddyfile adapter")
-	}
-	config, warnings, err := adapter.Adapt([]byte(text), map[string]any{"filename": cmd.Name()})
+	config, warnings, err := adapt(cmd.Name(), text)
 	if err != nil {
 		return fmt.Errorf("the configuration that `talos %s --print-config` shows: %w", cmd.Name(), err)
 	}
@@ -159,6 +151,15 @@ func runText(cmd *cobra.Command, text, serving string) error {
 	cmd.PrintErrln(serving)
 	<-cmd.Context().Done()
 	return caddy.Stop()
+}
+
+// adapt makes JSON of a Caddyfile. Warnings call it by a name.
+func adapt(name, text string) (config []byte, warnings []caddyconfig.Warning, err error) {
+	adapter := caddyconfig.GetAdapter("caddyfile")
+	if adapter == nil {
+		return nil, nil, errors.New("this build of Caddy has no Caddyfile adapter")
+	}
+	return adapter.Adapt([]byte(text), map[string]any{"filename": name})
 }
 
 // started is the line that tells where to go on.
@@ -179,9 +180,12 @@ func urls(hosts []string, port uint16) string {
 	return strings.Join(all, " and ")
 }
 
-// loopbackHosts are the loopback addresses that this machine has.
-func loopbackHosts(ctx context.Context) ([]string, error) {
-	hosts := usable(ctx, "127.0.0.1", "::1")
+// hostsOrLoopback are the given addresses; of none, the loopback addresses that this machine has.
+func hostsOrLoopback(ctx context.Context, hosts []string) ([]string, error) {
+	if hosts != nil {
+		return hosts, nil
+	}
+	hosts = usable(ctx, "127.0.0.1", "::1")
 	if len(hosts) == 0 {
 		return nil, errors.New("this machine has no loopback address to listen on")
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -222,6 +223,16 @@ func (s *settings) setRetired(current, list string) error {
 		name := envRetired + "_" + strconv.Itoa(i+1)
 		s.retired = append(s.retired, name)
 		s.derived[name] = secret
+	}
+	return nil
+}
+
+// setDerived sets the variables that the configuration refers to beside the given ones.
+func (s *settings) setDerived() error {
+	for name, value := range s.derived {
+		if err := os.Setenv(name, value); err != nil {
+			return fmt.Errorf("setting %s: %w", name, err)
+		}
 	}
 	return nil
 }

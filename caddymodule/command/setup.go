@@ -2,12 +2,9 @@ package command
 
 import (
 	"errors"
-	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
-
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/talos-edge/talos-edge/caddymodule/internal/setup"
 )
@@ -44,27 +41,21 @@ func servedConfig(cmd *cobra.Command) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	part, hosts := surfaceBoth, s.hosts
-	if hosts == nil {
-		if hosts, err = loopbackHosts(cmd.Context()); err != nil {
-			return nil, err
-		}
-	} else if !s.loopback() {
+	part := surfaceBoth
+	if !s.loopback() {
 		part = surfacePublic // the only one that serve has beyond this machine
+	}
+	hosts, err := hostsOrLoopback(cmd.Context(), s.hosts)
+	if err != nil {
+		return nil, err
 	}
 	text, err := s.caddyfile(part, hosts)
 	if err != nil {
 		return nil, err
 	}
-	for name, value := range s.derived {
-		if err := os.Setenv(name, value); err != nil {
-			return nil, fmt.Errorf("setting %s: %w", name, err)
-		}
+	if err := s.setDerived(); err != nil {
+		return nil, err
 	}
-	adapter := caddyconfig.GetAdapter("caddyfile")
-	if adapter == nil {
-		return nil, errors.New("this build of Caddy has no Caddyfile adapter")
-	}
-	config, _, err := adapter.Adapt([]byte(text), map[string]any{"filename": "serve"})
+	config, _, err := adapt("serve", text)
 	return config, err
 }

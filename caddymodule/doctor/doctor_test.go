@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -114,7 +112,7 @@ func (d dir) database(created time.Time) {
 		d.t.Fatal(err)
 	}
 	_, _, err = store.Create(d.t.Context(), core.Key{
-		ID: created.Format(time.RFC3339Nano), Kind: core.Issued, Status: core.StatusActive,
+		ID: created.Format(time.RFC3339Nano), Kind: core.Issued, Prefix: "ory_ak", Status: core.StatusActive,
 		CreateTime: created, UpdateTime: created,
 	})
 	if err != nil {
@@ -233,6 +231,10 @@ var faults = []fault{
 		doctor.Error, "is damaged",
 	},
 	{
+		"prefixes", "of another configuration", []string{"talos {\n", "talos {\n\t\tkey_prefix acme older\n"}, nil,
+		doctor.Warning, "the prefix ory_ak is not configured, 1 stored keys begin with it",
+	},
+	{
 		"files", "a secret that others read", []string{"hmac_secret {env.TALOS_TEST_DOCTOR_SECRET}", ""},
 		func(d dir) { d.write("caddy/talos/hmac_secret", testSecret, 0o640) },
 		doctor.Error, "can be read by others than its owner (mode 0640)",
@@ -338,6 +340,7 @@ func TestWhatOnlyLooksLikeAFaultIsNoFinding(t *testing.T) {
 		"a private range":    {replace: []string{"talos_admin", "talos_admin {\n\t\tallow private_ranges\n\t}"}},
 		"a site with a name": {replace: []string{"http://:SITE", "https://gate.localhost:SITE"}},
 		"a retired secret":   {replace: []string{"{env.", `"` + otherSecret + `" {env.`}},
+		"a retired prefix":   {replace: []string{"talos {\n", "talos {\n\t\tkey_prefix acme ory_ak\n"}},
 		"a discarded log": {
 			replace: []string{"output file DIR/made.log\n\t\tformat talos_redact", "output discard"},
 		},
@@ -352,57 +355,6 @@ func TestWhatOnlyLooksLikeAFaultIsNoFinding(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if report := examine(t, &f); report.Worst() != "" {
 				t.Errorf("found %+v", report.Findings)
-			}
-		})
-	}
-}
-
-func TestTheUpstreamOfASidecarIsAsked(t *testing.T) {
-	const verdict = `{"is_valid":false}`
-	answer := func(status int, edge, body string, date time.Time) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			if r.Header.Get("Authorization") != "Bearer a-token" || r.URL.Path != "/v2alpha1/admin/apiKeys:verify" {
-				status = http.StatusTeapot
-			}
-			w.Header().Set("Talos-Edge", edge)
-			w.Header().Set("Date", date.UTC().Format(http.TimeFormat))
-			w.WriteHeader(status)
-			_, _ = w.Write([]byte(body))
-		}
-	}
-	now := time.Now()
-	for name, c := range map[string]struct {
-		handler  http.HandlerFunc
-		check    string
-		severity doctor.Severity
-		what     string // empty: no finding
-	}{
-		"good":                   {answer(200, "1", verdict, now), "", "", ""},
-		"another implementation": {answer(200, "", verdict, now), "upstream", doctor.Note, "implementation"},
-		"no token":               {answer(401, "", "{}", now), "upstream", doctor.Error, "refuses this sidecar"},
-		"another server":         {answer(200, "", "<html>", now), "upstream", doctor.Error, "something else than"},
-		"a wrong path":           {answer(404, "", "{}", now), "upstream", doctor.Error, "answers HTTP 404"},
-		"a clock ahead":          {answer(200, "1", verdict, now.Add(time.Hour)), "clock", doctor.Error, "ahead of"},
-		"a clock far behind":     {answer(200, "1", verdict, now.Add(-time.Hour)), "clock", doctor.Error, "behind"},
-		"gone":                   {nil, "upstream", doctor.Error, "does not answer"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			server := httptest.NewServer(c.handler)
-			if c.handler == nil {
-				server.Close()
-			}
-			defer server.Close()
-			report := examine(t, &fault{replace: []string{
-				"storage sqlite://DIR/talos.db\n\t\thmac_secret {env.TALOS_TEST_DOCTOR_SECRET}",
-				"upstream " + server.URL + " {\n\t\t\theader Authorization \"Bearer a-token\"\n\t\t}",
-			}})
-			if c.what != "" {
-				want(t, report, c.check, c.severity, c.what)
-			} else if report.Worst() != "" {
-				t.Errorf("found %+v", report.Findings)
-			}
-			if text, err := json.Marshal(report); err != nil || strings.Contains(string(text), "a-token") {
-				t.Errorf("the token is in the report: %v", err)
 			}
 		})
 	}

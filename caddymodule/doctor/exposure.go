@@ -10,6 +10,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/ports"
 )
 
 // checkTLS tells whether keys are sent to a gate in clear text.
@@ -23,7 +25,7 @@ func checkTLS(_ context.Context, s *subject) (found []Finding, skipped string) {
 			continue // or a proxy that ends TLS is in front
 		}
 		for _, listen := range site.server.Listen {
-			if !beyondLoopback(listen) || !s.plain(site, listen) {
+			if ports.OnLoopback(listen) || !s.plain(site, listen) {
 				continue
 			}
 			found = append(found, Finding{
@@ -59,19 +61,6 @@ func (s *subject) plain(site *site, listen string) bool {
 	return !slices.ContainsFunc(site.hosts, func(host string) bool {
 		return auto == nil || !slices.Contains(auto.Skip, host)
 	})
-}
-
-// beyondLoopback tells whether a listener can be reached from other machines.
-func beyondLoopback(listen string) bool {
-	address, err := caddy.ParseNetworkAddress(listen)
-	if err != nil {
-		return true
-	}
-	if address.IsUnixNetwork() || address.Host == "localhost" {
-		return false
-	}
-	ip, err := netip.ParseAddr(address.Host)
-	return err != nil || !ip.Unmap().IsLoopback()
 }
 
 // checkLogs tells which logs show credentials.
@@ -146,7 +135,7 @@ func checkAdmin(_ context.Context, s *subject) (found []Finding, skipped string)
 	for i := range s.sites {
 		site := &s.sites[i]
 		present = present || len(site.admin) > 0
-		if !slices.ContainsFunc(site.server.Listen, beyondLoopback) {
+		if onLoopback(site.server) {
 			continue // nobody else reaches it
 		}
 		for _, options := range site.admin {
@@ -159,6 +148,11 @@ func checkAdmin(_ context.Context, s *subject) (found []Finding, skipped string)
 		return nil, "there is no talos_admin"
 	}
 	return found, ""
+}
+
+// onLoopback tells whether nobody but this machine reaches a server.
+func onLoopback(server *caddyhttp.Server) bool {
+	return !slices.ContainsFunc(server.Listen, func(listen string) bool { return !ports.OnLoopback(listen) })
 }
 
 // judgeAllow judges one range of callers. Whoever is in it may make and revoke keys.
@@ -185,7 +179,7 @@ func checkCaddyAdmin(_ context.Context, s *subject) (found []Finding, skipped st
 	listen := s.adminListen()
 	switch {
 	case listen == "":
-	case beyondLoopback(listen):
+	case !ports.OnLoopback(listen):
 		found = append(found, Finding{
 			Severity: Error,
 			What:     "Caddy's admin endpoint can be reached from other machines, at " + listen,

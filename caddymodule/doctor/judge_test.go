@@ -6,6 +6,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/ports"
 )
 
 // severityOf is that of the one finding, or empty.
@@ -44,11 +46,11 @@ func TestTheMachineIsJudged(t *testing.T) {
 		"a time just now":           {judgeTime("x", now, now), ""},
 		"a time a minute ahead":     {judgeTime("x", now.Add(time.Minute), now), Warning},
 		"a time an hour ahead":      {judgeTime("x", now.Add(time.Hour), now), Error},
-		"a port of the node":        {judgeHolders("x", []process{{1, self}}), ""},
-		"a port of another caddy":   {judgeHolders("x", []process{{1, "/usr/bin/caddy (deleted)"}}), ""},
-		"a port of another program": {judgeHolders("x", []process{{1, "/usr/sbin/nginx"}}), Error},
+		"a port of the node":        {judgeHolders("x", []ports.Process{{ID: 1, Exe: self}}), ""},
+		"a port of another caddy":   {judgeHolders("x", []ports.Process{{ID: 1, Exe: "/usr/bin/caddy (deleted)"}}), ""},
+		"a port of another program": {judgeHolders("x", []ports.Process{{ID: 1, Exe: "/usr/sbin/nginx"}}), Error},
 		"a port of nobody knows":    {judgeHolders("x", nil), Note},
-		"a port of two nodes":       {judgeHolders("x", []process{{1, self}, {2, self}}), Error},
+		"a port of two nodes":       {judgeHolders("x", []ports.Process{{Exe: self}, {Exe: self}}), Error},
 	} {
 		if got := severityOf(t, c.got); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)

@@ -6,25 +6,19 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/ports"
 )
 
 // maxPorts bounds the ports of one range that are tried.
 const maxPorts = 64
-
-// process is one that listens on a port.
-type process struct {
-	pid int
-	exe string // the path of its program; empty: not known
-}
 
 // checkPorts tries each port that the configuration listens on.
 func checkPorts(ctx context.Context, s *subject) (found []Finding, skipped string) {
@@ -58,21 +52,18 @@ func tryPorts(ctx context.Context, address string) (found []Finding) {
 		if i == maxPorts {
 			break
 		}
-		found = append(found, tryPort(ctx, one.JoinHostPort(0), one.StartPort)...)
+		found = append(found, tryPort(ctx, one)...)
 	}
 	return found
 }
 
-// tryPort listens on a port for a moment. Caddy would share it with whoever has it; this does not.
-func tryPort(ctx context.Context, address string, port uint) []Finding {
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", address)
-	switch {
+func tryPort(ctx context.Context, one caddy.NetworkAddress) []Finding {
+	address := one.JoinHostPort(0)
+	switch err := ports.Try(ctx, one); {
 	case err == nil:
-		_ = l.Close() // nothing was accepted
 		return nil
 	case errors.Is(err, syscall.EADDRINUSE):
-		return judgeHolders(address, listeners(port))
+		return judgeHolders(address, ports.Holders(ctx, one))
 	case errors.Is(err, fs.ErrPermission):
 		return []Finding{{
 			Severity: Warning, What: "this user may not listen on " + address,
@@ -89,13 +80,10 @@ func tryPort(ctx context.Context, address string, port uint) []Finding {
 }
 
 // judgeHolders judges who has a port: one process of this program is the node that runs.
-func judgeHolders(address string, holders []process) []Finding {
+func judgeHolders(address string, holders []ports.Process) []Finding {
 	names := make([]string, len(holders))
 	for i, p := range holders {
-		names[i] = "process " + strconv.Itoa(p.pid)
-		if p.exe != "" {
-			names[i] = filepath.Base(p.exe) + " (" + names[i] + ")"
-		}
+		names[i] = p.String()
 	}
 	switch {
 	case len(holders) == 0:
@@ -110,7 +98,7 @@ func judgeHolders(address string, holders []process) []Finding {
 			Why: "each gets some of the connections, and answers from a database of its own",
 			Fix: "stop all but one of them",
 		}}
-	case ours(holders[0].exe):
+	case ours(holders[0].Name()):
 		return nil
 	}
 	return []Finding{{
@@ -120,12 +108,8 @@ func judgeHolders(address string, holders []process) []Finding {
 	}}
 }
 
-// ours tells whether a program is this one, or a Caddy that may have this module.
-func ours(exe string) bool {
+// ours tells whether a program is this one, or a Caddy that may have this module, by its name.
+func ours(name string) bool {
 	self, err := os.Executable()
-	if err == nil && exe == self {
-		return true
-	}
-	name := strings.TrimSuffix(filepath.Base(exe), " (deleted)") // it was upgraded while it ran
 	return name == "talos" || name == "caddy" || err == nil && name == filepath.Base(self)
 }

@@ -68,6 +68,7 @@ func Checks() []Check {
 		{"config", "the configuration would be accepted by a start", checkConfig},
 		{"database", "the database can be read, and this build knows its schema", checkDatabase},
 		{"secrets", "the HMAC secret is the one that the stored keys were made with", checkSecrets},
+		{"prefixes", "the prefixes of the stored keys are configured", checkPrefixes},
 		{"files", "modes and owners of the data directory, the database and the secrets", checkFiles},
 		{"disk", "free space, and the size of the write-ahead log", checkDisk},
 		{"clock", "the clock agrees with the last change, the database's files and the upstream", checkClock},

@@ -41,7 +41,7 @@ func checkSecrets(ctx context.Context, s *subject) (found []Finding, skipped str
 				Severity: Error,
 				What: fmt.Sprintf("the HMAC secret of network %s is missing, and the database has %d keys",
 					network, s.state.Keys),
-				Why: "a start would generate another one, find that no key was made with it, and fail",
+				Why: "no other secret verifies the keys, so a start generates none, and fails",
 				Fix: "restore " + secrets.HMACName + " from a backup, or give the secret: option hmac_secret, " +
 					"TALOS_SECRETS_HMAC_CURRENT",
 			})

@@ -136,8 +136,8 @@ type Cache struct {
 }
 
 // Of returns the app of the configuration that a handler is provisioned for; one with defaults when the configuration
-// has none. Unless the configuration is only checked, it first compares the ports of the handler's server with those of
-// other processes, and then opens the app's node, or joins the one that the configuration before this one opened under
+// has none. Unless the configuration is only checked, it first compares the ports of all servers with those of other
+// processes, and then opens the app's node, or joins the one that the configuration before this one opened under
 // the same settings. Caddy starts no listener before all is provisioned. So a configuration whose node cannot be
 // opened, or whose secrets are not those that its stored keys were made with, is refused before it takes a connection.
 func Of(ctx caddy.Context) (*App, error) {
@@ -198,8 +198,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 // configuration may have none, or a program has itself provisioned the context. It warns of logs that would show
 // credentials, since all gates are known by then.
 func (a *App) Start() error {
-	if err := a.checkPorts(context.Background()); err != nil {
+	app, err := a.http()
+	if err != nil {
 		return err
+	}
+	if app != nil {
+		if err := checkPorts(context.Background(), app); err != nil {
+			return err
+		}
 	}
 	if err := a.take(); err != nil {
 		return err

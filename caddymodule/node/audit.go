@@ -21,11 +21,11 @@ const maxRequestID = 64
 // origin is where a request comes from: whom Caddy, or a gate, has authenticated, and the caller's X-Request-Id or
 // else Caddy's own.
 func origin(r *http.Request) adminapi.Origin {
+	o := adminapi.Origin{RequestID: requestID(r)}
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
-		return adminapi.Origin{RequestID: requestID(r)}
+		return o
 	}
-	o := adminapi.Origin{RequestID: requestID(r)}
 	o.User, _ = repl.GetString("http.auth.user.id")
 	if o.RequestID == "" {
 		o.RequestID, _ = repl.GetString("http.request.uuid")

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -149,7 +148,7 @@ func (e *embeddedSettings) seal(ctx context.Context, a *App, s *settings) error 
 	if err != nil {
 		return fmt.Errorf("opening the storage: %w", err)
 	}
-	e.origin = cmp.Or(a.secretOrigin, "the option hmac_secret")
+	e.origin = a.secretOrigin
 	if len(e.secrets) == 0 {
 		e.origin = secrets.HMACPlace(a.storage)
 		secret, err := secrets.HMAC(ctx, a.storage, check == "", a.logger)

@@ -1,8 +1,6 @@
 package node
 
 import (
-	"slices"
-
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core/credential"
 )
@@ -57,17 +55,12 @@ func (a *App) Inspect() Inspection {
 	return i
 }
 
-// Client makes a client of one of the upstream's addresses, with this node's own authority.
+// Client makes a client of one of the upstream's addresses, with this node's certificates. What carries its calls
+// ([client.Client.Target]) adds no header.
 func (u *Upstream) Client(address string) (*client.Client, error) {
 	settings, _, err := u.tls()
 	if err != nil {
 		return nil, err
 	}
-	options := []client.Option{client.WithTLS(settings)}
-	for name, values := range u.config(credential.Prefixes{}).Header {
-		for _, value := range slices.Clone(values) {
-			options = append(options, client.WithHeader(name, value))
-		}
-	}
-	return client.New(address, options...)
+	return client.New(address, client.WithTLS(settings))
 }

@@ -16,6 +16,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/pool"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/secrets"
@@ -224,9 +226,12 @@ func TestAStartThatFailedKeepsNoUseOfTheNode(t *testing.T) {
 
 func TestErrorsOfTheNodeAreUnavailableToCallers(t *testing.T) {
 	t.Parallel()
-	a := &App{settings: settings{
-		kind: &embeddedSettings{secrets: []string{"short"}, signing: secrets.SigningKeys{Source: "none"}},
-	}}
+	a := &App{
+		settings: settings{
+			kind: &embeddedSettings{secrets: []string{"short"}, signing: secrets.SigningKeys{Source: "none"}},
+		},
+		http: noServers,
+	}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -251,6 +256,9 @@ func TestErrorsOfTheNodeAreUnavailableToCallers(t *testing.T) {
 	}
 }
 
+// noServers is the app http of a configuration that has none.
+func noServers() (*caddyhttp.App, error) { return nil, nil }
+
 // newApp is an app over a new database.
 func newApp(t *testing.T) *App {
 	t.Helper()
@@ -261,6 +269,7 @@ func newApp(t *testing.T) *App {
 	a := &App{
 		Storage: "sqlite://" + filepath.ToSlash(t.TempDir()) + "/talos.db", HMACSecret: strings.Repeat("a", 40),
 		SigningKeys: "base64://" + base64.StdEncoding.EncodeToString(set), logger: zap.NewNop(),
+		http: noServers,
 	}
 	if a.settings, err = a.resolve(); err != nil {
 		t.Fatal(err)

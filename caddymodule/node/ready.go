@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime/debug"
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
@@ -13,14 +12,12 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/ports"
 )
 
-// modulePath names this module in the binary's build information.
-const modulePath = "github.com/talos-edge/talos-edge"
-
-// watchStart has a line logged when all apps of the configuration are started. Caddy starts apps in no order, so Start
-// may be too early for it.
+// watchStart registers the app for Caddy's event "started", which comes when all apps of the configuration have been
+// started. Caddy starts apps in no order, so Start may be too early to say what is served.
 func (a *App) watchStart(ctx caddy.Context) error {
 	a.http = func() (*caddyhttp.App, error) {
 		module, err := ctx.AppIfConfigured("http")
@@ -73,7 +70,7 @@ func (a *App) logReady() {
 	fields := append(a.settings.kind.describe(),
 		zap.Strings("serving", serving),
 		zap.String("key_prefix", a.settings.prefixes.SecretOrDefault()),
-		zap.String("version", version()))
+		zap.String("version", adminapi.Version()))
 	if len(open) > 0 {
 		fields = append(fields, zap.Strings("reachable_from_other_machines", open))
 	}
@@ -97,27 +94,6 @@ func (a *App) url(server *caddyhttp.Server, text string) string {
 		}
 	}
 	return scheme + "://" + net.JoinHostPort(address.Host, strconv.FormatUint(uint64(address.StartPort), 10))
-}
-
-// version is this module's, as the binary was built. One from a checkout has the revision, if that is known.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if info.Main.Path == modulePath && info.Main.Version == "(devel)" {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				return s.Value
-			}
-		}
-	}
-	for _, module := range append(info.Deps, &info.Main) {
-		if module.Path == modulePath {
-			return module.Version
-		}
-	}
-	return "unknown"
 }
 
 // Interface guard.

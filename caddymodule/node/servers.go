@@ -11,46 +11,39 @@ import (
 	"github.com/talos-edge/talos-edge/caddymodule/internal/ports"
 )
 
-// addServer notes the server that a handler is provisioned for. Another process that listens on its ports is an error,
-// unless the configuration is only checked.
+// addServer notes the server that a handler is provisioned for. For the first one it compares the ports of all servers
+// of the configuration, unless that is only checked: nothing has been opened yet.
 func (a *App) addServer(ctx caddy.Context) error {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok || slices.Contains(a.servers, server) {
 		return nil
 	}
 	a.servers = append(a.servers, server)
-	if a.onlyChecked {
+	if len(a.servers) > 1 || a.onlyChecked {
 		return nil
 	}
-	return checkPorts(ctx, server)
-}
-
-// checkPorts compares the ports of all servers of the configuration with those of other processes. Caddy starts apps in
-// no order: the servers may listen already.
-func (a *App) checkPorts(ctx context.Context) error {
-	if a.http == nil {
-		return nil
-	}
-	app, err := a.http()
-	if err != nil {
-		return err
-	}
-	if app == nil {
-		return nil
-	}
-	for _, server := range app.Servers {
-		if err := checkPorts(ctx, server); err != nil {
-			return err
+	for _, module := range ctx.Modules() { // the handler is a part of the app http
+		if app, ok := module.(*caddyhttp.App); ok {
+			return checkPorts(ctx, app)
 		}
 	}
 	return nil
 }
 
-func checkPorts(ctx context.Context, server *caddyhttp.Server) error {
-	if slices.Equal(server.Protocols, []string{"h3"}) {
-		return nil // it has no TCP listener
+// checkPorts compares the ports of all servers of a configuration with those of other processes. The servers may listen
+// already, or may not be provisioned yet.
+func checkPorts(ctx context.Context, app *caddyhttp.App) error {
+	repl := caddy.NewReplacer()
+	var listen []string
+	for _, server := range app.Servers {
+		if slices.Equal(server.Protocols, []string{"h3"}) {
+			continue // it has no TCP listener
+		}
+		for _, address := range server.Listen {
+			listen = append(listen, repl.ReplaceKnown(address, ""))
+		}
 	}
-	if err := ports.Check(ctx, server.Listen); err != nil {
+	if err := ports.Check(ctx, listen); err != nil {
 		return fmt.Errorf("not listening: %w", err)
 	}
 	return nil

@@ -47,7 +47,7 @@ func (a *App) expand() error {
 			}
 		}
 	}
-	a.secretOrigin = originOf("hmac_secret", a.HMACSecret)
+	a.secretOrigin = secretOriginOf(a.HMACSecret)
 	if a.Upstream != nil {
 		a.Upstream.texts(func(option string, field *string) { text(option, field) })
 	}
@@ -67,9 +67,9 @@ func (a *App) expand() error {
 	return errors.Join(errs...)
 }
 
-// originOf says where the value of an option comes from: an environment variable or a file, if the option is nothing
-// but its placeholder. It repeats no value.
-func originOf(option, text string) string {
+// secretOriginOf says where the value of the option hmac_secret comes from: an environment variable or a file, if the
+// option is nothing but its placeholder. It repeats no value.
+func secretOriginOf(text string) string {
 	inner, begins := strings.CutPrefix(text, "{")
 	inner, ends := strings.CutSuffix(inner, "}")
 	source, name, _ := strings.Cut(inner, ".")
@@ -80,7 +80,7 @@ func originOf(option, text string) string {
 	case source == "file":
 		return "the file " + name
 	}
-	return "the option " + option
+	return "the option hmac_secret"
 }
 
 // resolve checks the configuration and returns its settings. It reads nothing but paths.

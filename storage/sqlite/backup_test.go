@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -113,8 +114,8 @@ func TestBackup_ThatIsCutShortIsAnError(t *testing.T) {
 	}
 }
 
-// An edge that knows position 3 of the database of before must neither pass over the change that would get position 3
-// after the restore, nor take answers of the restored one for outdated.
+// A restore goes back to an earlier state of the feed. An edge that has read position 3 before it must not pass over
+// the change that would get position 3 after it, and must not take answers of the restored database for outdated ones.
 func TestAttack05_ARestoredBackupGivesNoPositionASecondTime(t *testing.T) {
 	t.Parallel()
 	s := openAt(t, newDatabase(t).path, Options{})
@@ -172,7 +173,11 @@ func TestReadState_TellsWhatIsThereAndChangesNothing(t *testing.T) {
 		t.Errorf("of no database: %v", err)
 	}
 	s := openAt(t, path, Options{})
-	create(t, s, "k")
+	k := testKey("k")
+	k.Prefix = "acme"
+	if _, _, err := s.Create(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.ClaimSecret(t.Context(), core.NetworkID{}, []string{"check"}); err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +192,8 @@ func TestReadState_TellsWhatIsThereAndChangesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		if state.Version != state.Newest || state.Keys != 1 || state.Position != 1 || !state.Changed.Equal(testTime) ||
-			state.Checks[core.NetworkID{}] != "check" || len(state.Files) != files {
+			state.Checks[core.NetworkID{}] != "check" || len(state.Files) != files ||
+			!slices.Equal(state.Prefixes, []core.PrefixCount{{Prefix: "acme", Keys: 1}}) {
 			t.Errorf("%+v", state)
 		}
 		after, err := os.ReadDir(dir)
@@ -205,4 +211,13 @@ func TestReadState_TellsWhatIsThereAndChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	look(2)
+	// An older schema does not count keys by prefix.
+	if _, err := MigrateDown(t.Context(), path, 1); err != nil {
+		t.Fatal(err)
+	}
+	state, err := ReadState(t.Context(), path)
+	if err != nil || state.Version != 2 || state.Keys != 1 || state.Prefixes != nil ||
+		state.Checks[core.NetworkID{}] != "check" {
+		t.Errorf("of an older schema: %+v, %v", state, err)
+	}
 }

@@ -83,7 +83,7 @@ func TestAttack21_NothingIsAcknowledgedIntoALostFile(t *testing.T) {
 			if tt.replaced {
 				wantReason(t, err, core.Unavailable)
 				if err != nil && !strings.Contains(err.Error(), "remove -wal and -shm") {
-					t.Errorf("the error does not say that the write-ahead log of before must go: %v", err)
+					t.Errorf("the error does not say that the write-ahead log of the earlier file must go: %v", err)
 				}
 				eventually(t, "cached verdicts are not used", func() bool { return !current(s) })
 				wantReason(t, s.positions.Await(t.Context(), math.MaxInt64, math.MaxInt64), core.Unavailable)

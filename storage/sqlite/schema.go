@@ -63,15 +63,12 @@ func MigrateUp(ctx context.Context, path string, steps int) (sqlstore.Schema, er
 // ones can hold: after the last step nothing is left. No other process may have the database open. It returns the
 // state after that. A file that is missing, and a schema that is newer than this build, are [core.FailedPrecondition].
 func MigrateDown(ctx context.Context, path string, steps int) (sqlstore.Schema, error) {
-	path, err := Canonical(path)
-	if err != nil {
-		return sqlstore.Schema{}, err
-	}
 	if steps < 1 {
 		return sqlstore.Schema{}, core.NewError(core.BadRequest, "migrating down needs a number of steps")
 	}
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return sqlstore.Schema{}, core.NewError(core.FailedPrecondition, "there is no database at "+path)
+	path, err := existing(path)
+	if err != nil {
+		return sqlstore.Schema{}, err
 	}
 	return step(ctx, path, steps, func(s *sqlstore.Schema) bool { return s.Version > 0 },
 		func(p *goose.Provider) error {

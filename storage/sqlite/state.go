@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -39,7 +40,16 @@ func readState(ctx context.Context, db *sql.DB, s *sqlstore.State) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, tx.Rollback()) }()
+	if there, err := hasTable(ctx, tx, goose.DefaultTablename); err != nil || !there {
+		return err
+	}
 	return sqlstore.ReadState(ctx, tx, s)
+}
+
+func hasTable(ctx context.Context, q sqlstore.Querier, name string) (there bool, err error) {
+	err = q.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?)", name).
+		Scan(&there)
+	return there, err
 }
 
 // existing is the canonical path of a database file that is there.

@@ -20,6 +20,10 @@ type State struct {
 	Position uint64    // of the last change in the feed; 0: there is none
 	Changed  time.Time // when the last change was made; zero: there is none
 
+	// Prefixes are how many issued keys are not revoked, of all networks, by prefix and in the prefixes' order. There
+	// are none before a schema that counts them.
+	Prefixes []core.PrefixCount
+
 	// Checks are the check values of the HMAC secrets that the keys of each network were made with. A network that was
 	// never served has none.
 	Checks map[core.NetworkID]string
@@ -31,12 +35,15 @@ type State struct {
 func (s *State) Schema() Schema { return Schema{Version: s.Version, Newest: s.Newest} }
 
 const (
-	selectHasSchema = `SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`
-	selectVersion   = `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied`
-	selectNewest    = `SELECT seq, time FROM events ORDER BY seq DESC LIMIT 1`
-	countKeys       = `SELECT COUNT(*) FROM keys`
-	selectChecks    = `SELECT network, check_value FROM secrets`
+	selectVersion = `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied`
+	selectNewest  = `SELECT seq, time FROM events ORDER BY seq DESC LIMIT 1`
+	countKeys     = `SELECT COUNT(*) FROM keys`
+	sumPrefixes   = `SELECT prefix, SUM(keys) FROM issued_prefixes WHERE keys > 0 GROUP BY prefix ORDER BY prefix`
+	selectChecks  = `SELECT network, check_value FROM secrets`
 )
+
+// prefixesVersion is the version of the schema that begins to count keys by prefix.
+const prefixesVersion = 3
 
 // Querier is where queries are made: a [*sql.DB], [*sql.Conn] or [*sql.Tx].
 type Querier interface {
@@ -44,13 +51,9 @@ type Querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// ReadState fills in what the tables of a database say. Of a schema that is newer than this build's it reads the
-// version only.
-func ReadState(ctx context.Context, q Querier, s *State) error {
-	var tables int
-	if err := q.QueryRowContext(ctx, selectHasSchema).Scan(&tables); err != nil || tables == 0 {
-		return err
-	}
+// ReadState fills in what the tables of a database say, which has that of the schema's version. Of a schema that is
+// newer than this build's it reads the version only.
+func ReadState(ctx context.Context, q Querier, s *State) (err error) {
 	if err := q.QueryRowContext(ctx, selectVersion).Scan(&s.Version); err != nil {
 		return err
 	}
@@ -71,17 +74,29 @@ func ReadState(ctx context.Context, q Querier, s *State) error {
 			return err
 		}
 	}
-	return readChecks(ctx, q, s)
+	if s.Version >= prefixesVersion {
+		if s.Prefixes, err = readPrefixes(ctx, q); err != nil {
+			return err
+		}
+	}
+	s.Checks, err = ReadChecks(ctx, q)
+	return err
 }
 
-func readChecks(ctx context.Context, q Querier, s *State) (err error) {
-	rows, err := q.QueryContext(ctx, selectChecks)
-	if err != nil {
+func readPrefixes(ctx context.Context, q Querier) (counts []core.PrefixCount, err error) {
+	err = query(ctx, q, sumPrefixes, func(rows *sql.Rows) error {
+		var c core.PrefixCount
+		err := rows.Scan(&c.Prefix, &c.Keys)
+		counts = append(counts, c)
 		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	s.Checks = map[core.NetworkID]string{}
-	for rows.Next() {
+	})
+	return counts, err
+}
+
+// ReadChecks reads the check values of HMAC secrets, by network, from a database that has the table secrets.
+func ReadChecks(ctx context.Context, q Querier) (map[core.NetworkID]string, error) {
+	checks := map[core.NetworkID]string{}
+	err := query(ctx, q, selectChecks, func(rows *sql.Rows) error {
 		var (
 			network []byte
 			check   string
@@ -93,7 +108,23 @@ func readChecks(ctx context.Context, q Querier, s *State) (err error) {
 		if err != nil {
 			return fmt.Errorf("read the check value of a secret: %w", err)
 		}
-		s.Checks[id] = check
+		checks[id] = check
+		return nil
+	})
+	return checks, err
+}
+
+// query calls row for each row that a query returns.
+func query(ctx context.Context, q Querier, text string, row func(*sql.Rows) error) (err error) {
+	rows, err := q.QueryContext(ctx, text)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := row(rows); err != nil {
+			return err
+		}
 	}
 	return rows.Err()
 }

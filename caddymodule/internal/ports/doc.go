@@ -1,4 +1,4 @@
-// Package ports finds out whether another process listens on a port that this one is to listen on. Caddy's listeners
+// Package ports finds out which processes listen on a port that this one is to listen on. Caddy's listeners
 // share their ports (SO_REUSEPORT), so that a reload can hand them over; without this check a second process would get
 // some of the connections.
 package ports

@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -38,17 +40,17 @@ func Check(ctx context.Context, listen []string) error {
 			continue // Caddy reports what is wrong
 		}
 		for _, one := range address.Expand() {
-			if !taken(ctx, one) {
+			if err := Try(ctx, one); !errors.Is(err, syscall.EADDRINUSE) {
 				continue
 			}
 			if !known {
 				if caddy.ActiveContext().Context == nil {
-					return inUse(one.JoinHostPort(0), "")
+					return inUse(one.JoinHostPort(0), nil)
 				}
 				continue
 			}
 			if other := sockets.foreign(resolve(ctx, one), overlap); other != nil {
-				return inUse(one.JoinHostPort(0), other.owner())
+				return inUse(one.JoinHostPort(0), other)
 			}
 		}
 	}
@@ -57,31 +59,72 @@ func Check(ctx context.Context, listen []string) error {
 			continue
 		}
 		if other := sockets.foreign([]netip.AddrPort{own.addr}, equal); other != nil {
-			return inUse(own.addr.String(), other.owner())
+			return inUse(own.addr.String(), other)
 		}
 	}
 	return nil
 }
 
-// inUse is the error for an address. owner may be empty.
-func inUse(address, owner string) error {
-	if owner == "" {
-		owner = "another process"
+// inUse is the error for an address with a listener of another process. The listener may be unknown: nil.
+func inUse(address string, other *socket) error {
+	owner := "another process"
+	if other != nil {
+		if processes := owners(map[string]bool{other.inode: true}); len(processes) > 0 {
+			owner = processes[0].String()
+		}
 	}
 	return fmt.Errorf("%s is in use by %s: each would get some of the connections; stop that process or configure "+
 		"another port (%s=1 permits it to share ports, for a handover from one process to the next)",
 		address, owner, ShareEnv)
 }
 
-// taken tells whether something listens on an address that could not be shared with it. The listener that tries it is
-// closed at once; the port is free then, so whoever connects in that moment is refused as before.
-func taken(ctx context.Context, address caddy.NetworkAddress) bool {
+// Try listens on one TCP address for a moment, and shares it with nobody. The error is [syscall.EADDRINUSE] when
+// something listens there already. The listener is closed at once; the port is free then, so whoever connects in that
+// moment is refused as before.
+func Try(ctx context.Context, address caddy.NetworkAddress) error {
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, address.Network, address.JoinHostPort(0))
 	if err == nil {
 		_ = l.Close() // nothing was accepted
 	}
-	return errors.Is(err, syscall.EADDRINUSE)
+	return err
+}
+
+// Process is one that listens on a port.
+type Process struct {
+	ID  int
+	Exe string // the path of its program; empty: not known
+}
+
+// Name is that of its program, also of one that was replaced while it ran. It is empty when it is not known.
+func (p Process) Name() string {
+	if p.Exe == "" {
+		return ""
+	}
+	return strings.TrimSuffix(filepath.Base(p.Exe), " (deleted)")
+}
+
+// String names the process for people.
+func (p Process) String() string {
+	text := "process " + strconv.Itoa(p.ID)
+	if name := p.Name(); name != "" {
+		text += " (" + name + ")"
+	}
+	return text
+}
+
+// Holders are the processes that listen on one TCP address, or on a wider one of its port, as far as this process may
+// know them. On systems other than Linux there are none.
+func Holders(ctx context.Context, address caddy.NetworkAddress) []Process {
+	sockets, _ := readSockets()
+	at := resolve(ctx, address)
+	inodes := make(map[string]bool)
+	for _, s := range sockets {
+		if slices.ContainsFunc(at, func(a netip.AddrPort) bool { return overlap(a, s.addr) }) {
+			inodes[s.inode] = true
+		}
+	}
+	return owners(inodes)
 }
 
 // resolve returns the addresses of a host, all of them for an empty one.

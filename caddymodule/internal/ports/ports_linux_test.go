@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -141,6 +143,34 @@ func TestOtherAddressesOfAPortPass(t *testing.T) {
 	here(t, address)
 	if err := ports.Check(t.Context(), []string{address, "127.0.0.3:" + port}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTheHoldersOfAnAddressAreNotThoseOfOtherAddressesOfItsPort(t *testing.T) {
+	address := freeport.Addr(t)
+	_, port, _ := strings.Cut(address, ":")
+	elsewhere := another(t, "127.0.0.2:"+port)
+	pid := another(t, address)
+	for listen, want := range map[string][]int{
+		address: {pid}, "127.0.0.2:" + port: {elsewhere}, "127.0.0.3:" + port: nil, ":" + port: {elsewhere, pid},
+	} {
+		parsed, err := caddy.ParseNetworkAddress(listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		holders := ports.Holders(t.Context(), parsed)
+		var got []int
+		for _, p := range holders {
+			got = append(got, p.ID)
+			if want := filepath.Base(os.Args[0]); p.Name() != want {
+				t.Errorf("%s: its program is %q, want %q", p, p.Name(), want)
+			}
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: the processes %v have it, want %v", listen, got, want)
+		}
 	}
 }
 

@@ -93,22 +93,31 @@ func descriptors(process string) (map[string]bool, error) {
 	return inodes, nil
 }
 
-// owner names the process that has a socket. It is empty when this process may not know.
-func (s *socket) owner() string {
+// owners are the processes that have one of some sockets, by their inodes, as far as this process may know them.
+func owners(inodes map[string]bool) (found []Process) {
+	if len(inodes) == 0 {
+		return nil
+	}
 	processes, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
-		return ""
+		return nil
 	}
 	for _, folder := range processes {
-		id := filepath.Base(folder)
-		if inodes, err := descriptors(id); err != nil || !inodes[s.inode] {
+		id, err := strconv.Atoi(filepath.Base(folder))
+		if err != nil {
 			continue
 		}
-		name, err := os.ReadFile(filepath.Join(folder, "comm")) //nolint:gosec // a process that has been listed
+		own, err := descriptors(strconv.Itoa(id))
 		if err != nil {
-			return "process " + id
+			continue // it has ended, or is another user's
 		}
-		return "process " + id + " (" + strings.TrimSpace(string(name)) + ")"
+		for inode := range inodes {
+			if own[inode] {
+				exe, _ := os.Readlink(filepath.Join(folder, "exe")) // empty: not known
+				found = append(found, Process{id, exe})
+				break
+			}
+		}
 	}
-	return ""
+	return found
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/talos-edge/talos-edge/core/credential"
 )
 
-// Where generated secrets are in Caddy's storage.
+// The names of generated secrets in Caddy's storage.
 const (
-	secretKey      = "talos/hmac_secret"
-	signingKeysKey = "talos/signing_keys"
+	HMACName        = "talos/hmac_secret"
+	SigningKeysName = "talos/signing_keys"
 )
 
 // HMAC returns the secret that makes the checksums of keys and the signatures of macaroons. When there is none yet it
@@ -39,9 +39,9 @@ func HMAC(ctx context.Context, s certmagic.Storage, generate bool, logger *zap.L
 // HMACPlace names the place of the generated HMAC secret in Caddy's storage: the path of its file, if it is one.
 func HMACPlace(s certmagic.Storage) string {
 	if files, ok := s.(*certmagic.FileStorage); ok {
-		return files.Filename(secretKey)
+		return files.Filename(HMACName)
 	}
-	return secretKey + " in Caddy's storage"
+	return HMACName + " in Caddy's storage"
 }
 
 // generated is a secret that is generated once and stays in Caddy's storage.
@@ -54,7 +54,7 @@ type generated struct {
 
 func hmacSecret() generated {
 	return generated{
-		key: secretKey,
+		key: HMACName,
 		generate: func() ([]byte, error) {
 			var raw [32]byte
 			_, _ = rand.Read(raw[:]) // never fails
@@ -72,7 +72,7 @@ func hmacSecret() generated {
 
 func signingKeySet() generated {
 	return generated{
-		key:      signingKeysKey,
+		key:      SigningKeysName,
 		generate: credential.GenerateSigningKeys,
 		check: func(value []byte) error {
 			_, err := credential.ParseSigningKeys(value, "")

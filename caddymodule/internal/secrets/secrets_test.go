@@ -61,14 +61,14 @@ func TestProcessesThatStartAtOnceAgreeOnOneSecret(t *testing.T) {
 func TestDamagedSecretIsAnErrorAndNotReplaced(t *testing.T) {
 	t.Parallel()
 	storage := &certmagic.FileStorage{Path: t.TempDir()}
-	if err := storage.Store(context.Background(), secretKey, []byte("cut short")); err != nil {
+	if err := storage.Store(context.Background(), HMACName, []byte("cut short")); err != nil {
 		t.Fatal(err)
 	}
 	_, err := hmacSecret().get(context.Background(), storage, zap.NewNop())
 	if err == nil || !strings.Contains(err.Error(), "damaged") || strings.Contains(err.Error(), "cut short") {
 		t.Errorf("got %v", err)
 	}
-	if secret, _ := storage.Load(context.Background(), secretKey); string(secret) != "cut short" {
+	if secret, _ := storage.Load(context.Background(), HMACName); string(secret) != "cut short" {
 		t.Error("the stored secret has been replaced")
 	}
 }

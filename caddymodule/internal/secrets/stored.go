@@ -14,12 +14,6 @@ type Stored struct {
 	SigningKeys []byte // a JWK Set with private keys
 }
 
-// The names of generated secrets in Caddy's storage.
-const (
-	HMACName        = secretKey
-	SigningKeysName = signingKeysKey
-)
-
 // ReadStored reads the generated secrets, and generates none.
 func ReadStored(ctx context.Context, s certmagic.Storage) (*Stored, error) {
 	var stored Stored
