@@ -1,30 +1,18 @@
 package command
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/talostest"
 )
 
-var buildDir string
-
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "talos-command-")
-	if err != nil {
-		panic(err)
-	}
-	buildDir = dir
-	code := m.Run()
-	if err := os.RemoveAll(dir); err != nil {
-		panic(err)
-	}
+	code := talostest.Main(m)
 	if err := goleak.Find(); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
@@ -32,24 +20,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// build builds the binary, once for all tests, as the image has it: static.
-var build = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(buildDir, "talos")
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-o", path, "../talos")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building the binary: %w\n%s", err, out)
-	}
-	return path, nil
-})
-
 func binary(t *testing.T) string {
 	t.Helper()
-	path, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return talostest.Binary(t)
 }
 
 // listener holds a free port.

@@ -1,7 +1,6 @@
 package deploy_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -11,13 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/talostest"
 )
 
 // The environment names the tools that a machine need not have. Without them the tests that use them are skipped.
@@ -38,39 +34,7 @@ func needs(t *testing.T, variable string) string {
 	return value
 }
 
-var buildDir string
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "talos-deploy-")
-	if err != nil {
-		panic(err)
-	}
-	buildDir = dir
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-// built is the command, built once for all tests, as the image has it: static.
-var built = sync.OnceValues(func() (string, error) {
-	name := filepath.Join(buildDir, "talos.exe")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", name, "../talos")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return name, nil
-})
-
-func binary(t *testing.T) string {
-	t.Helper()
-	name, err := built()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return name
-}
+func TestMain(m *testing.M) { os.Exit(talostest.Main(m)) }
 
 // read returns a file of this folder.
 func read(t *testing.T, name string) string {
@@ -112,38 +76,10 @@ func asRoot(t *testing.T, script, dir string, variables ...string) {
 	t.Logf("%s", out)
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	_, port, err := net.SplitHostPort(freeport.Addr(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
-}
-
-// ports has a free port in the place of each that a file names.
-type ports map[string]string
-
-func newPorts(t *testing.T, names ...string) ports {
-	t.Helper()
-	p := ports{}
-	for _, name := range names {
-		p[name] = freePort(t)
-	}
-	return p
-}
-
-func (p ports) in(text string) string {
-	for from, to := range p {
-		text = regexp.MustCompile(`:`+from+`\b`).ReplaceAllString(text, ":"+to)
-	}
-	return text
-}
-
 // talos runs the command with a home of its own and returns its standard output.
 func talos(t *testing.T, dir string, env []string, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary(t), args...)
+	cmd := exec.CommandContext(t.Context(), talostest.Binary(t), args...)
 	cmd.Dir, cmd.Env = dir, append(homeIn(dir), env...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -158,88 +94,11 @@ func homeIn(dir string) []string {
 	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}
 }
 
-// process is a running program that is ended with the test.
-type process struct {
-	cmd    *exec.Cmd
-	log    *lockedBuffer
-	exited chan struct{} // closed when it has ended
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func start(t *testing.T, dir string, env []string, name string, args ...string) *process {
+func start(t *testing.T, dir string, env []string, name string, args ...string) *talostest.Process {
 	t.Helper()
-	p := &process{cmd: exec.Command(name, args...), log: &lockedBuffer{}, exited: make(chan struct{})}
-	p.cmd.Dir, p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = dir, append(homeIn(dir), env...), p.log, p.log
-	p.cmd.WaitDelay = 10 * time.Second
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(p.exited)
-		_ = p.cmd.Wait() // how it ended shows in the log
-	}()
-	t.Cleanup(p.stop)
-	return p
-}
-
-// stop ends the process, by force if it does not end by itself. It may be called more than once.
-func (p *process) stop() {
-	_ = p.cmd.Process.Signal(os.Interrupt)
-	select {
-	case <-p.exited:
-	case <-time.After(15 * time.Second):
-		_ = p.cmd.Process.Kill()
-		<-p.exited
-	}
-}
-
-// await tries until f returns nil, and fails the test after a minute or when the process has ended.
-func (p *process) await(t *testing.T, what string, f func() error) {
-	t.Helper()
-	deadline := time.After(time.Minute)
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-p.exited:
-			t.Fatalf("%s: the process has ended\n%s", what, p.log)
-		case <-deadline:
-			t.Fatalf("%s: %v\n%s", what, err, p.log)
-		}
-	}
-}
-
-// answers is for await: the URL answers with 200.
-func answers(t *testing.T, url string) func() error {
-	t.Helper()
-	return func() error {
-		status, body, err := get(t, http.DefaultClient, url, nil)
-		if err == nil && status != http.StatusOK {
-			err = fmt.Errorf("%s: %d %s", url, status, body)
-		}
-		return err
-	}
+	cmd := exec.Command(name, args...)
+	cmd.Dir, cmd.Env = dir, append(homeIn(dir), env...)
+	return talostest.Start(t, cmd, &talostest.Log{})
 }
 
 func get(t *testing.T, c *http.Client, url string, header http.Header) (status int, body string, err error) {

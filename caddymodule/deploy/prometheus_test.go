@@ -19,6 +19,8 @@ import (
 	"testing"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/talostest"
 )
 
 // alert is one rule of rules.yml.
@@ -163,9 +165,9 @@ func TestDashboard_IsOfOnePrometheusThatGrafanaKnows(t *testing.T) {
 type monitored struct {
 	t          *testing.T
 	dir        string
-	ports      ports
-	node       *process
-	prometheus *process
+	ports      talostest.Ports
+	node       *talostest.Process
+	prometheus *talostest.Process
 	secrets    map[string]string
 }
 
@@ -204,10 +206,8 @@ http://:METRICS {
 
 func monitor(t *testing.T, prometheus string) *monitored {
 	t.Helper()
-	m := &monitored{t: t, dir: t.TempDir(), ports: ports{}, secrets: map[string]string{}}
-	for _, name := range []string{"NODE", "NODE_METRICS", "ADMIN", "SIDECAR", "SIDECAR_METRICS", "PROMETHEUS"} {
-		m.ports[name] = freePort(t)
-	}
+	m := &monitored{t: t, dir: t.TempDir(), secrets: map[string]string{}, ports: talostest.NewPorts(t,
+		"NODE", "NODE_METRICS", "ADMIN", "SIDECAR", "SIDECAR_METRICS", "PROMETHEUS")}
 	const global = "{\n\tadmin off\n\tpersist_config off\n\tlog default {\n\t\tformat talos_redact json\n\t}\n" +
 		"\ttalos {\n\t\tpublic_prefix pub\n%s\n\t}\n}\n"
 	sites := func(gate, metrics string) string {
@@ -215,10 +215,10 @@ func monitor(t *testing.T, prometheus string) *monitored {
 	}
 	m.node = m.run("node", fmt.Sprintf(global, "storage sqlite://"+filepath.ToSlash(m.dir)+"/talos.db")+
 		sites("NODE", "NODE_METRICS")+"http://:"+m.ports["ADMIN"]+" {\n\tbind 127.0.0.1\n\ttalos_admin\n}\n")
-	m.node.await(t, "the node", answers(t, m.url("NODE")+"/health/ready"))
+	m.node.AwaitOK(t, m.url("NODE")+"/health/ready")
 	sidecar := m.run("sidecar", fmt.Sprintf(global, "upstream "+m.url("ADMIN")+"\ncache {\nttl 1s\n}")+
 		sites("SIDECAR", "SIDECAR_METRICS"))
-	sidecar.await(t, "the sidecar", answers(t, m.url("SIDECAR")+"/health/ready"))
+	sidecar.AwaitOK(t, m.url("SIDECAR")+"/health/ready")
 
 	config := filepath.Join(m.dir, "prometheus.yml")
 	rules, err := filepath.Abs(filepath.FromSlash("prometheus/rules.yml"))
@@ -231,17 +231,17 @@ func monitor(t *testing.T, prometheus string) *monitored {
 	write(t, config, text)
 	m.prometheus = start(t, m.dir, nil, prometheus, "--config.file="+config, "--log.level=warn",
 		"--storage.tsdb.path="+filepath.Join(m.dir, "tsdb"), "--web.listen-address=127.0.0.1:"+m.ports["PROMETHEUS"])
-	m.prometheus.await(t, "prometheus", answers(t, m.url("PROMETHEUS")+"/-/ready"))
+	m.prometheus.AwaitOK(t, m.url("PROMETHEUS")+"/-/ready")
 	return m
 }
 
 func (m *monitored) url(port string) string { return "http://127.0.0.1:" + m.ports[port] }
 
-func (m *monitored) run(name, config string) *process {
+func (m *monitored) run(name, config string) *talostest.Process {
 	m.t.Helper()
 	file := filepath.Join(m.dir, name+".caddyfile")
 	write(m.t, file, config)
-	return start(m.t, m.dir, nil, binary(m.t), "run", "--config", file)
+	return start(m.t, m.dir, nil, talostest.Binary(m.t), "run", "--config", file)
 }
 
 func (m *monitored) keys(args ...string) string {
@@ -285,7 +285,7 @@ func (m *monitored) traffic() {
 		"refused rate_limited":  {"/", bearer(m.secrets["limited"]), http.StatusTooManyRequests},
 	} {
 		for _, gate := range []string{"NODE", "SIDECAR"} {
-			m.node.await(m.t, gate+": "+reason, func() error { // a key may not have expired yet, nor its uses be over
+			m.node.Await(m.t, gate+": "+reason, func() error { // a key may not have expired yet, nor its uses be over
 				status, body := mustGet(m.t, http.DefaultClient, m.url(gate)+r.path, r.header)
 				if status != r.status {
 					return fmt.Errorf("%d, want %d: %s", status, r.status, body)
@@ -328,7 +328,7 @@ func (m *monitored) query(expr string) (map[string]float64, error) {
 // awaitAlerts sends traffic until the conditions of exactly these alerts hold, of those that are looked at.
 func (m *monitored) awaitAlerts(send func(), hold ...string) {
 	m.t.Helper()
-	m.prometheus.await(m.t, strings.Join(hold, ", "), func() error {
+	m.prometheus.Await(m.t, strings.Join(hold, ", "), func() error {
 		send()
 		var errs []error
 		for _, a := range alerts(m.t) {
@@ -381,7 +381,7 @@ func TestQueriesFindWhatANodeAndASidecarTell(t *testing.T) {
 	for _, p := range d.Panels {
 		for _, target := range p.Targets {
 			expr := strings.NewReplacer("$__rate_interval", "30s", "$instance", ".*").Replace(target.Expr)
-			m.prometheus.await(t, p.Title+": "+expr, func() error {
+			m.prometheus.Await(t, p.Title+": "+expr, func() error {
 				m.traffic()
 				values, err := m.query(expr)
 				if err == nil && len(values) == 0 {
@@ -413,7 +413,7 @@ func TestQueriesFindWhatANodeAndASidecarTell(t *testing.T) {
 	m.awaitAlerts(func() {}, "TalosFeedLag")
 
 	t.Log("the node ends")
-	m.node.stop()
+	m.node.Stop()
 	known, unknown := bearer(m.secrets["good"]), bearer(m.secrets["good"]+"y")
 	ask := func() {
 		mustGet(t, http.DefaultClient, m.url("SIDECAR"), known)

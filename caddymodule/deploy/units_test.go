@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/talostest"
 )
 
 // mostExposure is what `systemd-analyze security` may find at most, on its scale from 0 to 10 in tenths.
@@ -21,7 +24,7 @@ func TestUnits_PassSystemd(t *testing.T) {
 		dir := t.TempDir()
 		unit := filepath.Join(dir, name)
 		// It looks for the program, which is not installed here.
-		write(t, unit, strings.ReplaceAll(read(t, "systemd/"+name), "/usr/local/bin/talos", binary(t)))
+		write(t, unit, strings.ReplaceAll(read(t, "systemd/"+name), "/usr/local/bin/talos", talostest.Binary(t)))
 		for _, args := range [][]string{
 			{"verify", "--man=no", unit},
 			{"security", "--no-pager", "--offline=true", "--threshold=" + mostExposure, unit},
@@ -51,7 +54,7 @@ func TestUnits_RunUnderSystemd(t *testing.T) {
 		t.Fatal(err)
 	}
 	credentials(t, filepath.Join(work, "credentials"))
-	if err := os.Link(binary(t), filepath.Join(work, "talos")); err != nil {
+	if err := os.Link(talostest.Binary(t), filepath.Join(work, "talos")); err != nil {
 		t.Fatal(err)
 	}
 	asRoot(t, "systemd.sh", work, "SRC="+dir)
@@ -100,7 +103,7 @@ func TestUnits_AgreeWithTheirCaddyfiles(t *testing.T) {
 type deployment struct {
 	t     *testing.T
 	dir   string // with the credentials
-	ports ports
+	ports talostest.Ports
 	env   []string
 }
 
@@ -115,29 +118,29 @@ func startNode(t *testing.T) *deployment {
 	credentials(t, dir)
 	tlsSecret(t, dir, dir)
 	d := &deployment{
-		t: t, dir: dir, ports: newPorts(t, "9000", "80", "443", "4420", "4421", "9180"),
+		t: t, dir: dir, ports: talostest.NewPorts(t, "9000", "80", "443", "4420", "4421", "9180"),
 		env: []string{"CREDENTIALS_DIRECTORY=" + filepath.ToSlash(dir)},
 	}
 	app := d.start("app", read(t, "container/app.caddyfile"))
-	app.await(t, "the app", answers(t, "http://127.0.0.1:"+d.ports["9000"]))
+	app.AwaitOK(t, "http://127.0.0.1:"+d.ports["9000"])
 	// The site has a name that nobody can prove here, so Caddy's own authority signs for it.
 	node := d.start("node", strings.Replace(read(t, "systemd/node.caddyfile"), "{\n",
 		"{\n\tlocal_certs\n\tskip_install_trust\n\thttp_port "+d.ports["80"]+"\n\thttps_port "+d.ports["443"]+"\n", 1))
-	node.await(t, "the node", answers(t, "http://127.0.0.1:"+d.ports["4420"]+"/health/ready"))
+	node.AwaitOK(t, "http://127.0.0.1:"+d.ports["4420"]+"/health/ready")
 	return d
 }
 
 // start runs a Caddyfile with its paths and ports moved.
-func (d *deployment) start(name, text string) *process {
+func (d *deployment) start(name, text string) *talostest.Process {
 	d.t.Helper()
-	text = d.ports.in(text)
+	text = d.ports.In(text)
 	for _, place := range []string{
 		"/run/talos-sidecar/", "/run/talos/", "/var/lib/talos/", "/etc/talos/tls/",
 	} {
 		text = strings.ReplaceAll(text, place, filepath.ToSlash(d.dir)+"/")
 	}
 	write(d.t, d.config(name), text)
-	return start(d.t, d.dir, d.env, binary(d.t), "run", "--config", d.config(name))
+	return start(d.t, d.dir, d.env, talostest.Binary(d.t), "run", "--config", d.config(name))
 }
 
 func (d *deployment) config(name string) string { return filepath.Join(d.dir, name+".caddyfile") }
@@ -183,9 +186,9 @@ func TestTheSidecarsAskTheNodeOfTheUnit(t *testing.T) {
 		"systemd":    read(t, "systemd/sidecar.caddyfile"),
 		"kubernetes": configMapCaddyfile(t),
 	} {
-		own := newPorts(t, "8080", "9181")
+		own := talostest.NewPorts(t, "8080", "9181")
 		if strings.Contains(text, "http://:9180 ") {
-			own["9180"] = freePort(t) // the node has another one of that number
+			own["9180"] = freeport.Port(t) // the node has another one of that number
 		}
 		const upstream = "upstream https://talos.internal:4421 {\n"
 		if !strings.Contains(text, upstream) {
@@ -193,12 +196,12 @@ func TestTheSidecarsAskTheNodeOfTheUnit(t *testing.T) {
 		}
 		text = strings.Replace(text, upstream, // the name does not resolve here
 			"upstream https://127.0.0.1:4421 {\n\t\t\ttls_server_name talos.internal\n", 1)
-		sidecar := d.start(name, own.in(text))
+		sidecar := d.start(name, own.In(text))
 		gate := "http://127.0.0.1:" + own["8080"]
-		sidecar.await(t, name, answers(t, gate+"/health/ready"))
+		sidecar.AwaitOK(t, gate+"/health/ready")
 		if status, body := mustGet(t, http.DefaultClient, gate, bearer(secret)); status != http.StatusOK ||
 			!strings.HasPrefix(body, "Hello alice, ") {
-			t.Errorf("%s, with a key: %d %s\n%s", name, status, body, sidecar.log)
+			t.Errorf("%s, with a key: %d %s\n%s", name, status, body, sidecar.Log)
 		}
 		for what, header := range map[string]http.Header{"no key": nil, "a forged key": bearer(secret + "x")} {
 			if status, _ := mustGet(t, http.DefaultClient, gate, header); status != http.StatusUnauthorized {

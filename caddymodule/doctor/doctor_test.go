@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,7 +135,7 @@ func examine(t *testing.T, f *fault) *doctor.Report {
 	text := strings.NewReplacer(f.replace...).Replace(sound)
 	ports := [3]string{}
 	for i := range ports {
-		_, ports[i], _ = net.SplitHostPort(freeport.Addr(t))
+		ports[i] = freeport.Port(t)
 	}
 	text = strings.NewReplacer("DIR", filepath.ToSlash(d.root), "SITE", ports[0], "PRIVATE", ports[1],
 		"APP", "127.0.0.1:"+ports[2]).Replace(text)

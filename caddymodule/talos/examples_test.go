@@ -56,7 +56,7 @@ func (n *node) startAll(t *testing.T, blocks []block) {
 			continue
 		}
 		for line := range strings.Lines(b.text) {
-			words := strings.Fields(n.withPorts(line))
+			words := strings.Fields(n.ports.In(line))
 			var env []string
 			for assignment.MatchString(words[0]) {
 				env, words = append(env, words[0]), words[1:]
@@ -80,35 +80,19 @@ func (n *node) startAll(t *testing.T, blocks []block) {
 					ports = append(ports, m[1])
 				}
 			}
-			exited := n.start(t, env, words[1:]...)
+			p := n.start(t, env, words[1:]...)
 			for _, port := range ports {
-				waitForPort(t, n, port, exited)
+				p.Await(t, "port "+port, func() error {
+					conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+					if err == nil {
+						_ = conn.Close()
+					}
+					return err
+				})
 			}
 			if strings.Contains(text, "health") {
-				waitFor(t, n, n.withPorts("http://127.0.0.1:8080/health/ready"), exited)
+				p.AwaitOK(t, n.ports.In("http://127.0.0.1:8080/health/ready"))
 			}
-		}
-	}
-}
-
-// waitForPort waits until something listens on a port of this machine.
-func waitForPort(t *testing.T, n *node, port string, exited <-chan error) {
-	t.Helper()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	deadline := time.After(time.Minute)
-	for {
-		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
-		if err == nil {
-			_ = conn.Close()
-			return
-		}
-		select {
-		case err := <-exited:
-			t.Fatalf("the node ended: %v\n%s", err, n.log)
-		case <-deadline:
-			t.Fatalf("nothing listens on port %s: %v\n%s", port, err, n.log)
-		case <-ticker.C:
 		}
 	}
 }

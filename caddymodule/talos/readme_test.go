@@ -2,11 +2,9 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,37 +12,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/talostest"
 )
 
-// binary builds the command once for all tests, as the image has it: static.
-var binary = sync.OnceValues(func() (string, error) {
-	name := filepath.Join(buildDir, "talos.exe")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", name, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return name, nil
-})
-
-var buildDir string
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "talos-test-")
-	if err != nil {
-		panic(err)
-	}
-	buildDir = dir
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(talostest.Main(m)) }
 
 // block is a fenced block of a page.
 type block struct {
@@ -66,39 +39,15 @@ func blocksOf(page string) []block {
 type node struct {
 	dir   string // its home, where scripts run; the binary is in it as talos
 	env   []string
-	ports map[string]string // from the port that the pages name
-	log   *syncBuffer
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
+	ports talostest.Ports
+	log   *talostest.Log
 }
 
 // newNode makes a home with the binary, and a free port for each port that a page names. Nothing runs in it yet.
 func newNode(t *testing.T, ports ...string) *node {
 	t.Helper()
-	exe, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := &node{dir: t.TempDir(), ports: map[string]string{}, log: &syncBuffer{}}
-	for _, port := range append(ports, "2019") {
-		n.ports[port] = freePort(t)
-	}
-	if err := os.Symlink(exe, filepath.Join(n.dir, "talos")); err != nil {
+	n := &node{dir: t.TempDir(), ports: talostest.NewPorts(t, append(ports, "2019")...), log: &talostest.Log{}}
+	if err := os.Symlink(talostest.Binary(t), filepath.Join(n.dir, "talos")); err != nil {
 		t.Fatal(err)
 	}
 	n.env = append(os.Environ(), "PATH="+n.dir+string(os.PathListSeparator)+os.Getenv("PATH"),
@@ -107,28 +56,12 @@ func newNode(t *testing.T, ports ...string) *node {
 	return n
 }
 
-// start runs the binary until the test ends. The channel gets how it ended, if it ends before.
-func (n *node) start(t *testing.T, env []string, args ...string) (exited <-chan error) {
+// start runs the binary until the test ends.
+func (n *node) start(t *testing.T, env []string, args ...string) *talostest.Process {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, filepath.Join(n.dir, "talos"), args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = n.dir, append(slices.Clip(n.env), env...), n.log, n.log
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() {
-		defer close(ended)
-		ended <- cmd.Wait()
-	}()
-	t.Cleanup(func() {
-		cancel()
-		for range ended {
-		}
-	})
-	return ended
+	cmd := exec.Command(filepath.Join(n.dir, "talos"), args...)
+	cmd.Dir, cmd.Env = n.dir, append(slices.Clip(n.env), env...)
+	return talostest.Start(t, cmd, n.log)
 }
 
 // write puts a file into the node's home, with the node's ports.
@@ -138,7 +71,7 @@ func (n *node) write(t *testing.T, name, text string) {
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(name, []byte(n.withPorts(text)), 0o600); err != nil {
+	if err := os.WriteFile(name, []byte(n.ports.In(text)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -148,54 +81,13 @@ func startExample(t *testing.T) *node {
 	t.Helper()
 	n := newNode(t, "8080", "4420", "9000")
 	n.write(t, "Caddyfile.example", readFile(t, "Caddyfile.example"))
-	exited := n.start(t, nil, "run", "--config", "Caddyfile.example")
+	p := n.start(t, nil, "run", "--config", "Caddyfile.example")
 	for _, url := range []string{
 		"http://127.0.0.1:9000/", "http://127.0.0.1:8080/health/ready", "http://127.0.0.1:4420/health/ready",
 	} {
-		waitFor(t, n, n.withPorts(url), exited)
+		p.AwaitOK(t, n.ports.In(url))
 	}
 	return n
-}
-
-// waitFor asks until the node answers 200.
-func waitFor(t *testing.T, n *node, url string, exited <-chan error) {
-	t.Helper()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	deadline := time.After(time.Minute)
-	for {
-		resp, err := http.Get(url)
-		if err == nil {
-			_, _ = io.Copy(io.Discard, resp.Body)
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return
-			}
-		}
-		select {
-		case err := <-exited:
-			t.Fatalf("the node ended: %v\n%s", err, n.log)
-		case <-deadline:
-			t.Fatalf("%s does not answer: %v\n%s", url, err, n.log)
-		case <-ticker.C:
-		}
-	}
-}
-
-func (n *node) withPorts(text string) string {
-	for from, to := range n.ports {
-		text = regexp.MustCompile(`\b`+from+`\b`).ReplaceAllString(text, to)
-	}
-	return text
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	_, port, err := net.SplitHostPort(freeport.Addr(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
 
 const separator = "@@ block "
@@ -224,7 +116,7 @@ func (n *node) run(t *testing.T, blocks []block) {
 		case b.kind == "text" && last >= 0:
 			want[last] = b.text
 		case b.kind == "sh":
-			fmt.Fprintf(&script, "echo '%s%d'\n%s\necho\n", separator, i, n.withPorts(b.text))
+			fmt.Fprintf(&script, "echo '%s%d'\n%s\necho\n", separator, i, n.ports.In(b.text))
 			last = i
 		default:
 			last = -1
@@ -332,16 +224,12 @@ func TestAdminREADME_EachShellBlockRuns(t *testing.T) {
 
 func TestCaddyfileExample_IsFormattedAndValid(t *testing.T) {
 	t.Parallel()
-	exe, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
 	for _, args := range [][]string{
 		{"fmt", "--diff", filepath.Join(root(t), "Caddyfile.example")},
 		{"validate", "--config", filepath.Join(root(t), "Caddyfile.example")},
 	} {
-		cmd := exec.CommandContext(t.Context(), exe, args...)
+		cmd := exec.CommandContext(t.Context(), talostest.Binary(t), args...)
 		cmd.Env = append(os.Environ(),
 			"HOME="+dir, "XDG_DATA_HOME="+filepath.Join(dir, "data"),
 			"XDG_CONFIG_HOME="+filepath.Join(dir, "config"))

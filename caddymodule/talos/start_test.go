@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
 )
 
 // command runs the binary in an environment like that of a node, but with a data directory of its own.
@@ -48,7 +50,7 @@ func TestASecondProcessOnTheSamePortsIsRefusedAndTheFirstReloads(t *testing.T) {
 		env := []string{}
 		for port, taken := range n.ports {
 			if !strings.Contains(keep, port) {
-				free := freePort(t)
+				free := freeport.Port(t)
 				other = strings.ReplaceAll(other, taken, free)
 				if port == "2019" {
 					env = append(env, "CADDY_ADMIN=localhost:"+free)

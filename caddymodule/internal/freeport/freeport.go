@@ -21,6 +21,16 @@ var (
 	given = make(map[int]bool)
 )
 
+// Port is the port of an Addr.
+func Port(tb testing.TB) string {
+	tb.Helper()
+	_, port, err := net.SplitHostPort(Addr(tb))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return port
+}
+
 // Addr is an address on the loopback interface that nothing listens on and that this process was not given before.
 func Addr(tb testing.TB) string {
 	tb.Helper()
