@@ -28,7 +28,7 @@ type manifest struct {
 }
 
 // read decodes the manifest strictly: an unknown or duplicate field is an error.
-func read(t *testing.T) (m manifest) {
+func read(t *testing.T) manifest {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
@@ -43,29 +43,37 @@ func read(t *testing.T) (m manifest) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var objects []runtime.Object
 	for document := range bytes.SplitSeq(text, []byte("\n---\n")) {
 		object, _, err := decoder.Decode(document, nil, nil)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, document)
 		}
-		switch o := object.(type) {
-		case *corev1.Namespace:
-			m.namespace = o
-		case *corev1.Secret:
-			m.secret = o
-		case *corev1.ConfigMap:
-			m.config = o
-		case *appsv1.Deployment:
-			m.deployment = o
-		case *corev1.Service:
-			m.service = o
-		case *networkingv1.NetworkPolicy:
-			m.network = o
-		default:
-			t.Fatalf("unexpected %T", o)
+		objects = append(objects, object)
+	}
+	if len(objects) != 6 {
+		t.Fatalf("%d objects", len(objects))
+	}
+	return manifest{
+		namespace:  the[*corev1.Namespace](t, objects),
+		secret:     the[*corev1.Secret](t, objects),
+		config:     the[*corev1.ConfigMap](t, objects),
+		deployment: the[*appsv1.Deployment](t, objects),
+		service:    the[*corev1.Service](t, objects),
+		network:    the[*networkingv1.NetworkPolicy](t, objects),
+	}
+}
+
+// the returns the object of a type.
+func the[T runtime.Object](t *testing.T, objects []runtime.Object) (found T) {
+	t.Helper()
+	for _, object := range objects {
+		if o, ok := object.(T); ok {
+			return o
 		}
 	}
-	return m
+	t.Fatalf("there is no %T", found)
+	return found
 }
 
 func (m *manifest) gate() *corev1.Container {
