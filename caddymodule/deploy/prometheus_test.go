@@ -103,22 +103,34 @@ type dashboard struct {
 	UID        string `json:"uid"`
 	Templating struct {
 		List []struct {
-			Name       string `json:"name"`
-			Definition string `json:"definition"`
+			Name       string          `json:"name"`
+			Type       string          `json:"type"`
+			Query      json.RawMessage `json:"query"`
+			Definition string          `json:"definition"`
+			Datasource datasource      `json:"datasource"`
 		} `json:"list"`
 	} `json:"templating"`
 	Panels []struct {
-		ID         int    `json:"id"`
-		Type       string `json:"type"`
-		Title      string `json:"title"`
-		Datasource struct {
-			UID string `json:"uid"`
-		} `json:"datasource"`
-		Targets []struct {
+		ID         int        `json:"id"`
+		Type       string     `json:"type"`
+		Title      string     `json:"title"`
+		Datasource datasource `json:"datasource"`
+		Targets    []struct {
 			Expr string `json:"expr"`
 		} `json:"targets"`
 	} `json:"panels"`
 }
+
+type datasource struct {
+	Type string `json:"type"`
+	UID  string `json:"uid"`
+}
+
+// chosen is the data source that the user of the dashboard has chosen.
+var chosen = datasource{Type: "prometheus", UID: "${datasource}"}
+
+// instances is the query of the variable instance.
+var instances = regexp.MustCompile(`^label_values\((.+), instance\)$`)
 
 func readDashboard(t *testing.T) (d dashboard) {
 	t.Helper()
@@ -148,16 +160,25 @@ func TestDashboard_IsOfOnePrometheusThatGrafanaKnows(t *testing.T) {
 			t.Errorf("two panels have the id %d", p.ID)
 		}
 		ids[p.ID] = true
-		if p.Type != "row" && (p.Datasource.UID != "${datasource}" || len(p.Targets) == 0) {
-			t.Errorf("%s: data source %q, %d queries", p.Title, p.Datasource.UID, len(p.Targets))
+		if p.Type != "row" && (p.Datasource != chosen || len(p.Targets) == 0) {
+			t.Errorf("%s: data source %v, %d queries", p.Title, p.Datasource, len(p.Targets))
 		}
 	}
-	var variables []string
-	for _, v := range d.Templating.List {
-		variables = append(variables, v.Name)
+	variables := d.Templating.List
+	if len(variables) != 2 || variables[0].Name != "datasource" || variables[1].Name != "instance" {
+		t.Fatalf("variables: %+v", variables)
 	}
-	if !slices.Equal(variables, []string{"datasource", "instance"}) {
-		t.Errorf("variables: %q", variables)
+	if v := variables[0]; v.Type != "datasource" || string(v.Query) != `"prometheus"` {
+		t.Errorf("the variable %s is a %s of %s", v.Name, v.Type, v.Query)
+	}
+	if v := variables[1]; v.Type != "query" || v.Datasource != chosen || !instances.MatchString(v.Definition) {
+		t.Errorf("the variable %s is a %s of %v: %s", v.Name, v.Type, v.Datasource, v.Definition)
+	}
+	var query struct {
+		Query string `json:"query"`
+	}
+	if v := variables[1]; json.Unmarshal(v.Query, &query) != nil || query.Query != v.Definition {
+		t.Errorf("the variable %s asks for %s and shows %q", v.Name, v.Query, v.Definition)
 	}
 }
 
@@ -288,7 +309,7 @@ func (m *monitored) traffic() {
 			m.node.Await(m.t, gate+": "+reason, func() error { // a key may not have expired yet, nor its uses be over
 				status, body := mustGet(m.t, http.DefaultClient, m.url(gate)+r.path, r.header)
 				if status != r.status {
-					return fmt.Errorf("%d, want %d: %s", status, r.status, body)
+					return fmt.Errorf("%d, expected %d: %s", status, r.status, body)
 				}
 				return nil
 			})
@@ -398,6 +419,10 @@ func TestQueriesFindWhatANodeAndASidecarTell(t *testing.T) {
 				t.Errorf("the dashboard does not show %s", name[1])
 			}
 		}
+	}
+	selector := instances.FindStringSubmatch(d.Templating.List[1].Definition)[1]
+	if found, err := m.query("count by (instance) (" + selector + ")"); err != nil || len(found) != 2 {
+		t.Errorf("the variable instance has the values %v, %v", found, err)
 	}
 	decided, err := m.query(`talos_gate_decisions_total > 0`)
 	if err != nil || len(decided) != 24 {
