@@ -17,7 +17,7 @@ type Origin struct {
 	RequestID string // the caller's or the server's name for the request; empty: none
 }
 
-// Change is what the audit log tells of a change that was made. Of what a key's owner wrote it has the actor only.
+// Change is the audit log's record of a change that was made. Of what a key's owner wrote it has the actor only.
 type Change struct {
 	KeyID    string // empty: not known
 	NewKeyID string // of the key that a rotation made
@@ -27,7 +27,7 @@ type Change struct {
 	Repeated bool // the request had been answered before, and changed nothing
 }
 
-// maxAuditText is the length of the longest text of a line that somebody else has written, in bytes.
+// maxAuditText is the most bytes of a text in a line that a caller or an upstream has written.
 const maxAuditText = 1024
 
 // Record writes a change to the audit log, as one line at info level. op is nil for an operation that the API does not
@@ -66,7 +66,7 @@ func (o *Options) Record(r *http.Request, op *Operation, c *Change) {
 	entry.Write(append(fields, zap.String("result", result))...)
 }
 
-// keyName is a key id, or nothing if it is none: a sidecar takes it from what its upstream answers.
+// keyName is a key id, or empty if it does not have the form of one: a sidecar's upstream may answer anything.
 func keyName(id string) string {
 	if !core.ValidKeyID(id) {
 		return ""
@@ -143,7 +143,7 @@ func (k auditedKeys) imported(key *core.Key, began time.Time) {
 	k.record(Change{KeyID: key.ID, ActorID: key.ActorID, Repeated: key.CreateTime.Before(began)})
 }
 
-// creationTime is the present as keys have it for their creation: in whole microseconds.
+// creationTime is the present time in the precision of a key's creation time: whole microseconds.
 func creationTime() time.Time { return time.Now().Truncate(time.Microsecond) }
 
 // Update records what the key's record shows of a change.
@@ -178,7 +178,7 @@ func (k auditedKeys) Revoke(
 	return key, err
 }
 
-// Delete records a deletion. The key is read before it, for its actor; whether it can be decides nothing.
+// Delete records a deletion. The key is read first, for its actor; if it cannot be read, it is deleted all the same.
 func (k auditedKeys) Delete(ctx context.Context, keyID string) error {
 	key, _ := k.Get(ctx, core.Imported, keyID)
 	err := k.Keys.Delete(ctx, keyID)

@@ -40,7 +40,7 @@ func TestEachChangeIsOneLineOfTheAuditLog(t *testing.T) {
 	}
 }
 
-func TestWhatChangesNothingIsNoLineOfTheAuditLog(t *testing.T) {
+func TestWhatChangesNothingIsNotInTheAuditLog(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	k := n.issue(t, "")
@@ -66,7 +66,7 @@ func TestWhatChangesNothingIsNoLineOfTheAuditLog(t *testing.T) {
 	}
 }
 
-func TestARepeatedRequestIsToldFromAChange(t *testing.T) {
+func TestARepeatedRequestIsDistinguishedFromAChange(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)

@@ -49,10 +49,10 @@ var table = map[core.Reason]kind{
 	core.Internal:                 {http.StatusInternalServerError, "INTERNAL"},
 }
 
-// internalMessage is what a caller is told of an error that only the server's operator can mend.
+// internalMessage is a caller's message for an error that only the server's operator can correct.
 const internalMessage = "the server failed to answer this request; its log says why"
 
-// hidden are the messages in place of the server's own trouble, of which no detail is shown.
+// hidden are the messages that replace the server's own errors, whose details no caller sees.
 var hidden = map[int]string{
 	http.StatusInternalServerError: internalMessage,
 	http.StatusServiceUnavailable:  "the service cannot answer at the moment; try again after the time in Retry-After",

@@ -11,17 +11,17 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// revocationPause is how long the log is silent about failed self-revocations after it was told of some.
+// revocationPause is the least time between two log lines about failed self-revocations.
 const revocationPause = time.Minute
 
-// failedRevocations counts the failed self-revocations that the log has not been told of.
+// failedRevocations counts the failed self-revocations that are not logged yet.
 type failedRevocations struct {
 	mu     sync.Mutex
 	untold int
-	last   time.Time // when the log was told; zero: never
+	last   time.Time // when the last line was logged; zero: never
 }
 
-// add counts a failure, and returns how many the log is to be told of now.
+// add counts a failure, and returns how many are to be logged now.
 func (f *failedRevocations) add() (told int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -34,7 +34,7 @@ func (f *failedRevocations) add() (told int) {
 	return told
 }
 
-// selfRevocationFailed counts a failed self-revocation. Anybody may cause one, so the log has a line a minute at most.
+// selfRevocationFailed counts a failed self-revocation. Anybody may cause one, so at most one line a minute is logged.
 func (s *surface) selfRevocationFailed(r *http.Request, reason core.Reason) {
 	s.SelfRevocationFailed(reason)
 	if n := s.failed.add(); n > 0 {

@@ -34,7 +34,7 @@ type node struct {
 	mu     sync.Mutex
 	addr   netip.Addr
 	failed []core.Reason // of self-revocations
-	outage bool          // goes on, and was told
+	outage bool          // there is one, and it was logged
 }
 
 // setup says how a node differs from the usual one.

@@ -8,7 +8,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 )
 
-func TestCallsThatFailInAnOutageAreOneLineInTenSecondsAndNoneOnceTheLogWasToldOfIt(t *testing.T) {
+func TestCallsThatFailInAnOutageAreOneLineInTenSecondsAndNoneOnceItWasLogged(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	n.store.SetDown(apitest.ErrDown())
@@ -37,6 +37,6 @@ func TestCallsThatFailInAnOutageAreOneLineInTenSecondsAndNoneOnceTheLogWasToldOf
 	before := lines()
 	calls()
 	if got := lines() - before; got != 0 {
-		t.Errorf("%d lines at error, although the log was told", got)
+		t.Errorf("%d lines at error, although the outage was logged", got)
 	}
 }

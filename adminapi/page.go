@@ -65,7 +65,7 @@ type about struct {
 	Documentation string `json:"documentation"`
 }
 
-// servePage tells a browser, or a program, what this server is.
+// servePage answers a browser, or a program, with what this server is.
 func (h *adminHandler) servePage(w http.ResponseWriter, r *http.Request) error {
 	header := w.Header()
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -89,7 +89,7 @@ func (h *adminHandler) servePage(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// acceptsHTML tells whether a request names HTML among what it accepts, as browsers do and tools do not.
+// acceptsHTML reports whether a request names HTML among what it accepts, as browsers do and tools do not.
 func acceptsHTML(accept []string) bool {
 	for _, field := range accept {
 		for part := range strings.SplitSeq(field, ",") {
@@ -102,7 +102,7 @@ func acceptsHTML(accept []string) bool {
 	return false
 }
 
-// refused tells whether a media range has the weight 0 (RFC 9110, section 12.4.2).
+// refused reports whether a media range has the weight 0 (RFC 9110, section 12.4.2).
 func refused(parameters string) bool {
 	for p := range strings.SplitSeq(parameters, ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(p), "=")

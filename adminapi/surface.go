@@ -107,13 +107,13 @@ type Options struct {
 	// Audit gets a line for each change, and now and then one for self-revocations that failed. nil: nobody does.
 	Audit *zap.Logger
 
-	// Origin tells the audit log where a request comes from. nil: by its address only.
+	// Origin says for the audit log where a request comes from. nil: by its address only.
 	Origin func(*http.Request) Origin
 
-	// SelfRevocationFailed is told of each self-revocation that failed, and why. nil: nobody is.
+	// SelfRevocationFailed is called for each self-revocation that failed, with the reason. May be nil.
 	SelfRevocationFailed func(core.Reason)
 
-	// Outage tells whether an outage goes on of which the log has been told. The calls that fail because of it are
+	// Outage reports whether there is an outage that has been logged. The calls that fail because of it are
 	// then logged at debug. nil: never.
 	Outage func() bool
 
@@ -212,7 +212,7 @@ func (s *surface) fail(w http.ResponseWriter, r *http.Request, op *Operation, er
 }
 
 // Fail answers a request with an error, as [WriteError] does, and logs it. A refusal, and any error when the caller has
-// gone or the log has been told of an outage, is a line at debug level. The server's own trouble is one at error level,
+// gone or an outage has been logged, is a line at debug level. The server's own trouble is one at error level,
 // and where it only cannot answer at the moment, one in ten seconds. call is the operation's name.
 func (o *Options) Fail(w http.ResponseWriter, r *http.Request, call string, err error) {
 	WriteError(w, err)

@@ -14,7 +14,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/engine"
 )
 
-// told is what a line of an access log tells of a gate's decision: the gate's object, and what log_append makes of the
+// told is what a line of an access log says of a gate's decision: the gate's object, and what log_append makes of the
 // placeholders.
 type told struct {
 	Status  int
@@ -26,12 +26,12 @@ type told struct {
 	Decision, Reason, Key, Cache string // by placeholders
 }
 
-// placed is what the placeholders tell.
+// placed is what the placeholders say.
 func (l *told) placed() string {
 	return strings.Join([]string{l.Decision, l.Reason, l.Key, l.Cache}, "|")
 }
 
-// text is a decision in one line: as the object tells it, and as the placeholders do.
+// text is a decision in one line: as the object has it, and as the placeholders do.
 func (l *told) text() string {
 	if l.Talos == nil {
 		return "nothing"
@@ -114,7 +114,7 @@ const decidedSite = `
 		reverse_proxy BACKEND
 	}`
 
-func TestTheAccessLogTellsEachDecisionAndItsReason(t *testing.T) {
+func TestTheAccessLogHasEachDecisionAndItsReason(t *testing.T) {
 	for name, format := range map[string]string{
 		"json": "format json", "talos_redact": "format talos_redact json",
 		"filter": "format filter {\nrequest>headers delete\n}",
@@ -190,13 +190,13 @@ func testDecisionsInTheLog(t *testing.T, site string) {
 			t.Errorf("%s: got %s, want %s", uri, got, want)
 		}
 		if l.Talos != nil && l.placed() != l.text() || l.Talos == nil && l.placed() != "|||" {
-			t.Errorf("%s: the placeholders tell %s, the object %s", uri, l.placed(), l.text())
+			t.Errorf("%s: the placeholders say %s, the object %s", uri, l.placed(), l.text())
 		}
 	}
 }
 
-// A gate behind an optional one that found no credential tells its own decision.
-func TestTheLastDecisionIsTold(t *testing.T) {
+// A gate behind an optional one that found no credential logs its own decision.
+func TestTheLastDecisionIsLogged(t *testing.T) {
 	e := startEdge(t, edgeConfig{Site: loggedSite("", `
 		route {
 			talos_gate {
@@ -219,8 +219,8 @@ func TestTheLastDecisionIsTold(t *testing.T) {
 	}
 }
 
-// A stream that was closed for its key is told as refused, with the status that it began with.
-func TestTheAccessLogTellsWhyAStreamWasClosed(t *testing.T) {
+// A stream that was closed for its key is logged as refused, with the status that it began with.
+func TestTheAccessLogSaysWhyAStreamWasClosed(t *testing.T) {
 	app := streamingApp(t)
 	e := startEdge(t, edgeConfig{
 		Site: loggedSite("", "talos_gate {\nrecheck 1s\n}\nreverse_proxy "+app),

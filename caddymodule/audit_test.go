@@ -135,7 +135,7 @@ func (s *solo) loadLogged(talos, sites string) {
 	}
 }
 
-// outage makes calls while nothing can answer them, and then until the log tells of the end. It returns the two lines.
+// outage makes calls while nothing can answer them, and then until the end is logged. It returns the two lines.
 func (s *solo) outage(goes, comes func(), begins, ends, known string) (beginning, end map[string]any) {
 	s.t.Helper()
 	if got := s.gated(known); got.status != http.StatusOK {
@@ -169,7 +169,7 @@ func (s *solo) outage(goes, comes func(), begins, ends, known string) (beginning
 		return n
 	}
 	if n := count(begins); n != 1 {
-		s.t.Errorf("the beginning is told %d times: %q", n, messages())
+		s.t.Errorf("the beginning is logged %d times: %q", n, messages())
 	}
 	for _, msg := range []string{"request denied", "request failed"} {
 		if n := count(msg); n > 1 { // one may fail before the outage is noticed
@@ -177,7 +177,7 @@ func (s *solo) outage(goes, comes func(), begins, ends, known string) (beginning
 		}
 	}
 	comes()
-	until(s.t, "the end is told", func() bool {
+	until(s.t, "the end is logged", func() bool {
 		calls()
 		return count(ends) > 0
 	})
@@ -195,7 +195,7 @@ func (s *solo) outage(goes, comes func(), begins, ends, known string) (beginning
 	return beginning, end
 }
 
-func TestASidecarsOutageIsToldOnce(t *testing.T) {
+func TestASidecarsOutageIsLoggedOnce(t *testing.T) {
 	far := newFarNode(t)
 	s := newSolo(t)
 	s.loadLogged("talos {\ncache {\nstale_if_error 90s\n}\nupstream "+far.url()+" {\ntimeout 500ms\n}\n}", onlyAdmin)
@@ -210,7 +210,7 @@ func TestASidecarsOutageIsToldOnce(t *testing.T) {
 	}
 }
 
-func TestAnOutageOfTheDatabaseIsToldOnce(t *testing.T) {
+func TestAnOutageOfTheDatabaseIsLoggedOnce(t *testing.T) {
 	s := newSolo(t)
 	s.loadLogged("talos {\nstorage sqlite://FOLDER/a.db\n}", onlyAdmin)
 	_, secret := s.issue()

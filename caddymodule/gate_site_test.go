@@ -19,7 +19,7 @@ var forgedIdentity = []string{
 	"X-Talos-Actor", "root", "x-talos-actor", "root", "X-TALOS-Key-Id", "root", "X-Talos-Unheard-Of", "root",
 }
 
-// wantNoIdentity sends forged identity headers to a path, and wants the app to see none of them.
+// wantNoIdentity sends forged identity headers to a path. The app must see none of them.
 func (e *edge) wantNoIdentity(target string, header ...string) {
 	e.t.Helper()
 	got := e.get(target, append(header, forgedIdentity...)...)
@@ -237,7 +237,7 @@ func TestAGateBehindAHandlerThatAnswersEverythingIsWarnedOf(t *testing.T) {
 			case want == "" && len(got) > 0:
 				t.Errorf("warned of %+v", got)
 			case want != "" && (len(got) != 1 || got[0].Handler != want || !strings.Contains(got[0].Msg, "before it")):
-				t.Errorf("got %+v, want a warning of %s", got, want)
+				t.Errorf("got %+v, expected a warning of %s", got, want)
 			}
 		})
 	}

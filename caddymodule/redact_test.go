@@ -154,7 +154,7 @@ func (e *edge) warnings(read *int) []warning {
 	return found
 }
 
-// TestLogThatShowsCredentialsIsNamedWithItsFilter loads a configuration that says nothing about its logs, pastes what
+// TestLogThatShowsCredentialsIsNamedWithItsFilter loads a configuration whose logs have no format, pastes what
 // the warnings say, and finds neither a warning nor a credential any more.
 func TestLogThatShowsCredentialsIsNamedWithItsFilter(t *testing.T) {
 	conf := func(ofDefault, ofAccess string) edgeConfig {

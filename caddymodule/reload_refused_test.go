@@ -183,7 +183,7 @@ func TestAttack24_RefusedReloadsCostNoRequest(t *testing.T) {
 			load = s.loadImpatiently
 		}
 		if err := load(talos); err == nil || !strings.Contains(err.Error(), want) {
-			t.Fatalf("reload %d: got %v, want an error with %q", i, err, want)
+			t.Fatalf("reload %d: got %v, expected an error with %q", i, err, want)
 		}
 		tr.flows(2)
 	}

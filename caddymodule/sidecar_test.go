@@ -257,7 +257,7 @@ func TestASidecarsNodeBelongsToItsSettings(t *testing.T) {
 		earlier := runningNode(s.t)
 		s.reload(far.url(), options, "")
 		if runningNode(s.t) == earlier || len(uses()) != 1 {
-			t.Errorf("%s: another node is wanted in the place of the first; open are %v", options, uses())
+			t.Errorf("%s: another node must be in the place of the first; open are %v", options, uses())
 		}
 		if strings.Contains(strings.Join(uses(), " "), "sidecars") {
 			t.Error("a header's value is in the pool")

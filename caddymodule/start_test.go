@@ -126,7 +126,7 @@ func TestAMissingSecretOfAUsedDatabaseIsNotGeneratedAnew(t *testing.T) {
 	}
 }
 
-// A secret whose database is gone goes on with an empty one, and stays.
+// A secret whose database was deleted stays, and serves with a new, empty one.
 func TestADeletedDatabaseIsMadeAnewWithTheSameSecret(t *testing.T) {
 	s := newSolo(t)
 	const talos = "talos {\nstorage sqlite://FOLDER/deep/down/talos.db\n}"
@@ -223,7 +223,7 @@ func TestKeysWhosePrefixIsNotConfiguredAreNamedAtTheStart(t *testing.T) {
 	}
 }
 
-func TestEachStartIsToldInOneLineWithWhatIsServedAndFromWhere(t *testing.T) {
+func TestEachStartLogsInOneLineWhatIsServedAndFromWhere(t *testing.T) {
 	s := newSolo(t)
 	socket := filepath.Join(s.folder, "s")
 	sites := onlyAdmin + "\nhttp://:" + portOf(freeport.Addr(t)) + " {\nrespond 204\n}\n" +

@@ -42,7 +42,7 @@ var recordSpans = sync.OnceValue(func() *spanRecorder {
 	return r
 })
 
-func TestTheSpanOfARequestTellsTheDecision(t *testing.T) {
+func TestTheSpanOfARequestHasTheDecision(t *testing.T) {
 	recorder := recordSpans()
 	t.Setenv("OTEL_TRACES_EXPORTER", "talos_test")
 	e := startEdge(t, edgeConfig{Site: `

@@ -54,7 +54,7 @@ func (c *Client) BatchImportEncoded(
 	return out, nil
 }
 
-// belongsTo tells whether there is one result for each of n requests, in their order.
+// belongsTo reports whether there is one result for each of n requests, in their order.
 func (r *BatchCreateResponse) belongsTo(n int) bool {
 	if len(r.Results) != n {
 		return false

@@ -17,7 +17,7 @@ func (c *Client) Verify(ctx context.Context, credential string, opts ...CallOpti
 	return out.response()
 }
 
-// verdict is a [VerifyResponse] that tells whether is_valid, which every verdict has, is there.
+// verdict is a [VerifyResponse] that reports whether is_valid, which every verdict has, is there.
 type verdict struct {
 	VerifyResponse
 

@@ -27,7 +27,7 @@ var identityHeaders = [...]identityHeader{
 // IdentityHeaders is how many identity headers there are at most.
 const IdentityHeaders = len(identityHeaders)
 
-// defaultFields are sent where no fields are named. There is one network, which the app need not be told.
+// defaultFields are sent where no fields are named. There is one network, which the app need not know.
 var defaultFields = []string{"key_id", "actor", "scopes", "metadata"}
 
 // Identity sets the headers that tell an app whose request it is. The zero value sets none.

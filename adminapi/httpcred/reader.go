@@ -112,7 +112,7 @@ type Found struct {
 	Where Where // the places that have something, for [Reader.Strip]
 }
 
-// String and GoString do not tell the credential.
+// String and GoString do not show the credential.
 func (f Found) String() string { return fmt.Sprintf("%d credentials", f.count) }
 
 // GoString is String.

@@ -10,22 +10,22 @@ import (
 )
 
 // An outage is over when calls have succeeded for the settling time. One that begins within the quiet time after the
-// last one doubles it, so something that comes and goes soon has one outage that goes on.
+// last one doubles it, so something that fails again and again has one long outage.
 const (
 	minSettle = 5 * time.Second
 	maxSettle = 5 * time.Minute
 	quiet     = 10 * time.Minute
 )
 
-// Config says what is told. All fields but Counts and Fields are required.
+// Config says what is logged. All fields but Counts and Fields are required.
 type Config struct {
 	Logger *zap.Logger
-	Level  zapcore.Level // of the line at the beginning; the end is told at info
+	Level  zapcore.Level // of the line at the beginning; the end is logged at info
 	Begins string        // the message at the beginning: what does not work, and what follows for requests
 	Ends   string        // the message at the end
 	Fields []zap.Field   // of the line at the beginning
 
-	// Counts reads what requests came to. It may be called from any goroutine. nil: it is not told.
+	// Counts reads what requests came to. It may be called from any goroutine. nil: they are not logged.
 	Counts func() Counts
 }
 
@@ -54,7 +54,7 @@ type Watch struct {
 // The states of a watch.
 const (
 	working  = iota // there is no outage
-	failing         // an outage was told and goes on
+	failing         // there is an outage, and it was logged
 	settling        // the same, and calls succeed
 	closed
 )
@@ -67,7 +67,7 @@ func New(c Config) *Watch {
 	return &Watch{config: c}
 }
 
-// Active tells whether an outage goes on, of which the log has been told.
+// Active reports whether there is an outage that has been logged.
 func (w *Watch) Active() bool {
 	s := w.state.Load()
 	return s == failing || s == settling
@@ -90,7 +90,7 @@ func (w *Watch) Failed(err error) {
 	}
 }
 
-// begin tells of an outage. mu is held.
+// begin logs an outage. mu is held.
 func (w *Watch) begin(err error) {
 	now := time.Now()
 	if w.ended.IsZero() || now.Sub(w.ended) > quiet {
@@ -145,7 +145,7 @@ func (w *Watch) settled() {
 	w.config.Logger.Info(w.config.Ends, fields...)
 }
 
-// Close ends the watch. It tells nothing more.
+// Close ends the watch. It logs nothing more.
 func (w *Watch) Close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var errDown = errors.New("connection refused")
 
-// maxSettle is the longest time for which calls have to succeed before the end is told.
+// maxSettle is the longest time for which calls have to succeed before the end is logged.
 const maxSettle = 5 * time.Minute
 
 // watch is a watch with the log that it writes to.
@@ -50,7 +50,7 @@ func (w *watch) after(d time.Duration) *watch {
 	return w
 }
 
-// messages are what the log was told, in order.
+// messages are those of the log, in order.
 func (w *watch) messages() (all []string) {
 	for _, e := range w.logs.All() {
 		all = append(all, e.Message)
@@ -65,7 +65,7 @@ func (w *watch) wants(t *testing.T, when string, want ...string) {
 	}
 }
 
-func TestAnOutageIsToldOnceWhenItBeginsAndOnceWhenItEnds(t *testing.T) {
+func TestAnOutageIsLoggedOnceWhenItBeginsAndOnceWhenItEnds(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *watch) {
 		t.Helper()
@@ -108,7 +108,7 @@ func TestAnOutageIsToldOnceWhenItBeginsAndOnceWhenItEnds(t *testing.T) {
 	})
 }
 
-// wantsShortOutage has one call fail and the next one succeed, and checks that the end is told without a further call.
+// wantsShortOutage has one call fail and the next one succeed, and checks that the end is logged without a further call.
 func (w *watch) wantsShortOutage(t *testing.T) {
 	t.Helper()
 	w.logs.TakeAll()
@@ -117,7 +117,7 @@ func (w *watch) wantsShortOutage(t *testing.T) {
 	w.after(5*time.Second).wants(t, "after", "it fails", "it works again")
 }
 
-func TestTheEndIsToldWithoutAFurtherCall(t *testing.T) {
+func TestTheEndIsLoggedWithoutAFurtherCall(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *watch) {
 		t.Helper()
@@ -147,13 +147,13 @@ func TestFlappingIsBounded(t *testing.T) {
 				t.Errorf("at a pace of %s the end is %q", pace, last.Message)
 			}
 			if pace < 2*time.Minute && last.ContextMap()["relapses"] == nil {
-				t.Errorf("the last line does not tell of relapses: %v", last.ContextMap())
+				t.Errorf("the last line has no relapses: %v", last.ContextMap())
 			}
 		})
 	}
 }
 
-func TestAfterAQuietTimeTheEndIsToldSoonAgain(t *testing.T) {
+func TestAfterAQuietTimeTheEndIsLoggedSoonAgain(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *watch) {
 		t.Helper()
@@ -167,7 +167,7 @@ func TestAfterAQuietTimeTheEndIsToldSoonAgain(t *testing.T) {
 	})
 }
 
-func TestAClosedWatchTellsNothing(t *testing.T) {
+func TestAClosedWatchLogsNothing(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *watch) {
 		t.Helper()

@@ -41,7 +41,7 @@ func TestEachChangeThatPassesIsOneLineOfTheSidecarsAuditLog(t *testing.T) {
 	}
 }
 
-func TestWhatDidNotSucceedThereIsNoLineOfTheSidecarsAuditLog(t *testing.T) {
+func TestAFailedChangeIsNotInTheSidecarsAuditLog(t *testing.T) {
 	t.Parallel()
 	s := newSidecarNode(t)
 	id := s.issue(t, "").IssuedAPIKey.KeyID

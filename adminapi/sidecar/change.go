@@ -117,7 +117,7 @@ type created struct {
 	Results  []created `json:"results"`
 }
 
-// isThere tells whether an answer has a text, and does not hold it.
+// isThere reports whether an answer has a text, and does not hold it.
 type isThere bool
 
 // UnmarshalJSON looks at a value.

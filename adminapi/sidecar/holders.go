@@ -49,7 +49,7 @@ func (s *holders) SelfRevoke(
 	return revoked, selfRevokeError(err)
 }
 
-// forgetUnidentified forgets the key of a credential that does not tell its key id, and returns what it is known by: it
+// forgetUnidentified forgets the key of a credential that does not show its key id, and returns what it is known by: it
 // asks for it, past the cache.
 func (s *holders) forgetUnidentified(ctx context.Context, cred string, position uint64) (known core.Key) {
 	for _, mode := range []verify.Mode{verify.Use, verify.NoCache} { // what is cached, and what is so now

@@ -31,7 +31,7 @@ func (u *Remote) do(
 	return f
 }
 
-// observed makes a call and tells the observer.
+// observed makes a call and notifies the observer.
 func (u *Remote) observed(
 	ctx context.Context, lookUps int, call func(context.Context, *client.Client) error,
 ) *failure {

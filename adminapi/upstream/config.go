@@ -69,7 +69,7 @@ type Config struct {
 	// once in ten seconds each. nil: nothing is logged.
 	Logger *zap.Logger
 
-	// StaleIfError and Counts are what the log is told of an outage: for how long known keys serve past their
+	// StaleIfError and Counts are logged with an outage: for how long known keys serve past their
 	// lifetime, and how many requests were served and refused. They are the verifier's. Counts may be nil.
 	StaleIfError time.Duration
 	Counts       func() outage.Counts

@@ -36,7 +36,7 @@ func (l *throttledLog) may(kind string) bool {
 	return true
 }
 
-// failed tells of a call that failed at one address. What lasts is told by outages.
+// failed logs a call that failed at one address. What lasts is logged by outages.
 func (l *throttledLog) failed(f *failure) {
 	if f.result == ResultCanceled {
 		return
@@ -75,7 +75,7 @@ func (l *throttledLog) noAddressList() {
 	}
 }
 
-// outages tell the log of trouble with the upstream that lasts: when it begins and when it is over.
+// outages log trouble with the upstream that lasts: when it begins and when it is over.
 type outages struct {
 	silent    *outage.Watch // it does not answer, or not in the API's words
 	refusing  *outage.Watch // it refuses this node
@@ -135,7 +135,7 @@ func (o *outages) note(f *failure) {
 	}
 }
 
-// active tells whether one goes on.
+// active reports whether there is one.
 func (o *outages) active() bool {
 	return o.silent.Active() || o.refusing.Active() || o.throttled.Active()
 }
@@ -146,7 +146,7 @@ func (o *outages) close() {
 	o.throttled.Close()
 }
 
-// newAddressWatch tells the log of one address of several that fails.
+// newAddressWatch makes a watch over one address of several.
 func newAddressWatch(logger *zap.Logger, address string) *outage.Watch {
 	return outage.New(outage.Config{
 		Logger: logger.With(zap.String("address", address)),
@@ -156,5 +156,5 @@ func newAddressWatch(logger *zap.Logger, address string) *outage.Watch {
 	})
 }
 
-// Outage tells whether trouble with the upstream goes on, of which the log has been told.
+// Outage reports whether there is an outage of the upstream that has been logged.
 func (u *Remote) Outage() bool { return u.outages.active() }

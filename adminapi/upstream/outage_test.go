@@ -16,7 +16,7 @@ import (
 )
 
 // What each result of a call says: which kind of outage it is of, and which kinds it ends.
-func TestEachResultOfACallSaysHowTheUpstreamIs(t *testing.T) {
+func TestEachResultOfACallShowsTheStateOfTheUpstream(t *testing.T) {
 	t.Parallel()
 	kinds := map[Result]string{
 		ResultOK: "", ResultRejected: "", ResultThrottled: "429", ResultMisconfigured: "refuses",
@@ -91,7 +91,7 @@ func TestAnOutageIsTwoLinesWithWhatWasServedAndRefused(t *testing.T) {
 		refused++
 	}
 	if !u.Outage() {
-		t.Error("no outage goes on")
+		t.Error("there is no outage")
 	}
 	loud := func() []observer.LoggedEntry { return logs.Filter(isLoud).All() }
 	if all := loud(); len(all) != 1 || all[0].Level != zap.ErrorLevel ||
@@ -99,7 +99,7 @@ func TestAnOutageIsTwoLinesWithWhatWasServedAndRefused(t *testing.T) {
 		t.Fatalf("while it lasts, the log has %v", all)
 	}
 	s.set(func() { s.fault = nil })
-	eventually(t, "the end is told", func() bool {
+	eventually(t, "the end is logged", func() bool {
 		_, _ = v.Verify(t.Context(), core.NetworkID{}, unknown, verify.NoCache)
 		return !u.Outage()
 	})
@@ -117,7 +117,7 @@ func TestAnOutageIsTwoLinesWithWhatWasServedAndRefused(t *testing.T) {
 
 func isLoud(e observer.LoggedEntry) bool { return e.Level >= zap.InfoLevel }
 
-func TestOneAddressOfSeveralThatFailsIsToldByItself(t *testing.T) {
+func TestOneAddressOfSeveralThatFailsIsLoggedByItself(t *testing.T) {
 	t.Parallel()
 	first, second := newStandIn(), newStandIn()
 	first.edge, second.edge = true, true
@@ -142,7 +142,7 @@ func TestOneAddressOfSeveralThatFailsIsToldByItself(t *testing.T) {
 	}
 }
 
-func TestThatAnAddressAnswersAgainIsToldByItself(t *testing.T) {
+func TestThatAnAddressAnswersAgainIsLoggedByItself(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.DebugLevel)

@@ -135,7 +135,7 @@ func (p *pool) query(ctx context.Context, a *address, call func(context.Context,
 	return f
 }
 
-// noteAddress tells the log of an address of several that its breaker has closed to calls, and of the first answer that
+// noteAddress logs when the breaker of one address of several stops the calls to it, and the first answer that
 // it gives after that. That the only address fails is the upstream's outage.
 func (p *pool) noteAddress(a *address, f *failure) {
 	switch {

@@ -55,7 +55,7 @@ func (o *options) address() (string, error) {
 	return "http://" + address, nil
 }
 
-// isLoopback tells whether a host is this machine.
+// isLoopback reports whether a host is this machine.
 func isLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && addr.IsLoopback()
@@ -156,7 +156,7 @@ func (o *options) failed(err error, credentials ...string) error {
 	return errors.New(text)
 }
 
-// isForeign tells whether a refusal shows that the server is another one. Some refusals without the API's envelope are
+// isForeign reports whether a refusal shows that the server is another. Some refusals without the API's envelope are
 // those of a proxy before the server.
 func isForeign(e *client.Error) bool {
 	switch e.HTTP {
@@ -169,5 +169,5 @@ func isForeign(e *client.Error) bool {
 	}
 }
 
-// hasEnvelope tells whether a refusal is written as the API writes it.
+// hasEnvelope reports whether a refusal is written as the API writes it.
 func hasEnvelope(e *client.Error) bool { return e.Status != "" || e.Reason != "" }

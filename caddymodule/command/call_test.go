@@ -87,7 +87,7 @@ func TestAnAnswerThatIsNotThisAPIsIsAnErrorThatNamesTheEndpoint(t *testing.T) {
 		srv := httptest.NewServer(handler)
 		t.Cleanup(srv.Close)
 		for name, args := range everyCall(t) {
-			// The API's own answer to some calls is {}: these cannot be told apart.
+			// The API's own answer to some calls is {}: these cannot be distinguished.
 			if answer == "an empty object" && (name == "revoke" || name == "delete" || name == "self-revoke" ||
 				strings.HasPrefix(name, "list")) ||
 				answer == "another API's object" && (name == "revoke" || name == "delete" || name == "self-revoke") {

@@ -209,7 +209,7 @@ func TestServeWithAConfigurationFileIsCaddysRun(t *testing.T) {
 	}
 	_, err := tryServe(t, env, "--config", file)
 	if err == nil || !strings.Contains(err.Error(), "Caddyfile:4") || strings.Contains(err.Error(), "Error: ") {
-		t.Errorf("want run's own error about line 4, once; got %v", err)
+		t.Errorf("expected run's own error about line 4, once; got %v", err)
 	}
 }
 
@@ -255,7 +255,7 @@ func TestAnInterruptEndsAClientCommandAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err == nil {
-		t.Error("want another exit status than 0")
+		t.Error("expected another exit status than 0")
 	}
 }
 

@@ -21,7 +21,7 @@ type importChunk struct {
 	err   error // why nothing follows; [io.EOF]: the input has ended
 }
 
-// answers tells whether the server's answer to the chunk counts the keys as the input does.
+// answers reports whether the server's answer to the chunk counts the keys as the input does.
 func (c *importChunk) answers() bool {
 	n := len(c.items)
 	return len(c.wrong) == 0 && n > 0 && c.items[n-1].place == n-1
@@ -98,7 +98,7 @@ type startingPoint struct {
 	source string // what says so, for errors
 }
 
-// done tells whether a key is done. It is asked in ascending order.
+// done reports whether a key is done. It is asked in ascending order.
 func (p *startingPoint) done(place int) bool {
 	for len(p.failed) > 0 && p.failed[0] < place {
 		p.failed = p.failed[1:]

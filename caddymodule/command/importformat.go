@@ -45,7 +45,7 @@ func newKeyReader(in io.Reader, form string) (keyReader, error) {
 	}
 }
 
-// looksLike tells the format of an input by its first character, and where that begins an object by the first line: a
+// looksLike finds the format of an input by its first character, and where that begins an object by the first line: a
 // single key is JSON Lines.
 func looksLike(b *bufio.Reader) string {
 	for {

@@ -61,7 +61,7 @@ func openReport(path, input string) (*importReport, error) {
 	return r, nil
 }
 
-// goesOn tells whether an earlier run has left a report.
+// goesOn reports whether an earlier run has left a report.
 func (r *importReport) goesOn() bool { return r != nil && r.from != nil }
 
 // read reads what an earlier run has left.
@@ -190,7 +190,7 @@ func (r *importReport) finish(next int, complete bool) error {
 	return nil
 }
 
-// keep copies from the report that is there what failed at or behind a place, to which this run did not come.
+// keep copies from the report that is there what failed at or behind a place, which this run did not reach.
 func (r *importReport) keep(next int) error {
 	return r.lines(func(line *reportLine) error {
 		if line.Input != nil || line.Index < next {

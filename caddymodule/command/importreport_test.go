@@ -103,7 +103,7 @@ func TestARunWithAReportDoesOnlyWhatIsLeftAndKeepsOnlyThat(t *testing.T) {
 	run("2 of the keys could not be imported", "1000,4")
 	wantReport(`{"index":10 {"index":1500 {"input":"keys.json","keys":4000}`)
 
-	// An interrupted run of what is left keeps what it did not come to.
+	// An interrupted run of what is left keeps what it did not reach.
 	s.down = 1
 	run("goes on", "2")
 	wantReport(`{"index":10 {"index":1500 {"input":"keys.json","keys":4000}`)
@@ -122,7 +122,7 @@ func TestARunWithAReportDoesOnlyWhatIsLeftAndKeepsOnlyThat(t *testing.T) {
 	onlyFiles(t, dir, "keys.json", "left.jsonl")
 }
 
-func TestAReportKeepsWhatTheRunDidNotComeTo(t *testing.T) {
+func TestAReportKeepsWhatTheRunDidNotReach(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "left.jsonl")
 	write(t, file, `{"index":1,"error_code":"X"}`+"\n"+`{"index":2,"error_code":"X"}`+"\n"+

@@ -339,7 +339,7 @@ func TestNoErrorRepeatsACredential(t *testing.T) {
 			args := append([]string{"keys", "-e", endpoint}, c.args[1:]...)
 			stdout, stderr, err := runTree(t.Context(), c.stdin, args...)
 			if err == nil {
-				t.Fatal("want an error")
+				t.Fatal("expected an error")
 			}
 			if strings.Contains(stdout+stderr+err.Error(), testSecret) {
 				t.Errorf("the credential is repeated: %s%s%v", stdout, stderr, err)

@@ -9,7 +9,7 @@ import (
 // progress reports on standard error how far an import is: on a terminal in one line that changes, else in lines that
 // are few however many keys there are.
 type progress struct {
-	w        io.Writer // nil: nobody is told
+	w        io.Writer // nil: nothing is written
 	terminal bool
 	total    int // keys to import; less than 1: not known
 	now      func() time.Time

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestATerminalIsToldHowManyOfHowManyAndTheTimeLeft(t *testing.T) {
+func TestATerminalShowsHowManyOfHowManyAndTheTimeLeft(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
 	p := newProgress(&b, false, 5000)
@@ -18,18 +18,18 @@ func TestATerminalIsToldHowManyOfHowManyAndTheTimeLeft(t *testing.T) {
 	p.clear()
 	want := "\r\x1b[K1000 of 5000 keys: imported 900, already there 60, failed 40; 8s left …\r\x1b[K"
 	if got := b.String(); got != want {
-		t.Errorf("a terminal was told %q, want %q", got, want)
+		t.Errorf("a terminal shows %q, want %q", got, want)
 	}
 	b.Reset()
 	p.total = -1 // standard input
 	p.show(&importCounts{imported: 5, failed: 1})
 	p.clear()
 	if got := b.String(); got != "\r\x1b[Kimported 5, already there 0, failed 1 …\r\x1b[K" {
-		t.Errorf("without a total it was told %q", got)
+		t.Errorf("without a total it shows %q", got)
 	}
 }
 
-func TestALogIsToldInFewLinesHoweverManyKeysThereAre(t *testing.T) {
+func TestALogGetsFewLinesHoweverManyKeysThereAre(t *testing.T) {
 	t.Parallel()
 	for total, most := range map[int]int{-1: 8, 1_000_000: 11, 5000: 0} {
 		var b bytes.Buffer
@@ -50,7 +50,7 @@ func TestALogIsToldInFewLinesHoweverManyKeysThereAre(t *testing.T) {
 	var b bytes.Buffer
 	newProgress(&b, true, 1_000_000).show(&importCounts{imported: 1_000_000})
 	if b.Len() > 0 {
-		t.Errorf("with --quiet it was told %q", b.String())
+		t.Errorf("with --quiet it shows %q", b.String())
 	}
 }
 

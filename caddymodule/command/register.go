@@ -53,7 +53,7 @@ func commands() []top {
 	}
 }
 
-// RegisterTopLevel adds the commands beside Caddy's own, and makes of Caddy's what fits a binary of this name. It is
+// RegisterTopLevel adds the commands beside Caddy's own, and adapts Caddy's to a binary of this name. It is
 // called once, before [caddycmd.Main].
 func RegisterTopLevel() {
 	var first *cobra.Command

@@ -12,12 +12,12 @@ import (
 // repository is where the documentation is.
 const repository = "https://github.com/talos-edge/talos-edge"
 
-// helpTemplate is cobra's own, and where more is to be read.
+// helpTemplate is cobra's own, followed by where to read more.
 func helpTemplate() string {
 	return (&cobra.Command{}).HelpTemplate() + "\nDocumentation: " + repository + "\n"
 }
 
-// adopt makes of Caddy's commands those of our binary: they name it, the version is its own, mistakes are explained as
+// adopt makes Caddy's commands those of our binary: they name it, the version is its own, mistakes are explained as
 // those in our commands are, and what cannot work in it says what to do instead.
 func adopt(root *cobra.Command) {
 	root.Example = `  $ talos serve

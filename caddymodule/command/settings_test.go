@@ -159,7 +159,7 @@ func TestAPortThatIsTakenIsAnError(t *testing.T) {
 	ln := listen(t)
 	err := checkFree(t.Context(), []string{"127.0.0.1"}, ln.port, envPort)
 	if err == nil || !strings.Contains(err.Error(), envPort) {
-		t.Errorf("want an error that names %s, got %v", envPort, err)
+		t.Errorf("expected an error that names %s, got %v", envPort, err)
 	}
 	ln.close()
 	if err := checkFree(t.Context(), []string{"127.0.0.1"}, ln.port, envPort); err != nil {

@@ -18,7 +18,7 @@ const versionShort = "Prints the versions of Talos Edge and of Caddy"
 
 // buildInfo says what a binary was built from.
 type buildInfo struct {
-	Version  string `json:"version"`            // of the module; "(devel)" where the build does not tell
+	Version  string `json:"version"`            // of the module; "(devel)" if the build does not say
 	Revision string `json:"revision,omitempty"` // of the source, where it was built from a checkout
 	Time     string `json:"time,omitempty"`     // of that revision
 	Modified bool   `json:"modified,omitempty"` // the checkout had changes beside it

@@ -53,8 +53,8 @@ func write(t *testing.T, name, text string) {
 	}
 }
 
-// asRoot runs a script of testdata as root, with DIR as a variable of its own. Its last line says that it came to its
-// end.
+// asRoot runs a script of testdata as root, with DIR as a variable of its own. The last line of its output must say
+// that all steps are done.
 func asRoot(t *testing.T, script, dir string, variables ...string) {
 	t.Helper()
 	if needs(t, envNamespaces) != "1" {

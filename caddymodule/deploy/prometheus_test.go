@@ -286,7 +286,7 @@ type request struct {
 	status int
 }
 
-// traffic has each decision made by both gates.
+// traffic sends requests so that both gates make each decision.
 func (m *monitored) traffic() {
 	m.t.Helper()
 	double := bearer(m.secrets["good"])
@@ -377,10 +377,10 @@ func (m *monitored) noAlert() {
 
 var metricName = regexp.MustCompile(`(?m)^# TYPE (talos_\w+) `)
 
-// Each query of the dashboard finds data in what a node and a sidecar tell, and each alert finds the trouble that it is
-// for. Two alerts cannot be seen here and have unit tests only: TalosRefusedJump compares with the hour before, and
-// TalosLimiterFailsOpen needs a million keys.
-func TestQueriesFindWhatANodeAndASidecarTell(t *testing.T) {
+// Each query of the dashboard finds data in the metrics of a node and a sidecar, and each alert finds the trouble that
+// it is for. Two alerts cannot be seen here and have unit tests only: TalosRefusedJump compares with the hour before,
+// and TalosLimiterFailsOpen needs a million keys.
+func TestQueriesFindTheMetricsOfANodeAndASidecar(t *testing.T) {
 	t.Parallel()
 	m := monitor(t, needs(t, envPrometheus))
 	m.issue("good", "--scopes", "orders:read")

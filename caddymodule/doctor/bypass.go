@@ -50,7 +50,7 @@ func checkBypass(ctx context.Context, s *subject) (found []Finding, skipped stri
 	return unique(found), ""
 }
 
-// judgeApp tells whether an app answers at addresses of this machine that others may reach.
+// judgeApp reports whether an app answers at addresses of this machine that others may reach.
 func judgeApp(ctx context.Context, dial, gate string, own []netip.Addr) []Finding {
 	address, err := caddy.ParseNetworkAddress(dial)
 	if err != nil || !strings.HasPrefix(address.Network, "tcp") || strings.ContainsAny(dial, "{}") {
@@ -79,7 +79,7 @@ func judgeApp(ctx context.Context, dial, gate string, own []netip.Addr) []Findin
 	return nil
 }
 
-// answers tells whether something accepts connections at an address.
+// answers reports whether something accepts connections at an address.
 func answers(ctx context.Context, at netip.AddrPort) bool {
 	d := net.Dialer{Timeout: knock}
 	conn, err := d.DialContext(ctx, "tcp", at.String())

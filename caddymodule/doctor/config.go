@@ -8,7 +8,7 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// checkConfig tells why a start would refuse the configuration.
+// checkConfig says why a start would refuse the configuration.
 func checkConfig(_ context.Context, s *subject) (found []Finding, skipped string) {
 	refused := s.handlers
 	if s.refused != nil {
@@ -25,7 +25,7 @@ func checkConfig(_ context.Context, s *subject) (found []Finding, skipped string
 	return found, ""
 }
 
-// checkDatabase tells whether a start can use the database.
+// checkDatabase reports whether a start can use the database.
 func checkDatabase(_ context.Context, s *subject) (found []Finding, skipped string) {
 	switch {
 	case s.Node.Storage == "":

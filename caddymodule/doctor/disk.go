@@ -15,7 +15,7 @@ const (
 	largeLog   = 256 << 20
 )
 
-// checkDisk tells whether the database has room.
+// checkDisk reports whether the database has room.
 func checkDisk(_ context.Context, s *subject) (found []Finding, skipped string) {
 	switch {
 	case s.Node.Storage == "":

@@ -161,7 +161,7 @@ func examine(t *testing.T, f *fault) *doctor.Report {
 	return report
 }
 
-// tree lists all files with what would tell of a change.
+// tree lists all files with what would show a change.
 func (d dir) tree() (list []string) {
 	d.t.Helper()
 	err := filepath.WalkDir(d.root, func(path string, e fs.DirEntry, err error) error {

@@ -14,7 +14,7 @@ import (
 	"github.com/talos-edge/talos-edge/caddymodule/internal/ports"
 )
 
-// checkTLS tells whether keys are sent to a gate in clear text.
+// checkTLS reports whether keys are sent to a gate in clear text.
 func checkTLS(_ context.Context, s *subject) (found []Finding, skipped string) {
 	if len(s.sites) == 0 {
 		return nil, noServer
@@ -40,7 +40,7 @@ func checkTLS(_ context.Context, s *subject) (found []Finding, skipped string) {
 	return found, ""
 }
 
-// plain tells whether a listener of a site speaks plain HTTP. A site with a host name has TLS by default, but on the
+// plain reports whether a listener of a site speaks plain HTTP. A site with a host name has TLS by default, but on the
 // port of plain HTTP.
 func (s *subject) plain(site *site, listen string) bool {
 	if len(site.server.TLSConnPolicies) > 0 {
@@ -63,7 +63,7 @@ func (s *subject) plain(site *site, listen string) bool {
 	})
 }
 
-// checkLogs tells which logs show credentials.
+// checkLogs says which logs show credentials.
 func checkLogs(_ context.Context, s *subject) (found []Finding, skipped string) {
 	if !slices.ContainsFunc(s.sites, func(site site) bool { return site.gates > 0 }) {
 		return nil, "there is no gate"
@@ -123,7 +123,7 @@ func judgeProxies(where string, server *caddyhttp.Server) (found []Finding) {
 	return found
 }
 
-// everyone tells whether a range is all addresses.
+// everyone reports whether a range is all addresses.
 func everyone(text string) bool {
 	p, err := netip.ParsePrefix(text)
 	return err == nil && p.Bits() == 0
@@ -150,7 +150,7 @@ func checkAdmin(_ context.Context, s *subject) (found []Finding, skipped string)
 	return found, ""
 }
 
-// onLoopback tells whether nobody but this machine reaches a server.
+// onLoopback reports whether nobody but this machine reaches a server.
 func onLoopback(server *caddyhttp.Server) bool {
 	return !slices.ContainsFunc(server.Listen, func(listen string) bool { return !ports.OnLoopback(listen) })
 }
@@ -217,7 +217,7 @@ func (s *subject) adminListen() string {
 	}
 }
 
-// persists tells whether Caddy saves a copy of the configuration.
+// persists reports whether Caddy saves a copy of the configuration.
 func (s *subject) persists() bool {
 	c := s.Admin.Config
 	return c == nil || c.Persist == nil || *c.Persist

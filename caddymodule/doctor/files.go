@@ -51,7 +51,7 @@ func checkFiles(_ context.Context, s *subject) (found []Finding, skipped string)
 	return unique(found), ""
 }
 
-// judgeFile tells whether others than the owner can read or write a file. One that is missing is no finding.
+// judgeFile reports whether others than the owner can read or write a file. One that is missing is no finding.
 func judgeFile(path, why string, severity Severity) []Finding {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -73,7 +73,7 @@ func judgeFile(path, why string, severity Severity) []Finding {
 	return nil
 }
 
-// judgeFolder tells whether others can replace the files in a folder.
+// judgeFolder reports whether others can replace the files in a folder.
 func judgeFolder(path string) []Finding {
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm()&othersWrite == 0 || info.Mode()&fs.ModeSticky != 0 {
@@ -88,7 +88,7 @@ func judgeFolder(path string) []Finding {
 	}}
 }
 
-// judgeOwners tells whether the files of a database belong to different users, or to another one than their folder.
+// judgeOwners reports whether the files of a database belong to different users, or to another one than their folder.
 func judgeOwners(files []string) []Finding {
 	first, ok := ownerOf(files[0])
 	if !ok {

@@ -108,7 +108,7 @@ func judgeHolders(address string, holders []ports.Process) []Finding {
 	}}
 }
 
-// ours tells whether a program is this one, or a Caddy that may have this module, by its name.
+// ours reports whether a program is this one, or a Caddy that may have this module, by its name.
 func ours(name string) bool {
 	self, err := os.Executable()
 	return name == "talos" || name == "caddy" || err == nil && name == filepath.Base(self)

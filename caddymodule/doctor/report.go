@@ -58,7 +58,7 @@ type Check struct {
 	Name  string
 	About string // what it looks at, in one line
 
-	// run returns what is wrong, or why it cannot be told here.
+	// run returns what is wrong, or why it cannot be known here.
 	run func(context.Context, *subject) (found []Finding, skipped string)
 }
 

@@ -21,7 +21,7 @@ type answer struct {
 	status   int
 	verdict  bool      // it is one of the API
 	edge     bool      // the upstream judges keys for edges, as a node of ours does
-	date     time.Time // by the upstream's clock; zero: not told
+	date     time.Time // by the upstream's clock; zero: not given
 	received time.Time // by this machine's
 }
 

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestCacheControl_IsAddedOnlyWhereTheAppSaysNothing(t *testing.T) {
+func TestCacheControl_IsAddedOnlyWhereTheAppSetsNone(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ app, want []string }{
 		"nothing":             {nil, []string{"private"}},

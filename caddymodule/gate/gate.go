@@ -33,7 +33,7 @@ import (
 // not see. The site is the hosts that the gate's route of the server matches; without hosts it is the whole server. The
 // credential is stripped from the requests that come here, unless KeepCredential says otherwise.
 //
-// What the gate did is told by the object `talos` in the access log, by the placeholders `{http.talos.decision}`,
+// What the gate did is shown by the object `talos` in the access log, by the placeholders `{http.talos.decision}`,
 // `.reason`, `.key_id` and `.cache`, and on the span of `tracing`.
 //
 // Text values may hold placeholders, which are expanded once, when the configuration is loaded.

@@ -145,7 +145,7 @@ func TestGate_UnavailableIs503AndIsLoggedNowAndThen(t *testing.T) {
 	}
 }
 
-func TestGate_WhatFailsInAnOutageThatWasToldIsADebugMessage(t *testing.T) {
+func TestGate_AFailureInALoggedOutageIsADebugMessage(t *testing.T) {
 	t.Parallel()
 	logs, observed := observer.New(zapcore.DebugLevel)
 	cause := core.WrapError(core.Unavailable, "the database does not answer", node.ErrOutage)
@@ -246,7 +246,7 @@ func TestGate_TheServersErrorRoutesGetTheDenialWithItsHeaders(t *testing.T) {
 	}
 }
 
-func TestGate_TellsWhereTheVerdictCameFrom(t *testing.T) {
+func TestGate_SaysWhereTheVerdictCameFrom(t *testing.T) {
 	t.Parallel()
 	for _, v := range []*core.Verdict{goodVerdict(), core.Unknown(core.NetworkID{}, "", core.ImportedKey)} {
 		for status, want := range map[verify.Status]string{
@@ -263,7 +263,7 @@ func TestGate_TellsWhereTheVerdictCameFrom(t *testing.T) {
 				t.Fatal("no replacer")
 			}
 			if got, known := repl.GetString("http.talos.cache"); !known || got != want {
-				t.Errorf("%s: the placeholder tells %q (known: %t), want %q", status, got, known, want)
+				t.Errorf("%s: the placeholder is %q (known: %t), want %q", status, got, known, want)
 			}
 		}
 	}

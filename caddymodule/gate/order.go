@@ -34,7 +34,7 @@ func answeredBefore(ctx caddy.Context, server *caddyhttp.Server) string {
 	return ""
 }
 
-// handlerConfig is what tells whether a handler answers every request.
+// handlerConfig is what shows whether a handler answers every request.
 type handlerConfig struct {
 	Handler    string               `json:"handler"`
 	PassThru   bool                 `json:"pass_thru"`   // of file_server

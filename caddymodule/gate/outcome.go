@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// outcomeField is the object in an access log that tells what a gate did with the request.
+	// outcomeField is the object in an access log that says what a gate did with the request.
 	outcomeField = "talos"
 
-	// outcomePrefix begins the placeholders that tell the same. The attributes of a trace span begin with the field's
+	// outcomePrefix begins the placeholders that say the same. The attributes of a trace span begin with the field's
 	// name.
 	outcomePrefix = "http.talos."
 
@@ -40,7 +40,7 @@ type outcome struct {
 type passed struct{}
 
 // keyIDOf is the id of the key that a verdict is about. That of a credential that is no key is a hash of whatever was
-// sent, and is not told.
+// sent, and is left out.
 func keyIDOf(v *core.Verdict) string {
 	if v == nil || v.Status == core.StatusUnknown {
 		return ""
@@ -116,8 +116,8 @@ func (p *identity) outcomePlaceholder(key string) (any, bool) {
 	return value, ok
 }
 
-// tellAdmitted tells that a request is admitted. The placeholders are those of the identity. Nothing is paid for a log
-// or a trace that there is not.
+// tellAdmitted records an admitted request. The placeholders are those of the identity. Nothing is paid for a log
+// or a trace that does not exist.
 func (g *Gate) tellAdmitted(r *http.Request, vars map[string]any, p *identity) {
 	if g.logged {
 		logOutcome(r, p)
@@ -128,7 +128,7 @@ func (g *Gate) tellAdmitted(r *http.Request, vars map[string]any, p *identity) {
 	}
 }
 
-// tell tells any other outcome, also one that replaces an earlier one.
+// tell records any other outcome, also one that replaces an earlier one.
 func (g *Gate) tell(r *http.Request, o *outcome) {
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		for _, name := range outcomeFields {

@@ -119,7 +119,7 @@ func (s *stream) serve(next caddyhttp.Handler, r *http.Request) error {
 	return next.ServeHTTP(s, r)
 }
 
-// tellClosed tells why the stream was closed, if it was.
+// tellClosed records why the stream was closed, if it was.
 func (s *stream) tellClosed(r *http.Request) {
 	if s.closed.Load() {
 		o := s.denied.outcome()

@@ -15,7 +15,7 @@ type Inspection struct {
 	// [credential.Keyring.Checks] makes them. Empty: the secret is generated.
 	Checks []string
 
-	// SigningKeys tells whether the configuration names the signing keys; otherwise they are generated.
+	// SigningKeys reports whether the configuration names the signing keys; otherwise they are generated.
 	SigningKeys bool
 
 	// Prefixes are those of the credentials that the node takes.
@@ -31,7 +31,7 @@ type Inspection struct {
 // defaultCacheSize is the default of [Cache.MaxSize].
 const defaultCacheSize = 100 << 20
 
-// Inspect tells what the node of a provisioned app would open.
+// Inspect returns what the node of a provisioned app would open.
 func (a *App) Inspect() Inspection {
 	i := Inspection{Prefixes: a.settings.prefixes, Upstream: a.Upstream}
 	switch cache := a.settings.cache; {

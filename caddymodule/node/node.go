@@ -56,7 +56,7 @@ type base struct {
 	network  core.NetworkID
 	verifier *verify.Verifier
 	limiter  ratelimit.Limiter // nil: no limit is enforced
-	outage   func() bool       // tells whether an outage goes on of which the log has been told
+	outage   func() bool       // reports whether there is an outage that has been logged
 }
 
 // Limiter counts uses.

@@ -13,10 +13,10 @@ import (
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-// ErrOutage marks an error of an outage that goes on and that the log has been told of. It is wrapped into the error.
-var ErrOutage = errors.New("the log tells of the outage where it begins")
+// ErrOutage marks an error that is part of an outage which has been logged. It is wrapped into the error.
+var ErrOutage = errors.New("the log has a line from the beginning of the outage")
 
-// marked marks an error if an outage goes on.
+// marked marks an error if there is an outage.
 func marked(err error, outage bool) error {
 	if err == nil || !outage {
 		return err
@@ -24,10 +24,10 @@ func marked(err error, outage bool) error {
 	return fmt.Errorf("%w (%w)", err, ErrOutage)
 }
 
-// databaseWatch tells the log when a database fails, and when it works again.
+// databaseWatch logs when a database fails, and when it works again.
 type databaseWatch struct {
 	lookUps *outage.Watch // it does not answer look-ups
-	changes *outage.Watch // it does not tell which keys have changed
+	changes *outage.Watch // it does not say which keys have changed
 }
 
 // newDatabaseWatch makes a watch over a database for a verifier with the settings.
@@ -70,7 +70,7 @@ func (w *databaseWatch) SourceFailed(err error) {
 // ChangesUnknown notes that changes cannot be read.
 func (w *databaseWatch) ChangesUnknown(err error) { w.changes.Failed(err) }
 
-// active tells whether an outage goes on.
+// active reports whether there is an outage.
 func (w *databaseWatch) active() bool { return w.lookUps.Active() || w.changes.Active() }
 
 func (w *databaseWatch) close() {

@@ -44,7 +44,7 @@ func (a *App) watchStart(ctx caddy.Context) error {
 	return events.On("started", started{a})
 }
 
-// started is told when the configuration of an app runs.
+// started is notified when the configuration of an app runs.
 type started struct{ app *App }
 
 // Handle logs what is served. Of two processes that start at once, each may have found the ports free.

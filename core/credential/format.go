@@ -153,7 +153,7 @@ func (f *Format) Prefix(public bool) string {
 	return f.secret
 }
 
-// Accepts tells whether issued keys with a prefix are recognised: it is a current or a retired one.
+// Accepts reports whether issued keys with a prefix are recognised: it is a current or a retired one.
 func (f *Format) Accepts(prefix string) bool {
 	return slices.ContainsFunc(f.issued, func(p issuedPrefix) bool { return p.text == prefix+version })
 }

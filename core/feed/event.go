@@ -18,8 +18,8 @@ const (
 )
 
 // EventRestored is no change of a key, and names none: the database is a copy that was restored. It continues at a
-// position beyond all that the database of before can have given. Whoever followed that one's feed starts over, because
-// what it was told last may never have happened here.
+// position beyond all that the original database can have given. Whoever followed that one's feed starts over, because
+// what it has read last may never have happened here.
 const EventRestored EventKind = 5
 
 // EventKinds are all kinds of change of a key.

@@ -46,7 +46,7 @@ type Config struct {
 	// MaxWaiting is how many look-ups may wait; one more fails at once. Default 10,000.
 	MaxWaiting int
 
-	// Observer is told how the source answers. nil: nobody is.
+	// Observer is notified of how the source answers. nil: nobody is.
 	Observer Observer
 }
 

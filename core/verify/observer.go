@@ -2,7 +2,7 @@ package verify
 
 import "context"
 
-// Observer is told how the source answers. Its methods are called from several goroutines and must not block.
+// Observer is notified of how the source answers. Its methods are called from several goroutines and must not block.
 type Observer interface {
 	// SourceAnswered says that a call of the source had an answer for at least one credential.
 	SourceAnswered()
@@ -15,7 +15,7 @@ type Observer interface {
 	ChangesUnknown(err error)
 }
 
-// observe tells the observer how a call ended. One that the verifier has cut short tells nothing of the source.
+// observe notifies the observer of how a call ended. A call that the verifier has cut short shows nothing.
 func (v *Verifier) observe(parent context.Context, c *call) {
 	switch {
 	case v.config.Observer == nil || parent.Err() != nil:

@@ -12,7 +12,7 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// told notes what an observer is told.
+// told notes what an observer is notified of.
 type told struct {
 	mu     sync.Mutex
 	events []string
@@ -35,7 +35,7 @@ func (o *told) note(event string) {
 	o.events = append(o.events, event)
 }
 
-// wants compares what was told since the last time.
+// wants compares the notifications since the last time.
 func (o *told) wants(t *testing.T, when string, want ...string) {
 	t.Helper()
 	o.mu.Lock()
@@ -46,7 +46,7 @@ func (o *told) wants(t *testing.T, when string, want ...string) {
 	o.events = nil
 }
 
-func TestAnObserverIsToldOfEachCallAndOfNoHit(t *testing.T) {
+func TestAnObserverIsNotifiedOfEachCallAndOfNoHit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source, o := newFakeSource("a"), new(told)
@@ -60,7 +60,7 @@ func TestAnObserverIsToldOfEachCallAndOfNoHit(t *testing.T) {
 	})
 }
 
-func TestAnObserverIsToldOfAFailureBeforeWhoeverWaitsForTheAnswer(t *testing.T) {
+func TestAnObserverIsNotifiedOfAFailureBeforeWhoeverWaitsForTheAnswer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source, o := newFakeSource("a"), new(told)
@@ -71,7 +71,7 @@ func TestAnObserverIsToldOfAFailureBeforeWhoeverWaitsForTheAnswer(t *testing.T) 
 	})
 }
 
-func TestAnObserverIsToldWhenNobodyKnowsWhichKeysHaveChanged(t *testing.T) {
+func TestAnObserverIsNotifiedWhenNobodyKnowsWhichKeysHaveChanged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source, o := newFakeSource("a"), new(told)

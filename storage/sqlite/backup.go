@@ -80,7 +80,7 @@ func vacuumInto(ctx context.Context, path, target string) error {
 	return err
 }
 
-// continueCopy makes of a copy that [Backup] made a database of its own. The database that it was copied from may have
+// continueCopy makes a copy from [Backup] a database of its own. The database that it was copied from may have
 // gone on, and whoever followed its feed knows positions beyond those of the copy: an edge would pass over changes that
 // got the same positions once more, and take answers for outdated ones. So the feed continues at a position taken from
 // the clock, in microseconds since 1970: no database makes a change a microsecond for long, so all positions that were
@@ -113,7 +113,7 @@ func continueCopy(ctx context.Context, path string, logger *zap.Logger) error {
 	})
 }
 
-// isMarked tells whether a database is a copy that no node has opened yet. It takes no lock.
+// isMarked reports whether a database is a copy that no node has opened yet. It takes no lock.
 func isMarked(ctx context.Context, path string) (marked bool, err error) {
 	err = withPool(uri(path, busyTimeout, "query_only(1)"), func(db *sql.DB) error {
 		var version int

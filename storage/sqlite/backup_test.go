@@ -165,7 +165,7 @@ func TestABackupOfARestoredDatabaseIsRestoredBeyondItToo(t *testing.T) {
 	}
 }
 
-func TestReadState_TellsWhatIsThereAndChangesNothing(t *testing.T) {
+func TestReadState_ReportsWhatIsThereAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "talos.db")

@@ -74,7 +74,7 @@ func isBusy(err error) bool { return isCode(err, sqlite3.SQLITE_BUSY) }
 
 func isInterrupted(err error) bool { return isCode(err, sqlite3.SQLITE_INTERRUPT) }
 
-// isCode tells whether an error has one of SQLite's primary result codes.
+// isCode reports whether an error has one of SQLite's primary result codes.
 func isCode(err error, code int) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	return ok && e.Code()&0xff == code

@@ -81,7 +81,7 @@ expect() { # STATUS TEXT CURL-ARGUMENT...
 	local want=$1 text=$2 got
 	shift 2
 	got=$(status "$@")
-	[ "$got" = "$want" ] && grep -q -- "$text" run/body || { echo "$* answers $got, want $want and $text:"; cat run/body run/*.log; exit 1; }
+	[ "$got" = "$want" ] && grep -q -- "$text" run/body || { echo "$* answers $got, expected $want and $text:"; cat run/body run/*.log; exit 1; }
 }
 
 container "$app" "$ENV" $APP_CMD >run/app.log 2>&1 &
@@ -116,7 +116,7 @@ if [ -n "$PROMETHEUS" ]; then
 	echo "scraped"
 fi
 
-# A sick gate is told: its health check fails when it has ended.
+# The health check fails when the gate has ended.
 kill "$pid"
 until_ok bash -c '! kill -0 '"$pid"' 2>/dev/null'
 if container "$gate" "$ENV" $HEALTH 2>run/out; then exit 1; fi

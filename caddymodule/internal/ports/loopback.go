@@ -7,7 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// OnLoopback tells whether an address, in the form of Caddy's `listen`, can be reached from this machine only: a
+// OnLoopback reports whether an address, in the form of Caddy's `listen`, can be reached from this machine only: a
 // loopback address or a unix socket. It is false for what it cannot judge.
 func OnLoopback(listen string) bool {
 	address, err := caddy.ParseNetworkAddress(listen)

@@ -20,14 +20,14 @@ import (
 // already: for handing over from one process to the next.
 const ShareEnv = "TALOS_SHARE_PORTS"
 
-// Shared tells whether [ShareEnv] permits it to share ports.
+// Shared reports whether [ShareEnv] permits it to share ports.
 func Shared() bool { return os.Getenv(ShareEnv) == "1" }
 
 // Check returns an error when another process listens on one of some addresses, in the form of Caddy's `listen`, or on
 // one that this process has a listener on already. What cannot be compared passes: unix sockets, inherited sockets,
 // networks of plugins, and port 0. So does everything when [Shared] is true.
 //
-// A listener of this process is no obstacle, so that a reload passes. To tell whose a listener is takes /proc. Without
+// A listener of this process is no obstacle, so that a reload passes. Only /proc shows whose a listener is. Without
 // it, addresses are compared before the first configuration runs, and not after.
 func Check(ctx context.Context, listen []string) error {
 	if Shared() {
@@ -165,7 +165,7 @@ func (s sockets) foreign(at []netip.AddrPort, same func(a, b netip.AddrPort) boo
 
 func equal(a, b netip.AddrPort) bool { return a == b }
 
-// overlap tells whether a connection could arrive at both of two listeners. An unspecified IPv6 address takes IPv4
+// overlap reports whether a connection could arrive at both of two listeners. An unspecified IPv6 address takes IPv4
 // connections, too.
 func overlap(a, b netip.AddrPort) bool {
 	covers := func(wide, narrow netip.Addr) bool {

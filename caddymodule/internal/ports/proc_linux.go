@@ -14,7 +14,7 @@ import (
 // listening is the state of a TCP listener in /proc/net/tcp.
 const listening = "0A"
 
-// readSockets reads the TCP listeners of this process' network namespace. It is false when they cannot be told.
+// readSockets reads the TCP listeners of this process' network namespace. It is false when they cannot be read.
 func readSockets() (all sockets, ok bool) {
 	// The descriptors are read before and after: a listener that is opened or closed meanwhile is this process' own.
 	before, err := descriptors("self")

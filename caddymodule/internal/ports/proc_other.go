@@ -2,7 +2,7 @@
 
 package ports
 
-// readSockets is false: whose a listener is cannot be told.
+// readSockets is false: whose a listener is cannot be known.
 func readSockets() (sockets, bool) { return nil, false }
 
 // owners are none.

@@ -54,7 +54,7 @@ type document struct {
 // appName is the node's, in the configuration.
 const appName = "talos"
 
-// LoadFile is [Load] for a file, in the format of a config adapter. Without the name of one, the file's own name tells
+// LoadFile is [Load] for a file, in the format of a config adapter. Without the name of one, the file's own name shows
 // whether it is a Caddyfile or JSON.
 func LoadFile(file, adapter, database string) (*Setup, error) {
 	quiet()
@@ -176,7 +176,7 @@ func (s *Setup) readSources(talos json.RawMessage) error {
 	return nil
 }
 
-// isPlaceholder tells whether a value is one placeholder of Caddy and nothing else.
+// isPlaceholder reports whether a value is one placeholder of Caddy and nothing else.
 func isPlaceholder(value string) bool {
 	return strings.HasPrefix(value, "{") && strings.IndexByte(value, '}') == len(value)-1
 }
