@@ -108,7 +108,8 @@ func TestAnOutageIsLoggedOnceWhenItBeginsAndOnceWhenItEnds(t *testing.T) {
 	})
 }
 
-// wantsShortOutage has one call fail and the next one succeed, and checks that the end is logged without a further call.
+// wantsShortOutage has one call fail and the next one succeed, and checks that the end is logged without a further
+// call.
 func (w *watch) wantsShortOutage(t *testing.T) {
 	t.Helper()
 	w.logs.TakeAll()

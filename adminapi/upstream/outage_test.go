@@ -158,7 +158,8 @@ func TestThatAnAddressAnswersAgainIsLoggedByItself(t *testing.T) {
 		p.noteAddress(a, nil)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if all := logs.All(); len(all) != 2 || all[1].Level != zap.InfoLevel || all[1].ContextMap()["address"] != "http://a" {
+		all := logs.All()
+		if len(all) != 2 || all[1].Level != zap.InfoLevel || all[1].ContextMap()["address"] != "http://a" {
 			t.Errorf("the log has %v", all)
 		}
 	})

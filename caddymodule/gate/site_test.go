@@ -18,7 +18,9 @@ func TestGate_ErrorRoutesStripIdentityHeadersThemselves(t *testing.T) {
 	if err := g.guardSite(server); err != nil {
 		t.Fatal(err)
 	}
-	for name, routes := range map[string]caddyhttp.RouteList{"routes": server.Routes, "error routes": server.Errors.Routes} {
+	for name, routes := range map[string]caddyhttp.RouteList{
+		"routes": server.Routes, "error routes": server.Errors.Routes,
+	} {
 		r := inCaddy(requestWith(t, "X-Talos-Actor: root"))
 		if matches, err := routes[0].MatcherSets.AnyMatchWithError(r); err != nil || !matches {
 			t.Errorf("%s: matches: %t, %v", name, matches, err)

@@ -16,11 +16,12 @@ import (
 )
 
 const (
-	admin      = "/v2alpha1/admin/"
-	newKey     = `{"name":"private name","actor_id":"user-1","scopes":["private:x"],"metadata":{"private":"note"}}`
-	newImport  = `{"raw_key":"{raw}","name":"private name","actor_id":"user-1","metadata":{"private":"note"}}`
-	newName    = `{"name":"private other"}`
-	revocation = `{"reason":"REVOCATION_REASON_PRIVILEGE_WITHDRAWN","description":"private reason"}`
+	admin          = "/v2alpha1/admin/"
+	newKey         = `{"name":"private name","actor_id":"user-1","scopes":["private:x"],"metadata":{"private":"note"}}`
+	newImport      = `{"raw_key":"{raw}","name":"private name","actor_id":"user-1","metadata":{"private":"note"}}`
+	newName        = `{"name":"private other"}`
+	selfRevocation = `{"credential":"{secret}","reason":"REVOCATION_REASON_KEY_COMPROMISE"}`
+	revocation     = `{"reason":"REVOCATION_REASON_PRIVILEGE_WITHDRAWN","description":"private reason"}`
 )
 
 // Changes are the operations that change keys, by method and path, with the body of a request. What a body holds beside
@@ -36,7 +37,7 @@ var Changes = map[string]string{
 	"DELETE " + admin + "importedApiKeys/{key_id}":      "",
 	"POST " + admin + "importedApiKeys/{key_id}:revoke": revocation,
 	"POST " + admin + "apiKeys/{key_id}:revoke":         revocation,
-	"POST /v2alpha1/apiKeys:selfRevoke":                 `{"credential":"{secret}","reason":"REVOCATION_REASON_KEY_COMPROMISE"}`,
+	"POST /v2alpha1/apiKeys:selfRevoke":                 selfRevocation,
 }
 
 // Change is a request that changes a key and is to succeed.

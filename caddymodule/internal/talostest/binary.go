@@ -34,6 +34,7 @@ var build = sync.OnceValues(func() (string, error) {
 	if runtime.GOOS == "windows" {
 		name += ".exe"
 	}
+	//nolint:gosec // the path is in this process' own temporary directory
 	cmd := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-o", name,
 		"github.com/talos-edge/talos-edge/caddymodule/talos")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
