@@ -7,12 +7,6 @@ import (
 	"time"
 )
 
-// Who makes a change, as the feed names it.
-const (
-	ByOperator = "operator"
-	ByHolder   = "holder"
-)
-
 // CreateResult is what came of one key of several that were to be created.
 type CreateResult struct {
 	Key     Key  // as it is stored
@@ -54,7 +48,6 @@ func (p *Patch) apply(k *Key) {
 // Update is a request to change a key.
 type Update struct {
 	Patch
-	By   string // who did it, for the audit trail
 	Time time.Time
 }
 
@@ -74,7 +67,6 @@ type Rotation struct {
 	Visibility *Visibility // nil: the old key's
 	NewKeyID   string
 	Prefix     string // of the new key's credential
-	By         string // who did it, for the audit trail
 	Time       time.Time
 }
 
@@ -103,7 +95,6 @@ func (r *Rotation) Of(old Key) (Key, error) {
 
 // Deletion is a request to delete a key.
 type Deletion struct {
-	By   string // who did it, for the audit trail
 	Time time.Time
 }
 

@@ -98,7 +98,6 @@ func (k *Key) StatusAt(now time.Time) Status {
 type Revocation struct {
 	Reason      RevocationReason
 	Description string
-	By          string // who did it, for the audit trail: "operator" or "holder"
 	Time        time.Time
 }
 

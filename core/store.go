@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"time"
 
 	"github.com/talos-edge/talos-edge/core/feed"
 )
@@ -14,7 +15,8 @@ const MaxEvents = 1000
 //
 // Methods may be called from several goroutines. A method that changes something
 //
-//   - writes the change and its [feed.Event] in one transaction, and answers after the commit is durable;
+//   - writes the change and its [feed.Event], of the context's caller ([WithCaller]), in one transaction, and answers
+//     after the commit is durable;
 //   - applies the event to its [feed.Positions] before it answers;
 //   - has changed nothing when it returns an error, but for [DeadlineExceeded] and [Unavailable] after a loss of the
 //     connection or of the database's file, when the outcome is not known;
@@ -76,10 +78,13 @@ type Store interface {
 
 	// Events returns the changes of all networks whose position is higher than after: in the order of their positions,
 	// without a gap (but for that before a [feed.EventRestored]), at most limit, 1 to [MaxEvents]. They are committed,
-	// and every change that was acknowledged before the call is among them as far as limit reaches. A position beyond
-	// the last one is [FailedPrecondition]: the database is another one, or was restored, and whoever follows its feed
-	// starts over.
-	Events(ctx context.Context, after uint64, limit int) ([]feed.Event, error)
+	// and every change that was acknowledged before the call is among them as far as limit reaches. Whoever follows the
+	// feed starts over when after is lower than the page's Begin or higher than its Last.
+	Events(ctx context.Context, after uint64, limit int) (feed.Page, error)
+
+	// PruneEvents removes the oldest events: those of before a time, and those beyond a number. The newest one stays.
+	// It works in steps, between which changes are made, and returns how many it has removed, also with an error.
+	PruneEvents(ctx context.Context, before time.Time, keep int) (removed int, err error)
 
 	// Positions is the table that every change, of this process and of others on the same database, is applied to. If
 	// there can be others, the store renews its lease ([feed.Positions.Renew]) while it knows of their changes.

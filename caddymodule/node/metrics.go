@@ -64,8 +64,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for _, s := range cacheResults {
 		counter(cacheRequestsDesc, totals.requests[s], s.String())
 	}
-	for _, k := range feed.EventKinds {
-		counter(keysChangedDesc, totals.changed[k], k.String())
+	for i, k := range feed.EventKinds {
+		counter(keysChangedDesc, totals.changed[i], k.String())
 	}
 	n := c.app.node.Load()
 	if n == nil {
@@ -84,7 +84,7 @@ func gauge(ch chan<- prometheus.Metric, desc *prometheus.Desc, value float64) {
 // counts are counters of nodes and stores.
 type counts struct {
 	requests [len(verify.Statuses)]uint64
-	changed  [len(feed.EventKinds) + 1]uint64
+	changed  [len(feed.EventKinds)]uint64
 }
 
 func (c *counts) addNode(n *pooledNode) {
@@ -95,8 +95,8 @@ func (c *counts) addNode(n *pooledNode) {
 }
 
 func (c *counts) addStore(s *pooledStore) {
-	for _, k := range feed.EventKinds {
-		c.changed[k] += s.Positions().Changed(k)
+	for i, k := range feed.EventKinds {
+		c.changed[i] += s.Positions().Changed(k)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 // RevokeRequest asks to revoke a key.
@@ -30,7 +31,7 @@ func (e *Engine) Revoke(ctx context.Context, kind core.Kind, keyID string, r Rev
 		return core.Key{}, badRequest("description: must be UTF-8 text without NUL")
 	}
 	return e.store.Revoke(ctx, e.network, kind, keyID, core.Revocation{
-		Reason: r.Reason, Description: r.Description, By: core.ByOperator, Time: now(),
+		Reason: r.Reason, Description: r.Description, Time: now(),
 	})
 }
 
@@ -64,9 +65,10 @@ func (e *Engine) SelfRevoke(ctx context.Context, cred string, reason core.Revoca
 	if key.StatusAt(moment) == core.StatusExpired {
 		return core.Key{}, core.NewError(core.KeyExpired, "the key has expired")
 	}
-	key, err = e.store.Revoke(ctx, e.network, kind, p.KeyID, core.Revocation{
-		Reason: reason, By: core.ByHolder, Time: moment,
-	})
+	by := core.CallerOf(ctx)
+	by.Kind = feed.CallerHolder
+	key, err = e.store.Revoke(core.WithCaller(ctx, by), e.network, kind, p.KeyID,
+		core.Revocation{Reason: reason, Time: moment})
 	if core.ReasonOf(err) == core.FailedPrecondition && err != nil {
 		return core.Key{}, errSelfRevoked() // somebody else was faster
 	}

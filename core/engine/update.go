@@ -37,7 +37,7 @@ func (e *Engine) Update(ctx context.Context, kind core.Kind, keyID string, r Upd
 	if err != nil {
 		return core.Key{}, err
 	}
-	return e.store.Update(ctx, e.network, kind, keyID, core.Update{Patch: patch, By: core.ByOperator, Time: now()})
+	return e.store.Update(ctx, e.network, kind, keyID, core.Update{Patch: patch, Time: now()})
 }
 
 // patch checks the request and makes a patch of it.
@@ -80,7 +80,7 @@ func (e *Engine) Rotate(ctx context.Context, keyID string, r RotateRequest) (
 	if err != nil {
 		return fail(err)
 	}
-	rotation := core.Rotation{Patch: patch, NewKeyID: uuid.NewString(), By: core.ByOperator, Time: now()}
+	rotation := core.Rotation{Patch: patch, NewKeyID: uuid.NewString(), Time: now()}
 	visibility := r.Visibility
 	if visibility == core.VisibilityUnknown {
 		// The secret's prefix shows the visibility. A key's never changes, so it may be read ahead.
@@ -108,5 +108,5 @@ func (e *Engine) Rotate(ctx context.Context, keyID string, r RotateRequest) (
 // Delete removes an imported key for good. When it returns nil, no verification on this node that begins later finds
 // it. A key that is not there or was issued is [core.KeyNotFound].
 func (e *Engine) Delete(ctx context.Context, keyID string) error {
-	return e.store.Delete(ctx, e.network, keyID, core.Deletion{By: core.ByOperator, Time: now()})
+	return e.store.Delete(ctx, e.network, keyID, core.Deletion{Time: now()})
 }

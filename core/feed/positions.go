@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"context"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -19,9 +20,11 @@ type Positions struct {
 	mu         sync.RWMutex // held while a group of events is applied
 	applied    uint64
 	table      [slots]atomic.Uint64
-	changed    [len(EventKinds) + 1]atomic.Uint64
+	changed    [eventKinds]atomic.Uint64
 	completeAt atomic.Int64
 	lease      lease
+
+	waiting chan struct{} // closed when a change is applied; nil: nobody waits
 }
 
 var slotSeed = maphash.MakeSeed()
@@ -52,6 +55,32 @@ func (p *Positions) Apply(events ...Event) {
 		p.applied = e.Position
 		if int(e.Kind) < len(p.changed) {
 			p.changed[e.Kind].Add(1)
+		}
+		if p.waiting != nil {
+			close(p.waiting)
+			p.waiting = nil
+		}
+	}
+}
+
+// AwaitAfter waits until a change with a higher position than after is applied. It returns ctx's error if ctx ends
+// first.
+func (p *Positions) AwaitAfter(ctx context.Context, after uint64) error {
+	for {
+		p.mu.Lock()
+		if p.applied > after {
+			p.mu.Unlock()
+			return nil
+		}
+		if p.waiting == nil {
+			p.waiting = make(chan struct{})
+		}
+		waiting := p.waiting
+		p.mu.Unlock()
+		select {
+		case <-waiting:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

@@ -1,8 +1,12 @@
 package feed_test
 
 import (
+	"context"
+	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -84,4 +88,39 @@ func TestPositions_TellsWhenTheFeedWasLastComplete(t *testing.T) {
 	if p.CompleteAt() != at.UnixNano() {
 		t.Errorf("complete at %d, want %d", p.CompleteAt(), at.UnixNano())
 	}
+}
+
+func TestPositions_WhoAwaitsAChangeIsWokenByIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var p feed.Positions
+		p.Begin(4)
+		if err := p.AwaitAfter(t.Context(), 3); err != nil {
+			t.Errorf("what is applied already: %v", err)
+		}
+		var woken atomic.Int32
+		for range 3 {
+			go func() {
+				if err := p.AwaitAfter(t.Context(), 4); err == nil {
+					woken.Add(1)
+				}
+			}()
+		}
+		synctest.Wait()
+		p.Apply(event(4, uuid.Nil, "a")) // is applied already
+		synctest.Wait()
+		if n := woken.Load(); n != 0 {
+			t.Errorf("%d were woken by nothing", n)
+		}
+		p.Apply(event(5, uuid.Nil, "a"))
+		synctest.Wait()
+		if n := woken.Load(); n != 3 {
+			t.Errorf("%d of 3 were woken", n)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := p.AwaitAfter(ctx, 5); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("without a change: %v", err)
+		}
+	})
 }

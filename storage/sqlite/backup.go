@@ -100,8 +100,13 @@ func continueCopy(ctx context.Context, path string, logger *zap.Logger) error {
 		}
 		now := time.Now().UnixMicro()
 		position := max(now, last+1)
-		if _, err := conn.ExecContext(ctx, "INSERT INTO events (seq, network, key_id, kind, time, actor, reason) "+
-			"VALUES (?, zeroblob(16), '', ?, ?, 'operator', 0)", position, int64(feed.EventRestored), now); err != nil {
+		_, err := conn.ExecContext(ctx, "INSERT INTO events (seq, network, key_id, kind, time, reason, caller_kind) "+
+			"VALUES (?, zeroblob(16), '', ?, ?, 0, ?)",
+			position, int64(feed.EventRestored), now, int64(feed.CallerSystem))
+		if err != nil {
+			return err
+		}
+		if _, err := conn.ExecContext(ctx, "UPDATE feed SET id = lower(hex(randomblob(16)))"); err != nil {
 			return err
 		}
 		if _, err := conn.ExecContext(ctx, "PRAGMA user_version = 0"); err != nil {

@@ -137,9 +137,13 @@ func TestAttack05_ARestoredBackupGivesNoPositionASecondTime(t *testing.T) {
 	if _, err := restored.Revoke(t.Context(), core.NetworkID{}, core.AnyKind, "a", r); err != nil {
 		t.Fatal(err)
 	}
-	events, err := restored.Events(t.Context(), known, core.MaxEvents)
+	page, err := restored.Events(t.Context(), known, core.MaxEvents)
+	events := page.Events
 	if err != nil || len(events) != 2 {
 		t.Fatalf("after %d: %+v, %v", known, events, err)
+	}
+	if original, err := s.Events(t.Context(), 0, 1); err != nil || original.FeedID == page.FeedID {
+		t.Errorf("the restored database's feed has the original's name %q, %v", page.FeedID, err)
 	}
 	if events[0].Kind != feed.EventRestored || events[1].Kind != feed.EventRevoked || events[1].KeyID != "a" ||
 		events[1].Position != events[0].Position+1 {
@@ -212,7 +216,7 @@ func TestReadState_ReportsWhatIsThereAndChangesNothing(t *testing.T) {
 	}
 	look(2)
 	// An older schema does not count keys by prefix.
-	if _, err := MigrateDown(t.Context(), path, 1); err != nil {
+	if _, err := MigrateDown(t.Context(), path, 2); err != nil {
 		t.Fatal(err)
 	}
 	state, err := ReadState(t.Context(), path)

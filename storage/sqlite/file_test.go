@@ -13,7 +13,6 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/talos-edge/talos-edge/core"
-	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 func TestTheFileAndItsDirectoryAreTheOwnersAlone(t *testing.T) {
@@ -70,32 +69,6 @@ func TestTheSettingsOfEachConnection(t *testing.T) {
 		if got := queryText(t, writing, "PRAGMA "+pragma); got != want {
 			t.Errorf("writer: %s is %s, want %s", pragma, got, want)
 		}
-	}
-}
-
-func TestTheEventsAreTheAuditTrail(t *testing.T) {
-	t.Parallel()
-	s := openAt(t, newDatabase(t).path, Options{})
-	create(t, s, "k")
-	_, err := s.Revoke(t.Context(), core.NetworkID{}, core.AnyKind, "k", core.Revocation{
-		Reason: core.ReasonKeyCompromise, By: "holder", Time: testTime,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	events, err := s.testFeed(t).After(t.Context(), 0, 10)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []feed.Event{
-		{Position: 1, KeyID: "k", Kind: feed.EventCreated, Time: testTime, Actor: "operator"},
-		{
-			Position: 2, KeyID: "k", Kind: feed.EventRevoked, Time: testTime, Actor: "holder",
-			Reason: uint8(core.ReasonKeyCompromise),
-		},
-	}
-	if len(events) != 2 || events[0] != want[0] || events[1] != want[1] {
-		t.Errorf("events are %+v", events)
 	}
 }
 

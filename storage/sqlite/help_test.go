@@ -7,7 +7,6 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/feed"
-	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
 var testTime = time.Date(2026, 3, 14, 15, 9, 26, 535_897_000, time.UTC)
@@ -74,16 +73,6 @@ func outside(t *testing.T, path, statement string) {
 func outsideText(t *testing.T, path, query string) string {
 	t.Helper()
 	return queryText(t, outsider(t, path), query)
-}
-
-// testFeed is a feed on the readers' pool.
-func (s *Store) testFeed(t *testing.T) *sqlstore.Feed {
-	t.Helper()
-	feed, err := sqlstore.NewFeed(t.Context(), s.readers)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return feed
 }
 
 // eventually waits until a condition holds.

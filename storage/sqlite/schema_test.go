@@ -10,6 +10,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
@@ -91,7 +92,7 @@ func TestSchema_TakenDownUnderAStoreMakesItUnready(t *testing.T) {
 	if err := s.Ping(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := MigrateDown(t.Context(), path, 1); err != nil {
+	if _, err := MigrateDown(t.Context(), path, 2); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Ping(t.Context()); err == nil {
@@ -195,4 +196,47 @@ func TestSchema_TheKeysThatAreThereAreCountedWithoutAPrefix(t *testing.T) {
 	_, err = s.Revoke(t.Context(), core.NetworkID{}, core.Issued, "a", core.Revocation{Time: testTime})
 	must(t, err)
 	want(1)
+}
+
+// Databases of earlier builds have events that name no caller, but for holders.
+func TestEventsOfAnEarlierSchemaSayWhatIsKnownOfThem(t *testing.T) {
+	t.Parallel()
+	path := newDatabase(t).path
+	s := openAt(t, path, Options{})
+	const issued, imported = "550e8400-e29b-41d4-a716-446655440001", "0123456789abcdef0123456789abcdef0123456789abcdef"
+	create(t, s, issued)
+	k := testKey(imported)
+	k.Kind = core.Imported
+	if _, _, err := s.Create(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+	holder := core.WithCaller(t.Context(), feed.Caller{Kind: feed.CallerHolder, ID: "192.0.2.7"})
+	_, err := s.Revoke(holder, core.NetworkID{}, core.AnyKind, issued, core.Revocation{Time: testTime})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := MigrateDown(t.Context(), path, 1); err != nil {
+		t.Fatal(err)
+	}
+	page, err := openAt(t, path, Options{}).Events(t.Context(), 0, 10)
+	if err != nil || len(page.Events) != 3 || page.FeedID == "" {
+		t.Fatalf("got %+v, %v", page, err)
+	}
+	for i, want := range []feed.Event{
+		{KeyID: issued, KeyKind: uint8(core.Issued), Kind: feed.EventCreated},
+		{KeyID: imported, KeyKind: uint8(core.Imported), Kind: feed.EventCreated},
+		{
+			KeyID: issued, KeyKind: uint8(core.Issued), Kind: feed.EventRevoked,
+			Caller: feed.Caller{Kind: feed.CallerHolder},
+		},
+	} {
+		e := page.Events[i]
+		want.Position, want.ActorID, want.Time = uint64(i)+1, k.ActorID, e.Time
+		if e != want {
+			t.Errorf("got %+v, want %+v", e, want)
+		}
+	}
 }

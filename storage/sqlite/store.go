@@ -229,6 +229,11 @@ func (s *Store) Close() error {
 	return s.closeErr
 }
 
+// PruneEvents removes the oldest events.
+func (s *Store) PruneEvents(ctx context.Context, before time.Time, keep int) (removed int, err error) {
+	return sqlstore.PruneEvents(ctx, s.Reads, s.Changes, before, keep)
+}
+
 // Positions is the table that changes are applied to.
 func (s *Store) Positions() *feed.Positions { return s.positions }
 

@@ -203,9 +203,9 @@ func TestAGapOfAnyLengthIsFilled(t *testing.T) {
 	path := newDatabase(t).path
 	s := openAt(t, path, Options{rest: time.Hour})
 	const n = 2*core.MaxEvents + 1
-	outside(t, path, fmt.Sprintf(`INSERT INTO events (network, key_id, kind, time, actor, reason)
+	outside(t, path, fmt.Sprintf(`INSERT INTO events (network, key_id, kind, time, reason)
 		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
-		SELECT zeroblob(16), 'k' || i, 1, 0, '', 0 FROM n`, n))
+		SELECT zeroblob(16), 'k' || i, 1, 0, 0 FROM n`, n))
 	create(t, s, "last")
 	if got := s.positions.Changed(feed.EventCreated); got != n+1 || s.positions.Applied() != n+1 {
 		t.Errorf("%d changes were taken in, at %d", got, s.positions.Applied())

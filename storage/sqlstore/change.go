@@ -16,12 +16,21 @@ const (
 		`rate_unit = $6, rate_window = $7, update_time = $8 WHERE network = $9 AND key_id = $10`
 )
 
-var deleteKey = fmt.Sprintf(`DELETE FROM keys WHERE network = $1 AND key_id = $2 AND kind = %d`, core.Imported)
+var deleteKey = fmt.Sprintf(`DELETE FROM keys WHERE network = $1 AND key_id = $2 AND kind = %d RETURNING `+keyColumns,
+	core.Imported)
 
 // Revoke makes a key a revoked one and returns it. A key that does not exist or is of another kind is
 // [core.KeyNotFound]; one that is revoked already is [core.FailedPrecondition].
 func (w *Writer) Revoke(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
+) (core.Key, []feed.Event, error) {
+	return w.end(ctx, network, kind, keyID, r, feed.EventRevoked, "")
+}
+
+// end revokes a key, with an event of a kind. related is the id of the key in its place, or empty.
+func (w *Writer) end(
+	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
+	what feed.EventKind, related string,
 ) (core.Key, []feed.Event, error) {
 	k, found, err := oneKey(ctx, w.revoke, network, int64(core.StatusRevoked), int64(r.Reason), r.Description,
 		r.Time.UnixMicro(), network[:], keyID, int64(kind))
@@ -37,9 +46,8 @@ func (w *Writer) Revoke(
 	if err := count(ctx, w.uncounted, &k); err != nil {
 		return core.Key{}, nil, err
 	}
-	event := feed.Event{
-		Network: network, KeyID: keyID, Kind: feed.EventRevoked, Time: r.Time, Actor: r.By, Reason: uint8(r.Reason),
-	}
+	event := eventOf(&k, what, r.Time)
+	event.Reason, event.Related = uint8(r.Reason), related
 	if err := w.write(ctx, &event); err != nil {
 		return core.Key{}, nil, err
 	}
@@ -70,7 +78,7 @@ func (w *Writer) Update(
 	if err != nil {
 		return core.Key{}, nil, err
 	}
-	event := feed.Event{Network: network, KeyID: keyID, Kind: feed.EventUpdated, Time: u.Time, Actor: u.By}
+	event := eventOf(&k, feed.EventUpdated, u.Time)
 	if err := w.write(ctx, &event); err != nil {
 		return core.Key{}, nil, err
 	}
@@ -89,34 +97,30 @@ func (w *Writer) Rotate(
 	if fresh, err = r.Of(old); err != nil {
 		return fail(err)
 	}
-	fresh, created, err := w.insert(ctx, fresh)
+	fresh, created, err := w.insert(ctx, fresh, keyID)
 	if err != nil {
 		return fail(err)
 	}
-	old, revoked, err := w.Revoke(ctx, network, core.Issued, keyID, core.Revocation{
-		Reason: core.ReasonSuperseded, By: r.By, Time: r.Time,
-	})
+	old, rotated, err := w.end(ctx, network, core.Issued, keyID,
+		core.Revocation{Reason: core.ReasonSuperseded, Time: r.Time}, feed.EventRotated, fresh.ID)
 	if err != nil {
 		return fail(err)
 	}
-	return fresh, old, append(created, revoked...), nil
+	return fresh, old, append(created, rotated...), nil
 }
 
 // Delete removes an imported key. One that does not exist or was issued is [core.KeyNotFound].
 func (w *Writer) Delete(
 	ctx context.Context, network core.NetworkID, keyID string, d core.Deletion,
 ) ([]feed.Event, error) {
-	result, err := w.remove.ExecContext(ctx, network[:], keyID)
+	k, found, err := oneKey(ctx, w.remove, network, network[:], keyID)
 	if err != nil {
 		return nil, err
 	}
-	switch n, err := result.RowsAffected(); {
-	case err != nil:
-		return nil, err
-	case n == 0:
+	if !found {
 		return nil, errNotFound()
 	}
-	event := feed.Event{Network: network, KeyID: keyID, Kind: feed.EventDeleted, Time: d.Time, Actor: d.By}
+	event := eventOf(&k, feed.EventDeleted, d.Time)
 	if err := w.write(ctx, &event); err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func (w *Writer) Create(ctx context.Context, key core.Key) (core.Key, []feed.Eve
 	if err != nil || found {
 		return k, nil, err
 	}
-	return w.insert(ctx, key)
+	return w.insert(ctx, key, "")
 }
 
 // CreateMany adds keys, as [core.Store] says.
@@ -75,7 +75,7 @@ func (w *Writer) CreateMany(
 				fmt.Sprintf("the network has as many active keys as its quota of %d allows", quota))
 			continue
 		}
-		stored, created, err := w.insert(ctx, key)
+		stored, created, err := w.insert(ctx, key, "")
 		if err != nil {
 			return nil, nil, err
 		}
@@ -105,16 +105,15 @@ func (w *Writer) ofRequest(ctx context.Context, key *core.Key) (k core.Key, foun
 	return oneKey(ctx, w.byRequest, key.Network, key.Network[:], int64(key.Kind), key.RequestID)
 }
 
-// insert writes a key and the event of its creation. A key id that is taken is [core.Conflict].
-func (w *Writer) insert(ctx context.Context, key core.Key) (core.Key, []feed.Event, error) {
+// insert writes a key and the event of its creation. replaces is the id of the key in whose place it is put, or empty.
+// A key id that is taken is [core.Conflict].
+func (w *Writer) insert(ctx context.Context, key core.Key, replaces string) (core.Key, []feed.Event, error) {
 	row, err := rowOf(&key)
 	if err != nil {
 		return core.Key{}, nil, err
 	}
-	event := feed.Event{
-		Network: key.Network, KeyID: key.ID, Kind: feed.EventCreated, Time: key.CreateTime,
-		Actor: core.ByOperator, // creation is an operator's verb
-	}
+	event := eventOf(&key, feed.EventCreated, key.CreateTime)
+	event.Related = replaces
 	if err := w.write(ctx, &event); err != nil {
 		return core.Key{}, nil, err
 	}

@@ -15,21 +15,23 @@ import (
 
 const (
 	selectLast   = `SELECT COALESCE(MAX(seq), 0) FROM events`
-	selectEvents = `SELECT seq, network, key_id, kind, time, actor, reason FROM events WHERE seq > $1 ` +
-		`ORDER BY seq LIMIT $2`
+	selectBounds = `SELECT (SELECT id FROM feed), (SELECT MIN(seq) FROM events), (SELECT MAX(seq) FROM events)`
+	selectEvents = `SELECT seq, network, key_id, key_kind, actor_id, kind, time, reason, related_key_id, ` +
+		`caller_kind, caller_id, caller_user, request_id FROM events WHERE seq > $1 ORDER BY seq LIMIT $2`
 )
 
 // Feed reads the feed of changes.
 type Feed struct {
 	prepared
-	last, after *sql.Stmt
+	last, bounds, after, beyond *sql.Stmt
 }
 
 // NewFeed prepares a Feed. Whoever does closes it.
 func NewFeed(ctx context.Context, p Preparer) (*Feed, error) {
 	f := &Feed{}
 	var err error
-	f.prepared, err = prepare(ctx, p, statement{&f.last, selectLast}, statement{&f.after, selectEvents})
+	f.prepared, err = prepare(ctx, p, statement{&f.last, selectLast}, statement{&f.bounds, selectBounds},
+		statement{&f.after, selectEvents}, statement{&f.beyond, selectBeyond})
 	if err != nil {
 		return nil, err
 	}
@@ -52,18 +54,14 @@ func (f *Feed) After(ctx context.Context, after uint64, limit int) ([]feed.Event
 	}
 	var events []feed.Event
 	err := each(ctx, f.after, func(rows *sql.Rows) error {
-		var (
-			e                       feed.Event
-			network                 []byte
-			seq, kind, time, reason int64
-		)
-		if err := rows.Scan(&seq, &network, &e.KeyID, &kind, &time, &e.Actor, &reason); err != nil {
+		var row eventRow
+		if err := rows.Scan(row.columns()...); err != nil {
 			return err
 		}
-		if err := readEvent(&e, seq, network, kind, time, reason); err != nil {
+		if err := row.read(); err != nil {
 			return err
 		}
-		events = append(events, e)
+		events = append(events, row.event)
 		return nil
 	}, int64(after), limit)
 	if err != nil {
@@ -93,46 +91,68 @@ func (f *Feed) CatchUp(ctx context.Context, positions *feed.Positions, before ui
 	return found, nil
 }
 
-// Events returns events, as [core.Store] says.
-func (f *Feed) Events(ctx context.Context, after uint64, limit int) ([]feed.Event, error) {
+// Events returns a page of events, as [core.Store] says. The bounds are read after the events: what is removed in
+// between makes the reader start over.
+func (f *Feed) Events(ctx context.Context, after uint64, limit int) (page feed.Page, err error) {
 	if limit < 1 || limit > core.MaxEvents {
-		return nil, core.NewError(core.Internal, fmt.Sprintf("%d events were asked for at once", limit))
+		return page, core.NewError(core.Internal, fmt.Sprintf("%d events were asked for at once", limit))
 	}
-	if after <= math.MaxInt64 {
-		events, err := f.After(ctx, after, limit)
-		if err != nil || len(events) > 0 || after == 0 {
-			return events, err
+	if after <= math.MaxInt64 { // a database has no higher position
+		if page.Events, err = f.After(ctx, after, limit); err != nil {
+			return feed.Page{}, err
 		}
 	}
-	last, err := f.Last(ctx)
-	if err != nil {
-		return nil, err
+	var oldest, newest sql.NullInt64
+	if err := f.bounds.QueryRowContext(ctx).Scan(&page.FeedID, &oldest, &newest); err != nil {
+		return feed.Page{}, err
 	}
-	if after > last {
-		return nil, core.NewError(core.FailedPrecondition,
-			fmt.Sprintf("the feed of changes ends at %d, before %d: start over", last, after))
+	if page.Last, err = position(newest.Int64); err != nil {
+		return feed.Page{}, err
 	}
-	return nil, nil
+	if page.Begin, err = position(max(oldest.Int64-1, 0)); err != nil {
+		return feed.Page{}, err
+	}
+	return page, nil
 }
 
-// readEvent fills in what needs a conversion. A kind or reason of a newer build is not an error: the change must still
-// raise its key's position.
-func readEvent(e *feed.Event, seq int64, network []byte, kind, micros, reason int64) error {
-	var err error
-	if e.Position, err = position(seq); err != nil {
+// eventRow is an event on its way from the table.
+type eventRow struct {
+	event                                    feed.Event
+	network                                  []byte
+	seq, keyKind, kind, time, reason, caller int64
+}
+
+// columns are where the columns of selectEvents go.
+func (r *eventRow) columns() []any {
+	e := &r.event
+	return []any{
+		&r.seq, &r.network, &e.KeyID, &r.keyKind, &e.ActorID, &r.kind, &r.time, &r.reason, &e.Related,
+		&r.caller, &e.Caller.ID, &e.Caller.User, &e.Caller.RequestID,
+	}
+}
+
+// read fills in what needs a conversion.
+func (r *eventRow) read() (err error) {
+	e := &r.event
+	if e.Position, err = position(r.seq); err != nil {
 		return err
 	}
-	if e.Network, err = uuid.FromBytes(network); err != nil {
-		return fmt.Errorf("read event %d: %w", seq, err)
+	if e.Network, err = uuid.FromBytes(r.network); err != nil {
+		return fmt.Errorf("read event %d: %w", r.seq, err)
 	}
-	if kind > 0 && kind <= math.MaxUint8 {
-		e.Kind = feed.EventKind(kind)
-	}
-	if reason > 0 && reason <= math.MaxUint8 {
-		e.Reason = uint8(reason)
-	}
-	e.Time = time.UnixMicro(micros).UTC()
+	e.KeyKind, e.Kind, e.Reason = number(r.keyKind), feed.EventKind(number(r.kind)), number(r.reason)
+	e.Caller.Kind = feed.CallerKind(number(r.caller))
+	e.Time = time.UnixMicro(r.time).UTC()
 	return nil
+}
+
+// number reads a small number. One of a newer build is not an error, but unknown: the change must still raise its key's
+// position.
+func number(n int64) uint8 {
+	if n > 0 && n <= math.MaxUint8 {
+		return uint8(n)
+	}
+	return 0
 }
 
 func position(seq int64) (uint64, error) {

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/feed"
 )
 
@@ -97,7 +98,9 @@ func (g *GroupCommit) Waiting() int { return g.queue.size() }
 
 // do has a change made, and returns its outcome when it is durable and its events are applied.
 func (g *GroupCommit) do(ctx context.Context, apply change) error {
-	m := &mutation{apply: apply, until: time.Now().Add(g.LockWait), done: make(chan struct{})}
+	m := &mutation{
+		apply: apply, by: core.CallerOf(ctx), until: time.Now().Add(g.LockWait), done: make(chan struct{}),
+	}
 	if err := g.queue.push(ctx, m); err != nil {
 		return err
 	}
@@ -245,7 +248,7 @@ func (g *GroupCommit) apply(
 		if err := s.exec(ctx, s.savepoint); err != nil {
 			return nil, err
 		}
-		made, err := m.apply(ctx, s.writer)
+		made, err := m.apply(core.WithCaller(ctx, m.by), s.writer)
 		if err != nil {
 			if !g.Dialect.FailsAlone(err) {
 				return nil, err

@@ -16,6 +16,7 @@ type change func(context.Context, *Writer) ([]feed.Event, error)
 // mutation is one change on its way through the group commit.
 type mutation struct {
 	apply change
+	by    feed.Caller
 	until time.Time     // up to when it waits for other processes' transactions
 	err   error         // the answer, once done is closed
 	done  chan struct{} // closed when the mutation has its answer

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/talos-edge/talos-edge/core"
-	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 func TestARowThatCannotBeReadIsAnErrorAndNotAKeyWithLess(t *testing.T) {
@@ -54,17 +53,19 @@ func TestAnAddressRangeThatCouldNotBeReadBackIsNotWritten(t *testing.T) {
 
 func TestAnEventOfANewerBuildStillCounts(t *testing.T) {
 	t.Parallel()
-	var e feed.Event
-	if err := readEvent(&e, 7, make([]byte, 16), 9000, 0, 9000); err != nil {
+	row := eventRow{seq: 7, network: make([]byte, 16), kind: 9000, reason: 9000, caller: 9000}
+	if err := row.read(); err != nil {
 		t.Fatal(err)
 	}
-	if e.Position != 7 || e.Kind.String() != "unknown" {
+	if e := row.event; e.Position != 7 || e.Kind.String() != "unknown" || e.Reason != 0 {
 		t.Errorf("event is %+v", e)
 	}
-	if err := readEvent(&e, 7, make([]byte, 15), 1, 0, 0); err == nil {
+	row.network = make([]byte, 15)
+	if row.read() == nil {
 		t.Error("a network of 15 bytes was taken")
 	}
-	if err := readEvent(&e, -1, make([]byte, 16), 1, 0, 0); err == nil {
+	row = eventRow{seq: -1, network: make([]byte, 16)}
+	if row.read() == nil {
 		t.Error("a negative position was taken")
 	}
 }

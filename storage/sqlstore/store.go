@@ -161,11 +161,11 @@ func (r Reads) Prefixes(ctx context.Context, network core.NetworkID) (counts []c
 	return counts, err
 }
 
-// Events returns changes.
-func (r Reads) Events(ctx context.Context, after uint64, limit int) (events []feed.Event, err error) {
+// Events returns a page of changes.
+func (r Reads) Events(ctx context.Context, after uint64, limit int) (page feed.Page, err error) {
 	err = r.guard(ctx, func(ctx context.Context) error {
-		events, err = r.feed.Events(ctx, after, limit)
+		page, err = r.feed.Events(ctx, after, limit)
 		return err
 	})
-	return events, err
+	return page, err
 }

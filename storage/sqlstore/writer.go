@@ -9,8 +9,9 @@ import (
 	"github.com/talos-edge/talos-edge/core/feed"
 )
 
-const insertEvent = `INSERT INTO events (network, key_id, kind, time, actor, reason) ` +
-	`VALUES ($1, $2, $3, $4, $5, $6) RETURNING seq`
+const insertEvent = `INSERT INTO events (network, key_id, key_kind, actor_id, kind, time, reason, related_key_id, ` +
+	`caller_kind, caller_id, caller_user, request_id) ` +
+	`VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING seq`
 
 // Writer changes keys. Its statements run in the transaction of the connection that it was prepared on, and a method
 // that returns an error may have changed something: the caller rolls back, to a savepoint or as a whole. Methods return
@@ -20,6 +21,8 @@ type Writer struct {
 	get, byRequest, live, event, key, revoke, update, remove, check, newCheck, nextCheck *sql.Stmt
 
 	counted, uncounted *sql.Stmt // one issued key with a prefix more, or fewer
+
+	oldest, pruned *sql.Stmt // of the events
 }
 
 // NewWriter prepares a Writer. Whoever does closes it.
@@ -31,7 +34,8 @@ func NewWriter(ctx context.Context, p Preparer) (*Writer, error) {
 		statement{&w.event, insertEvent}, statement{&w.key, insertKey}, statement{&w.revoke, updateRevoked},
 		statement{&w.update, updateKey}, statement{&w.remove, deleteKey}, statement{&w.check, selectCheck},
 		statement{&w.newCheck, insertCheck}, statement{&w.nextCheck, updateCheck},
-		statement{&w.counted, countPrefix}, statement{&w.uncounted, uncountPrefix})
+		statement{&w.counted, countPrefix}, statement{&w.uncounted, uncountPrefix},
+		statement{&w.oldest, selectOldest}, statement{&w.pruned, deleteEvents})
 	if err != nil {
 		return nil, err
 	}
@@ -50,10 +54,18 @@ func (w *Writer) find(ctx context.Context, network core.NetworkID, kind core.Kin
 	return k, nil
 }
 
-// write adds an event to the feed and gives it its position and its time as stored.
+// eventOf is what happened to a key.
+func eventOf(k *core.Key, kind feed.EventKind, at time.Time) feed.Event {
+	return feed.Event{
+		Network: k.Network, KeyID: k.ID, KeyKind: uint8(k.Kind), ActorID: k.ActorID, Kind: kind, Time: at,
+	}
+}
+
+// write adds an event to the feed and gives it its caller, its position and its time as stored.
 func (w *Writer) write(ctx context.Context, e *feed.Event) error {
 	micros := e.Time.UnixMicro()
 	e.Time = time.UnixMicro(micros).UTC()
+	e.Caller = core.CallerOf(ctx)
 	return each(ctx, w.event, func(rows *sql.Rows) error {
 		var seq int64
 		if err := rows.Scan(&seq); err != nil {
@@ -62,5 +74,6 @@ func (w *Writer) write(ctx context.Context, e *feed.Event) error {
 		var err error
 		e.Position, err = position(seq)
 		return err
-	}, e.Network[:], e.KeyID, int64(e.Kind), micros, e.Actor, int64(e.Reason))
+	}, e.Network[:], e.KeyID, int64(e.KeyKind), e.ActorID, int64(e.Kind), micros, int64(e.Reason), e.Related,
+		int64(e.Caller.Kind), e.Caller.ID, e.Caller.User, e.Caller.RequestID)
 }

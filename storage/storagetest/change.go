@@ -10,16 +10,16 @@ import (
 	"github.com/talos-edge/talos-edge/core/feed"
 )
 
-func deletion() core.Deletion { return core.Deletion{By: "operator", Time: now.Add(time.Minute)} }
+func deletion() core.Deletion { return core.Deletion{Time: now.Add(time.Minute)} }
 
 // rename is an update of the name alone.
 func rename(to string) core.Update {
-	return core.Update{Patch: core.Patch{Name: &to}, By: "operator", Time: now.Add(time.Minute)}
+	return core.Update{Patch: core.Patch{Name: &to}, Time: now.Add(time.Minute)}
 }
 
 // rotation inherits all but what a rotation never does.
 func rotation(newID string) core.Rotation {
-	return core.Rotation{NewKeyID: newID, By: "operator", Time: now.Add(time.Minute)}
+	return core.Rotation{NewKeyID: newID, Time: now.Add(time.Minute)}
 }
 
 // clearing is a patch that clears all that can be cleared.
@@ -54,7 +54,7 @@ var updateTests = []test{
 		} {
 			step.made()
 			got, err := s.Update(t.Context(), home, core.Imported, "k",
-				core.Update{Patch: step.patch, By: "operator", Time: want.UpdateTime})
+				core.Update{Patch: step.patch, Time: want.UpdateTime})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -158,9 +158,9 @@ var rotateTests = []test{
 		wantKey(t, old, want)
 		wantKey(t, get(t, s, home, "old"), want)
 		p := s.Positions()
-		if p.Changed(feed.EventCreated) != 2 || p.Changed(feed.EventRevoked) != 1 || p.Applied() != 3 {
-			t.Errorf("%d created, %d revoked, position %d",
-				p.Changed(feed.EventCreated), p.Changed(feed.EventRevoked), p.Applied())
+		if p.Changed(feed.EventCreated) != 2 || p.Changed(feed.EventRotated) != 1 || p.Applied() != 3 {
+			t.Errorf("%d created, %d rotated, position %d",
+				p.Changed(feed.EventCreated), p.Changed(feed.EventRotated), p.Applied())
 		}
 	}},
 	{"what the rotation names overrides, and what it names and is empty is cleared", func(t *harness) {

@@ -236,7 +236,7 @@ var revokeTests = []test{
 		}
 		at := s.Positions().Applied()
 		_, err = s.Revoke(t.Context(), home, core.Issued, "k", core.Revocation{
-			Reason: core.ReasonSuperseded, By: "holder", Time: now.Add(time.Hour),
+			Reason: core.ReasonSuperseded, Time: now.Add(time.Hour),
 		})
 		wantReason(t, err, core.FailedPrecondition)
 		wantKey(t, get(t, s, home, "k"), first)

@@ -155,7 +155,7 @@ func fullKey(network core.NetworkID, id string) core.Key {
 
 func revocation() core.Revocation {
 	return core.Revocation{
-		Reason: core.ReasonPrivilegeWithdrawn, Description: "left", By: "operator", Time: now.Add(time.Minute),
+		Reason: core.ReasonPrivilegeWithdrawn, Description: "left", Time: now.Add(time.Minute),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/feed"
@@ -17,7 +18,9 @@ type Store struct {
 	positions feed.Positions
 	position  uint64
 	writes    int
-	down      error // in place of every answer
+	events    []feed.Event
+	pruned    uint64 // the position of the last event that is not kept
+	down      error  // in place of every answer
 }
 
 // NewStore makes an empty store.
@@ -74,8 +77,31 @@ func (*Store) Prefixes(context.Context, core.NetworkID) ([]core.PrefixCount, err
 // ClaimSecret is that of [core.Store].
 func (*Store) ClaimSecret(context.Context, core.NetworkID, []string) error { return nil }
 
-// Events is that of [core.Store]: no test of the API reads events.
-func (*Store) Events(context.Context, uint64, int) ([]feed.Event, error) { return nil, nil }
+// Events is that of [core.Store].
+func (m *Store) Events(_ context.Context, after uint64, limit int) (feed.Page, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.down != nil {
+		return feed.Page{}, m.down
+	}
+	page := feed.Page{FeedID: "feed-of-the-test", Begin: m.pruned, Last: m.position}
+	for _, e := range m.events {
+		if e.Position > after && len(page.Events) < limit {
+			page.Events = append(page.Events, e)
+		}
+	}
+	return page, nil
+}
+
+// PruneEvents removes the events beyond a number, whatever their age.
+func (m *Store) PruneEvents(_ context.Context, _ time.Time, keep int) (removed int, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	removed = max(len(m.events)-keep, 0)
+	m.events = m.events[removed:]
+	m.pruned = m.position - uint64(len(m.events))
+	return removed, m.down
+}
 
 // Positions is that of [core.Store].
 func (m *Store) Positions() *feed.Positions { return &m.positions }
@@ -90,7 +116,7 @@ func (m *Store) Ping(context.Context) error {
 // Close is that of [core.Store].
 func (*Store) Close() error { return nil }
 
-func (m *Store) apply(k core.Key, kind feed.EventKind) {
+func (m *Store) apply(ctx context.Context, k core.Key, e feed.Event) {
 	m.writes++
 	m.position++
 	name := k.Network.String() + "/" + k.ID
@@ -98,11 +124,17 @@ func (m *Store) apply(k core.Key, kind feed.EventKind) {
 		m.order = append(m.order, name)
 	}
 	m.keys[name] = k
-	if kind == feed.EventDeleted {
+	if e.Kind == feed.EventDeleted {
 		delete(m.keys, name)
 		m.order[slices.Index(m.order, name)] = "" // the places of the others stay
 	}
-	m.positions.Apply(feed.Event{Position: m.position, Network: k.Network, KeyID: k.ID, Kind: kind})
+	e.Position, e.Network, e.KeyID, e.KeyKind, e.ActorID = m.position, k.Network, k.ID, uint8(k.Kind), k.ActorID
+	e.Time, e.Caller = k.UpdateTime, core.CallerOf(ctx)
+	if k.Status == core.StatusRevoked {
+		e.Reason = uint8(k.RevocationReason)
+	}
+	m.events = append(m.events, e)
+	m.positions.Apply(e)
 }
 
 // Create is that of [core.Store].
@@ -116,7 +148,7 @@ func (m *Store) Create(ctx context.Context, key core.Key) (core.Key, bool, error
 
 // CreateMany is that of [core.Store].
 func (m *Store) CreateMany(
-	_ context.Context, network core.NetworkID, keys []core.Key, quota int64,
+	ctx context.Context, network core.NetworkID, keys []core.Key, quota int64,
 ) ([]core.CreateResult, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -125,12 +157,14 @@ func (m *Store) CreateMany(
 	}
 	results := make([]core.CreateResult, len(keys))
 	for i, key := range keys {
-		results[i] = m.create(network, key, quota)
+		results[i] = m.create(ctx, network, key, quota)
 	}
 	return results, nil
 }
 
-func (m *Store) create(network core.NetworkID, key core.Key, quota int64) core.CreateResult {
+func (m *Store) create(
+	ctx context.Context, network core.NetworkID, key core.Key, quota int64,
+) core.CreateResult {
 	var live int64
 	for _, k := range m.keys {
 		if k.Network != network {
@@ -149,7 +183,7 @@ func (m *Store) create(network core.NetworkID, key core.Key, quota int64) core.C
 	if quota > 0 && live >= quota {
 		return core.CreateResult{Err: core.NewError(core.KeyQuotaExceeded, "the quota is full")}
 	}
-	m.apply(key, feed.EventCreated)
+	m.apply(ctx, key, feed.Event{Kind: feed.EventCreated})
 	return core.CreateResult{Key: key, Created: true}
 }
 
@@ -177,7 +211,7 @@ func (m *Store) List(_ context.Context, q core.ListQuery) (page core.KeyPage, er
 
 // change replaces a key of a kind with what becomes of it.
 func (m *Store) change(
-	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, event feed.EventKind,
+	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, event feed.Event,
 	of func(core.Key) (core.Key, error),
 ) (core.Key, error) {
 	k, err := m.Get(ctx, network, keyID)
@@ -192,7 +226,7 @@ func (m *Store) change(
 	if k, err = of(k); err != nil {
 		return core.Key{}, err
 	}
-	m.apply(k, event)
+	m.apply(ctx, k, event)
 	return k, nil
 }
 
@@ -200,14 +234,15 @@ func (m *Store) change(
 func (m *Store) Update(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, u core.Update,
 ) (core.Key, error) {
-	return m.change(ctx, network, kind, keyID, feed.EventUpdated, u.Of)
+	return m.change(ctx, network, kind, keyID, feed.Event{Kind: feed.EventUpdated}, u.Of)
 }
 
 // Rotate is that of [core.Store].
 func (m *Store) Rotate(
 	ctx context.Context, network core.NetworkID, keyID string, r core.Rotation,
 ) (fresh, old core.Key, err error) {
-	old, err = m.change(ctx, network, core.Issued, keyID, feed.EventRevoked, func(k core.Key) (core.Key, error) {
+	rotated := feed.Event{Kind: feed.EventRotated, Related: r.NewKeyID}
+	old, err = m.change(ctx, network, core.Issued, keyID, rotated, func(k core.Key) (core.Key, error) {
 		if fresh, err = r.Of(k); err != nil {
 			return core.Key{}, err
 		}
@@ -219,13 +254,13 @@ func (m *Store) Rotate(
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.apply(fresh, feed.EventCreated)
+	m.apply(ctx, fresh, feed.Event{Kind: feed.EventCreated, Related: keyID})
 	return fresh, old, nil
 }
 
 // Delete is that of [core.Store].
 func (m *Store) Delete(ctx context.Context, network core.NetworkID, keyID string, _ core.Deletion) error {
-	_, err := m.change(ctx, network, core.Imported, keyID, feed.EventDeleted,
+	_, err := m.change(ctx, network, core.Imported, keyID, feed.Event{Kind: feed.EventDeleted},
 		func(k core.Key) (core.Key, error) { return k, nil })
 	return err
 }
@@ -234,7 +269,7 @@ func (m *Store) Delete(ctx context.Context, network core.NetworkID, keyID string
 func (m *Store) Revoke(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
 ) (core.Key, error) {
-	return m.change(ctx, network, kind, keyID, feed.EventRevoked, func(k core.Key) (core.Key, error) {
+	return m.change(ctx, network, kind, keyID, feed.Event{Kind: feed.EventRevoked}, func(k core.Key) (core.Key, error) {
 		if k.Status == core.StatusRevoked {
 			return core.Key{}, core.NewError(core.FailedPrecondition, "the key is revoked already")
 		}
