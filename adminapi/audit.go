@@ -3,19 +3,44 @@ package adminapi
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/engine"
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 // Origin is where a request comes from, beside the client's address.
 type Origin struct {
 	User      string // whom the server has authenticated; empty: nobody
 	RequestID string // the caller's or the server's name for the request; empty: none
+
+	KeyID       string // of the key that a gate has admitted the request with; empty: there was none
+	Certificate string // the subject of the client's certificate; empty: there was none
 }
+
+// feedCaller is who makes a change, for the feed.
+func (s *surface) feedCaller(r *http.Request) feed.Caller {
+	from := s.Origin(r)
+	c := feed.Caller{Kind: feed.CallerAddress, User: callerText(from.User), RequestID: callerText(from.RequestID)}
+	switch {
+	case from.KeyID != "":
+		c.Kind, c.ID = feed.CallerKey, callerText(from.KeyID)
+	case from.Certificate != "":
+		c.Kind, c.ID = feed.CallerCertificate, callerText(from.Certificate)
+	default:
+		c.ID = addressName(s.ClientAddr(r))
+	}
+	return c
+}
+
+// maxCallerText is the most bytes of a text about the caller in the feed.
+const maxCallerText = 256
+
+func callerText(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxCallerText)], "") }
 
 // Change is the audit log's record of a change that was made. Of what a key's owner wrote it has the actor only.
 type Change struct {

@@ -42,16 +42,8 @@ func listRequest(r *http.Request, kind core.Kind) (engine.ListRequest, error) {
 	if err != nil {
 		return out, err
 	}
-	size, err := q.one("page_size")
-	if err != nil {
+	if out.PageSize, err = q.pageSize(); err != nil {
 		return out, err
-	}
-	if size != "" {
-		n, err := strconv.ParseInt(size, 10, 32)
-		if err != nil {
-			return out, core.NewError(core.BadRequest, "page_size: must be a whole number such as 100")
-		}
-		out.PageSize = int(n)
 	}
 	if out.PageToken, err = q.one("page_token"); err != nil {
 		return out, err
@@ -86,4 +78,17 @@ func (q query) one(name string) (string, error) {
 	default:
 		return "", core.NewError(core.BadRequest, name+": is more than once in the query; give it once")
 	}
+}
+
+// pageSize is how many items of a list are asked for; 0: as many as the server likes.
+func (q query) pageSize() (int, error) {
+	size, err := q.one("page_size")
+	if err != nil || size == "" {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(size, 10, 32)
+	if err != nil {
+		return 0, core.NewError(core.BadRequest, "page_size: must be a whole number such as 100")
+	}
+	return int(n), nil
 }

@@ -19,6 +19,9 @@ type Operation struct {
 	// Everything else is for its upstream.
 	Local bool
 
+	// Waits says whether it may take as long as its caller stays. It only reads.
+	Waits bool
+
 	handle    handler
 	bodyLimit int64 // 0: maxBody
 	alone     bool  // needs no network
@@ -46,6 +49,7 @@ const (
 	issuedPath     = AdminRoot + "issuedApiKeys"
 	importedPath   = AdminRoot + "importedApiKeys"
 	anyPath        = AdminRoot + "apiKeys"
+	eventsPath     = AdminRoot + "events"
 	selfRevokePath = "/v2alpha1/apiKeys:selfRevoke"
 	jwksPath       = "/v2alpha1/derivedKeys/jwks.json"
 	alivePath      = "/health/alive"
@@ -113,6 +117,9 @@ var operations = []*Operation{
 	{Name: "verify", Method: "POST", Path: anyPath + ":verify", Local: true, handle: verifyKey},
 	{Name: "batch verify", Method: "POST", Path: anyPath + ":batchVerify", Local: true, handle: batchVerify},
 	{Name: "derive", Method: "POST", Path: anyPath + ":derive", handle: derive},
+
+	{Name: "list events", Method: "GET", Path: eventsPath, Waits: true, handle: listEvents},
+	{Name: "watch events", Method: "GET", Path: eventsPath + ":watch", Waits: true, handle: watchEvents},
 
 	{
 		Name: "self-revoke", Method: "POST", Path: selfRevokePath, Changes: ChangesKey | GivesReason, Local: true,

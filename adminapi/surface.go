@@ -35,6 +35,8 @@ type Keys interface {
 	Derive(ctx context.Context, r engine.DeriveRequest) (engine.Derived, error)
 	JWKS() json.RawMessage // a JWK set, empty without signing keys; nil: it cannot be read now
 
+	Events(ctx context.Context, r engine.EventsRequest) (engine.EventsResult, error)
+
 	Applied() uint64 // the feed position up to which changes are applied; 0: it cannot be read now
 }
 
@@ -113,6 +115,10 @@ type Options struct {
 	// SelfRevocationFailed is called for each self-revocation that failed, with the reason. May be nil.
 	SelfRevocationFailed func(core.Reason)
 
+	// Closing ends when the server begins to close, which waits for its requests: those that wait for something then end.
+	// nil: never.
+	Closing context.Context
+
 	// Outage reports whether there is an outage that has been logged. The calls that fail because of it are
 	// then logged at debug. nil: never.
 	Outage func() bool
@@ -178,6 +184,7 @@ func (s *surface) serve(w http.ResponseWriter, r *http.Request, op *Operation, k
 	}
 	if op.Changes != 0 {
 		n = s.audited(r, op, n)
+		r = r.WithContext(core.WithCaller(r.Context(), s.feedCaller(r)))
 	}
 	return op.handle(s, w, r, n, keyID)
 }

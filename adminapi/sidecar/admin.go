@@ -81,8 +81,11 @@ func (h *admin) pass(w http.ResponseWriter, r *http.Request, op *adminapi.Operat
 	if !reads {
 		ctx = context.WithoutCancel(ctx)
 	}
-	ctx, cancel := context.WithTimeout(ctx, passTimeout)
-	defer cancel()
+	if op == nil || !op.Waits {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, passTimeout)
+		defer cancel()
+	}
 	out := r.WithContext(context.WithValue(ctx, passingKey{}, p))
 	out.ContentLength, out.TransferEncoding, out.Trailer = int64(len(content)), nil, nil
 	out.Body, out.GetBody = http.NoBody, nil

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -73,7 +74,9 @@ func (a *Admin) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	options := adminapi.Options{Logger: a.logger, Audit: app.AuditLogger()}
+	closing, closed := context.WithCancel(ctx)
+	server.RegisterOnShutdown(closed)
+	options := adminapi.Options{Logger: a.logger, Audit: app.AuditLogger(), Closing: closing}
 	a.surface = node.NewSurface(app, func(n node.Node) http.Handler { return n.Admin(options) })
 	a.pageHeaders = "Cache-Control, Content-Type, Pragma"
 	if app.Upstream != nil {

@@ -18,15 +18,21 @@ func (a *App) AuditLogger() *zap.Logger { return a.logger.Named("audit") }
 // maxRequestID is the length of the longest request id that is taken from a caller. An issued key is longer.
 const maxRequestID = 64
 
-// origin is where a request comes from: whom Caddy, or a gate, has authenticated, and the caller's X-Request-Id or
-// else Caddy's own.
+// origin is where a request comes from: whom Caddy, or a gate, has authenticated, by which key or certificate, and the
+// caller's X-Request-Id or else Caddy's own.
 func origin(r *http.Request) adminapi.Origin {
 	o := adminapi.Origin{RequestID: requestID(r)}
+	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		o.Certificate = r.TLS.PeerCertificates[0].Subject.String()
+	}
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return o
 	}
 	o.User, _ = repl.GetString("http.auth.user.id")
+	if decision, _ := repl.GetString("http.talos.decision"); decision == "admitted" {
+		o.KeyID, _ = repl.GetString("http.talos.key_id")
+	}
 	if o.RequestID == "" {
 		o.RequestID, _ = repl.GetString("http.request.uuid")
 	}

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/talos-edge/talos-edge/core"
@@ -26,81 +28,114 @@ type Filter struct {
 // joined by AND. In the quotes, `\"` means a quote and `\\` a backslash. Spaces are allowed around `=`, and
 // required around AND. An empty filter is the zero value; anything else is [core.BadRequest].
 func ParseFilter(s string) (Filter, error) {
-	if len(s) > MaxFilterLength {
-		return Filter{}, badRequest("filter: must not be longer than %d bytes", MaxFilterLength)
-	}
 	var f Filter
-	rest := strings.Trim(s, " ")
-	if rest == "" {
-		return f, nil
+	if err := parseConditions(s, `actor_id="x" AND status=KEY_STATUS_ACTIVE`, f.condition); err != nil {
+		return Filter{}, err
 	}
-	for {
-		var err error
-		if rest, err = f.term(rest); err != nil {
-			return Filter{}, err
-		}
-		if rest == "" {
-			return f, nil
-		}
-		after := strings.TrimLeft(rest, " ")
-		next, ok := strings.CutPrefix(after, "AND ")
-		if !ok || len(after) == len(rest) {
-			return Filter{}, errFilter("after a condition comes AND and another one")
-		}
-		rest = strings.TrimLeft(next, " ")
-	}
+	return f, nil
 }
 
-// term reads one condition and returns what follows.
-func (f *Filter) term(s string) (rest string, err error) {
-	name, value, found := strings.Cut(s, "=")
-	value = strings.TrimLeft(value, " ")
-	switch name = strings.TrimRight(name, " "); {
-	case !found:
-	case name == "actor_id":
-		if f.ActorID != "" {
-			return "", errFilter("actor_id is in it twice")
-		}
-		f.ActorID, rest, err = unquote(value)
-		return rest, err
-	case name == "status":
+// condition reads the value of one condition and returns what follows.
+func (f *Filter) condition(name, operator, value string) (rest string, err error) {
+	switch name + operator {
+	case "actor_id=":
+		return quotedOnce(&f.ActorID, name, value)
+	case "status=":
 		if f.Status != core.StatusUnknown {
-			return "", errFilter("status is in it twice")
+			return "", errors.New("status is in it twice")
 		}
 		end := strings.IndexByte(value, ' ')
 		if end < 0 {
 			end = len(value)
 		}
 		if f.Status = filterStatuses[value[:end]]; f.Status == core.StatusUnknown {
-			return "", errFilter("status is KEY_STATUS_ACTIVE, KEY_STATUS_REVOKED or KEY_STATUS_EXPIRED")
+			return "", errors.New("status is KEY_STATUS_ACTIVE, KEY_STATUS_REVOKED or KEY_STATUS_EXPIRED")
 		}
 		return value[end:], nil
 	}
-	return "", errFilter("there is no such condition")
+	return "", errNoCondition
+}
+
+var errNoCondition = errors.New("there is no such condition")
+
+// parseConditions reads a filter, which is conditions joined by AND, or nothing. condition reads the value of one and
+// returns what follows. An error shows an example.
+func parseConditions(s, example string, condition func(name, operator, value string) (rest string, err error)) error {
+	if len(s) > MaxFilterLength {
+		return badRequest("filter: must not be longer than %d bytes", MaxFilterLength)
+	}
+	rest := strings.Trim(s, " ")
+	if rest == "" {
+		return nil
+	}
+	for {
+		var err error
+		if rest, err = condition(cutCondition(rest)); err == nil {
+			if rest == "" {
+				return nil
+			}
+			rest, err = cutAnd(rest)
+		}
+		if err != nil {
+			return badRequest("filter: %s (for example: %s)", err, example)
+		}
+	}
+}
+
+// cutCondition divides a text at its first operator: =, <, <=, > or >=. Without one, the operator is empty.
+func cutCondition(s string) (name, operator, value string) {
+	at := strings.IndexAny(s, "=<>")
+	if at < 0 {
+		return s, "", ""
+	}
+	end := at + 1
+	if s[at] != '=' && strings.HasPrefix(s[end:], "=") {
+		end++
+	}
+	return strings.TrimRight(s[:at], " "), s[at:end], strings.TrimLeft(s[end:], " ")
+}
+
+// cutAnd reads the AND between two conditions.
+func cutAnd(s string) (rest string, err error) {
+	after := strings.TrimLeft(s, " ")
+	next, ok := strings.CutPrefix(after, "AND ")
+	if !ok || len(after) == len(s) {
+		return "", errors.New("after a condition comes AND and another one")
+	}
+	return strings.TrimLeft(next, " "), nil
+}
+
+// quotedOnce reads the quoted text of a condition into a place that must be empty yet.
+func quotedOnce(into *string, name, value string) (rest string, err error) {
+	if *into != "" {
+		return "", fmt.Errorf("%s is in it twice", name)
+	}
+	*into, rest, err = unquote(name, value)
+	return rest, err
 }
 
 // unquote reads a quoted text that is not empty and returns what follows.
-func unquote(s string) (text, rest string, err error) {
+func unquote(name, s string) (text, rest string, err error) {
 	if !strings.HasPrefix(s, `"`) {
-		return "", "", errFilter(`the text of actor_id must be in "quotes"`)
+		return "", "", fmt.Errorf(`the text of %s must be in "quotes"`, name)
 	}
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {
 		switch c := s[i]; {
 		case c == '"' && b.Len() == 0:
-			return "", "", errFilter("actor_id must not be empty")
+			return "", "", fmt.Errorf("%s must not be empty", name)
 		case c == '"':
 			return b.String(), s[i+1:], nil
 		case c == '\\' && i+1 < len(s) && (s[i+1] == '"' || s[i+1] == '\\'):
 			i++
 			_ = b.WriteByte(s[i])
 		case c == '\\':
-			return "", "", errFilter(`a backslash may only be before a quote or another backslash`)
+			return "", "", errors.New(`a backslash may only be before a quote or another backslash`)
 		default:
 			_ = b.WriteByte(c)
 		}
 	}
-	return "", "", errFilter("a closing quote is missing")
+	return "", "", errors.New("a closing quote is missing")
 }
 
 // String is the filter in the form that [ParseFilter] reads. Filters that mean the same have the same.
@@ -115,8 +150,4 @@ func (f *Filter) String() string {
 		}
 	}
 	return strings.Join(terms, " AND ")
-}
-
-func errFilter(problem string) error {
-	return badRequest(`filter: %s (for example: actor_id="x" AND status=KEY_STATUS_ACTIVE)`, problem)
 }

@@ -1,0 +1,117 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
+)
+
+const (
+	// DefaultEventsSize is how many events a page has unless more or fewer are asked for, up to core.MaxEvents.
+	DefaultEventsSize = 100
+	// MaxEventsWait is how long a reader may wait for the next event.
+	MaxEventsWait = 30 * time.Second
+	// maxLooked is how many events one request looks at. A filter may let none of them through.
+	maxLooked = 20 * core.MaxEvents
+)
+
+// EventsRequest asks for a part of the network's changes.
+type EventsRequest struct {
+	After    uint64        // the position of the last event that the reader has looked at; 0: it begins
+	FeedID   string        // the feed that After is a position in; empty: this one
+	Wait     time.Duration // for an event, up to MaxEventsWait; 0: not at all
+	PageSize int           // 0: DefaultEventsSize; more than core.MaxEvents: that many
+	Filter   string        // as ParseEventFilter reads it
+}
+
+// EventsResult is a part of the network's changes.
+type EventsResult struct {
+	FeedID   string
+	Events   []feed.Event
+	Position uint64 // of the last event that was looked at
+
+	// CompleteAt is a moment at which there was no event behind Position. Zero: there are more events.
+	CompleteAt time.Time
+
+	// Reset says that what the reader knows may be wrong: its position is in another feed, or beyond the end of this
+	// one, or events behind it are not kept any more. The events then begin with the oldest one (beyond the end there
+	// is none), and the reader goes on from Position.
+	Reset bool
+}
+
+// Events returns the network's changes behind a position, in their order. If there is none that the filter lets
+// through, it waits for one, until the time is over or ctx ends; neither is an error. A wait, a page size or a filter
+// that is not one is [core.BadRequest].
+func (e *Engine) Events(ctx context.Context, r EventsRequest) (EventsResult, error) {
+	filter, err := ParseEventFilter(r.Filter)
+	switch {
+	case err != nil:
+		return EventsResult{}, err
+	case r.PageSize < 0:
+		return EventsResult{}, badRequest("page_size: must not be negative")
+	case r.Wait < 0 || r.Wait > MaxEventsWait:
+		return EventsResult{}, badRequest("wait: must lie between 0s and %s", core.FormatSeconds(MaxEventsWait))
+	case r.PageSize == 0:
+		r.PageSize = DefaultEventsSize
+	}
+	r.PageSize = min(r.PageSize, core.MaxEvents)
+	waiting, cancel := context.WithTimeout(ctx, r.Wait)
+	defer cancel()
+	for {
+		result, err := e.events(ctx, &r, &filter)
+		if err != nil || result.Reset || len(result.Events) > 0 || result.CompleteAt.IsZero() || r.Wait == 0 {
+			return result, err
+		}
+		r.After = result.Position
+		if e.store.Positions().AwaitAfter(waiting, r.After) != nil || waiting.Err() != nil {
+			// The result tells of the end of the wait, not of its beginning.
+			return e.events(context.WithoutCancel(ctx), &r, &filter)
+		}
+	}
+}
+
+// events reads what there is.
+func (e *Engine) events(ctx context.Context, r *EventsRequest, filter *EventFilter) (result EventsResult, err error) {
+	result.Position = r.After
+	limit := min(r.PageSize+1, core.MaxEvents) // one more tells whether there are more
+	for looked := 0; looked < maxLooked; limit = min(2*limit, core.MaxEvents) {
+		began := time.Now()
+		page, err := e.store.Events(ctx, result.Position, limit)
+		if err != nil {
+			return EventsResult{}, err
+		}
+		foreign := r.FeedID != "" && r.FeedID != page.FeedID
+		switch result.FeedID = page.FeedID; {
+		case looked > 0 || result.Reset:
+		case foreign:
+			result.Reset, result.Position = true, page.Begin
+			continue
+		case result.Position > page.Last:
+			result.Reset, result.Position, result.CompleteAt = true, page.Last, began
+			return result, nil
+		case result.Position < page.Begin:
+			result.Reset = true
+		}
+		for i := range page.Events {
+			event := &page.Events[i]
+			if len(result.Events) == r.PageSize {
+				return result, nil
+			}
+			switch {
+			case event.Kind == feed.EventRestored:
+				// Without the feed's name, the position may be one of the feed before.
+				result.Reset = result.Reset || r.FeedID == "" && r.After != 0
+			case event.Network == e.network && filter.matches(event):
+				result.Events = append(result.Events, *event)
+			}
+			result.Position = event.Position
+		}
+		if looked += len(page.Events); len(page.Events) < limit {
+			result.CompleteAt = began
+			return result, nil
+		}
+	}
+	return result, nil
+}
