@@ -119,10 +119,9 @@ func eventRecord(e *feed.Event) client.Event {
 		out.Caller = &client.Caller{Kind: name, ID: e.Caller.ID}
 	}
 	metadata := client.EventMetadata{RequestID: e.Caller.RequestID, User: e.Caller.User}
-	switch e.Kind {
-	case feed.EventCreated:
+	if e.Kind == feed.EventCreated {
 		metadata.PredecessorKeyID = e.Related
-	case feed.EventRotated:
+	} else {
 		metadata.SuccessorKeyID = e.Related
 	}
 	if e.Kind == feed.EventRevoked || e.Kind == feed.EventRotated {
@@ -222,6 +221,7 @@ func (s *eventStream) event(name string, position uint64, data any) error {
 	if err != nil {
 		return err
 	}
+	//nolint:gosec // it is JSON in a stream of events, which no browser shows as HTML
 	_, err = fmt.Fprintf(s.w, "id: %d\nevent: %s\ndata: %s\n\n", position, name, text)
 	return err
 }
@@ -230,10 +230,10 @@ func (s *eventStream) event(name string, position uint64, data any) error {
 // answer at once.
 func (s *surface) whileOpen(r *http.Request) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(r.Context())
-	if s.Closing == nil {
+	if s.WhenClosing == nil {
 		return ctx, cancel
 	}
-	stop := context.AfterFunc(s.Closing, cancel)
+	stop := s.WhenClosing(cancel)
 	return ctx, func() {
 		stop()
 		cancel()

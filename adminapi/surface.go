@@ -115,9 +115,9 @@ type Options struct {
 	// SelfRevocationFailed is called for each self-revocation that failed, with the reason. May be nil.
 	SelfRevocationFailed func(core.Reason)
 
-	// Closing ends when the server begins to close, which waits for its requests: those that wait for something then end.
-	// nil: never.
-	Closing context.Context
+	// WhenClosing has f called when the server begins to close, unless stop is called before. A server that closes
+	// waits for its requests, so those that wait for something end then. nil: they do not.
+	WhenClosing func(f func()) (stop func() bool)
 
 	// Outage reports whether there is an outage that has been logged. The calls that fail because of it are
 	// then logged at debug. nil: never.

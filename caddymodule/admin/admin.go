@@ -76,7 +76,10 @@ func (a *Admin) Provision(ctx caddy.Context) error {
 	}
 	closing, closed := context.WithCancel(ctx)
 	server.RegisterOnShutdown(closed)
-	options := adminapi.Options{Logger: a.logger, Audit: app.AuditLogger(), Closing: closing}
+	options := adminapi.Options{
+		Logger: a.logger, Audit: app.AuditLogger(),
+		WhenClosing: func(f func()) (stop func() bool) { return context.AfterFunc(closing, f) },
+	}
 	a.surface = node.NewSurface(app, func(n node.Node) http.Handler { return n.Admin(options) })
 	a.pageHeaders = "Cache-Control, Content-Type, Pragma"
 	if app.Upstream != nil {

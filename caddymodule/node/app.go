@@ -86,6 +86,9 @@ type App struct {
 	// Cache says how long verdicts are cached.
 	Cache *Cache `json:"cache,omitempty"`
 
+	// Events says which events of the feed of changes are kept.
+	Events *Events `json:"events,omitempty"`
+
 	// Upstream makes the node a sidecar, which has neither storage nor secrets: the upstream has the keys. Of the
 	// options above it takes the prefixes, by which it tells credentials apart, the cache and the rate limit.
 	// Default: none.

@@ -49,6 +49,10 @@ func ParseCaddyfile(d *caddyfile.Dispenser, existing any) (any, error) {
 //			stale_if_error <duration>
 //			max_size       <size>
 //		}
+//		events {
+//			keep       <duration>
+//			keep_count <number>
+//		}
 //		upstream <address>... {
 //			...
 //		}
@@ -63,6 +67,9 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "cache":
 			a.Cache = new(Cache)
 			err = a.Cache.unmarshalCaddyfile(d)
+		case "events":
+			a.Events = new(Events)
+			err = a.Events.unmarshalCaddyfile(d)
 		case "upstream":
 			if a.Upstream == nil {
 				a.Upstream = new(Upstream)
@@ -146,7 +153,8 @@ func (a *App) checkLiteral(d *caddyfile.Dispenser, complete bool) error {
 		RetiredMacaroonPrefixes: directive.Literals(a.RetiredMacaroonPrefixes),
 		SigningKeys:             directive.Literal(a.SigningKeys), ActiveKid: directive.Literal(a.ActiveKid),
 		DefaultTTL: a.DefaultTTL, MaxTTL: a.MaxTTL, ClockSkew: a.ClockSkew, KeyQuota: a.KeyQuota,
-		RateLimit: directive.Literal(a.RateLimit), Cache: a.Cache, Upstream: a.Upstream.literal(),
+		RateLimit: directive.Literal(a.RateLimit), Cache: a.Cache, Events: a.Events,
+		Upstream: a.Upstream.literal(),
 	}
 	if literal.SigningKeys == "" || literal.ActiveKid != a.ActiveKid {
 		literal.SigningKeys, literal.ActiveKid = "", "" // neither means anything without the other

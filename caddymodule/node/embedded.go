@@ -37,6 +37,7 @@ type Embedded struct {
 	Store  core.Store // may be shared with other nodes
 	dsn    string     // names Store in its pool
 	watch  *databaseWatch
+	pruner *pruner
 }
 
 // embeddedSettings are what only an embedded node has.
@@ -51,6 +52,7 @@ type embeddedSettings struct {
 	maxTTL     time.Duration
 	clockSkew  time.Duration // as [engine.Config] has it
 	keyQuota   int64
+	retention  retention
 	keyring    *credential.Keyring
 }
 
@@ -69,6 +71,9 @@ func (a *App) resolveEmbedded() (s settings, err error) {
 	}
 	if err := a.resolveCommon(&s); err != nil {
 		return s, err
+	}
+	if e.retention, err = a.Events.resolve(); err != nil {
+		return s, fmt.Errorf("events: %w", err)
 	}
 	if e.clockSkew > maxClockSkew {
 		return s, fmt.Errorf("clock_skew: must be at most %s", core.FormatSeconds(maxClockSkew))
@@ -176,7 +181,7 @@ func (e *embeddedSettings) seal(ctx context.Context, a *App, s *settings) error 
 	}
 	s.key = s.hash(e.issuers, keyring.Checks(), []string{
 		e.dsn, string(e.signing.Set), e.signing.Active, e.defaultTTL.String(), e.maxTTL.String(),
-		e.clockSkew.String(), strconv.FormatInt(e.keyQuota, 10),
+		e.clockSkew.String(), strconv.FormatInt(e.keyQuota, 10), fmt.Sprint(e.retention),
 	})
 	return nil
 }
@@ -236,6 +241,7 @@ func (e *embeddedSettings) open(ctx context.Context, s *settings, limiter rateli
 		return nil, fmt.Errorf("cache: %w", err)
 	}
 	n.base = base{verifier: verifier, limiter: limiter, outage: n.watch.active}
+	n.pruner = newPruner(ctx, e.retention, store, logging.Current("talos.storage"))
 	return n, nil
 }
 
@@ -291,6 +297,7 @@ func (n *Embedded) collect(ch chan<- prometheus.Metric) {
 }
 
 func (n *Embedded) close() error {
+	n.pruner.close()
 	n.watch.close()
 	return releaseStore(n.dsn)
 }

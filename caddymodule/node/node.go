@@ -88,7 +88,7 @@ func (b *base) options(o adminapi.Options, network adminapi.Network) adminapi.Op
 		Logger:      o.Logger,
 		Audit:       o.Audit,
 		Origin:      origin,
-		Closing:     o.Closing,
+		WhenClosing: o.WhenClosing,
 		Outage:      b.outage,
 
 		SelfRevocationFailed: selfRevocationFailed,

@@ -71,6 +71,7 @@ func (a *App) checkSidecar() error {
 		{"max_ttl", a.MaxTTL != 0},
 		{"clock_skew", a.ClockSkew != nil},
 		{"key_quota", a.KeyQuota != 0},
+		{"events", a.Events != nil},
 	} {
 		if a.Upstream != nil && o.given {
 			return fmt.Errorf("%s: has no meaning beside upstream, where the keys are", o.name)
