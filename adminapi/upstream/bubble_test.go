@@ -1,6 +1,10 @@
 package upstream
 
 import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -13,3 +17,50 @@ var (
 
 // bubble is a test on a clock of its own.
 type bubble struct{ *testing.T }
+
+// serveInMemory serves without a network, for a test on a clock of its own, and returns what connects to the server.
+func serveInMemory(t *testing.T, h http.Handler) func(ctx context.Context, network, address string) (net.Conn, error) {
+	t.Helper()
+	l := &memoryListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+	server := &http.Server{Handler: h}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(l) }) // it ends with the listener
+	t.Cleanup(func() {
+		_ = server.Close()
+		serving.Wait()
+	})
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		select {
+		case l.conns <- theirs:
+			return ours, nil
+		case <-l.closed:
+			return nil, net.ErrClosed
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// memoryListener accepts the ends of pipes.
+type memoryListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *memoryListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *memoryListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (*memoryListener) Addr() net.Addr { return &net.UnixAddr{Name: "in memory", Net: "unix"} }
