@@ -38,6 +38,8 @@ func everyCall(t *testing.T) map[string][]string {
 		"derive-token":    {"keys", "derive-token", testSecret},
 		"self-revoke":     {"keys", "self-revoke", testSecret},
 		"the public keys": {"jwk", "get"},
+		"events":          {"events", "list"},
+		"new events":      {"events", "watch"},
 	}
 }
 

@@ -21,11 +21,12 @@ func (c *choice) String() string { return c.word }
 
 // Set takes one of the words, in either case, with or without the API's prefix.
 func (c *choice) Set(s string) error {
-	s = strings.ToLower(strings.TrimPrefix(strings.ToUpper(s), c.prefix))
-	if !slices.Contains(c.words, s) {
+	s = strings.TrimPrefix(strings.ToUpper(s), c.prefix)
+	i := slices.IndexFunc(c.words, func(word string) bool { return strings.EqualFold(word, s) })
+	if i < 0 {
 		return errors.New("must be one of " + strings.Join(c.words, ", "))
 	}
-	c.word = s
+	c.word = c.words[i]
 	return nil
 }
 

@@ -10,12 +10,12 @@
 // way to configure a server: whatever serve does, `talos serve --print-config` shows as a Caddyfile. Secrets and
 // connection strings stay in the environment; the text only names the variables.
 //
-// # keys, jwk
+// # keys, events, jwk
 //
-// The keys commands and jwk get are a client of the API and know nothing of the server. What they print follows one
-// rule: the answer goes to standard output, and everything that is meant for a human only (hints, errors) to standard
-// error. With a format other than table, standard output is the server's answer and nothing else. A credential is never
-// part of an error.
+// The commands keys, events and jwk get are a client of the API and know nothing of the server. What they print follows
+// one rule: the answer goes to standard output, and everything that is meant for a human only (hints, errors) to
+// standard error. With a format other than table, standard output is the server's answer and nothing else. A credential
+// is never part of an error.
 //
 // A large import is a stream: of the input, one chunk is held, and what came of it is written as it comes. It can be
 // stopped, run again and gone on with, and its report holds no keys.

@@ -118,6 +118,8 @@ func valueProblem(e *pflag.InvalidValueError) string {
 		switch v.Type() {
 		case "int", "int64":
 			return "must be a whole number"
+		case "uint64":
+			return "must be a whole number from 0"
 		case "duration":
 			return "must be a duration such as 30s or 2m"
 		case "bool":

@@ -276,6 +276,14 @@ func TestMistakesAreFoundBeforeAnythingIsSent(t *testing.T) {
 			[]string{"keys", "imported", "batch-import", "--file", "-", "--skip", "-1"},
 			"[]", "--skip",
 		},
+		"no key id":             {[]string{"events", "list", "--key", "ci"}, "", "--key: no key id"},
+		"unknown type":          {[]string{"events", "watch", "--type", "lost"}, "", "ImportedAPIKeyCreated, Imp"},
+		"since when":            {[]string{"events", "list", "--since", "lately"}, "", "--since: must be a duration"},
+		"since the future":      {[]string{"events", "watch", "--since", "2999-01-01T00:00:00Z"}, "", "the future"},
+		"a limit of none":       {[]string{"events", "list", "--limit", "0"}, "", "--limit: must be a number from 1"},
+		"after no position":     {[]string{"events", "watch", "--after", "-1"}, "", "--after: must be a whole number"},
+		"events of no argument": {[]string{"events", "watch", "x"}, "", "no argument"},
+
 		"unknown surface":      {[]string{"serve", "everything"}, "", "everything"},
 		"two surfaces":         {[]string{"serve", "admin", "public"}, "", "arg"},
 		"config and a surface": {[]string{"serve", "admin", "--config", "x"}, "", "--config"},
@@ -284,8 +292,8 @@ func TestMistakesAreFoundBeforeAnythingIsSent(t *testing.T) {
 			t.Parallel()
 			endpoint, seen := stub(t, reply{http.StatusOK, validJSON})
 			args := c.args
-			if c.args[0] == "keys" && !strings.Contains(strings.Join(c.args, " "), "-e example") {
-				args = append([]string{"keys", "-e", endpoint}, c.args[1:]...)
+			if c.args[0] != "serve" && !strings.Contains(strings.Join(c.args, " "), "-e example") {
+				args = append([]string{c.args[0], "-e", endpoint}, c.args[1:]...)
 			}
 			stdout, _, err := runTree(t.Context(), c.stdin, args...)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -331,12 +339,17 @@ func TestNoErrorRepeatsACredential(t *testing.T) {
 		"as a command of imported": {[]string{"keys", "imported", testSecret}, ""},
 		"to list":                  {[]string{"keys", "issued", "list", testSecret}, ""},
 		"that is no macaroon":      {[]string{"keys", "attenuate", testSecret, "--scopes", "a"}, ""},
+		"as the key of events":     {[]string{"events", "list", "--key", testSecret}, ""},
+		"as the type of events":    {[]string{"events", "watch", "--type", testSecret}, ""},
+		"as the time of events":    {[]string{"events", "list", "--since", testSecret}, ""},
+		"as a position":            {[]string{"events", "watch", "--after", testSecret}, ""},
+		"to watch":                 {[]string{"events", "watch", testSecret}, ""},
 		"refused at self-revoke":   {[]string{"keys", "self-revoke", testSecret}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			endpoint, seen := stub(t, echo(testSecret))
-			args := append([]string{"keys", "-e", endpoint}, c.args[1:]...)
+			args := append([]string{c.args[0], "-e", endpoint}, c.args[1:]...)
 			stdout, stderr, err := runTree(t.Context(), c.stdin, args...)
 			if err == nil {
 				t.Fatal("expected an error")

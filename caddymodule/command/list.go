@@ -43,7 +43,7 @@ is 1 and the JSON object is not closed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var terms []string
 			if cmd.Flags().Changed("actor") {
-				terms = append(terms, `actor_id="`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(actor)+`"`)
+				terms = append(terms, condition("actor_id=", actor))
 			}
 			if in.word != "" {
 				terms = append(terms, "status="+in.value())
@@ -68,6 +68,11 @@ is 1 and the JSON object is not closed.`,
 		"how many keys a page has, at most 1000 (default 50; with --all 1000)")
 	flags.StringVar(&l.request.PageToken, "page-token", "", "where to go on: what the page before named")
 	return cmd
+}
+
+// condition is a condition of a filter whose value is a text; name ends with the operator.
+func condition(name, text string) string {
+	return name + `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
 }
 
 func kindName(kind client.Kind) string {

@@ -16,7 +16,7 @@ const BinaryName = "talos"
 func init() { //nolint:gochecknoinits // Caddy's commands are registered when their package is imported
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "talos",
-		Usage: "serve|proxy|keys|jwk|migrate|health|backup|doctor|version",
+		Usage: "serve|proxy|keys|events|jwk|migrate|health|backup|doctor|version",
 		Short: "Serves and manages API keys",
 		Long:  "The commands of Talos Edge: a server for API keys, and a client for it.",
 		CobraFunc: func(cmd *cobra.Command) {
@@ -45,6 +45,7 @@ func commands() []top {
 		{"serve", serveShort, setServe},
 		{"proxy", proxyShort, setProxy},
 		{"keys", keysShort, setKeys},
+		{"events", eventsShort, setEvents},
 		{"jwk", jwkShort, setJWK},
 		{"migrate", migrateShort, setMigrate},
 		{"health", healthShort, setHealth},

@@ -171,6 +171,20 @@ func TestWhatEachCommandSends(t *testing.T) {
 			answer: deriveJSON, method: "POST", path: "/v2alpha1/admin/apiKeys:derive",
 			body: `{"credential":"k","scopes":[]}`,
 		},
+		"events of everything": {
+			args: []string{
+				"events", "list", "--since", "2026-01-02T03:04:05.5+01:00", "--type", "issuedapikeyREVOKED",
+				"--actor", `a "b" \ c`, "--key", testKeyID, "--limit", "7",
+			},
+			answer: noEventsJSON, method: "GET",
+			path: `/v2alpha1/admin/events?filter=key_id%3D%22` + testKeyID +
+				`%22+AND+actor_id%3D%22a+%5C%22b%5C%22+%5C%5C+c%22+AND+type%3D%22IssuedAPIKeyRevoked%22` +
+				`+AND+time%3E%3D%222026-01-02T02%3A04%3A05.5Z%22&page_size=7`,
+		},
+		"events, the least": {
+			args: []string{"events", "list"}, answer: noEventsJSON, method: "GET",
+			path: "/v2alpha1/admin/events?page_size=1000",
+		},
 		"jwk get": {
 			args:   []string{"jwk", "get"},
 			answer: `{"keys":[]}`, method: "GET", path: "/v2alpha1/derivedKeys/jwks.json",
@@ -192,6 +206,9 @@ func TestWhatEachCommandSends(t *testing.T) {
 		})
 	}
 }
+
+// noEventsJSON is the answer of a feed without events.
+const noEventsJSON = `{"feed_id":"f","position":"0","complete_age":"0s","events":[]}`
 
 // at adds the endpoint to a command of keys or jwk, before what may end its flags.
 func at(endpoint string, args []string) []string {

@@ -33,15 +33,21 @@ func printRows(w io.Writer, head []string, rows [][]string) error {
 	for _, row := range rows {
 		cells := make([]string, len(row))
 		for i, cell := range row {
-			if cells[i] = printable(cell); cell == "" {
-				cells[i] = "-"
-			}
+			cells[i] = printable(orDash(cell))
 		}
 		if _, err := fmt.Fprintln(t, strings.Join(cells, "\t")); err != nil {
 			return err
 		}
 	}
 	return t.Flush()
+}
+
+// orDash is what a cell shows: of an empty one "-".
+func orDash(cell string) string {
+	if cell == "" {
+		return "-"
+	}
+	return cell
 }
 
 // printable makes text safe for a terminal: a name that somebody chose must not move the cursor, change colours or
