@@ -171,7 +171,7 @@ func TestPathsThatAreNotOfTheAPIAreNotFound(t *testing.T) {
 		anyPath + ":Derive", anyPath + ":verify/", anyPath + "%3Averify",
 		anyPath + ":Verify",
 		importedPath + "/" + id + ":rotate", importedPath + ":batchcreate", importedPath + "/a/b",
-		"/v2alpha1/admin/events",
+		eventsPath + "/", eventsPath + "/1", eventsPath + ":list", eventsPath + ":watch/", eventsPath + "%3Awatch",
 		"/openapi.json/", "/v2alpha1/openapi.json",
 		"/v2alpha1/derivedKeys/jwks.json/", "/v2alpha1/derivedKeys", "/health", "/health/alive/", "/metrics",
 	} {
@@ -199,6 +199,8 @@ func TestAMethodThatAPathDoesNotTakeIsRefusedAndTheRightOneNamed(t *testing.T) {
 		anyPath + ":verify":                 "POST",
 		anyPath + ":batchVerify":            "POST",
 		anyPath + ":derive":                 "POST",
+		eventsPath:                          "GET, HEAD",
+		eventsPath + ":watch":               "GET, HEAD",
 		selfRevokePath:                      "POST",
 		jwksPath:                            "GET, HEAD",
 		openAPIPath:                         "GET, HEAD",

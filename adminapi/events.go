@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -21,7 +22,7 @@ func listEvents(s *surface, w http.ResponseWriter, r *http.Request, n Network, _
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.whileOpen(r)
+	ctx, cancel := s.WhileOpen(r.Context())
 	defer cancel()
 	result, err := n.Keys.Events(ctx, request)
 	if err != nil {
@@ -155,7 +156,7 @@ func watchEvents(s *surface, w http.ResponseWriter, r *http.Request, n Network, 
 		}
 	}
 	request.PageSize = core.MaxEvents
-	ctx, cancel := s.whileOpen(r)
+	ctx, cancel := s.WhileOpen(r.Context())
 	defer cancel()
 	result, err := n.Keys.Events(ctx, request) // without a wait: what is wrong with the request is answered at once
 	if err != nil {
@@ -163,6 +164,9 @@ func watchEvents(s *surface, w http.ResponseWriter, r *http.Request, n Network, 
 	}
 	stream := eventStream{w: w, control: http.NewResponseController(w)}
 	stream.begin()
+	if r.Method == http.MethodHead {
+		return nil // there is nothing to wait for
+	}
 	request.Wait = watchPause
 	for caughtUp := false; ; {
 		if err := stream.write(&result, request.After > 0); err != nil || ctx.Err() != nil {
@@ -194,46 +198,51 @@ func (s *eventStream) begin() {
 	s.w.WriteHeader(http.StatusOK)
 }
 
-// write writes events, or a comment if there is none. known says that the reader has a position that may be reset.
+// write writes events, or if there is none, a comment and the position: a reader that resumes does not begin again with
+// what its filter keeps back. known says that the reader has a position that may be reset. A reset has no position: who
+// resumes after it, but before the first event, is told again.
 func (s *eventStream) write(result *engine.EventsResult, known bool) error {
 	_ = s.control.SetWriteDeadline(time.Now().Add(watchWrite)) // where it cannot be set, the server has its own
 	if result.Reset && known {
-		if err := s.event("reset", result.Position, map[string]string{"feed_id": result.FeedID}); err != nil {
+		if err := s.event("", "reset", map[string]string{"feed_id": result.FeedID}); err != nil {
 			return err
 		}
 	}
 	for i := range result.Events {
 		e := eventRecord(&result.Events[i])
-		if err := s.event(e.Type, result.Events[i].Position, &e); err != nil {
+		if err := s.event(fmt.Sprintf("id: %d\n", e.Position), e.Type, &e); err != nil {
 			return err
 		}
 	}
 	if len(result.Events) == 0 {
-		if _, err := fmt.Fprint(s.w, ": no change\n\n"); err != nil {
+		if err := s.print(fmt.Sprintf(": no change\nid: %d\n\n", result.Position)); err != nil {
 			return err
 		}
 	}
 	return s.control.Flush()
 }
 
-func (s *eventStream) event(name string, position uint64, data any) error {
+func (s *eventStream) event(id, name string, data any) error {
 	text, err := json.Marshal(data)
 	if err != nil {
 		return err
 	}
-	//nolint:gosec // it is JSON in a stream of events, which no browser shows as HTML
-	_, err = fmt.Fprintf(s.w, "id: %d\nevent: %s\ndata: %s\n\n", position, name, text)
+	return s.print(fmt.Sprintf("%sevent: %s\ndata: %s\n\n", id, name, text))
+}
+
+func (s *eventStream) print(text string) error {
+	_, err := io.WriteString(s.w, text) //nolint:gosec // it is a stream of events, which no browser shows as HTML
 	return err
 }
 
-// whileOpen is a request's context, which also ends when the server begins to close: a request that waits then has its
-// answer at once.
-func (s *surface) whileOpen(r *http.Request) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(r.Context())
-	if s.WhenClosing == nil {
+// WhileOpen is a context that also ends when the server begins to close: a request that waits then has its answer at
+// once. The caller cancels it.
+func (o *Options) WhileOpen(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	if o.WhenClosing == nil {
 		return ctx, cancel
 	}
-	stop := s.WhenClosing(cancel)
+	stop := o.WhenClosing(cancel)
 	return ctx, func() {
 		stop()
 		cancel()

@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -31,6 +32,9 @@ type node struct {
 	logs     *apitest.LogBuffer
 	audit    *observer.ObservedLogs
 
+	closing context.Context // ends when the server begins to close; nil: it does not
+	origin  Origin          // of every request
+
 	mu     sync.Mutex
 	addr   netip.Addr
 	failed []core.Reason // of self-revocations
@@ -50,7 +54,10 @@ func newNode(t *testing.T) *node {
 
 func newNodeWith(t *testing.T, s setup) *node {
 	t.Helper()
-	n := &node{store: apitest.NewStore(), addr: netip.MustParseAddr("192.0.2.7"), logs: &apitest.LogBuffer{}}
+	n := &node{
+		store: apitest.NewStore(), addr: netip.MustParseAddr("192.0.2.7"), logs: &apitest.LogBuffer{},
+		origin: Origin{User: "operator-1", RequestID: "request-1"},
+	}
 	n.engine = apitest.Engine(t, n.store, s.quota)
 	var err error
 	if n.verifier, err = verify.New(verify.Config{}, n.engine); err != nil {
@@ -69,7 +76,13 @@ func newNodeWith(t *testing.T, s setup) *node {
 		Ready:       n.engine.Ready,
 		RateLimiter: s.limiter,
 		Logger:      apitest.DebugLogger(n.logs),
-		Origin:      func(*http.Request) Origin { return Origin{User: "operator-1", RequestID: "request-1"} },
+		Origin:      func(*http.Request) Origin { return n.origin },
+		WhenClosing: func(f func()) (stop func() bool) {
+			if n.closing == nil {
+				return func() bool { return true }
+			}
+			return context.AfterFunc(n.closing, f)
+		},
 		SelfRevocationFailed: func(reason core.Reason) {
 			n.mu.Lock()
 			defer n.mu.Unlock()

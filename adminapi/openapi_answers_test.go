@@ -121,6 +121,18 @@ func TestEveryAnswerIsWhatTheDocumentSays(t *testing.T) {
 	secret := apitest.Unmarshal[client.RotateResponse](t, fresh.Body.Bytes()).Secret
 	try(http.MethodPost, selfRevokePath, `{"credential":"`+secret+`"}`, "revokeApiKey")
 
+	try(http.MethodGet, eventsPath+"?page_size=1", "", "adminListEvents") // there are more
+	try(http.MethodGet, eventsPath, "", "adminListEvents")
+	try(http.MethodGet, eventsPath+"?after=1000", "", "adminListEvents") // a reset
+	event := docSchema{Ref: "#/components/schemas/Event"}
+	stream := readStream(t, n.watchOnce(t, eventsPath+":watch").Body.String())
+	for _, message := range stream {
+		for _, problem := range d.check(&event, apitest.Unmarshal[any](t, []byte(message.data)), "adminWatchEvents") {
+			t.Error(problem)
+		}
+	}
+	seen["adminWatchEvents"] = len(stream) > 0
+
 	try(http.MethodGet, alivePath, "", "isAlive")
 	try(http.MethodGet, readyPath, "", "isReady")
 	try(http.MethodGet, openAPIPath, "", "getOpenApi")

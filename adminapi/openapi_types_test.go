@@ -22,9 +22,12 @@ var wireTypes = map[string]reflect.Type{
 	"BatchCreateImportedApiKeysResult":   reflect.TypeFor[client.BatchCreateResult](),
 	"BatchVerifyApiKeysRequest":          reflect.TypeFor[client.BatchVerifyRequest](),
 	"BatchVerifyApiKeysResponse":         reflect.TypeFor[client.BatchVerifyResponse](),
+	"Caller":                             reflect.TypeFor[client.Caller](),
 	"DeriveTokenRequest":                 reflect.TypeFor[client.DeriveRequest](),
 	"DeriveTokenResponse":                reflect.TypeFor[client.DeriveResponse](),
 	"ErrorResponse":                      reflect.TypeFor[client.ErrorResponse](),
+	"Event":                              reflect.TypeFor[client.Event](),
+	"EventMetadata":                      reflect.TypeFor[client.EventMetadata](),
 	"GetJWKSResponse":                    reflect.TypeFor[client.JWKS](),
 	"HealthStatus":                       reflect.TypeFor[client.Health](),
 	"IPRestriction":                      reflect.TypeFor[client.IPRestriction](),
@@ -33,6 +36,7 @@ var wireTypes = map[string]reflect.Type{
 	"IssueApiKeyRequest":                 reflect.TypeFor[client.IssueRequest](),
 	"IssueApiKeyResponse":                reflect.TypeFor[client.IssueResponse](),
 	"IssuedApiKey":                       reflect.TypeFor[client.IssuedAPIKey](),
+	"ListEventsResponse":                 reflect.TypeFor[client.EventsResponse](),
 	"ListImportedApiKeysResponse":        reflect.TypeFor[client.ListImportedResponse](),
 	"ListIssuedApiKeysResponse":          reflect.TypeFor[client.ListIssuedResponse](),
 	"RateLimitPolicy":                    reflect.TypeFor[client.RateLimitPolicy](),
@@ -48,6 +52,7 @@ var wireTypes = map[string]reflect.Type{
 // enumTypes are the values of each enum, as the client names them.
 var enumTypes = map[string]reflect.Type{
 	"BatchCreateImportedApiKeysErrorCode": reflect.TypeFor[client.BatchCreateErrorCode](),
+	"CallerKind":                          reflect.TypeFor[client.CallerKind](),
 	"KeyStatus":                           reflect.TypeFor[client.KeyStatus](),
 	"KeyVisibility":                       reflect.TypeFor[client.KeyVisibility](),
 	"RevocationReason":                    reflect.TypeFor[client.RevocationReason](),
@@ -92,6 +97,8 @@ func fits(t reflect.Type, s *docSchema) bool {
 		return t == reflect.TypeFor[time.Time]()
 	case "string:int64":
 		return t == reflect.TypeFor[client.Int64]()
+	case "string:uint64":
+		return t == reflect.TypeFor[client.Position]()
 	case "integer:int32":
 		return t.Kind() == reflect.Int
 	case "boolean":

@@ -123,8 +123,12 @@ func (c *Client) Events(ctx context.Context, r EventsRequest, opts ...CallOption
 		next := r
 		for {
 			page, err := c.EventsPage(ctx, next, opts...)
-			if err == nil && page.Reset && next.After != 0 {
+			switch {
+			case err != nil:
+			case page.Reset && next.After != 0:
 				err = ErrEventsMissed
+			case page.CompleteAge == "" && uint64(page.Position) <= next.After:
+				err = fmt.Errorf("%w: there are more events, and none is passed", ErrAnswer)
 			}
 			if err != nil {
 				yield(Event{}, err)
@@ -151,7 +155,7 @@ var ErrEventsMissed = errors.New("events have been missed: they are not kept any
 func (c *Client) EventsPage(ctx context.Context, r EventsRequest, opts ...CallOption) (*EventsResponse, error) {
 	waiting := *c
 	if waiting.timeout > 0 {
-		waiting.timeout += r.Wait
+		waiting.timeout += max(r.Wait, 0)
 	}
 	if r.FeedID != "" {
 		opts = append(opts, Header(FeedIDHeader, r.FeedID))

@@ -106,6 +106,27 @@ func ExampleClient_List() {
 	// third KEY_STATUS_ACTIVE
 }
 
+// The feed has each change of a key. With Wait in the request, the loop would go on with changes to come.
+func ExampleClient_Events() {
+	api, stop := connect()
+	defer stop()
+	ctx := context.Background()
+	made, err := api.Issue(ctx, client.IssueRequest{Name: "laptop", ActorID: "alice"})
+	check(err)
+	check(api.Revoke(ctx, client.RevokeRequest{KeyID: made.IssuedAPIKey.KeyID}))
+
+	for event, err := range api.Events(ctx, client.EventsRequest{Filter: `actor_id="alice"`}) {
+		if err != nil {
+			panic(err) // the first error ends the loop; ErrEventsMissed: some are not kept any more
+		}
+		fmt.Println(event.Position, event.Type, event.ActorID, event.Caller.Kind)
+	}
+
+	// Output:
+	// 1 IssuedAPIKeyCreated alice address
+	// 2 IssuedAPIKeyRevoked alice address
+}
+
 // When Revoke has returned, the server admits the key no more.
 func ExampleClient_Revoke() {
 	api, stop := connect()

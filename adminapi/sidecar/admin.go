@@ -81,11 +81,15 @@ func (h *admin) pass(w http.ResponseWriter, r *http.Request, op *adminapi.Operat
 	if !reads {
 		ctx = context.WithoutCancel(ctx)
 	}
-	if op == nil || !op.Waits {
-		var cancel context.CancelFunc
+	var cancel context.CancelFunc
+	waits := op != nil && op.Waits
+	if waits {
+		ctx, cancel = h.options.WhileOpen(ctx)
+		w = &boundedWriter{w, http.NewResponseController(w)}
+	} else {
 		ctx, cancel = context.WithTimeout(ctx, passTimeout)
-		defer cancel()
 	}
+	defer cancel()
 	out := r.WithContext(context.WithValue(ctx, passingKey{}, p))
 	out.ContentLength, out.TransferEncoding, out.Trailer = int64(len(content)), nil, nil
 	out.Body, out.GetBody = http.NoBody, nil
@@ -94,6 +98,10 @@ func (h *admin) pass(w http.ResponseWriter, r *http.Request, op *adminapi.Operat
 		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
 	}
 	h.proxy.ServeHTTP(w, out)
+	if waits && p.err != nil && ctx.Err() != nil { // nothing has failed: this server closes
+		adminapi.WriteError(w, core.WrapError(core.Unavailable, "this server closes", p.err))
+		return nil
+	}
 	return p.err
 }
 

@@ -118,6 +118,9 @@ func arrived(resp *http.Response) error {
 			return err
 		}
 	}
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+		resp.Body = &closingStream{resp.Body, resp.Request.Context().Err}
+	}
 	told := client.ReadEdgeAnswer(resp.Header)
 	p.forget(answer, told.Position)
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {

@@ -52,6 +52,7 @@ type Engine struct {
 	maxTTL     time.Duration
 	quota      int64
 	store      core.Store
+	tail       eventTail
 }
 
 // New makes an engine over a store, which stays the caller's to close.

@@ -94,7 +94,7 @@ func timeOnce(into *time.Time, name, value string) (rest string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if *into, err = time.Parse(time.RFC3339, text); err != nil {
+	if *into, err = time.Parse(time.RFC3339, text); err != nil || into.IsZero() {
 		return "", errors.New(name + ` has a time such as "2026-11-01T00:00:00Z"`)
 	}
 	return rest, nil

@@ -36,14 +36,15 @@ type EventsResult struct {
 	CompleteAt time.Time
 
 	// Reset says that what the reader knows may be wrong: its position is in another feed, or beyond the end of this
-	// one, or events behind it are not kept any more. The events then begin with the oldest one (beyond the end there
-	// is none), and the reader goes on from Position.
+	// one; events behind it are not kept any more; or, without FeedID, the database was restored behind it. The events
+	// then begin with the oldest one that is kept behind the position in this feed, and the reader goes on from
+	// Position.
 	Reset bool
 }
 
 // Events returns the network's changes behind a position, in their order. If there is none that the filter lets
-// through, it waits for one, until the time is over or ctx ends; neither is an error. A wait, a page size or a filter
-// that is not one is [core.BadRequest].
+// through, it waits for one, until the time is over or ctx ends; neither is an error, and what there is by then is the
+// result. A wait, a page size or a filter that is not one is [core.BadRequest].
 func (e *Engine) Events(ctx context.Context, r EventsRequest) (EventsResult, error) {
 	filter, err := ParseEventFilter(r.Filter)
 	switch {
@@ -60,32 +61,33 @@ func (e *Engine) Events(ctx context.Context, r EventsRequest) (EventsResult, err
 	waiting, cancel := context.WithTimeout(ctx, r.Wait)
 	defer cancel()
 	for {
+		over, applied := waiting.Err() != nil, e.store.Positions().Applied()
 		result, err := e.events(ctx, &r, &filter)
-		if err != nil || result.Reset || len(result.Events) > 0 || result.CompleteAt.IsZero() || r.Wait == 0 {
+		if over || err != nil || result.Reset || len(result.Events) > 0 || result.CompleteAt.IsZero() {
 			return result, err
 		}
+		// What had been applied has been looked at. When the wait is over, the feed is read once more: the result tells
+		// of the end of the wait.
 		r.After = result.Position
-		if e.store.Positions().AwaitAfter(waiting, r.After) != nil || waiting.Err() != nil {
-			// The result tells of the end of the wait, not of its beginning.
-			return e.events(context.WithoutCancel(ctx), &r, &filter)
-		}
+		_ = e.store.Positions().AwaitAfter(waiting, max(r.After, applied))
 	}
 }
 
-// events reads what there is.
+// events reads what there is. If ctx ends, it reads no further page.
 func (e *Engine) events(ctx context.Context, r *EventsRequest, filter *EventFilter) (result EventsResult, err error) {
 	result.Position = r.After
 	limit := min(r.PageSize+1, core.MaxEvents) // one more tells whether there are more
-	for looked := 0; looked < maxLooked; limit = min(2*limit, core.MaxEvents) {
-		began := time.Now()
-		page, err := e.store.Events(ctx, result.Position, limit)
+	for looked := 0; looked == 0 || looked < maxLooked && ctx.Err() == nil; limit = min(2*limit, core.MaxEvents) {
+		page, began, err := e.tail.read(context.WithoutCancel(ctx), e.store, result.Position, limit)
 		if err != nil {
 			return EventsResult{}, err
 		}
-		foreign := r.FeedID != "" && r.FeedID != page.FeedID
-		switch result.FeedID = page.FeedID; {
+		result.FeedID = page.FeedID
+		switch {
+		case looked > 0 && result.Position < page.Begin:
+			return result, nil // what comes next has been removed meanwhile, which the next request is told
 		case looked > 0 || result.Reset:
-		case foreign:
+		case r.FeedID != "" && r.FeedID != page.FeedID:
 			result.Reset, result.Position = true, page.Begin
 			continue
 		case result.Position > page.Last:

@@ -93,6 +93,20 @@ func (m *Store) Events(_ context.Context, after uint64, limit int) (feed.Page, e
 	return page, nil
 }
 
+// Append adds an event that none of the other methods makes, such as one of another network, at the next position.
+func (m *Store) Append(e feed.Event) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.append(e)
+}
+
+func (m *Store) append(e feed.Event) {
+	m.position++
+	e.Position = m.position
+	m.events = append(m.events, e)
+	m.positions.Apply(e)
+}
+
 // PruneEvents removes the events beyond a number, whatever their age.
 func (m *Store) PruneEvents(_ context.Context, _ time.Time, keep int) (removed int, err error) {
 	m.mu.Lock()
@@ -118,7 +132,6 @@ func (*Store) Close() error { return nil }
 
 func (m *Store) apply(ctx context.Context, k core.Key, e feed.Event) {
 	m.writes++
-	m.position++
 	name := k.Network.String() + "/" + k.ID
 	if _, known := m.keys[name]; !known {
 		m.order = append(m.order, name)
@@ -128,13 +141,12 @@ func (m *Store) apply(ctx context.Context, k core.Key, e feed.Event) {
 		delete(m.keys, name)
 		m.order[slices.Index(m.order, name)] = "" // the places of the others stay
 	}
-	e.Position, e.Network, e.KeyID, e.KeyKind, e.ActorID = m.position, k.Network, k.ID, uint8(k.Kind), k.ActorID
+	e.Network, e.KeyID, e.KeyKind, e.ActorID = k.Network, k.ID, uint8(k.Kind), k.ActorID
 	e.Time, e.Caller = k.UpdateTime, core.CallerOf(ctx)
 	if k.Status == core.StatusRevoked {
 		e.Reason = uint8(k.RevocationReason)
 	}
-	m.events = append(m.events, e)
-	m.positions.Apply(e)
+	m.append(e)
 }
 
 // Create is that of [core.Store].
