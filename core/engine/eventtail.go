@@ -51,5 +51,5 @@ func (t *eventTail) read(ctx context.Context, s core.Store, after uint64, limit 
 // to applied. That it cannot be read at the moment holds for all.
 func (t *eventTail) holds(after, applied uint64) bool {
 	return time.Since(t.ended) < maxTailAge && (t.err != nil ||
-		t.after <= after && t.applied >= applied)
+		t.after <= after && t.applied >= applied && len(t.page.Events) < core.MaxEvents)
 }
