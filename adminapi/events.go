@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
@@ -42,7 +43,8 @@ func eventsRequest(r *http.Request, known ...string) (out engine.EventsRequest, 
 	}
 	for name := range q {
 		if !slices.Contains(known, name) {
-			return out, core.NewError(core.BadRequest, fmt.Sprintf("%.50q: there is no such parameter here", name))
+			return out, core.NewError(core.BadRequest, fmt.Sprintf("%.50q: there is no such parameter; there are %s",
+				name, strings.Join(known, ", ")))
 		}
 	}
 	after, err := q.one("after")

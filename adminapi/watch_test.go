@@ -363,7 +363,7 @@ func TestErrorsBeforeAStreamBeginsAreOrdinaryOnes(t *testing.T) {
 		headers []string
 		want    string
 	}{
-		{"?wait=10s", nil, `"wait": there is no such parameter`},
+		{"?wait=10s", nil, `"wait": there is no such parameter; there are after, filter`},
 		{"?page_size=10", nil, `"page_size": there is no such parameter`},
 		{"?after=x", nil, "after: must be a position such as 42"},
 		{"?filter=x", nil, "filter: there is no such condition"},

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
@@ -74,7 +75,7 @@ func (f *EventFilter) condition(name, operator, value string) (rest string, err 
 		return quotedOnce(&f.ActorID, name, value)
 	case "type=":
 		if rest, err = quotedOnce(&f.Type, name, value); err == nil && !slices.Contains(EventTypes(), f.Type) {
-			err = errors.New("there is no such type")
+			err = errors.New("type is one of " + strings.Join(EventTypes(), ", "))
 		}
 		return rest, err
 	case "time>=":
