@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -129,5 +132,33 @@ func TestTheExampleStartsWithoutAWarning(t *testing.T) {
 	}
 	if ready != 1 {
 		t.Errorf("%d lines say that it is ready:\n%s", ready, n.log)
+	}
+}
+
+// A process that is stopped waits for its requests, and a reader of the feed may wait for ever.
+func TestAStoppedProcessEndsThoseWhoWatchTheFeed(t *testing.T) {
+	t.Parallel()
+	n := startExample(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	url := n.ports.In("http://127.0.0.1:4420/v2alpha1/admin/events:watch")
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	stream := bufio.NewReader(resp.Body)
+	if line, err := stream.ReadString('\n'); err != nil || !strings.HasPrefix(line, ":") {
+		t.Fatalf("the stream begins with %q, %v", line, err)
+	}
+	if out, _, err := n.command(t, nil, "stop"); err != nil {
+		t.Errorf("stop: %v\n%s", err, out)
+	}
+	if _, err := io.Copy(io.Discard, stream); err != nil {
+		t.Errorf("the stream does not end: %v\n%s", err, n.log)
 	}
 }
