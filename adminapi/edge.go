@@ -38,7 +38,7 @@ func (s *surface) callerOf(r *http.Request, n Network) *caller {
 	return a
 }
 
-// IsEdge tells whether an edge asks.
+// IsEdge reports whether an edge asks.
 func IsEdge(r *http.Request) bool { return r.Header.Get(client.EdgeHeader) == "1" }
 
 // errStaleForEdge is an edge's answer in place of a stale verdict: it would take it for a fresh one and, when that has

@@ -180,7 +180,7 @@ func watchEvents(s *surface, w http.ResponseWriter, r *http.Request, n Network, 
 		}
 		request.After, request.FeedID = result.Position, result.FeedID
 		if result, err = n.Keys.Events(ctx, request); err != nil {
-			return nil // the stream has begun: the reader resumes, and is told then
+			return nil // the stream has begun: the reader resumes, and gets the error then
 		}
 	}
 }
@@ -200,9 +200,9 @@ func (s *eventStream) begin() {
 	s.w.WriteHeader(http.StatusOK)
 }
 
-// write writes events, or if there is none, a comment and the position: a reader that resumes does not begin again with
-// what its filter keeps back. known says that the reader has a position that may be reset. A reset has no position: who
-// resumes after it, but before the first event, is told again.
+// write writes events. If there are none, it writes a comment with the position, so that a reader who resumes skips the
+// events that its filter leaves out. known says that the reader has a position that may be reset. A reset has no
+// position: a reader who resumes before the first event gets the reset again.
 func (s *eventStream) write(result *engine.EventsResult, known bool) error {
 	_ = s.control.SetWriteDeadline(time.Now().Add(watchWrite)) // where it cannot be set, the server has its own
 	if result.Reset && known {

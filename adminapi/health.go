@@ -13,7 +13,7 @@ func alive(_ *surface, w http.ResponseWriter, _ *http.Request, _ Network, _ stri
 	return nil
 }
 
-// ready tells whether the storage answers. Only operators are told what failed.
+// ready reports whether the storage answers. Only operators are told what failed.
 func ready(s *surface, w http.ResponseWriter, r *http.Request, _ Network, _ string) error {
 	err := s.Ready(r.Context())
 	switch {

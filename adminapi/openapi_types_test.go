@@ -72,7 +72,7 @@ func jsonFields(t reflect.Type) map[string]reflect.Type {
 	return fields
 }
 
-// fits tells whether a Go type is written as a schema says.
+// fits reports whether a Go type is written as a schema says.
 func fits(t reflect.Type, s *docSchema) bool {
 	name := s.name()
 	if t.Kind() == reflect.Pointer {

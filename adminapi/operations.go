@@ -212,7 +212,7 @@ func cutKey(path string) (collection, keyID, action string) {
 }
 
 // KeyInPath returns the id of the key that a path below one of the collections is about, whether there is such an
-// operation or not. below tells whether the path is below one, also when what follows is no key id.
+// operation or not. below reports whether the path is below one, also when what follows is no key id.
 func KeyInPath(path string) (keyID string, below bool) {
 	for collection := range keyRoutes {
 		if rest, ok := strings.CutPrefix(path, collection+"/"); ok {
@@ -243,7 +243,7 @@ func (t *Route) Of(method string) *Operation {
 	return nil
 }
 
-// Local tells whether a sidecar answers what comes to this path, see [Operation].
+// Local reports whether a sidecar answers what comes to this path, see [Operation].
 func (t *Route) Local() bool { return t != nil && t.operations[0].Local }
 
 // MaxBody is the longest body that is read for an operation, in bytes; nil is one that the API does not have.

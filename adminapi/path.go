@@ -12,7 +12,7 @@ const adminPrefix = "/v2alpha1/admin"
 // maxDecodings is how many times a path is percent-decoded in search of the private surface.
 const maxDecodings = 3
 
-// IsAdminPath tells whether some server might take a URL's path for one of the private surface. It reads the path as
+// IsAdminPath reports whether some server might take a URL's path for one of the private surface. It reads the path as
 // servers do that are more generous than this one: percent-decoded up to three times, in any case, with `\` for `/`,
 // without `;parameters`, control characters and dots or spaces at the end of a segment, with dot segments and doubled
 // slashes resolved, in each order that is in use. A path that can still be decoded after that is one, too. What it
@@ -26,7 +26,7 @@ func IsAdminPath(u *url.URL) bool {
 		u.Opaque != "" && hidesAdminPath(u.Opaque)
 }
 
-// IsPlain tells whether there is only one way to read a path: one slash at the beginning, no two together, no dot at
+// IsPlain reports whether there is only one way to read a path: one slash at the beginning, no two together, no dot at
 // the beginning or end of a segment, and nothing but printable ASCII that has no meaning of its own.
 func IsPlain(path string) bool {
 	if path == "" || path[0] != '/' {
@@ -164,7 +164,7 @@ func unhex(c byte) (byte, bool) {
 	}
 }
 
-// IsForwardingHeader tells whether proxies use a header to say for whom they ask, or that they are there. `_` and `.`
+// IsForwardingHeader reports whether proxies use a header to say for whom they ask, or that they are there. `_` and `.`
 // are read as `-`, as some servers do.
 func IsForwardingHeader(name string) bool {
 	name = strings.ToLower(strings.NewReplacer("_", "-", ".", "-").Replace(name))

@@ -105,7 +105,7 @@ func TestPathsOfAnAppPassThePublicSurface(t *testing.T) {
 	n := newNode(t)
 	for _, target := range otherPaths {
 		if w := apitest.Serve(n.publicHandler(), readRequest(t, http.MethodGet, target)); w.Code != 299 {
-			t.Errorf("%s: got %d, want the app's answer", target, w.Code)
+			t.Errorf("%s: got %d instead of the app's answer", target, w.Code)
 		}
 	}
 }

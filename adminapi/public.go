@@ -34,7 +34,7 @@ func NewPublic(o PublicOptions) *Public {
 	return p
 }
 
-// Answers tells whether a public surface answers a request, see [Public.Serve].
+// Answers reports whether a public surface answers a request, see [Public.Serve].
 func (o *PublicOptions) Answers(r *http.Request) bool {
 	route, _ := Find(PlainPath(r))
 	return route.isPublic(o.Health) || IsAdminPath(r.URL)
@@ -64,7 +64,7 @@ func (p *Public) Serve(w http.ResponseWriter, r *http.Request) (handled bool) {
 	return true
 }
 
-// isPublic tells whether a route is on a public surface, with or without health.
+// isPublic reports whether a route is on a public surface, with or without health.
 func (t *Route) isPublic(health bool) bool {
 	if t == nil {
 		return false

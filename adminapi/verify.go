@@ -18,7 +18,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
-// cacheHeader tells whether a verdict was remembered (HIT) or looked up (MISS).
+// cacheHeader reports whether a verdict was remembered (HIT) or looked up (MISS).
 const cacheHeader = "Ory-Talos-Cache"
 
 func verifyKey(s *surface, w http.ResponseWriter, r *http.Request, n Network, _ string) error {
@@ -98,7 +98,7 @@ func batchVerify(s *surface, w http.ResponseWriter, r *http.Request, n Network, 
 	return nil
 }
 
-// presentable tells whether a string can be a credential at all.
+// presentable reports whether a string can be a credential at all.
 func presentable(s string) bool { return credential.Check(s) == nil }
 
 // allFailed returns an error when none of the credentials that were asked about could be judged: then it is the call

@@ -61,8 +61,15 @@ func ids(t *testing.T, text string) (all []string) {
 
 // stream is a reader of events, in a bubble.
 type stream struct {
-	w     *pipe
-	ended chan struct{}
+	w      *pipe
+	ended  chan struct{}
+	cancel context.CancelFunc
+}
+
+// leave has the reader go away, and returns when the stream has ended.
+func (s *stream) leave() {
+	s.cancel()
+	<-s.ended
 }
 
 // pipe is the writer of a stream.
@@ -98,7 +105,8 @@ func (p *pipe) holdBack() chan struct{} {
 
 // watch reads a stream until ctx ends.
 func (n *node) watch(ctx context.Context, path string) *stream {
-	s := &stream{&pipe{ResponseRecorder: httptest.NewRecorder()}, make(chan struct{})}
+	ctx, cancel := context.WithCancel(ctx)
+	s := &stream{&pipe{ResponseRecorder: httptest.NewRecorder()}, make(chan struct{}), cancel}
 	go func() {
 		defer close(s.ended)
 		n.admin.ServeHTTP(s.w, apitest.Request(http.MethodGet, path, "").WithContext(ctx))
@@ -132,8 +140,7 @@ func TestAStreamHasEachEventAsItComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		n.changes(t, 2)
-		ctx, cancel := context.WithCancel(t.Context())
-		s := n.watch(ctx, watchPath)
+		s := n.watch(t.Context(), watchPath)
 		if got := ids(t, s.take()); !slices.Equal(got, []string{"1", "2"}) {
 			t.Errorf("it begins with %q", got)
 		}
@@ -147,7 +154,7 @@ func TestAStreamHasEachEventAsItComes(t *testing.T) {
 		if e := apitest.Unmarshal[client.Event](t, []byte(readStream(t, text)[0].data)); e.KeyID != key.KeyID {
 			t.Errorf("got %+v", e)
 		}
-		cancel()
+		s.cancel()
 		if !s.hasEnded() {
 			t.Error("it does not end with its reader")
 		}
@@ -159,8 +166,7 @@ func TestAStreamIsSilentForTenSecondsAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		n.changes(t, 1)
-		ctx, cancel := context.WithCancel(t.Context())
-		s := n.watch(ctx, watchPath)
+		s := n.watch(t.Context(), watchPath)
 		_ = s.take()
 		for range 3 {
 			time.Sleep(watchPause - time.Millisecond)
@@ -172,8 +178,7 @@ func TestAStreamIsSilentForTenSecondsAtMost(t *testing.T) {
 				t.Errorf("got %q", text)
 			}
 		}
-		cancel()
-		<-s.ended
+		s.leave()
 	})
 }
 
@@ -218,15 +223,14 @@ func TestAStreamResumesAfterTheLastEventOfItsReader(t *testing.T) {
 	}
 }
 
-// A reader whose filter lets little through would otherwise resume far behind, and be told that it missed events.
+// A reader whose filter matches few events would otherwise resume far behind, and get a reset.
 func TestAStreamTellsOfThePositionBehindWhatItsFilterKeepsBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		key := n.issue(t, "").IssuedAPIKey.KeyID
 		n.changes(t, 5)
-		ctx, cancel := context.WithCancel(t.Context())
-		s := n.watch(ctx, watchPath+"?filter=key_id%3D%22"+key+"%22")
+		s := n.watch(t.Context(), watchPath+"?filter=key_id%3D%22"+key+"%22")
 		n.changes(t, 1)
 		if got := ids(t, s.take()); !slices.Equal(got, []string{"1"}) {
 			t.Errorf("got %q", got)
@@ -239,8 +243,7 @@ func TestAStreamTellsOfThePositionBehindWhatItsFilterKeepsBack(t *testing.T) {
 		if got := readStream(t, s.take()); len(got) != 1 || got[0].id != "8" || got[0].event != "IssuedAPIKeyRevoked" {
 			t.Errorf("got %+v", got)
 		}
-		cancel()
-		<-s.ended
+		s.leave()
 	})
 }
 
@@ -265,13 +268,13 @@ func TestAStreamTellsOfAReset(t *testing.T) {
 		if got := ids(t, text); !slices.Equal(got, tc.want) {
 			t.Errorf("%s: %q in %q", tc.name, got, text)
 		}
-		// The reset itself has no id: who resumes between it and the first event is told again, and misses none.
+		// The reset itself has no id: a reader who resumes before the first event gets it again, and misses no event.
 		if wantReset := len(tc.headers) > 0; strings.HasPrefix(text, reset) != wantReset {
 			t.Errorf("%s: %q", tc.name, text)
 		}
 	}
 	if text := n.watchOnce(t, watchPath, "Last-Event-ID", "9").Body.String(); !strings.HasSuffix(text, "\nid: 3\n\n") {
-		t.Errorf("after a reset beyond the end a reader is not told where to go on: %q", text)
+		t.Errorf("after a reset beyond the end, the stream does not say where to go on: %q", text)
 	}
 }
 
@@ -280,8 +283,7 @@ func TestAReaderThatHadCaughtUpAndFallsBehindIsClosed(t *testing.T) {
 	for behind, closed := range map[int]bool{maxBehind: false, maxBehind + 1: true} {
 		synctest.Test(t, func(t *testing.T) {
 			n := newNode(t)
-			ctx, cancel := context.WithCancel(t.Context())
-			s := n.watch(ctx, watchPath)
+			s := n.watch(t.Context(), watchPath)
 			_ = s.take()
 			goOn := s.w.holdBack()
 			n.changes(t, 1)
@@ -297,8 +299,7 @@ func TestAReaderThatHadCaughtUpAndFallsBehindIsClosed(t *testing.T) {
 			if want := map[bool]int{true: 1, false: 1 + behind}[closed]; len(got) != want {
 				t.Errorf("%d behind: %d events", behind, len(got))
 			}
-			cancel()
-			<-s.ended
+			s.leave()
 		})
 	}
 }
@@ -311,13 +312,11 @@ func TestAReaderThatCatchesUpIsNotClosed(t *testing.T) {
 		for range all {
 			n.store.Append(feed.Event{KeyID: "k", Kind: feed.EventUpdated})
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		s := n.watch(ctx, watchPath)
+		s := n.watch(t.Context(), watchPath)
 		if got := len(ids(t, s.take())); got != all || s.hasEnded() {
 			t.Errorf("%d events, ended %v", got, s.hasEnded())
 		}
-		cancel()
-		<-s.ended
+		s.leave()
 	})
 }
 

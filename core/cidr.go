@@ -56,7 +56,7 @@ func parseCIDR(s string) (p netip.Prefix, problem string) {
 // address (RFC 919, section 7), which nobody can send from; [AllowsAddress] does not take it for one either.
 var Nowhere = netip.MustParsePrefix("255.255.255.255/32")
 
-// AllowsAddress tells whether a list, if there is one, has a client's address. The zone of an address says which
+// AllowsAddress reports whether a list, if there is one, has a client's address. The zone of an address says which
 // interface of ours it was seen at, and nothing about the range. The zero address is in no list.
 func AllowsAddress(list []netip.Prefix, client netip.Addr) bool {
 	if len(list) == 0 {

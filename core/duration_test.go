@@ -42,7 +42,7 @@ func TestParseDuration_ReadsTheThreeNotations(t *testing.T) {
 		"9999999999999999999s", ".s", "1_000s",
 	} {
 		if got, err := core.ParseDuration(s); err == nil {
-			t.Errorf("%q: read as %v, want an error", s, got)
+			t.Errorf("%q: read as %v instead of an error", s, got)
 		}
 	}
 }

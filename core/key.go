@@ -32,7 +32,7 @@ const (
 	StatusExpired
 )
 
-// Visibility tells whether a key may appear in public code (a browser bundle, a mobile app).
+// Visibility reports whether a key may appear in public code (a browser bundle, a mobile app).
 type Visibility uint8
 
 // The visibilities. VisibilitySecret is the default wherever none is asked for.
@@ -119,7 +119,7 @@ const MaxDescriptionLength = 1024
 // MaxKeyIDLength is the length of the longest key id, in bytes.
 const MaxKeyIDLength = 128
 
-// ValidKeyID tells whether a text can be the id of a key, here or on another implementation: up to [MaxKeyIDLength]
+// ValidKeyID reports whether a text can be the id of a key, here or on another implementation: up to [MaxKeyIDLength]
 // letters, digits, hyphens and underscores. It may be part of a path or a header.
 func ValidKeyID(id string) bool {
 	for _, c := range []byte(id) {

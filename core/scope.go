@@ -2,8 +2,8 @@ package core
 
 import "strings"
 
-// ValidScope tells whether s is a scope token of RFC 6749, section 3.3: one or more printable ASCII characters without
-// space, `"` and `\`.
+// ValidScope reports whether s is a scope token of RFC 6749, section 3.3: one or more printable ASCII characters
+// without space, `"` and `\`.
 func ValidScope(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c <= 0x20 || c >= 0x7f || c == '"' || c == '\\' {
@@ -13,9 +13,9 @@ func ValidScope(s string) bool {
 	return s != ""
 }
 
-// Covers tells whether a scope that a key holds grants one that a route asks for. `*` grants every scope; one that ends
-// in `:*` grants what begins with the part before the star; any other grants itself. The asked one is literal, and an
-// empty one is never granted.
+// Covers reports whether a scope that a key holds grants one that a route asks for. `*` grants every scope; one that
+// ends in `:*` grants what begins with the part before the star; any other grants itself. The asked one is literal, and
+// an empty one is never granted.
 func Covers(held, asked string) bool {
 	if asked == "" {
 		return false
@@ -26,7 +26,7 @@ func Covers(held, asked string) bool {
 	return isPattern(held) && strings.HasPrefix(asked, held[:len(held)-1])
 }
 
-// isPattern tells whether a held scope can cover others than itself.
+// isPattern reports whether a held scope can cover others than itself.
 func isPattern(scope string) bool { return scope == "*" || strings.HasSuffix(scope, ":*") }
 
 // IntersectScopes returns what both of two lists of held scopes grant, in the order of the first, each once.

@@ -166,7 +166,7 @@ func (c *Client) once(ctx context.Context, r *request) ([]byte, error) {
 	return answer, nil
 }
 
-// saysJSON tells whether an answer's Content-Type is JSON (RFC 8259) or made of it (RFC 6839, section 3.1).
+// saysJSON reports whether an answer's Content-Type is JSON (RFC 8259) or made of it (RFC 6839, section 3.1).
 func saysJSON(h http.Header) bool {
 	t, _, err := mime.ParseMediaType(h.Get("Content-Type"))
 	return err == nil && (t == "application/json" || strings.HasSuffix(t, "+json"))

@@ -38,7 +38,7 @@ func WithoutAnswer(err error) error {
 	}
 }
 
-// isOfConnection tells whether an error comes from below HTTP, or from the context.
+// isOfConnection reports whether an error comes from below HTTP, or from the context.
 func isOfConnection(err error) bool {
 	for _, known := range []error{io.EOF, io.ErrUnexpectedEOF, context.Canceled, http.ErrSchemeMismatch} {
 		if errors.Is(err, known) {

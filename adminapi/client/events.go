@@ -33,7 +33,7 @@ type Caller struct {
 	ID   string     `json:"id,omitempty"`
 }
 
-// Position is a place in the feed of changes. The API writes it as a JSON string.
+// Position is the number of a change in the feed. The API writes it as a JSON string.
 type Position uint64
 
 // MarshalJSON writes the number as a string.

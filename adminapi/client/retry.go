@@ -57,7 +57,7 @@ func (w *wire) trace() *httptrace.ClientTrace {
 	}
 }
 
-// lost tells whether there was a connection, and no answer on it.
+// lost reports whether there was a connection, and no answer on it.
 func (w *wire) lost() bool { return w.connected.Load() && !w.answered.Load() }
 
 func isTimeout(err error) bool {

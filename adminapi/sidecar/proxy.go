@@ -94,8 +94,8 @@ func rewrite(r *httputil.ProxyRequest) {
 	}
 }
 
-// overridesMethod tells whether some servers take the method from a header: what passes as a reading one could change a
-// key that is then not forgotten.
+// overridesMethod reports whether some servers take the method from a header: what passes as a reading one could change
+// a key that is then not forgotten.
 func overridesMethod(name string) bool {
 	switch strings.ToLower(strings.ReplaceAll(name, "_", "-")) {
 	case "x-http-method-override", "x-http-method", "x-method-override":

@@ -32,7 +32,7 @@ func (u *Remote) askBatch(ctx context.Context, n *network, queries []*query, out
 	}
 }
 
-// timeForMore tells whether a further call within a look-up would have a quarter of the timeout or more.
+// timeForMore reports whether a further call within a look-up would have a quarter of the timeout or more.
 func (u *Remote) timeForMore(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return !ok || time.Until(deadline) >= u.config.Timeout/4

@@ -9,7 +9,7 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// lookUpPanicking makes a call that panics as soon as it has a connection. It tells whether the call was made.
+// lookUpPanicking makes a call that panics as soon as it has a connection. It reports whether the call was made.
 func lookUpPanicking(t *testing.T, u *Remote, cred string) (panicked bool) {
 	t.Helper()
 	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{

@@ -81,13 +81,13 @@ func (c *changes) sweep(now time.Time) {
 	c.full = 2 * len(c.floors)
 }
 
-// outdated tells whether a key changed after one of this node's own positions: whoever noted the position before a
+// outdated reports whether a key changed after one of this node's own positions: whoever noted the position before a
 // look-up of the key does not use the answer, and asks again.
 func (c *changes) outdated(network core.NetworkID, keyID string, began uint64) bool {
 	return began < c.table.At(feed.SlotOf(network, keyID))
 }
 
-// upToDate tells whether an answer about a key, from a position of the upstream's feed, is not older than the last
+// upToDate reports whether an answer about a key, from a position of the upstream's feed, is not older than the last
 // change of the key that passed through here.
 func (c *changes) upToDate(network core.NetworkID, keyID string, position uint64) bool {
 	c.mu.Lock()
@@ -96,7 +96,7 @@ func (c *changes) upToDate(network core.NetworkID, keyID string, position uint64
 	return !ok || position >= f.position || !time.Now().Before(f.until)
 }
 
-// skipsCaches tells whether a cache of the upstream's may hold an answer from before a change of a key that passed
+// skipsCaches reports whether a cache of the upstream's may hold an answer from before a change of a key that passed
 // through here. An empty id is that of a key that is not known, which may be any.
 func (c *changes) skipsCaches(network core.NetworkID, keyID string) bool {
 	c.mu.Lock()

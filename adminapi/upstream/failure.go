@@ -53,7 +53,7 @@ func (f *failure) Error() string { return f.address + ": " + f.cause.Error() }
 
 func (f *failure) Unwrap() error { return f.cause }
 
-// elsewhere tells whether another address may do better. A timeout has used up the time of the call.
+// elsewhere reports whether another address may do better. A timeout has used up the time of the call.
 func (f *failure) elsewhere() bool {
 	switch f.result {
 	case ResultThrottled, ResultMisconfigured, ResultFailed, ResultGarbage, ResultUnreachable, ResultRefused:
@@ -63,7 +63,7 @@ func (f *failure) elsewhere() bool {
 	}
 }
 
-// healthy tells whether an address that answers so is in good health.
+// healthy reports whether an address that answers so is in good health.
 func (f *failure) healthy() bool {
 	switch f.result {
 	case ResultOK, ResultRejected, ResultThrottled, ResultMisconfigured:
@@ -73,7 +73,7 @@ func (f *failure) healthy() bool {
 	}
 }
 
-// worse tells whether f says more than other about a call that no address answered. That this node is refused counts
+// worse reports whether f says more than other about a call that no address answered. That this node is refused counts
 // most: it does not end without an operator, and nothing stale may be served. Least counts an address that was not
 // asked.
 func (f *failure) worse(other *failure) bool {

@@ -24,7 +24,7 @@ func newThrottledLog(logger *zap.Logger) *throttledLog {
 	return &throttledLog{logger: logger, last: make(map[string]time.Time)}
 }
 
-// may tells whether it is time to speak of a kind.
+// may reports whether it is time to speak of a kind.
 func (l *throttledLog) may(kind string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -72,7 +72,7 @@ func (p *pool) do(ctx context.Context, class callClass, call func(context.Contex
 	return worst
 }
 
-// try makes a call at one address. more tells whether another address may be asked after a failure.
+// try makes a call at one address. more reports whether another address may be asked after a failure.
 func (p *pool) try(
 	ctx context.Context, a *address, class callClass, call func(context.Context, *address) error,
 ) (f *failure, more bool) {

@@ -69,7 +69,7 @@ func (n *network) claimOf(parsed credential.Parsed, cred string) verify.Claim {
 	return verify.Claim{KeyID: keyID, End: expires.Unix()}
 }
 
-// token tells whether the credential is a derived token, which does not show its key's id.
+// token reports whether the credential is a derived token, which does not show its key's id.
 func (q *query) token() bool { return q.parsed.KeyID == "" }
 
 // credentialType is the type of what was presented.

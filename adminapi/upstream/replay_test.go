@@ -102,7 +102,7 @@ func (h *wireHost) received(t *testing.T) []http.Header {
 	return h.changes
 }
 
-// note writes a change down, and tells whether a request is one.
+// note writes a change down, and reports whether a request is one.
 func (h *wireHost) note(method string, header http.Header) bool {
 	if method == http.MethodGet {
 		return false

@@ -62,13 +62,13 @@ func decode(result json.RawMessage, edge client.EdgeAnswer) answer {
 	return a
 }
 
-// otherKey tells whether a result is about another key than the query. alone says that the query was the only one of
+// otherKey reports whether a result is about another key than the query. alone says that the query was the only one of
 // its call, so that nothing can be in the wrong place: the upstream's word then counts for the key id of a token.
 func (w *wire) otherKey(q *query, alone bool) bool {
 	return w.KeyID != "" && w.KeyID != q.claim.KeyID && (!alone || !q.token())
 }
 
-// misplaced tells whether a result among several belongs to another query. siblings says that the batch holds other
+// misplaced reports whether a result among several belongs to another query. siblings says that the batch holds other
 // tokens of the query's key, which are told apart by their expiry.
 func (w *wire) misplaced(q *query, siblings bool) bool {
 	return w.otherKey(q, false) || siblings && *w.IsValid && w.ExpireTime.Unix() != q.claim.End
@@ -167,7 +167,7 @@ func (w *wire) negative(n *network, q *query) (*core.Verdict, error) {
 	return v, nil
 }
 
-// isInconclusive tells whether a code means that the upstream could not judge the credential.
+// isInconclusive reports whether a code means that the upstream could not judge the credential.
 func isInconclusive(code client.VerificationErrorCode) bool {
 	switch code {
 	case "", client.VerificationErrorUnspecified, client.VerificationErrorInternal:

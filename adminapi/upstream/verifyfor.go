@@ -230,7 +230,7 @@ func (v *verifyForCalls) inTurn(
 // errTooOften is the answer while the upstream's 429 holds calls back.
 var errTooOften = unavailable("the upstream is asked too often", nil, time.Second)
 
-// starts tells whether a call may go, and notes that it does.
+// starts reports whether a call may go, and notes that it does.
 func (v *verifyForCalls) starts() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -312,7 +312,7 @@ func (m *importer) send(
 	return append(first, second...), nil, nil
 }
 
-// ofItems tells whether a call may have been refused for one of its items.
+// ofItems reports whether a call may have been refused for one of its items.
 func ofItems(status int) bool {
 	switch status {
 	case http.StatusBadRequest, http.StatusPaymentRequired, http.StatusConflict, http.StatusRequestEntityTooLarge,

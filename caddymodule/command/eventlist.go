@@ -14,7 +14,6 @@ import (
 )
 
 func newEventsList(o *options) *cobra.Command {
-	var f eventFlags
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -29,23 +28,17 @@ they are read, the exit status is 1 and the JSON object is not closed.
 
 --since is a duration before now, such as 24h or 7d, or a time as in
 2026-01-02T15:04:05Z.`,
-		Args:              noArguments,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			filter, err := f.filter(cmd)
-			if err != nil {
-				return err
-			}
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("limit") && limit < 1 {
 				return errors.New("--limit: must be a number from 1")
 			}
-			return o.call(cmd, filter, func(cmd *cobra.Command, c *client.Client, filter string) error {
-				r := &eventReader{o: o, client: c, request: client.EventsRequest{Filter: filter}}
-				return printEvents(cmd, r, limit)
-			})
+			return nil
 		},
 	}
-	f.add(cmd, o)
+	addEventFlags(cmd, o, func(cmd *cobra.Command, c *client.Client, filter string) error {
+		r := &eventReader{o: o, client: c, request: client.EventsRequest{Filter: filter}}
+		return printEvents(cmd, r, limit)
+	})
 	cmd.Flags().IntVar(&limit, "limit", 0, "how many events at most, from the oldest one on (default all)")
 	return cmd
 }

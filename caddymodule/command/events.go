@@ -59,7 +59,17 @@ type eventFlags struct {
 	kind              choice
 }
 
-func (f *eventFlags) add(cmd *cobra.Command, o *options) {
+// addEventFlags adds the flags to a command, which calls run with their filter.
+func addEventFlags(cmd *cobra.Command, o *options, run action) {
+	f := new(eventFlags)
+	cmd.Args, cmd.ValidArgsFunction = noArguments, cobra.NoFileCompletions
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		filter, err := f.filter(cmd)
+		if err != nil {
+			return err
+		}
+		return o.call(cmd, filter, run)
+	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.key, "key", "", "only the events of the key with this `id`")
 	flags.StringVar(&f.actor, "actor", "", "only the events of keys of this actor")

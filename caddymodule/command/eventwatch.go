@@ -26,7 +26,6 @@ const (
 )
 
 func newEventsWatch(o *options) *cobra.Command {
-	var f eventFlags
 	var after uint64
 	cmd := &cobra.Command{
 		Use:   "watch",
@@ -44,29 +43,20 @@ event before them.
 
 --since is a duration before now, such as 24h or 7d, or a time as in
 2026-01-02T15:04:05Z.`,
-		Args:              noArguments,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			filter, err := f.filter(cmd)
-			if err != nil {
+	}
+	addEventFlags(cmd, o, func(cmd *cobra.Command, c *client.Client, filter string) error {
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		context.AfterFunc(ctx, stop) // a second interrupt ends the process, whatever it waits for
+		w := newEventWatcher(cmd, o, c)
+		w.request.After, w.request.Filter = after, filter
+		if !cmd.Flags().Changed("after") && !cmd.Flags().Changed("since") {
+			if err := w.goToEnd(ctx); err != nil && ctx.Err() == nil {
 				return err
 			}
-			return o.call(cmd, filter, func(cmd *cobra.Command, c *client.Client, filter string) error {
-				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-				defer stop()
-				context.AfterFunc(ctx, stop) // a second interrupt ends the process, whatever it waits for
-				w := newEventWatcher(cmd, o, c)
-				w.request.After, w.request.Filter = after, filter
-				if !cmd.Flags().Changed("after") && !cmd.Flags().Changed("since") {
-					if err := w.goToEnd(ctx); err != nil && ctx.Err() == nil {
-						return err
-					}
-				}
-				return w.run(ctx)
-			})
-		},
-	}
-	f.add(cmd, o)
+		}
+		return w.run(ctx)
+	})
 	cmd.Flags().Uint64Var(&after, "after", 0, "the `position` after which to begin (default: the last one)")
 	return cmd
 }

@@ -334,7 +334,7 @@ func TestAWatchPrintsEventsAsTheyComeAndOutlastsARestartOfTheServer(t *testing.T
 	wantCreated := func(keyID string) {
 		t.Helper()
 		if !events.Scan() || !strings.Contains(events.Text(), `"IssuedAPIKeyCreated","key_id":"`+keyID+`"`) {
-			t.Errorf("printed %q, want the creation of %s", events.Text(), keyID)
+			t.Errorf("printed %q, which does not have the creation of %s", events.Text(), keyID)
 		}
 	}
 	wantHint := func(part string) {

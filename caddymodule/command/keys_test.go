@@ -297,7 +297,7 @@ func TestMistakesAreFoundBeforeAnythingIsSent(t *testing.T) {
 			}
 			stdout, _, err := runTree(t.Context(), c.stdin, args...)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("want an error with %q, got %v", c.want, err)
+				t.Errorf("the error does not have %q: %v", c.want, err)
 			}
 			if stdout != "" || seen.Load() != nil {
 				t.Errorf("standard output %q, sent %v", stdout, seen.Load())

@@ -139,7 +139,7 @@ func TestGeneratorCountsWhatTheServerSawAndReportsEveryFailure(t *testing.T) {
 		t.Errorf("run: p50 %s, p99 %s", run.P50, run.P99)
 	}
 	if each.Requests != 2 || each.Failures != 2 || each.First != "status 401" {
-		t.Errorf("each: %+v, want 2 good, 2 failures, the first of them status 401", each)
+		t.Errorf("each: %+v instead of 2 good and 2 failures, the first of them status 401", each)
 	}
 	if g, b := good.Load(), bad.Load(); g != run.Requests+each.Requests || b != each.Failures {
 		t.Errorf("the server saw %d good and %d bad, told were %d and %d",

@@ -16,8 +16,8 @@ import (
 	"github.com/talos-edge/talos-edge/caddymodule/internal/ports"
 )
 
-// watchStart registers the app for Caddy's event "started", which comes when all apps of the configuration have been
-// started. Caddy starts apps in no order, so Start may be too early to say what is served.
+// watchStart registers the app for Caddy's event "started", which Caddy sends after it has started all apps. It starts
+// them in no particular order, so the HTTP servers may not be running yet when Start is called.
 func (a *App) watchStart(ctx caddy.Context) error {
 	a.http = func() (*caddyhttp.App, error) {
 		module, err := ctx.AppIfConfigured("http")

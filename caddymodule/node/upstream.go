@@ -152,7 +152,7 @@ func checkAddress(address string) error {
 // sharedRange is what carriers and private overlays use (RFC 6598).
 var sharedRange = netip.MustParsePrefix("100.64.0.0/10")
 
-// isPrivate tells whether a host is on this machine or in a private network, by its name alone: an address of such a
+// isPrivate reports whether a host is on this machine or in a private network, by its name alone: an address of such a
 // range, a name without a dot, or one under a domain that is not delegated (RFC 6761, RFC 6762, RFC 8375, ICANN's
 // `.internal`).
 func isPrivate(host string) bool {

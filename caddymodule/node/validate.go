@@ -18,7 +18,7 @@ var checks = sync.OnceValue(func() (names []string) {
 	return names
 })
 
-// onlyChecked tells whether the configuration that is being provisioned is only checked, and will not be started.
+// onlyChecked reports whether the configuration that is being provisioned is only checked, and will not be started.
 //
 // Caddy provisions modules in the same way for both, and shows a module no difference: the flag is an argument of an
 // internal function, a first start has no active context either, and what it does for a start alone (its admin

@@ -63,7 +63,7 @@ func CustomClaims(object json.RawMessage) (map[string]json.RawMessage, error) {
 	return claims, nil
 }
 
-// isReserved tells whether a reader could take a claim for one that the server sets.
+// isReserved reports whether a reader could take a claim for one that the server sets.
 func isReserved(name string, _ json.RawMessage) bool {
 	return slices.ContainsFunc(Reserved[:], func(r string) bool { return strings.EqualFold(r, name) })
 }

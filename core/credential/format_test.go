@@ -64,7 +64,7 @@ func TestMint_MakesTheContractsFormat(t *testing.T) {
 	const vector = "ory_ak_v1_Qixc7NLprefU41Hwax4gigHpBam8USFWXUSzrkdFrj4DVZkoRSFPJBDcuDehctKD_" +
 		"65mDgTyuuw4nNyn9ez7Ub6ETADMYzqZAjibXRcaTns9P"
 	if got != vector {
-		t.Errorf("minted %q, want the vector %q", got, vector)
+		t.Errorf("minted %q, want %q", got, vector)
 	}
 }
 

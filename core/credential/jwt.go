@@ -57,7 +57,7 @@ func (k *SigningKeys) keyFor(token *jwt.Token) (any, error) {
 // foreignHeaders are header parameters that carry a key, point to one, or ask for processing that is not done here.
 var foreignHeaders = [...]string{"jwk", "jku", "x5u", "x5c", "x5t", "x5t#S256", "crit", "b64", "zip", "enc"}
 
-// soundHeader tells whether a token's header has each parameter once and none that must not be passed over.
+// soundHeader reports whether a token's header has each parameter once and none that must not be passed over.
 func soundHeader(token string) bool {
 	for i := range len(token) {
 		if token[i] != '.' {

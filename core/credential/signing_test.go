@@ -54,7 +54,7 @@ func TestSigningKeys_APublicKeyIsARetiredOne(t *testing.T) {
 		t.Errorf("a token of a retired key: %v", err)
 	}
 	if k.active.kid != "new" {
-		t.Errorf("%q signs, want the key with a private part", k.active.kid)
+		t.Errorf("%q signs instead of the key with a private part", k.active.kid)
 	}
 	if _, err := ParseSigningKeys(set, "ed"); err == nil {
 		t.Error("a public key was made the active one")

@@ -172,7 +172,7 @@ func TestIssue_TheNetworksDefaultTTLHoldsWhereNoneIsAsked(t *testing.T) {
 	e := newEngine(t, openStore(t), func(c *engine.Config) { c.DefaultTTL = time.Minute })
 	key, _ := issue(t, e, nil)
 	if got := key.ExpireTime.Sub(key.CreateTime); got != time.Minute {
-		t.Errorf("the key expires after %v, want a minute", got)
+		t.Errorf("the key expires after %v instead of a minute", got)
 	}
 }
 

@@ -76,7 +76,7 @@ func (e *Engine) Events(ctx context.Context, r EventsRequest) (EventsResult, err
 // events reads what there is. If ctx ends, it reads no further page.
 func (e *Engine) events(ctx context.Context, r *EventsRequest, filter *EventFilter) (result EventsResult, err error) {
 	result.Position = r.After
-	limit := min(r.PageSize+1, core.MaxEvents) // one more tells whether there are more
+	limit := min(r.PageSize+1, core.MaxEvents) // one more reports whether there are more
 	for looked := 0; looked == 0 || looked < maxLooked && ctx.Err() == nil; limit = min(2*limit, core.MaxEvents) {
 		page, began, err := e.tail.read(context.WithoutCancel(ctx), e.store, result.Position, limit)
 		if err != nil {
@@ -85,7 +85,7 @@ func (e *Engine) events(ctx context.Context, r *EventsRequest, filter *EventFilt
 		result.FeedID = page.FeedID
 		switch {
 		case looked > 0 && result.Position < page.Begin:
-			return result, nil // what comes next has been removed meanwhile, which the next request is told
+			return result, nil // the next events have been removed meanwhile: the next request gets a reset
 		case looked > 0 || result.Reset:
 		case r.FeedID != "" && r.FeedID != page.FeedID:
 			result.Reset, result.Position = true, page.Begin

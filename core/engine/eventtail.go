@@ -14,10 +14,10 @@ import (
 // maxTailAge is how old a page may be that one reader takes over from another.
 const maxTailAge = 10 * time.Millisecond
 
-// eventTail is the newest page of the feed. A change wakes all who wait for it, and they all want the page behind about
-// the same position: it is read once for all of them. The zero value is ready.
+// eventTail caches the newest page of the feed. A change wakes all waiting readers, who then need the same page: it is
+// read once for all of them. The zero value is ready.
 type eventTail struct {
-	mu      sync.Mutex // held while it is read: who wants the same waits for it
+	mu      sync.Mutex // held while a page is read, so that readers of the same page wait for it
 	after   uint64
 	applied uint64 // changes up to here had been applied before it was read
 	began   time.Time
@@ -47,8 +47,8 @@ func (t *eventTail) read(ctx context.Context, s core.Store, after uint64, limit 
 	return page, t.began, t.err
 }
 
-// holds tells whether the page that was read last is also what a reader behind a position gets, who knows of changes up
-// to applied. That it cannot be read at the moment holds for all.
+// holds reports whether the last page also serves a reader who is at a position and knows of changes up to applied. An
+// error serves all readers.
 func (t *eventTail) holds(after, applied uint64) bool {
 	return time.Since(t.ended) < maxTailAge && (t.err != nil ||
 		t.after <= after && t.applied >= applied && len(t.page.Events) < core.MaxEvents)

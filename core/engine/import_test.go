@@ -42,7 +42,7 @@ func TestImport_AKeyVerifiesWithAllThatItWasGiven(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := credential.ImportedKeyID(core.NetworkID{}, r.RawKey); key.ID != want || key.Kind != core.Imported {
-		t.Errorf("the key is %+v, want the id %s", key, want)
+		t.Errorf("the key is %+v, and its id should be %s", key, want)
 	}
 	v := lookup(t, e, r.RawKey)
 	if v.Code != core.CodeValid || v.Type != core.ImportedKey || v.ActorID != "bob" || v.RateLimit != r.RateLimit ||

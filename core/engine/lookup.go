@@ -113,7 +113,7 @@ func (e *Engine) verdict(q *core.Query, key *core.Key, found bool) *core.Verdict
 	return core.NewVerdict(key, e.issuer, time.Now())
 }
 
-// isTarget tells whether a stored key is the one that a credential belongs to.
+// isTarget reports whether a stored key is the one that a credential belongs to.
 func (e *Engine) isTarget(want *target, key *core.Key) bool {
 	return (key.Kind == want.kind || want.kind == core.AnyKind) && key.Network == e.network && key.ID == want.keyID &&
 		(want.token == nil || want.token.isOf(key))

@@ -98,7 +98,7 @@ func (e *Engine) openToken(kind credential.Kind, cred string) *token {
 	return tok
 }
 
-// isOwnKeyID tells whether s has the form of an id that this engine gives a key, issued or imported.
+// isOwnKeyID reports whether s has the form of an id that this engine gives a key, issued or imported.
 func isOwnKeyID(s string) bool {
 	const imported = 64 // hexadecimal digits
 	if len(s) != imported {
@@ -136,7 +136,7 @@ func parentOf(tokenID string) (position uint64, ok bool) {
 	return binary.BigEndian.Uint64(id[:8]) >> (64 - positionBits), true
 }
 
-// isOf tells whether a key is the one that the token was derived from. A key that was deleted and imported again has
+// isOf reports whether a key is the one that the token was derived from. A key that was deleted and imported again has
 // the same id and is another one: it was created at another position, whatever the clocks said at the time. A token
 // that does not name the position must not be older than the key. The id of an issued key is never another key's.
 func (t *token) isOf(key *core.Key) bool {

@@ -47,7 +47,7 @@ func (p *Positions) Renew(until time.Time) {
 // [Positions.Await] get.
 func (p *Positions) Withdraw(reason error) { p.lease.set(math.MinInt64, math.MinInt64, reason) }
 
-// Current tells whether the table may be relied on at a moment: the time since [Epoch] by the steady clock, and Unix
+// Current reports whether the table may be relied on at a moment: the time since [Epoch] by the steady clock, and Unix
 // nanoseconds by the wall clock. It takes no lock.
 func (p *Positions) Current(steady time.Duration, wall int64) bool {
 	until := p.lease.steady.Load()

@@ -84,7 +84,7 @@ func (c *call) read() {
 	}
 }
 
-// again tells whether a look-up is to be looked up again: the source refused a call that holds credentials which are
+// again reports whether a look-up is to be looked up again: the source refused a call that holds credentials which are
 // not known to be good, and known keys do not wait for those.
 func (c *call) again(l *lookup, err error) bool {
 	return l.known() && errors.Is(err, ErrThrottled) && hasUnknown(c.batch)
@@ -166,7 +166,7 @@ func (v *Verifier) guarded(ctx context.Context, batch []*lookup) (results []Look
 	return results, err
 }
 
-// check tells whether an answer can be the answer to a look-up.
+// check reports whether an answer can be the answer to a look-up.
 func (l *lookup) check(r LookupResult) error {
 	switch {
 	case r.Err != nil:

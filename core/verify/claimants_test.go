@@ -65,7 +65,7 @@ func TestAttack08_OpaqueCredentialsTakeOneCallInEight(t *testing.T) {
 			}
 		}
 		if all := len(s.sizes()); alone < 4 || alone > 6 {
-			t.Errorf("of %d calls %d held one credential, want the first and every eighth of the others", all, alone)
+			t.Errorf("of %d calls %d held one credential, not the first and every eighth of the others", all, alone)
 		}
 	})
 }

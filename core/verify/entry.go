@@ -59,7 +59,7 @@ const (
 // denied marks an entry that is no verdict: it says that the source has since said no, and is never an answer.
 var denied = new(core.Verdict)
 
-// newer tells whether what e says was learned after what other says, or at the same time.
+// newer reports whether what e says was learned after what other says, or at the same time.
 func (e *entry) newer(other *entry) bool {
 	if e.position != other.position {
 		return e.position > other.position

@@ -202,7 +202,7 @@ func TestASourceThatHangsHoldsNobodyBeyondTheDeadline(t *testing.T) {
 			t.Errorf("waited %s, want 2s", waited)
 		}
 		if n := v.Stats().Calls; n != 1 {
-			t.Errorf("%d look-ups are under way, want the one that hangs", n)
+			t.Errorf("%d look-ups are under way instead of the one that hangs", n)
 		}
 		source.set(func(s *fakeSource) { s.enter = nil })
 		want(t, v, "key:a", core.CodeValid, Miss) // a new request does not join it

@@ -111,7 +111,7 @@ func (m *model) enter(queries []Query) (trip time.Duration, fate int) {
 	return time.Duration(1+m.random.IntN(60)) * time.Millisecond, m.random.IntN(30)
 }
 
-// confusable tells whether the answer to one credential could be taken for the answer to the other.
+// confusable reports whether the answer to one credential could be taken for the answer to the other.
 func confusable(a, b Claim) bool {
 	return a.KeyID == "" || b.KeyID == "" || a.KeyID == b.KeyID && (a.End == 0 || b.End == 0 || a.End == b.End)
 }

@@ -21,7 +21,7 @@ type Pace struct {
 	from  time.Time // when the next call may go
 }
 
-// Open tells whether a call may go.
+// Open reports whether a call may go.
 func (p *Pace) Open(now time.Time) bool { return !now.Before(p.from) }
 
 // Left is how long no call may go.

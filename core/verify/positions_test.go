@@ -115,10 +115,10 @@ func TestAttack05_ALaggingNodeIsAskedTwiceAgain(t *testing.T) {
 		t.Errorf("got %v and %v", results[0].Err, results[1].Err)
 	}
 	if results[1].Position != 2 {
-		t.Errorf("position %d, want the source's 2", results[1].Position)
+		t.Errorf("position %d instead of the source's 2", results[1].Position)
 	}
 	if n := source.items.Load(); n != attempts+2+2 {
-		t.Errorf("%d items, want the good one of the batch not asked for again", n)
+		t.Errorf("%d items: the good one of the batch was asked for again", n)
 	}
 	lag = 99 // a source cannot raise what was noted
 	source.leave = nil

@@ -70,7 +70,7 @@ func (v *Verifier) knownFailing(q *query) bool {
 	return true
 }
 
-// mayServeStale tells whether the old verdict is within its stale window, and nothing newer is known.
+// mayServeStale reports whether the old verdict is within its stale window, and nothing newer is known.
 func (v *Verifier) mayServeStale(q *query, c *clock) bool {
 	if q.old == nil || v.config.StaleIfError <= 0 || q.old.state.Load()&stateRetracted != 0 || !v.upToDate(q.old) ||
 		q.old.left(c, v.positions.CompleteAt()) <= -v.config.StaleIfError {

@@ -69,7 +69,7 @@ func newQueue(limits Limits, room int) queue {
 	}
 }
 
-// known tells whether a look-up is of a key that was good before.
+// known reports whether a look-up is of a key that was good before.
 func (l *lookup) known() bool { return l.old != nil }
 
 // push adds a look-up.
@@ -182,7 +182,7 @@ func (q *queue) take(at *lane, now time.Time) []*lookup {
 	return t.batch
 }
 
-// hasUnknown tells whether a call holds look-ups of keys that are not known to be good.
+// hasUnknown reports whether a call holds look-ups of keys that are not known to be good.
 func hasUnknown(batch []*lookup) bool {
 	return slices.ContainsFunc(batch, func(l *lookup) bool { return !l.known() })
 }

@@ -43,7 +43,7 @@ func (s Status) String() string {
 	}
 }
 
-// FromCache tells whether the verdict was remembered and not looked up.
+// FromCache reports whether the verdict was remembered and not looked up.
 func (s Status) FromCache() bool { return s == Hit || s == Negative || s == Stale }
 
 // Result is the answer to one credential.

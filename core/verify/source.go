@@ -23,7 +23,7 @@ var ErrRefused = errors.New("the source does not accept the credential")
 // answers those.
 var ErrThrottled = errors.New("the source is asked too often")
 
-// denies tells whether an error forbids what was known before.
+// denies reports whether an error forbids what was known before.
 func denies(err error) bool { return errors.Is(err, ErrMisconfigured) || errors.Is(err, ErrRefused) }
 
 // Source is where verdicts come from: the keys of this node, or an upstream. Its methods may be called from several

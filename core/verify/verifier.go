@@ -153,7 +153,8 @@ func (v *Verifier) remembered(d *digest, network core.NetworkID, credential stri
 	return Result{}
 }
 
-// fresh tells whether a good entry is within its lifetime. One that is asked for in the last fifth of it is refreshed.
+// fresh reports whether a good entry is within its lifetime. One that is asked for in the last fifth of it is
+// refreshed.
 func (v *Verifier) fresh(e *entry, network core.NetworkID, credential string, c *clock) bool {
 	last := e.ttl / 5
 	if e.age(c) < e.ttl-last {
@@ -166,7 +167,7 @@ func (v *Verifier) fresh(e *entry, network core.NetworkID, credential string, c 
 	return left > 0
 }
 
-// upToDate tells whether no change of the entry's key was applied after its look-up began.
+// upToDate reports whether no change of the entry's key was applied after its look-up began.
 func (v *Verifier) upToDate(e *entry) bool { return e.position >= v.positions.At(e.slot) }
 
 // verifyOne answers a request that the cache has no answer for.

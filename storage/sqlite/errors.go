@@ -57,7 +57,7 @@ func translate(err error) error {
 	return core.WrapError(core.Internal, "the database failed", err)
 }
 
-// failsAlone tells whether an error is about one change only: the transaction is as sound as before it.
+// failsAlone reports whether an error is about one change only: the transaction is as sound as before it.
 func failsAlone(err error) bool {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return e.Code()&0xff == sqlite3.SQLITE_CONSTRAINT

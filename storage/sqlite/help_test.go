@@ -110,7 +110,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// current tells whether what is remembered may be used now.
+// current reports whether what is remembered may be used now.
 func current(s *Store) bool {
 	now := time.Now()
 	return s.positions.Current(now.Sub(feed.Epoch), now.UnixNano())

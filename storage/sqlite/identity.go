@@ -28,8 +28,8 @@ const (
 
 var errRewound = errors.New("the feed of changes ends before what was read of it")
 
-// identity tells whether the path of a database leads to the files that the store has open. A change that is committed
-// into other files would be lost with the process. It may be used from several goroutines.
+// identity reports whether the path of a database leads to the files that the store has open. A change that is
+// committed into other files would be lost with the process. It may be used from several goroutines.
 type identity struct {
 	logger *zap.Logger
 	files  []openFile // the database first

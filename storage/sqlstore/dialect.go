@@ -13,9 +13,9 @@ type Dialect struct {
 
 	// Translate gives an error of the driver or of a context its [core.Error]. nil stays nil.
 	Translate func(error) error
-	// FailsAlone tells whether an error is about one change only: the transaction is as sound as before it.
+	// FailsAlone reports whether an error is about one change only: the transaction is as sound as before it.
 	FailsAlone func(error) bool
-	// Busy tells whether a transaction could not begin because another process has the lock: it can be tried again.
+	// Busy reports whether a transaction could not begin because another process has the lock: it can be tried again.
 	Busy func(error) bool
 }
 

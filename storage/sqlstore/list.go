@@ -50,7 +50,7 @@ func (r *Reader) List(ctx context.Context, q core.ListQuery) (core.KeyPage, erro
 	case q.After > math.MaxInt64:
 		return core.KeyPage{}, nil // behind the last
 	}
-	// One more than was asked for: whether there is one tells whether this page is the last.
+	// One more than was asked for: whether there is one reports whether this page is the last.
 	args := []any{q.Network[:], int64(q.Kind), int64(q.After), q.Limit + 1}
 	actor := 0
 	if q.ActorID != "" {

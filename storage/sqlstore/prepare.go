@@ -49,11 +49,16 @@ func prepare(ctx context.Context, p Preparer, statements ...statement) (prepared
 
 // each runs a query and calls row for each of its rows, to the last one: only then has a statement that changes
 // something and returns rows done all of its work for certain.
-func each(ctx context.Context, stmt *sql.Stmt, row func(*sql.Rows) error, args ...any) (err error) {
+func each(ctx context.Context, stmt *sql.Stmt, row func(*sql.Rows) error, args ...any) error {
 	rows, err := stmt.QueryContext(ctx, args...)
 	if err != nil {
 		return err
 	}
+	return eachOf(rows, row)
+}
+
+// eachOf calls row for each of rows, and closes them.
+func eachOf(rows *sql.Rows, row func(*sql.Rows) error) (err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		if err := row(rows); err != nil {

@@ -70,7 +70,7 @@ func (q *queue) push(ctx context.Context, m *mutation) error {
 	return nil
 }
 
-// remove takes a mutation out, and tells whether it was still there.
+// remove takes a mutation out, and reports whether it was still there.
 func (q *queue) remove(m *mutation) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

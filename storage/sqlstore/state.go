@@ -115,16 +115,10 @@ func ReadChecks(ctx context.Context, q Querier) (map[core.NetworkID]string, erro
 }
 
 // query calls row for each row that a query returns.
-func query(ctx context.Context, q Querier, text string, row func(*sql.Rows) error) (err error) {
+func query(ctx context.Context, q Querier, text string, row func(*sql.Rows) error) error {
 	rows, err := q.QueryContext(ctx, text)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		if err := row(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+	return eachOf(rows, row)
 }

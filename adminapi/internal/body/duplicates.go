@@ -27,7 +27,7 @@ func checkDuplicates(text []byte) error {
 // duplicateChecker goes through a text once; rest is what is left of it.
 type duplicateChecker struct{ rest []byte }
 
-// value passes over one value. fold tells whether names in it are compared without regard to case.
+// value passes over one value. fold reports whether names in it are compared without regard to case.
 func (c *duplicateChecker) value(depth int, fold bool) error {
 	if depth > maxDepth {
 		return core.NewError(core.BadRequest, "the request body is nested deeper than "+

@@ -28,7 +28,7 @@ func FuzzDuplicates(f *testing.F) {
 	})
 }
 
-// repeats tells whether a name is repeated in the value that a decoder comes to next.
+// repeats reports whether a name is repeated in the value that a decoder comes to next.
 func repeats(t *testing.T, d *json.Decoder, depth int, fold bool) bool {
 	t.Helper()
 	token := func() json.Token {

@@ -126,5 +126,5 @@ func parseAddr(s string) (netip.Addr, bool) {
 	return addr.Unmap().WithZone(""), true
 }
 
-// InEarlyData tells whether the client's address has not been proved: in QUIC's 0-RTT (RFC 8470).
+// InEarlyData reports whether the client's address has not been proved: in QUIC's 0-RTT (RFC 8470).
 func InEarlyData(r *http.Request) bool { return r.TLS != nil && !r.TLS.HandshakeComplete }

@@ -24,7 +24,7 @@ func TestSecretIsGeneratedOnceAndKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(first) != 43 {
-		t.Errorf("got %d characters, want 32 bytes in base64url", len(first))
+		t.Errorf("got %d characters, which are not 32 bytes in base64url", len(first))
 	}
 	again, err := hmacSecret().get(context.Background(), &certmagic.FileStorage{Path: dir}, zap.NewNop())
 	if err != nil || !bytes.Equal(again, first) {
