@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 var (
@@ -17,6 +18,27 @@ var (
 
 // bubble is a test on a clock of its own.
 type bubble struct{ *testing.T }
+
+// reaching opens a Remote whose upstream is a stand-in.
+type reaching func(t *testing.T, s *standIn, change func(*Config)) (*Remote, *observer.ObservedLogs)
+
+// overNetwork reaches the stand-in by TCP.
+func overNetwork(t *testing.T, s *standIn, change func(*Config)) (*Remote, *observer.ObservedLogs) {
+	t.Helper()
+	return open(t, change, serve(t, s, "").URL)
+}
+
+// inMemory reaches the stand-in without a network, for a test on a clock of its own.
+func inMemory(t *testing.T, s *standIn, change func(*Config)) (*Remote, *observer.ObservedLogs) {
+	t.Helper()
+	connect := serveInMemory(t, s)
+	u, logs := open(t, change, "http://in-memory.localhost")
+	for _, a := range u.pool.addresses {
+		_, carrier := a.client.Target()
+		carrier.(*http.Transport).DialContext = connect //nolint:errcheck,forcetypeassert // the client has made it
+	}
+	return u, logs
+}
 
 // serveInMemory serves without a network, for a test on a clock of its own, and returns what connects to the server.
 func serveInMemory(t *testing.T, h http.Handler) func(ctx context.Context, network, address string) (net.Conn, error) {

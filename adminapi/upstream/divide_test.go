@@ -24,12 +24,7 @@ func TestAttack08_WhatSpoilsACallTakesNoAnswersAwayThatAreThere(t *testing.T) {
 			}
 			return strings.Contains(string(body), "odd-") && saying(400, jsonType, envelope)(w, r, body)
 		}
-		u, _ := open(t, func(c *Config) { c.Timeout = 2 * time.Second }, "http://in-memory.localhost")
-		connect := serveInMemory(t, s)
-		for _, a := range u.pool.addresses {
-			_, carrier := a.client.Target()
-			carrier.(*http.Transport).DialContext = connect //nolint:errcheck,forcetypeassert // the client has made it
-		}
+		u, _ := inMemory(t, s, func(c *Config) { c.Timeout = 2 * time.Second })
 		v := verifying(t, u, verify.Config{})
 		creds := make([]string, 100)
 		creds[0], _ = s.add(t, nil) // a key that was good before is the first of a call
