@@ -73,7 +73,8 @@ type Key struct {
 	// issued before stores recorded it.
 	Prefix string
 
-	Status                Status // StatusActive or StatusRevoked
+	Status                Status    // StatusActive or StatusRevoked
+	SuspendTime           time.Time // of a revoked key that can be resumed: when it was suspended; else zero
 	RevocationReason      RevocationReason
 	RevocationDescription string
 
@@ -81,9 +82,15 @@ type Key struct {
 	// that was deleted and imported again has another one.
 	CreatePosition uint64
 
-	CreateTime time.Time
-	UpdateTime time.Time
-	ExpireTime time.Time // zero: never
+	CreateTime   time.Time
+	UpdateTime   time.Time
+	ExpireTime   time.Time // zero: never
+	LastUsedTime time.Time // to about a minute; zero: never, as far as is known
+
+	// What rotations make of keys: each but the first replaces a key, and each but the last is replaced by one.
+	PredecessorID string // the key that this one replaces, or empty
+	SuccessorID   string // the key that replaces this one, or empty
+	LineageID     string // the first key of all; empty: this one
 }
 
 // StatusAt is the state of the key at a moment: the stored one, or expired.

@@ -12,7 +12,8 @@ const (
 	selectByRequest = `SELECT ` + keyColumns + ` FROM keys WHERE network = $1 AND kind = $2 AND request_id = $3 ` +
 		`AND request_id <> ''`
 	insertKey = `INSERT INTO keys (network, ` + keyColumns + `) VALUES ` +
-		`($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) ` +
+		`($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, ` +
+		`$22, $23, $24, $25, $26) ` +
 		`ON CONFLICT (network, key_id) DO NOTHING`
 )
 

@@ -16,17 +16,18 @@ import (
 // reads names it.
 const keyColumns = `created_seq, key_id, kind, name, actor_id, scopes, metadata, visibility, allowed_cidrs, ` +
 	`request_id, rate_quota, rate_unit, rate_window, ` +
-	`status, revocation_reason, revocation_description, create_time, update_time, expire_time, prefix`
+	`status, revocation_reason, revocation_description, create_time, update_time, expire_time, prefix, ` +
+	`suspend_time, predecessor_key_id, successor_key_id, lineage_id, last_used_time`
 
 // keyRow is a key as its columns hold it.
 type keyRow struct {
 	id, name, actor, scopes, metadata, cidrs, requestID, description string
-	rateUnit, prefix                                                 string
+	rateUnit, prefix, predecessor, successor, lineage                string
 	rateQuota, rateWindow                                            int64
 	position                                                         int64
 	kind, visibility, status, reason                                 int64
 	created, updated                                                 int64
-	expires                                                          sql.NullInt64
+	expires, suspended, used                                         sql.NullInt64
 }
 
 // targets are what [sql.Rows.Scan] fills, in the order of keyColumns.
@@ -35,6 +36,7 @@ func (r *keyRow) targets() []any {
 		&r.position, &r.id, &r.kind, &r.name, &r.actor, &r.scopes, &r.metadata, &r.visibility, &r.cidrs, &r.requestID,
 		&r.rateQuota, &r.rateUnit, &r.rateWindow,
 		&r.status, &r.reason, &r.description, &r.created, &r.updated, &r.expires, &r.prefix,
+		&r.suspended, &r.predecessor, &r.successor, &r.lineage, &r.used,
 	}
 }
 
@@ -44,6 +46,7 @@ func (r *keyRow) values() []any {
 		r.position, r.id, r.kind, r.name, r.actor, r.scopes, r.metadata, r.visibility, r.cidrs, r.requestID,
 		r.rateQuota, r.rateUnit, r.rateWindow,
 		r.status, r.reason, r.description, r.created, r.updated, r.expires, r.prefix,
+		r.suspended, r.predecessor, r.successor, r.lineage, r.used,
 	}
 }
 
@@ -65,14 +68,13 @@ func rowOf(k *core.Key) (*keyRow, error) {
 	row := &keyRow{
 		id: k.ID, name: k.Name, actor: k.ActorID, scopes: scopes, metadata: string(k.Metadata), cidrs: cidrs,
 		requestID: k.RequestID, prefix: k.Prefix, description: k.RevocationDescription,
+		predecessor: k.PredecessorID, successor: k.SuccessorID, lineage: k.LineageID,
 		rateQuota: k.RateLimit.Quota, rateUnit: k.RateLimit.Unit, rateWindow: k.RateLimit.Window.Microseconds(),
 		position: int64(k.CreatePosition), //nolint:gosec // a store gave it, or it is 0
 		kind:     int64(k.Kind), visibility: int64(k.Visibility),
 		status: int64(k.Status), reason: int64(k.RevocationReason),
 		created: k.CreateTime.UnixMicro(), updated: k.UpdateTime.UnixMicro(),
-	}
-	if !k.ExpireTime.IsZero() {
-		row.expires = sql.NullInt64{Int64: k.ExpireTime.UnixMicro(), Valid: true}
+		expires: nullTime(k.ExpireTime), suspended: nullTime(k.SuspendTime), used: nullTime(k.LastUsedTime),
 	}
 	return row, nil
 }
@@ -83,6 +85,7 @@ func (r *keyRow) key(network core.NetworkID) (core.Key, error) {
 	k := core.Key{
 		Network: network, ID: r.id, Name: r.name, ActorID: r.actor, RequestID: r.requestID, Prefix: r.prefix,
 		RevocationDescription: r.description,
+		PredecessorID:         r.predecessor, SuccessorID: r.successor, LineageID: r.lineage,
 		RateLimit: core.RateLimitPolicy{
 			Quota: r.rateQuota, Unit: r.rateUnit, Window: time.Duration(r.rateWindow) * time.Microsecond,
 		},
@@ -118,10 +121,21 @@ func (r *keyRow) key(network core.NetworkID) (core.Key, error) {
 	if r.metadata != "" {
 		k.Metadata = json.RawMessage(r.metadata)
 	}
-	if r.expires.Valid {
-		k.ExpireTime = time.UnixMicro(r.expires.Int64).UTC()
-	}
+	k.ExpireTime, k.SuspendTime, k.LastUsedTime = timeOf(r.expires), timeOf(r.suspended), timeOf(r.used)
 	return k, nil
+}
+
+// nullTime writes a time; the zero one as NULL.
+func nullTime(t time.Time) sql.NullInt64 {
+	return sql.NullInt64{Int64: t.UnixMicro(), Valid: !t.IsZero()}
+}
+
+// timeOf reads what nullTime wrote.
+func timeOf(micros sql.NullInt64) time.Time {
+	if !micros.Valid {
+		return time.Time{}
+	}
+	return time.UnixMicro(micros.Int64).UTC()
 }
 
 // encodeList writes a list as a JSON array; an empty one as "".
