@@ -23,11 +23,21 @@ func listEvents(s *surface, w http.ResponseWriter, r *http.Request, n Network, _
 	if err != nil {
 		return err
 	}
+	edge, err := s.edgeOf(r)
+	if err != nil {
+		return err
+	}
+	if edge != nil && n.Confirmations != nil {
+		request.Looked = func(reset bool) error { return edge.acknowledge(n.Confirmations, request.After, reset) }
+	}
 	ctx, cancel := s.WhileOpen(r.Context())
 	defer cancel()
 	result, err := n.Keys.Events(ctx, request)
 	if err != nil {
 		return err
+	}
+	if edge != nil && n.Confirmations != nil && len(result.Events) > 0 {
+		n.Confirmations.Sent(&edge.Edge, result.Position, result.Events[len(result.Events)-1].Time)
 	}
 	writeJSON(w, http.StatusOK, eventsResponse(&result))
 	return nil

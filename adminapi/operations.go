@@ -50,6 +50,7 @@ const (
 	importedPath   = AdminRoot + "importedApiKeys"
 	anyPath        = AdminRoot + "apiKeys"
 	eventsPath     = AdminRoot + "events"
+	edgesPath      = AdminRoot + "edges"
 	selfRevokePath = "/v2alpha1/apiKeys:selfRevoke"
 	jwksPath       = "/v2alpha1/derivedKeys/jwks.json"
 	alivePath      = "/health/alive"
@@ -120,6 +121,7 @@ var operations = []*Operation{
 
 	{Name: "list events", Method: "GET", Path: eventsPath, Waits: true, handle: listEvents},
 	{Name: "watch events", Method: "GET", Path: eventsPath + ":watch", Waits: true, handle: watchEvents},
+	{Name: "list edges", Method: "GET", Path: edgesPath, handle: listEdges},
 
 	{
 		Name: "self-revoke", Method: "POST", Path: selfRevokePath, Changes: ChangesKey | GivesReason, Local: true,

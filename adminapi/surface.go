@@ -13,6 +13,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/confirm"
 	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
@@ -62,6 +63,12 @@ type Network struct {
 	Keys     Keys
 	Holders  Holders
 	Verifier Verifier
+
+	// Confirmations know who has applied which change. nil: nobody but this node is known.
+	Confirmations *confirm.Confirmations
+
+	// AwaitPosition waits until all changes up to a position of the feed are applied, or ctx ends.
+	AwaitPosition func(ctx context.Context, position uint64) error
 }
 
 // holders answers for holders.
@@ -183,6 +190,13 @@ func (s *surface) serve(w http.ResponseWriter, r *http.Request, op *Operation, k
 		w = &positionWriter{ResponseWriter: w, applied: n.Keys.Applied}
 	}
 	if op.Changes != 0 {
+		if s.private && n.Keys != nil {
+			var done context.CancelFunc
+			if w, done, err = s.waitFor(w, r, &n); err != nil {
+				return err
+			}
+			defer done()
+		}
 		n = s.audited(r, op, n)
 		r = r.WithContext(core.WithCaller(r.Context(), s.feedCaller(r)))
 	}

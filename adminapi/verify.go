@@ -29,6 +29,9 @@ func verifyKey(s *surface, w http.ResponseWriter, r *http.Request, n Network, _ 
 	if in.Credential == "" {
 		return core.NewError(core.CredentialRequired, "credential: is required")
 	}
+	if err := n.catchUp(r); err != nil {
+		return err
+	}
 	caller := s.callerOf(r, n)
 	if !presentable(in.Credential) {
 		caller.mark(w)
@@ -80,6 +83,9 @@ func batchVerify(s *surface, w http.ResponseWriter, r *http.Request, n Network, 
 			continue
 		}
 		credentials, places = append(credentials, item.Credential), append(places, i)
+	}
+	if err := n.catchUp(r); err != nil {
+		return err
 	}
 	caller := s.callerOf(r, n)
 	if len(credentials) > 0 {

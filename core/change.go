@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 // CreateResult is what came of one key of several that were to be created.
@@ -119,4 +121,11 @@ type KeyPage struct {
 type PrefixCount struct {
 	Prefix string // as [Key.Prefix]
 	Keys   int64
+}
+
+// NodeState is how far a process on a database has come with the feed of changes.
+type NodeState struct {
+	feed.Edge // the process itself
+
+	Edges []feed.Edge // that read from it
 }

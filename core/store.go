@@ -86,6 +86,18 @@ type Store interface {
 	// It works in steps, between which changes are made, and returns how many it has removed, also with an error.
 	PruneEvents(ctx context.Context, before time.Time, keep int) (removed int, err error)
 
+	// SaveNode records how far a process on this database has come with the feed, in place of what it recorded before.
+	// RemoveNode removes that. Neither is a change.
+	SaveNode(ctx context.Context, n NodeState) error
+	RemoveNode(ctx context.Context, id string) error
+
+	// Nodes returns what processes on this database have recorded, in the order of their ids, and until when somebody
+	// waits for them to record each change at once, see AwaitNodes.
+	Nodes(ctx context.Context) (nodes []NodeState, awaited time.Time, err error)
+
+	// AwaitNodes says that somebody waits until a moment, or later if that was said before.
+	AwaitNodes(ctx context.Context, until time.Time) error
+
 	// Positions is the table that every change, of this process and of others on the same database, is applied to. If
 	// there can be others, the store renews its lease ([feed.Positions.Renew]) while it knows of their changes.
 	Positions() *feed.Positions

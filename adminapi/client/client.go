@@ -149,8 +149,8 @@ func (c *Client) once(ctx context.Context, r *request) ([]byte, error) {
 		return nil, WithoutAnswer(err) // *url.Error: names the call and the address, without a password
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if r.answer != nil {
-		r.answer(resp.Header)
+	for _, answer := range r.answers {
+		answer(resp.Header)
 	}
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, c.maxAnswer+1))
 	switch {

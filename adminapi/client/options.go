@@ -86,8 +86,8 @@ type request struct {
 	header       http.Header
 	body         []byte
 	repeatable   bool
-	answer       func(http.Header) // told the header of each answer; nil: nobody
-	raw          *json.RawMessage  // gets the answer; nil: nobody does
+	answers      []func(http.Header) // called with the header of each answer
+	raw          *json.RawMessage    // gets the answer; nil: nobody does
 }
 
 // Raw stores in out the JSON of the answer as the server wrote it, for programs that pass it on. A refusal is not
@@ -145,7 +145,7 @@ type EdgeAnswer struct {
 func Edge(out *EdgeAnswer) CallOption {
 	return func(r *request) {
 		r.header.Set(EdgeHeader, "1")
-		r.answer = func(h http.Header) { *out = ReadEdgeAnswer(h) }
+		r.answers = append(r.answers, func(h http.Header) { *out = ReadEdgeAnswer(h) })
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"strings"
+	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/internal/body"
@@ -87,7 +88,7 @@ func (h *admin) pass(w http.ResponseWriter, r *http.Request, op *adminapi.Operat
 		ctx, cancel = h.options.WhileOpen(ctx)
 		w = &boundedWriter{w, http.NewResponseController(w)}
 	} else {
-		ctx, cancel = context.WithTimeout(ctx, passTimeout)
+		ctx, cancel = context.WithTimeout(ctx, passTimeout+confirmWait(r))
 	}
 	defer cancel()
 	out := r.WithContext(context.WithValue(ctx, passingKey{}, p))
@@ -103,6 +104,15 @@ func (h *admin) pass(w http.ResponseWriter, r *http.Request, op *adminapi.Operat
 		return nil
 	}
 	return p.err
+}
+
+// confirmWait is how long the caller of a change has the upstream wait for edges. One that the upstream refuses is 0.
+func confirmWait(r *http.Request) time.Duration {
+	wait, err := core.ParseDuration(r.URL.Query().Get("wait"))
+	if err != nil || wait < 0 || wait > adminapi.MaxConfirmWait {
+		return 0
+	}
+	return wait
 }
 
 // passedError is what a caller is told when a request that passed got no answer.

@@ -193,6 +193,9 @@ func (f *upstreamNode) JWKS(ctx context.Context) (*client.JWKS, error) {
 	return f.client.JWKS(ctx)
 }
 
+// AwaitPosition waits until the test's node is there: it is always.
+func (*upstreamNode) AwaitPosition(context.Context, uint64) error { return nil }
+
 func (f *upstreamNode) Forget(network core.NetworkID, keyID string, place uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -84,6 +84,9 @@ func rewrite(r *httputil.ProxyRequest) {
 		h.Del(name)
 	}
 	h.Add(markHeader, passingOf(r.In).mark)
+	if id := passingOf(r.In).edgeID; id != "" && h.Get(client.EdgeIDHeader) != "" && h.Get(client.EdgeViaHeader) == "" {
+		h.Set(client.EdgeViaHeader, id) // what an edge acknowledges is passed on, and the edge with it
+	}
 	if passingOf(r.In).change.isOne() {
 		h.Set(client.EdgeHeader, "1") // the response then carries the change's feed position
 	}

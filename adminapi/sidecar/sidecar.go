@@ -38,6 +38,9 @@ type Remote interface {
 	// Forget makes everything that was looked up about a key before the call too old to be used. So are later
 	// answers from before a position in the upstream's feed, where that has told one; 0: it has not.
 	Forget(network core.NetworkID, keyID string, position uint64)
+
+	// AwaitPosition waits until all changes up to a position of the upstream's feed are applied here, or ctx ends.
+	AwaitPosition(ctx context.Context, position uint64) error
 }
 
 // Options say what a surface of a sidecar serves: a node that has no keys, and an upstream that does.
@@ -47,6 +50,9 @@ type Options struct {
 
 	// Upstream is required.
 	Upstream Remote
+
+	// EdgeID is the name of this sidecar as an edge of its upstream, which learns from it what other edges read through.
+	EdgeID string
 }
 
 // Admin serves the private surface of a sidecar. What is local of the API's operations is answered here, verifications
@@ -73,6 +79,7 @@ func NewPublic(o adminapi.PublicOptions, upstream Remote) *adminapi.Public {
 func newSidecar(o Options) (*sidecar, adminapi.Options) {
 	s := &sidecar{
 		upstream: o.Upstream,
+		edgeID:   o.EdgeID,
 		mark:     rand.Text(),
 		keys:     cached[*client.JWKS]{ttl: keySetTTL, fetch: o.Upstream.JWKS},
 		ready: cached[struct{}]{ttl: readyTTL, fetch: func(ctx context.Context) (struct{}, error) {
@@ -85,6 +92,7 @@ func newSidecar(o Options) (*sidecar, adminapi.Options) {
 		if err == nil {
 			n.Keys, n.Holders = nil, &holders{s, n.ID, n.Verifier}
 			n.Verifier = verifier{n.Verifier, s.upstream}
+			n.AwaitPosition = s.upstream.AwaitPosition
 		}
 		return n, err
 	}
@@ -113,6 +121,7 @@ const (
 // sidecar is what the surfaces of a sidecar have beyond those of a node.
 type sidecar struct {
 	upstream Remote
+	edgeID   string
 	mark     string // tells this sidecar's passed requests
 	keys     cached[*client.JWKS]
 	ready    cached[struct{}]

@@ -28,6 +28,7 @@ type changes struct {
 	floors       map[feed.Slot]floor // by the slots of the table, so that it is bounded
 	full         int                 // how many floors there have to be before the next sweep
 	noCacheUntil time.Time           // the latest floor.noCacheUntil
+	all          floor               // of every key: events about any may have been missed before its position
 }
 
 // floor is what answers about a key are compared with: the upstream's feed position of the key's last change.
@@ -66,6 +67,17 @@ func (c *changes) forget(network core.NetworkID, keyID string, position uint64) 
 	c.table.Apply(feed.Event{Position: c.own, Network: network, KeyID: keyID, Time: now})
 }
 
+// reset makes every verdict that was looked up before now be looked up again: any key may have changed, before a
+// position in the upstream's feed. Positions in the feed before mean nothing in this one.
+func (c *changes) reset(position uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.floors)
+	c.all = floor{position: position, until: time.Now().Add(floorLifetime)}
+	c.own++
+	c.table.Reset(c.own)
+}
+
 // sweep removes floors that have expired, once there are twice as many as the last sweep left: an import of very many
 // keys does not check all floors for each key.
 func (c *changes) sweep(now time.Time) {
@@ -88,12 +100,13 @@ func (c *changes) outdated(network core.NetworkID, keyID string, began uint64) b
 }
 
 // upToDate reports whether an answer about a key, from a position of the upstream's feed, is not older than the last
-// change of the key that passed through here.
+// change of the key that is known here.
 func (c *changes) upToDate(network core.NetworkID, keyID string, position uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f, ok := c.floors[feed.SlotOf(network, keyID)]
-	return !ok || position >= f.position || !time.Now().Before(f.until)
+	f := c.floors[feed.SlotOf(network, keyID)]
+	return (position >= f.position || !time.Now().Before(f.until)) &&
+		(position >= c.all.position || !time.Now().Before(c.all.until))
 }
 
 // skipsCaches reports whether a cache of the upstream's may hold an answer from before a change of a key that passed

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/adminapi/outage"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
@@ -76,6 +77,14 @@ type Config struct {
 
 	// Observer is told of each call. nil: nobody is.
 	Observer Observer
+
+	// EdgeID is the name under which this node follows the upstream's change feed, see [Remote.Follow]; at most
+	// client.MaxEdgeID characters. Version is what it says of its own build.
+	EdgeID, Version string
+
+	// FollowWait is how long a question for the next change waits for one. It bounds how long ago a node that follows
+	// the feed last knew all changes, so it has to be shorter than the lifetime of a verdict. Default 10 s.
+	FollowWait time.Duration
 }
 
 // Network is one network of several behind an upstream.
@@ -99,6 +108,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
 	c.MaxInFlight = cmp.Or(c.MaxInFlight, DefaultMaxInFlight)
 	c.MaxQueue = cmp.Or(c.MaxQueue, DefaultMaxQueue)
+	c.FollowWait = cmp.Or(c.FollowWait, defaultFollowWait)
 	c.Breaker.Failures = cmp.Or(c.Breaker.Failures, 5)
 	c.Breaker.Pause = cmp.Or(c.Breaker.Pause, time.Second)
 	c.Breaker.Probes = cmp.Or(c.Breaker.Probes, 1)
@@ -117,6 +127,10 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("max_in_flight %d is negative", c.MaxInFlight)
 	case c.MaxQueue < 0:
 		return c, fmt.Errorf("max_queue %d is negative", c.MaxQueue)
+	case c.FollowWait < 0:
+		return c, fmt.Errorf("wait for changes %s is negative", c.FollowWait)
+	case c.EdgeID != "" && !client.ValidEdgeID(c.EdgeID):
+		return c, fmt.Errorf("edge id %.70q must have 1 to %d printable characters", c.EdgeID, client.MaxEdgeID)
 	case c.Breaker.Pause < 0:
 		return c, fmt.Errorf("breaker pause %s is negative", c.Breaker.Pause)
 	}
@@ -130,7 +144,8 @@ func (c Config) withDefaults() (Config, error) {
 
 // reservedHeaders are those that a configuration may not set: what they say is decided here, call by call.
 var reservedHeaders = []string{
-	"Accept", "Connection", "Content-Length", "Content-Type", "Expect", "Host", "Idempotency-Key", "Talos-Edge", "Te",
+	"Accept", "Connection", "Content-Length", "Content-Type", "Expect", "Host", "Idempotency-Key", "Talos-Edge",
+	"Talos-Edge-Id", "Talos-Edge-Instance", "Talos-Edge-Leaves", "Talos-Edge-Via", "Talos-Feed-Id", "Te",
 	"Trailer", "Transfer-Encoding", "Upgrade", "X-Forwarded-For",
 }
 

@@ -36,6 +36,7 @@ type Remote struct {
 	ending   context.Context //nolint:containedctx // of the source, whose calls it cuts short
 	stop     context.CancelFunc
 	changes  changes
+	follower *follower // nil: the upstream's change feed is not followed
 	log      *throttledLog
 	outages  *outages
 }
@@ -169,12 +170,16 @@ func nameOf(endpoint string) string {
 // verifier on top is closed first.
 func (u *Remote) Close() {
 	u.stop()
+	if u.follower != nil {
+		u.follower.close()
+	}
 	u.forAddrs.close()
 	u.pool.close()
 	u.outages.close()
 }
 
-// Positions is the table of the changes that passed through this node, see [Remote.Forget].
+// Positions is the table of the changes that this node knows of: those that passed through it, see [Remote.Forget], and
+// those of the upstream's feed, see [Remote.Follow].
 func (u *Remote) Positions() *feed.Positions { return &u.changes.table }
 
 // Prepare says which key a credential would belong to, or that it cannot be one. Whether a key is genuine only the

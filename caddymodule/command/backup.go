@@ -16,7 +16,7 @@ const backupShort = "Writes a backup of the database and the secrets that it nee
 // setBackup makes cmd the command backup.
 func setBackup(cmd *cobra.Command) {
 	var set setupFlags
-	o := backup.Options{Writer: readBuild().line()}
+	o := backup.Options{Writer: versionLine()}
 	cmd.Use = "backup FILE"
 	cmd.Short = backupShort
 	cmd.Long = `Writes a backup of a node to FILE, a tar archive, while the node runs: the database as

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/build"
 )
 
 // repository is where the documentation is.
@@ -24,7 +26,7 @@ func adopt(root *cobra.Command) {
   $ talos run --config Caddyfile
   $ talos reload --config Caddyfile
   $ talos keys issue my-key --actor me`
-	root.Version = readBuild().line()
+	root.Version = versionLine()
 	root.SetHelpTemplate(helpTemplate())
 	group(root)
 	for _, c := range root.Commands() {
@@ -68,7 +70,7 @@ func rename(cmd *cobra.Command, call *regexp.Regexp) {
 // this one.
 func replaceUnusable(root *cobra.Command) {
 	const build = "to have other packages, build a Caddy with them and with Talos Edge: " +
-		"xcaddy build --with " + modulePath + "/caddymodule --with PACKAGE"
+		"xcaddy build --with " + build.ModulePath + "/caddymodule --with PACKAGE"
 	for name, instead := range map[string]string{
 		"upgrade":        "a newer " + BinaryName + " is installed in place of this one, from " + repository,
 		"add-package":    build,

@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"testing"
+
+	"github.com/talos-edge/talos-edge/caddymodule/internal/build"
 )
 
 // The manual pages hold the help of every command.
@@ -90,7 +92,7 @@ func TestVersionIsOursAndCaddys(t *testing.T) {
 		t.Errorf("version: exit status %d, %s", exit, table)
 	}
 	out, exit := runBinary(t, env, "version", "--format", "json")
-	var got buildInfo
+	var got build.Info
 	if err := json.Unmarshal([]byte(out), &got); err != nil || exit != 0 || got.Version == "" ||
 		!strings.HasPrefix(got.Caddy, "v2.") || !strings.HasPrefix(got.Go, "go") {
 		t.Errorf("version --format json: %v, exit status %d, %s", err, exit, out)
@@ -100,23 +102,23 @@ func TestVersionIsOursAndCaddys(t *testing.T) {
 	}
 
 	ours := debug.BuildInfo{
-		GoVersion: "go1.99", Main: debug.Module{Path: modulePath, Version: "v1.2.3"},
+		GoVersion: "go1.99", Main: debug.Module{Path: build.ModulePath, Version: "v1.2.3"},
 		Settings: []debug.BuildSetting{
 			{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.time", Value: "2026-01-02T03:04:05Z"},
 			{Key: "vcs.modified", Value: "true"},
 		},
 	}
-	want := buildInfo{"v1.2.3", "abc", "2026-01-02T03:04:05Z", true, "v2", "go1.99"}
-	if got := newBuildInfo(&ours, "v2"); got != want {
+	want := build.Info{"v1.2.3", "abc", "2026-01-02T03:04:05Z", true, "v2", "go1.99"}
+	if got := build.Of(&ours, "v2"); got != want {
 		t.Errorf("of our binary: %+v", got)
 	}
 	others := debug.BuildInfo{
 		GoVersion: "go1.99", Main: debug.Module{Path: "caddy", Version: "v9"},
-		Deps:     []*debug.Module{{Path: modulePath, Version: "v1.2.4"}},
+		Deps:     []*debug.Module{{Path: build.ModulePath, Version: "v1.2.4"}},
 		Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "of another"}},
 	}
-	want = buildInfo{Version: "v1.2.4", Caddy: "v2", Go: "go1.99"}
-	if got := newBuildInfo(&others, "v2"); got != want {
+	want = build.Info{Version: "v1.2.4", Caddy: "v2", Go: "go1.99"}
+	if got := build.Of(&others, "v2"); got != want {
 		t.Errorf("of a Caddy with the module: %+v", got)
 	}
 }

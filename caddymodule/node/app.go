@@ -89,6 +89,10 @@ type App struct {
 	// Events says which events of the feed of changes are kept.
 	Events *Events `json:"events,omitempty"`
 
+	// EdgeID is the name under which a sidecar acknowledges the changes of its upstream's feed, at most 64 characters.
+	// Default: the host's name and a random part, a new one for each process.
+	EdgeID string `json:"edge_id,omitempty"`
+
 	// Upstream makes the node a sidecar, which has neither storage nor secrets: the upstream has the keys. Of the
 	// options above it takes the prefixes, by which it tells credentials apart, the cache and the rate limit.
 	// Default: none.

@@ -53,6 +53,7 @@ func ParseCaddyfile(d *caddyfile.Dispenser, existing any) (any, error) {
 //			keep       <duration>
 //			keep_count <number>
 //		}
+//		edge_id         <name>
 //		upstream <address>... {
 //			...
 //		}
@@ -131,6 +132,8 @@ func (a *App) unmarshalValue(d *caddyfile.Dispenser, option string) error {
 		return directive.Number(d, &a.KeyQuota)
 	case "rate_limit":
 		return directive.Value(d, &a.RateLimit)
+	case "edge_id":
+		return directive.Value(d, &a.EdgeID)
 	default:
 		return directive.Unknown(d)
 	}
@@ -154,7 +157,7 @@ func (a *App) checkLiteral(d *caddyfile.Dispenser, complete bool) error {
 		SigningKeys:             directive.Literal(a.SigningKeys), ActiveKid: directive.Literal(a.ActiveKid),
 		DefaultTTL: a.DefaultTTL, MaxTTL: a.MaxTTL, ClockSkew: a.ClockSkew, KeyQuota: a.KeyQuota,
 		RateLimit: directive.Literal(a.RateLimit), Cache: a.Cache, Events: a.Events,
-		Upstream: a.Upstream.literal(),
+		Upstream: a.Upstream.literal(), EdgeID: directive.Literal(a.EdgeID),
 	}
 	if literal.SigningKeys == "" || literal.ActiveKid != a.ActiveKid {
 		literal.SigningKeys, literal.ActiveKid = "", "" // neither means anything without the other
@@ -166,6 +169,9 @@ func (a *App) checkLiteral(d *caddyfile.Dispenser, complete bool) error {
 		}
 	} else if literal.Storage == "" {
 		literal.Storage = "sqlite:///unchecked"
+	}
+	if literal.Upstream == nil && !complete {
+		literal.EdgeID = "" // the upstream may follow
 	}
 	if literal.HMACSecret == "" {
 		literal.RetiredHMACSecrets = nil

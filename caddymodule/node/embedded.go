@@ -23,6 +23,7 @@ import (
 	"github.com/talos-edge/talos-edge/caddymodule/internal/logging"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/secrets"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/confirm"
 	"github.com/talos-edge/talos-edge/core/credential"
 	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
@@ -38,6 +39,8 @@ type Embedded struct {
 	dsn    string     // names Store in its pool
 	watch  *databaseWatch
 	pruner *pruner
+
+	confirmations *confirm.Confirmations // of Store
 }
 
 // embeddedSettings are what only an embedded node has.
@@ -66,6 +69,9 @@ func (a *App) resolveEmbedded() (s settings, err error) {
 		signing:    secrets.SigningKeys{Source: a.SigningKeys, Active: a.ActiveKid},
 	}
 	s = settings{prefixes: a.prefixes(), kind: e}
+	if a.EdgeID != "" {
+		return s, errors.New("edge_id: has a meaning beside upstream only: it is the name of a sidecar")
+	}
 	if e.issuers, err = a.issuers(); err != nil {
 		return s, fmt.Errorf("issuer: %w", err)
 	}
@@ -231,7 +237,7 @@ func (e *embeddedSettings) open(ctx context.Context, s *settings, limiter rateli
 		return nil, fmt.Errorf("reading the prefixes of the stored keys: %w", err)
 	}
 	e.warnOfPrefixes(&s.prefixes, unknown)
-	n := &Embedded{Engine: keys, Store: store, dsn: e.dsn}
+	n := &Embedded{Engine: keys, Store: store, dsn: e.dsn, confirmations: store.Confirmations}
 	n.watch = newDatabaseWatch(logging.Current("talos.storage"), &s.cache,
 		func() outage.Counts { return countsOf(n.verifier) })
 	cache := s.cache
@@ -283,7 +289,9 @@ func (n *Embedded) Public(o adminapi.PublicOptions) *adminapi.Public {
 }
 
 func (n *Embedded) options(o adminapi.Options) adminapi.Options {
-	o = n.base.options(o, adminapi.Network{Keys: n.Engine})
+	o = n.base.options(o, adminapi.Network{
+		Keys: n.Engine, Confirmations: n.confirmations, AwaitPosition: n.Engine.AwaitPosition,
+	})
 	o.Ready = n.Engine.Ready
 	return o
 }
@@ -294,6 +302,8 @@ func (n *Embedded) collect(ch chan<- prometheus.Metric) {
 	if at := positions.CompleteAt(); at != 0 {
 		gauge(ch, feedLagDesc, max(0, time.Since(time.Unix(0, at)).Seconds()))
 	}
+	gauge(ch, edgesDesc, float64(n.confirmations.Live()))
+	edgeConfirmSeconds.Collect(ch)
 }
 
 func (n *Embedded) close() error {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -21,6 +22,8 @@ var (
 		"Position in the feed of changes up to which this node knows every change.", nil, nil)
 	feedLagDesc = prometheus.NewDesc("talos_feed_lag_seconds",
 		"Time since this node last knew every change.", nil, nil)
+	edgesDesc = prometheus.NewDesc("talos_edges",
+		"Edges that read the feed of changes from this node, and were heard of within the last minute.", nil, nil)
 	keysChangedDesc = prometheus.NewDesc("talos_keys_changed_total",
 		"Changes of keys that this node has seen.", []string{"kind"}, nil)
 )
@@ -29,6 +32,13 @@ var (
 var limiterFailures = prometheus.NewCounter(prometheus.CounterOpts{
 	Name: "talos_limiter_fail_open_total",
 	Help: "Uses of keys that were let through because they could not be counted.",
+})
+
+// edgeConfirmSeconds counts for all nodes of the process.
+var edgeConfirmSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+	Name:    "talos_edge_confirm_seconds",
+	Help:    "Time from a change until an edge acknowledged it.",
+	Buckets: []float64{.002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30},
 })
 
 // cacheResults are the results that are told apart: a verdict that needed no look-up did not use the cache.
@@ -42,10 +52,11 @@ type collector struct{ app *App }
 func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		cacheRequestsDesc, cacheEntriesDesc, cacheBytesDesc, feedPositionDesc, feedLagDesc, keysChangedDesc,
-		upstreamQueueDesc, breakerDesc,
+		upstreamQueueDesc, breakerDesc, edgesDesc,
 	} {
 		ch <- d
 	}
+	edgeConfirmSeconds.Describe(ch)
 	limiterFailures.Describe(ch)
 	selfRevocationFailures.Describe(ch)
 	for _, c := range upstreamCollectors {
@@ -199,6 +210,10 @@ func (n *Sidecar) collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(ch, upstreamQueueDesc, float64(n.verifier.Stats().Waiting))
 	gauge(ch, breakerDesc, breakerState(n.upstream.Breakers()))
+	if state := n.upstream.Feed(); state.Following {
+		gauge(ch, feedPositionDesc, float64(state.Position))
+		gauge(ch, feedLagDesc, max(0, time.Since(state.CompleteAt).Seconds()))
+	}
 }
 
 // breakerState is the state of the best address.

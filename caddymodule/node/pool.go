@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
+	"github.com/talos-edge/talos-edge/caddymodule/internal/build"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/logging"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/pool"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/confirm"
 	"github.com/talos-edge/talos-edge/storage"
 )
 
@@ -19,6 +22,8 @@ var closing sync.Map
 // pooledStore is a store that several nodes share.
 type pooledStore struct {
 	core.Store
+	Confirmations *confirm.Confirmations
+
 	dsn    string
 	closed chan struct{}
 }
@@ -44,6 +49,8 @@ func acquireStore(ctx context.Context, dsn, given string) (*pooledStore, error) 
 			s.markClosed()
 			return nil, err
 		}
+		s.Confirmations = confirm.New(s.Store, defaultEdgeID(), "", build.Read().Version)
+		s.Confirmations.Confirmed = func(d time.Duration) { edgeConfirmSeconds.Observe(d.Seconds()) }
 		inUse.addStore(s)
 		return s, nil
 	})
@@ -66,6 +73,7 @@ func releaseStore(dsn string) error {
 func (s *pooledStore) Destruct() error {
 	defer s.markClosed()
 	defer inUse.removeStore(s)
+	s.Confirmations.Close()
 	return s.Close()
 }
 

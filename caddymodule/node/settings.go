@@ -59,6 +59,7 @@ func (a *App) expand() error {
 	text("public_prefix", &a.PublicPrefix)
 	text("macaroon_prefix", &a.MacaroonPrefix)
 	text("rate_limit", &a.RateLimit)
+	text("edge_id", &a.EdgeID)
 	list("issuer", a.RetiredIssuers)
 	list("hmac_secret", a.RetiredHMACSecrets)
 	list("key_prefix", a.RetiredKeyPrefixes)

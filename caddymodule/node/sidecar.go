@@ -1,19 +1,25 @@
 package node
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/adminapi"
+	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/adminapi/outage"
 	"github.com/talos-edge/talos-edge/adminapi/sidecar"
 	"github.com/talos-edge/talos-edge/adminapi/upstream"
+	"github.com/talos-edge/talos-edge/caddymodule/internal/build"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/logging"
 	"github.com/talos-edge/talos-edge/core"
@@ -26,14 +32,18 @@ import (
 type Sidecar struct {
 	base
 	upstream *upstream.Remote
+	edgeID   string
 }
 
 // sidecarSettings are what only a sidecar has.
-type sidecarSettings struct{ upstream *Upstream }
+type sidecarSettings struct {
+	upstream *Upstream
+	edgeID   string
+}
 
 // resolveSidecar is resolve for a node without keys.
 func (a *App) resolveSidecar() (s settings, err error) {
-	s = settings{prefixes: a.prefixes(), kind: &sidecarSettings{a.Upstream}}
+	s = settings{prefixes: a.prefixes(), kind: &sidecarSettings{a.Upstream, cmp.Or(a.EdgeID, defaultEdgeID())}}
 	if err := a.checkSidecar(); err != nil {
 		return s, err
 	}
@@ -49,6 +59,9 @@ func (a *App) resolveSidecar() (s settings, err error) {
 	if _, err := credential.NewFormat(core.NetworkID{}, nil, s.prefixes); err != nil {
 		return s, err
 	}
+	if a.EdgeID != "" && !client.ValidEdgeID(a.EdgeID) {
+		return s, fmt.Errorf("edge_id: must have 1 to %d printable characters and no comma", client.MaxEdgeID)
+	}
 	u, err := upstream.New(a.Upstream.config(s.prefixes)) // connects to nothing
 	if err != nil {
 		return s, err
@@ -56,6 +69,17 @@ func (a *App) resolveSidecar() (s settings, err error) {
 	u.Close()
 	return s, nil
 }
+
+// defaultEdgeID is a name that no other process has.
+var defaultEdgeID = sync.OnceValue(func() string {
+	const longest = client.MaxEdgeID - 9
+	host, _ := os.Hostname()
+	host = host[:min(len(host), longest)]
+	if !client.ValidEdgeID(host) {
+		host = "edge"
+	}
+	return host + "-" + strings.ToLower(rand.Text()[:8])
+})
 
 // checkSidecar refuses options that only a node with keys of its own can have.
 func (a *App) checkSidecar() error {
@@ -86,7 +110,7 @@ func (c *sidecarSettings) seal(_ context.Context, _ *App, s *settings) error {
 	if err != nil {
 		return fmt.Errorf("upstream: %w", err)
 	}
-	s.key = s.hash(append([]string{"upstream", string(authorities)}, c.upstream.fields()...))
+	s.key = s.hash(append([]string{"upstream", c.edgeID, string(authorities)}, c.upstream.fields()...))
 	return nil
 }
 
@@ -101,6 +125,7 @@ func (c *sidecarSettings) open(_ context.Context, s *settings, limiter ratelimit
 	n := new(Sidecar)
 	config.StaleIfError = staleWindow(&s.cache)
 	config.Counts = func() outage.Counts { return countsOf(n.verifier) }
+	config.EdgeID, config.Version, config.FollowWait = c.edgeID, build.Read().Version, followWait(&s.cache)
 	u, err := upstream.New(config)
 	if err != nil {
 		return nil, err
@@ -111,9 +136,20 @@ func (c *sidecarSettings) open(_ context.Context, s *settings, limiter ratelimit
 		return nil, fmt.Errorf("cache: %w", err)
 	}
 	remotes.Store(u, nil)
-	n.base, n.upstream = base{verifier: verifier, limiter: limiter, outage: u.Outage}, u
+	n.base, n.upstream, n.edgeID = base{verifier: verifier, limiter: limiter, outage: u.Outage}, u, c.edgeID
+	u.Follow()
 	return n, nil
 }
+
+// followWait is how long a question for the next change may wait. A verdict is refreshed when a fifth of its lifetime is
+// left since the last answer, and should not be for that reason.
+func followWait(c *verify.Config) time.Duration {
+	const longest = 10 * time.Second
+	return min(longest, cmp.Or(c.TTL, defaultTTL)/4)
+}
+
+// defaultTTL is the default of [verify.Config.TTL].
+const defaultTTL = time.Minute
 
 // describe names the upstream.
 func (c *sidecarSettings) describe() []zap.Field {
@@ -137,7 +173,9 @@ func (n *Sidecar) Verify(r *http.Request, credential string) (verify.Result, err
 
 // Admin answers verifications from the cache and forwards the rest.
 func (n *Sidecar) Admin(o adminapi.Options) http.Handler {
-	return sidecar.Admin(sidecar.Options{Options: n.options(o), Upstream: sharedRemote{n.upstream}})
+	return sidecar.Admin(sidecar.Options{
+		Options: n.options(o), Upstream: sharedRemote{n.upstream}, EdgeID: n.edgeID,
+	})
 }
 
 // Public serves self-revocation and the key set, both from the upstream.

@@ -24,6 +24,10 @@ type EventsRequest struct {
 	Wait     time.Duration // for an event, up to MaxEventsWait; 0: not at all
 	PageSize int           // 0: DefaultEventsSize; more than core.MaxEvents: that many
 	Filter   string        // as ParseEventFilter reads it
+
+	// Looked is called, if it is not nil, before the request waits: After is a position in this feed, or, with reset, it
+	// is not, see [EventsResult]. An error of it is that of the request.
+	Looked func(reset bool) error
 }
 
 // EventsResult is a part of the network's changes.
@@ -63,6 +67,10 @@ func (e *Engine) Events(ctx context.Context, r EventsRequest) (EventsResult, err
 	for {
 		over, applied := waiting.Err() != nil, e.store.Positions().Applied()
 		result, err := e.events(ctx, &r, &filter)
+		if err == nil && r.Looked != nil {
+			err = r.Looked(result.Reset)
+			r.Looked = nil
+		}
 		if over || err != nil || result.Reset || len(result.Events) > 0 || result.CompleteAt.IsZero() {
 			return result, err
 		}

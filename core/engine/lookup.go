@@ -97,6 +97,14 @@ func (e *Engine) Positions() *feed.Positions { return e.store.Positions() }
 // that made it returns.
 func (e *Engine) Applied() uint64 { return e.Positions().Applied() }
 
+// AwaitPosition waits until this node has applied all changes up to a position. It returns ctx's error if ctx ends first.
+func (e *Engine) AwaitPosition(ctx context.Context, position uint64) error {
+	if position == 0 {
+		return nil
+	}
+	return e.Positions().AwaitAfter(ctx, position-1)
+}
+
 // verdict tells what a stored key means for a credential. A key of another kind than the credential's is no key: an
 // imported string that happens to be a key id opens nothing.
 func (e *Engine) verdict(q *core.Query, key *core.Key, found bool) *core.Verdict {

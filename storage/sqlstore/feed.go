@@ -30,6 +30,8 @@ const (
 type Feed struct {
 	prepared
 	last, bounds, after, beyond *sql.Stmt
+
+	nodes, awaited *sql.Stmt
 }
 
 // NewFeed prepares a Feed. Whoever does closes it.
@@ -37,7 +39,8 @@ func NewFeed(ctx context.Context, p Preparer) (*Feed, error) {
 	f := &Feed{}
 	var err error
 	f.prepared, err = prepare(ctx, p, statement{&f.last, selectLast}, statement{&f.bounds, selectBounds},
-		statement{&f.after, selectEvents}, statement{&f.beyond, selectBeyond})
+		statement{&f.after, selectEvents}, statement{&f.beyond, selectBeyond},
+		statement{&f.nodes, selectNodes}, statement{&f.awaited, selectAwaited})
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package apitest
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -21,10 +22,14 @@ type Store struct {
 	events    []feed.Event
 	pruned    uint64 // the position of the last event that is not kept
 	down      error  // in place of every answer
+	nodes     map[string]core.NodeState
+	awaited   time.Time
 }
 
 // NewStore makes an empty store.
-func NewStore() *Store { return &Store{keys: map[string]core.Key{}} }
+func NewStore() *Store {
+	return &Store{keys: map[string]core.Key{}, nodes: map[string]core.NodeState{}}
+}
 
 // SetDown is that of [core.Store].
 func (m *Store) SetDown(err error) {
@@ -115,6 +120,42 @@ func (m *Store) PruneEvents(_ context.Context, _ time.Time, keep int) (removed i
 	m.events = m.events[removed:]
 	m.pruned = m.position - uint64(len(m.events))
 	return removed, m.down
+}
+
+// SaveNode is that of [core.Store].
+func (m *Store) SaveNode(_ context.Context, n core.NodeState) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.nodes[n.ID] = n
+	return m.down
+}
+
+// RemoveNode is that of [core.Store].
+func (m *Store) RemoveNode(_ context.Context, id string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.nodes, id)
+	return m.down
+}
+
+// Nodes is that of [core.Store].
+func (m *Store) Nodes(context.Context) (nodes []core.NodeState, awaited time.Time, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(m.nodes)) {
+		nodes = append(nodes, m.nodes[id])
+	}
+	return nodes, m.awaited, m.down
+}
+
+// AwaitNodes is that of [core.Store].
+func (m *Store) AwaitNodes(_ context.Context, until time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if until.After(m.awaited) {
+		m.awaited = until
+	}
+	return m.down
 }
 
 // Positions is that of [core.Store].
