@@ -108,7 +108,9 @@ func TestVersionIsOursAndCaddys(t *testing.T) {
 			{Key: "vcs.modified", Value: "true"},
 		},
 	}
-	want := build.Info{"v1.2.3", "abc", "2026-01-02T03:04:05Z", true, "v2", "go1.99"}
+	want := build.Info{
+		Version: "v1.2.3", Revision: "abc", Time: "2026-01-02T03:04:05Z", Modified: true, Caddy: "v2", Go: "go1.99",
+	}
 	if got := build.Of(&ours, "v2"); got != want {
 		t.Errorf("of our binary: %+v", got)
 	}
