@@ -15,6 +15,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/confirm"
 	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
@@ -31,6 +32,7 @@ type node struct {
 	public   *Public
 	logs     *apitest.LogBuffer
 	audit    *observer.ObservedLogs
+	edges    *confirm.Confirmations
 
 	closing context.Context // ends when the server begins to close; nil: it does not
 	origin  Origin          // of every request
@@ -64,9 +66,13 @@ func newNodeWith(t *testing.T, s setup) *node {
 		t.Fatal(err)
 	}
 	t.Cleanup(n.verifier.Close)
+	n.edges = confirm.New(n.store, "this node", "", "")
+	t.Cleanup(n.edges.Close)
 	o := Options{
 		Network: func(*http.Request) (Network, error) {
-			return Network{Keys: n.engine, Verifier: n.verifier}, nil
+			return Network{
+				Keys: n.engine, Verifier: n.verifier, Confirmations: n.edges, AwaitPosition: n.engine.AwaitPosition,
+			}, nil
 		},
 		ClientAddr: func(*http.Request) netip.Addr {
 			n.mu.Lock()

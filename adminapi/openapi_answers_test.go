@@ -124,6 +124,8 @@ func TestEveryAnswerIsWhatTheDocumentSays(t *testing.T) {
 	try(http.MethodGet, eventsPath+"?page_size=1", "", "adminListEvents") // there are more
 	try(http.MethodGet, eventsPath, "", "adminListEvents")
 	try(http.MethodGet, eventsPath+"?after=1000", "", "adminListEvents") // a reset
+	n.acknowledge(t, "edge", 1, "User-Agent", "talos/v1", client.EdgeViaHeader, "between")
+	try(http.MethodGet, edgesPath, "", "adminListEdges")
 	event := docSchema{Ref: "#/components/schemas/Event"}
 	stream := readStream(t, n.watchOnce(t, eventsPath+":watch").Body.String())
 	for _, message := range stream {

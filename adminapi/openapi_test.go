@@ -111,7 +111,7 @@ func readFacts(t *testing.T) *facts {
 // ours are the operations that the contract does not have.
 var ours = []string{
 	"POST /v2alpha1/admin/apiKeys/{key_id}:revoke", "GET /health/alive", "GET /health/ready", "GET /openapi.json",
-	"GET /v2alpha1/admin/events", "GET /v2alpha1/admin/events:watch",
+	"GET /v2alpha1/admin/events", "GET /v2alpha1/admin/events:watch", "GET /v2alpha1/admin/edges",
 }
 
 // ourFields are the fields that the contract's types do not have.

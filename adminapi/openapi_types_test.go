@@ -37,6 +37,8 @@ var wireTypes = map[string]reflect.Type{
 	"IssueApiKeyResponse":                reflect.TypeFor[client.IssueResponse](),
 	"IssuedApiKey":                       reflect.TypeFor[client.IssuedAPIKey](),
 	"ListEventsResponse":                 reflect.TypeFor[client.EventsResponse](),
+	"ListEdgesResponse":                  reflect.TypeFor[client.EdgesResponse](),
+	"Edge":                               reflect.TypeFor[client.EdgeState](),
 	"ListImportedApiKeysResponse":        reflect.TypeFor[client.ListImportedResponse](),
 	"ListIssuedApiKeysResponse":          reflect.TypeFor[client.ListIssuedResponse](),
 	"RateLimitPolicy":                    reflect.TypeFor[client.RateLimitPolicy](),

@@ -73,7 +73,7 @@ the list of processes or in the shell's history.
 
 Exit status: 0 success; 1 the call failed, or the answer was not the API's;
 2 verify: the credential is not valid; 3 list --quiet: there are more keys than were
-printed.`
+printed; 4 revoke --wait: some edges have not confirmed that they refuse the key.`
 
 // setKeys makes cmd the command keys.
 func setKeys(cmd *cobra.Command) {

@@ -165,7 +165,8 @@ func TestTheManualHasEveryEnvironmentVariable(t *testing.T) {
 
 func TestTheManualHasEveryExitStatus(t *testing.T) {
 	t.Parallel()
-	want := []string{"0", "1", strconv.Itoa(exitInvalid), strconv.Itoa(exitMore)}
+	want := []string{"0", "1", strconv.Itoa(exitInvalid), strconv.Itoa(exitMore),
+		strconv.Itoa(exitUnconfirmed)}
 	if got := firstCells(t, "## Exit status"); !slices.Equal(got, want) {
 		t.Errorf("the manual has %v, the code %v", got, want)
 	}

@@ -46,6 +46,7 @@ func commands() []top {
 		{"proxy", proxyShort, setProxy},
 		{"keys", keysShort, setKeys},
 		{"events", eventsShort, setEvents},
+		{"edges", edgesShort, setEdges},
 		{"jwk", jwkShort, setJWK},
 		{"migrate", migrateShort, setMigrate},
 		{"health", healthShort, setHealth},

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core"
 )
 
 // reasonPrefix is what the API writes before the words that the flags take.
@@ -27,35 +29,72 @@ func newReason(words []string) *choice {
 
 func newRevoke(o *options, kind client.Kind) *cobra.Command {
 	reason := newReason(operatorReasons)
-	var text string
+	var text, waitText string
+	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "revoke KEY_ID",
 		Short: "Revokes a key, for good",
 		Long: `Revokes a key. When the command has succeeded, the server admits the key no more.
-A revocation cannot be taken back.`,
+A revocation cannot be taken back.
+
+With --wait it also waits until the edges refuse the key: the sidecars of the server,
+and the other processes on its database. The exit status is 4 when some have not
+confirmed that in time. The key is revoked all the same: they refuse it as soon as
+they are connected again, or when their cached verdicts expire.`,
 		Args:              exactly("a KEY_ID"),
 		ValidArgsFunction: o.completeKeyIDs(kind),
+		PreRunE: func(*cobra.Command, []string) (err error) {
+			wait, err = parseWait(waitText)
+			o.timeout += wait
+			return err
+		},
 		RunE: o.onKey(func(cmd *cobra.Command, c *client.Client, keyID string) error {
 			if text != "" && reason.value() != string(client.RevocationReasonPrivilegeWithdrawn) {
 				return errors.New("--reason-text goes with --reason privilege_withdrawn only")
 			}
 			var answer json.RawMessage
+			options := []client.CallOption{client.Raw(&answer)}
+			var confirmation client.Confirmation
+			if wait > 0 {
+				options = append(options, client.Wait(wait, &confirmation))
+			}
+			began := time.Now()
 			err := c.Revoke(cmd.Context(), client.RevokeRequest{
 				Kind: kind, KeyID: keyID, Reason: client.RevocationReason(reason.value()), Description: text,
-			}, client.Raw(&answer))
+			}, options...)
+			took := time.Since(began)
 			if err == nil {
 				err = recognise(answer)
 			}
 			if err != nil {
 				return o.failed(err)
 			}
-			return o.printDone(cmd, answer, "revoked "+keyID)
+			if err := o.printDone(cmd, answer, "revoked "+keyID); err != nil || wait == 0 {
+				return err
+			}
+			return o.printConfirmation(cmd, &confirmation, took)
 		}),
 	}
 	reason.add(cmd, "reason", "")
 	cmd.Flags().StringVar(&text, "reason-text", "", "the reason in words, with privilege_withdrawn")
+	cmd.Flags().StringVar(&waitText, "wait", "", "wait for the edges to refuse the key: a `duration` up to 30s")
 	return cmd
 }
+
+// parseWait reads how long a change waits for the edges. Empty is not at all.
+func parseWait(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	wait, err := core.ParseDuration(text)
+	if err != nil || wait <= 0 || wait > maxWait {
+		return 0, errors.New("--wait: must be a duration of at most 30s, such as 5s")
+	}
+	return wait, nil
+}
+
+// maxWait is how long a server waits for the edges at most.
+const maxWait = 30 * time.Second
 
 func newSelfRevoke(o *options) *cobra.Command {
 	reason := newReason(holderReasons)

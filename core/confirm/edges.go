@@ -51,7 +51,10 @@ func (e *Edges) Acknowledge(by feed.Edge) error {
 	key := name{by.ID, by.Instance}
 	known := e.edges[key]
 	if known == nil {
-		if e.sweep(by.Seen); len(e.edges) >= MaxEdges {
+		if len(e.edges) >= MaxEdges {
+			e.sweep(by.Seen)
+		}
+		if len(e.edges) >= MaxEdges {
 			return core.NewError(core.Unavailable, fmt.Sprintf("%d edges read from this node already", MaxEdges))
 		}
 		known = new(edge)

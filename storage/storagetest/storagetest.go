@@ -101,6 +101,7 @@ func Run(t *testing.T, open func(t *testing.T) Opener) {
 		{"prefixes", prefixTests},
 		{"secrets", secretTests},
 		{"events", eventTests},
+		{"nodes", nodeTests},
 		{"positions", positionTests},
 		{"life", lifeTests},
 		{"together", togetherTests},
