@@ -40,6 +40,7 @@ func everyCall(t *testing.T) map[string][]string {
 		"the public keys": {"jwk", "get"},
 		"events":          {"events", "list"},
 		"new events":      {"events", "watch"},
+		"edges":           {"edges"},
 	}
 }
 
