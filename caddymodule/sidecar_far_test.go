@@ -20,6 +20,7 @@ import (
 	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/freeport"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/confirm"
 	"github.com/talos-edge/talos-edge/core/credential"
 	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
@@ -133,9 +134,11 @@ func newFarNode(t *testing.T) *farServer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	confirmations := confirm.New(store, "far", "", "")
+	t.Cleanup(confirmations.Close)
 	return newFarServer(t, adminapi.Admin(adminapi.Options{
 		Network: func(*http.Request) (adminapi.Network, error) {
-			return adminapi.Network{Keys: keys, Verifier: verifier}, nil
+			return adminapi.Network{Keys: keys, Verifier: verifier, Confirmations: confirmations}, nil
 		},
 		ClientAddr: func(r *http.Request) netip.Addr {
 			peer, err := netip.ParseAddrPort(r.RemoteAddr)
