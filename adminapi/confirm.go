@@ -18,7 +18,7 @@ const (
 	MaxConfirmWait = 30 * time.Second
 	// maxNamed is how many edges are named that have not confirmed a change.
 	maxNamed = 10
-	// maxCatchUp is how long a verification waits until this node has applied the changes that it must not be older than.
+	// maxCatchUp is how long a verification waits until this node has applied all changes up to its position.
 	maxCatchUp = 2 * time.Second
 )
 
@@ -34,7 +34,8 @@ func (s *surface) edgeOf(r *http.Request) (*readingEdge, error) {
 	h := r.Header
 	e := &readingEdge{
 		Edge: feed.Edge{
-			ID: h.Get(client.EdgeIDHeader), Instance: h.Get(client.EdgeInstanceHeader), Via: h.Get(client.EdgeViaHeader),
+			ID: h.Get(client.EdgeIDHeader), Instance: h.Get(client.EdgeInstanceHeader),
+			Via: h.Get(client.EdgeViaHeader),
 		},
 		leaves: h.Get(client.EdgeLeavesHeader) == "1",
 	}

@@ -110,14 +110,15 @@ func changesOfAllKinds(t *testing.T, n *node) map[string]func(query string) *htt
 		return apitest.Unmarshal[client.Key](t, w.Body.Bytes()).KeyID
 	}
 	return map[string]func(query string) *http.Request{
-		"issue":   request("POST", issuedPath, `{"name":"n","actor_id":"a"}`),
-		"import":  request("POST", importedPath, `{"name":"n","actor_id":"a","raw_key":"new"}`),
-		"update":  request("PATCH", issuedPath+"/"+key(), `{"name":"m"}`),
-		"rotate":  request("POST", issuedPath+"/"+key()+":rotate", `{}`),
-		"revoke":  request("POST", issuedPath+"/"+key()+":revoke", `{}`),
-		"of any":  request("POST", anyPath+"/"+key()+":revoke", `{}`),
-		"delete":  request("DELETE", importedPath+"/"+imported("deleted"), ""),
-		"several": request("POST", importedPath+":batchCreate", `{"requests":[{"name":"n","actor_id":"a","raw_key":"of several"}]}`),
+		"issue":  request("POST", issuedPath, `{"name":"n","actor_id":"a"}`),
+		"import": request("POST", importedPath, `{"name":"n","actor_id":"a","raw_key":"new"}`),
+		"update": request("PATCH", issuedPath+"/"+key(), `{"name":"m"}`),
+		"rotate": request("POST", issuedPath+"/"+key()+":rotate", `{}`),
+		"revoke": request("POST", issuedPath+"/"+key()+":revoke", `{}`),
+		"of any": request("POST", anyPath+"/"+key()+":revoke", `{}`),
+		"delete": request("DELETE", importedPath+"/"+imported("deleted"), ""),
+		"several": request("POST", importedPath+":batchCreate",
+			`{"requests":[{"name":"n","actor_id":"a","raw_key":"of several"}]}`),
 	}
 }
 

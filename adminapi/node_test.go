@@ -66,7 +66,7 @@ func newNodeWith(t *testing.T, s setup) *node {
 		t.Fatal(err)
 	}
 	t.Cleanup(n.verifier.Close)
-	n.edges = confirm.New(n.store, "this node", "", "")
+	n.edges = confirm.New(t.Context(), n.store, "this node", "")
 	t.Cleanup(n.edges.Close)
 	o := Options{
 		Network: func(*http.Request) (Network, error) {

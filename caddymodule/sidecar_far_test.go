@@ -134,7 +134,7 @@ func newFarNode(t *testing.T) *farServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	confirmations := confirm.New(store, "far", "", "")
+	confirmations := confirm.New(t.Context(), store, "far", "")
 	t.Cleanup(confirmations.Close)
 	return newFarServer(t, adminapi.Admin(adminapi.Options{
 		Network: func(*http.Request) (adminapi.Network, error) {

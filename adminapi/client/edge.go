@@ -47,8 +47,8 @@ func MinPosition(position uint64) CallOption {
 	return Header(MinPositionHeader, strconv.FormatUint(position, 10))
 }
 
-// EdgeState is one reader of the change feed that acknowledges what it has applied: a sidecar, or another process on the
-// server's database.
+// EdgeState is one reader of the change feed that acknowledges what it has applied: a sidecar, or another process on
+// the server's database.
 type EdgeState struct {
 	EdgeID       string    `json:"edge_id"`
 	Address      string    `json:"address,omitempty"`
@@ -56,7 +56,7 @@ type EdgeState struct {
 	Position     Position  `json:"position"` // all changes up to it are applied there
 	Lag          Int64     `json:"lag"`      // how many positions that is behind the server
 	LastSeenTime time.Time `json:"last_seen_time"`
-	Via          string    `json:"via,omitempty"`  // the sidecar or node that it reads through; empty: the server itself
+	Via          string    `json:"via,omitempty"`  // the sidecar or node that it reads through; empty: the server
 	Gone         bool      `json:"gone,omitempty"` // it was not heard of for a minute, so nobody waits for it
 }
 

@@ -51,7 +51,7 @@ type Options struct {
 	// Upstream is required.
 	Upstream Remote
 
-	// EdgeID is the name of this sidecar as an edge of its upstream, which learns from it what other edges read through.
+	// EdgeID is the name of this sidecar as an edge. The upstream is told that what passes here comes through it.
 	EdgeID string
 }
 

@@ -51,20 +51,20 @@ type follower struct {
 	advanced chan struct{} // closed when position rises; nil: nobody waits
 }
 
-// Follow begins to follow the upstream's change feed, until the source is closed: what changes there is then looked up
+// Follow begins to follow the upstream's change feed, until the source is closed, also when ctx has ended: what changes there is then looked up
 // again, and the table of positions is complete as of the last answer. It is called at most once, and needs
 // [Config.EdgeID]. An upstream that has no feed is asked again from time to time. Where there are several networks,
 // nothing is followed.
-func (u *Remote) Follow() {
+func (u *Remote) Follow(ctx context.Context) {
 	if u.config.EdgeID == "" || len(u.config.Networks) > 0 {
 		return
 	}
-	ctx, stop := context.WithCancel(u.ending)
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	f := &follower{remote: u, instance: rand.Text(), stop: stop, done: make(chan struct{})}
 	f.watch = outage.New(outage.Config{
 		Logger: u.config.Logger, Level: zap.WarnLevel,
-		Begins: "the upstream's change feed cannot be read: keys that are revoked elsewhere are refused here when their " +
-			"cached verdicts expire",
+		Begins: "the upstream's change feed cannot be read: keys that are revoked elsewhere are refused here when " +
+			"their cached verdicts expire",
 		Ends: "the upstream's change feed is read again",
 	})
 	u.follower = f
@@ -226,7 +226,8 @@ func (f *follower) pause(ctx context.Context, err error) {
 	case errors.Is(err, errNoFeed), errors.Is(err, errFeedRefused):
 		f.noFeed(err)
 	default:
-		if f.failures++; f.failures > 1 {
+		f.failures++
+		if f.failures > 1 {
 			f.watch.Failed(err)
 		}
 		pause = min(minFollowPause<<min(f.failures-1, 10), maxFollowPause)
@@ -234,7 +235,8 @@ func (f *follower) pause(ctx context.Context, err error) {
 			pause = max(pause, failed.retry)
 		}
 	}
-	pause = time.Duration(float64(pause) * (0.5 + randv2.Float64())) //nolint:gosec // spreads questions, keeps no secret
+	spread := 0.5 + randv2.Float64() //nolint:gosec // keeps no secret
+	pause = time.Duration(float64(pause) * spread)
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
@@ -255,8 +257,8 @@ func (f *follower) noFeed(err error) {
 	if errors.Is(err, errFeedRefused) {
 		level = zap.WarnLevel
 	}
-	f.remote.config.Logger.Log(level, err.Error()+": keys that are revoked elsewhere are refused here when their cached "+
-		"verdicts expire; it is asked for again each minute")
+	f.remote.config.Logger.Log(level, err.Error()+": keys that are revoked elsewhere are refused here when their "+
+		"cached verdicts expire; it is asked for again each minute")
 }
 
 // leave tells the upstream that this edge ends, so that no change waits for it.

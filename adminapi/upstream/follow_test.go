@@ -46,7 +46,7 @@ func follow(t *testing.T, prepare, test func(f *followed)) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &followed{T: t, store: apitest.NewStore()}
 		f.keys = apitest.Engine(t, f.store, 0)
-		f.confirmations = confirm.New(f.store, "node", "", "")
+		f.confirmations = confirm.New(t.Context(), f.store, "node", "")
 		t.Cleanup(f.confirmations.Close)
 		v, err := verify.New(verify.Config{}, f.keys)
 		if err != nil {
@@ -67,7 +67,7 @@ func follow(t *testing.T, prepare, test func(f *followed)) {
 		if prepare != nil {
 			prepare(f)
 		}
-		f.remote.Follow()
+		f.remote.Follow(t.Context())
 		synctest.Wait()
 		test(f)
 	})

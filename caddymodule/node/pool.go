@@ -49,7 +49,7 @@ func acquireStore(ctx context.Context, dsn, given string) (*pooledStore, error) 
 			s.markClosed()
 			return nil, err
 		}
-		s.Confirmations = confirm.New(s.Store, defaultEdgeID(), "", build.Read().Version)
+		s.Confirmations = confirm.New(ctx, s.Store, defaultEdgeID(), build.Read().Version)
 		s.Confirmations.Confirmed = func(d time.Duration) { edgeConfirmSeconds.Observe(d.Seconds()) }
 		inUse.addStore(s)
 		return s, nil

@@ -115,7 +115,7 @@ func (c *sidecarSettings) seal(_ context.Context, _ *App, s *settings) error {
 }
 
 // open connects to nothing yet: an upstream that is down does not keep the node from starting.
-func (c *sidecarSettings) open(_ context.Context, s *settings, limiter ratelimit.Limiter) (_ Node, err error) {
+func (c *sidecarSettings) open(ctx context.Context, s *settings, limiter ratelimit.Limiter) (_ Node, err error) {
 	config := c.upstream.config(s.prefixes)
 	if config.TLS, _, err = c.upstream.tls(); err != nil {
 		return nil, fmt.Errorf("upstream: %w", err)
@@ -137,12 +137,12 @@ func (c *sidecarSettings) open(_ context.Context, s *settings, limiter ratelimit
 	}
 	remotes.Store(u, nil)
 	n.base, n.upstream, n.edgeID = base{verifier: verifier, limiter: limiter, outage: u.Outage}, u, c.edgeID
-	u.Follow()
+	u.Follow(ctx)
 	return n, nil
 }
 
-// followWait is how long a question for the next change may wait. A verdict is refreshed when a fifth of its lifetime is
-// left since the last answer, and should not be for that reason.
+// followWait is how long a question for the next change may wait. A verdict is refreshed when a fifth of its lifetime
+// is left since the last answer, and should not be for that reason.
 func followWait(c *verify.Config) time.Duration {
 	const longest = 10 * time.Second
 	return min(longest, cmp.Or(c.TTL, defaultTTL)/4)

@@ -79,7 +79,7 @@ type process struct {
 func (d *database) process(t *testing.T, id string) *process {
 	t.Helper()
 	p := &process{store: &store{database: d}}
-	p.Confirmations = confirm.New(p.store, id, "", "v1")
+	p.Confirmations = confirm.New(t.Context(), p.store, id, "v1")
 	t.Cleanup(p.Close)
 	synctest.Wait()
 	return p
@@ -249,7 +249,7 @@ func TestAProcessThatEndsIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := new(database)
 		a := d.process(t, "a")
-		b := confirm.New(&store{database: d}, "b", "", "")
+		b := confirm.New(t.Context(), &store{database: d}, "b", "")
 		synctest.Wait()
 		got, _ := a.await(t, 1)
 		want(t, got, 0, "b")

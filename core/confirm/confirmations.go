@@ -40,11 +40,11 @@ type Confirmations struct {
 }
 
 // New records this process in the database, under a name that no other process has, and keeps the record up to date
-// until Close.
-func New(store Store, id, address, version string) *Confirmations {
-	ctx, stop := context.WithCancel(context.Background())
+// until Close, also when ctx has ended.
+func New(ctx context.Context, store Store, id, version string) *Confirmations {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c := &Confirmations{
-		store: store, self: feed.Edge{ID: id, Address: address, Version: version}, stop: stop, done: make(chan struct{}),
+		store: store, self: feed.Edge{ID: id, Version: version}, stop: stop, done: make(chan struct{}),
 	}
 	go c.run(ctx)
 	return c

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// LiveFor is for how long after its last question an edge is waited for. An edge asks again after 30 s at the latest.
+	// LiveFor is for how long after its last question an edge is waited for. It asks again after 30 s at the latest.
 	LiveFor = time.Minute
 	// ShownFor is for how long an edge is shown that is not live any more.
 	ShownFor = 10 * time.Minute

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -84,17 +83,15 @@ func readNode(rows *sql.Rows) (n core.NodeState, err error) {
 		seq, seen int64
 		edges     string
 	)
-	if err = rows.Scan(&n.ID, &n.Address, &n.Version, &seq, &edges, &seen); err != nil {
+	if err := rows.Scan(&n.ID, &n.Address, &n.Version, &seq, &edges, &seen); err != nil {
 		return n, err
 	}
 	n.Seen = time.UnixMicro(seen).UTC()
 	if n.Position, err = position(seq); err != nil {
 		return n, err
 	}
-	if edges != "" {
-		if err = json.Unmarshal([]byte(edges), &n.Edges); err != nil {
-			return n, fmt.Errorf("read the edges of node %q: %w", n.ID, err)
-		}
+	if n.Edges, err = decodeList[feed.Edge](edges); err != nil {
+		return n, fmt.Errorf("read the edges of node %q: %w", n.ID, err)
 	}
 	return n, nil
 }
