@@ -12,8 +12,9 @@ import (
 const updateUsed = `UPDATE keys SET last_used_time = $1 WHERE network = $2 AND key_id = $3 ` +
 	`AND (last_used_time IS NULL OR last_used_time <= $4)`
 
-// useChunk is how many uses are written in one transaction, while changes wait.
-const useChunk = 250
+// useChunk is how many uses are written in one transaction, while changes wait: up to about 6 ms on SQLite
+// (go test ./storage/sqlite -run '^$' -bench RecordUse).
+const useChunk = 100
 
 // RecordUse writes the last uses of keys, as [core.Store] says.
 func (c Changes) RecordUse(ctx context.Context, uses []core.Use) error {
