@@ -17,6 +17,7 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
+	"github.com/talos-edge/talos-edge/core/usage"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -31,6 +32,7 @@ type node struct {
 	public   *Public
 	logs     *apitest.LogBuffer
 	audit    *observer.ObservedLogs
+	uses     usage.Recorder // that were reported
 
 	closing context.Context // ends when the server begins to close; nil: it does not
 	origin  Origin          // of every request
@@ -66,7 +68,7 @@ func newNodeWith(t *testing.T, s setup) *node {
 	t.Cleanup(n.verifier.Close)
 	o := Options{
 		Network: func(*http.Request) (Network, error) {
-			return Network{Keys: n.engine, Verifier: n.verifier}, nil
+			return Network{Keys: n.engine, Verifier: n.verifier, Used: n.uses.Record}, nil
 		},
 		ClientAddr: func(*http.Request) netip.Addr {
 			n.mu.Lock()

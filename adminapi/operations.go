@@ -15,7 +15,7 @@ type Operation struct {
 	Changes Changes
 	Message string // in the audit log when it has changed a key; required with Changes
 
-	// Local says whether a sidecar answers it without its upstream: verifications and what is not about keys.
+	// Local says whether a sidecar answers it without its upstream: verifications, reports and what is not about keys.
 	// Everything else is for its upstream.
 	Local bool
 
@@ -50,6 +50,7 @@ const (
 	importedPath   = AdminRoot + "importedApiKeys"
 	anyPath        = AdminRoot + "apiKeys"
 	eventsPath     = AdminRoot + "events"
+	edgesPath      = AdminRoot + "edges"
 	selfRevokePath = "/v2alpha1/apiKeys:selfRevoke"
 	jwksPath       = "/v2alpha1/derivedKeys/jwks.json"
 	alivePath      = "/health/alive"
@@ -120,6 +121,7 @@ var operations = []*Operation{
 
 	{Name: "list events", Method: "GET", Path: eventsPath, Waits: true, handle: listEvents},
 	{Name: "watch events", Method: "GET", Path: eventsPath + ":watch", Waits: true, handle: watchEvents},
+	{Name: "report uses", Method: "POST", Path: edgesPath + ":report", Local: true, handle: reportUses},
 
 	{
 		Name: "self-revoke", Method: "POST", Path: selfRevokePath, Changes: ChangesKey | GivesReason, Local: true,

@@ -62,6 +62,9 @@ type Network struct {
 	Keys     Keys
 	Holders  Holders
 	Verifier Verifier
+
+	// Used notes a use that an edge has reported. It must not block. nil: reports are dropped.
+	Used func(core.Use)
 }
 
 // holders answers for holders.

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ type Remote struct {
 	ending   context.Context //nolint:containedctx // of the source, whose calls it cuts short
 	stop     context.CancelFunc
 	changes  changes
+	reports  useReports
 	log      *throttledLog
 	outages  *outages
 }
@@ -55,6 +57,7 @@ func New(config Config) (*Remote, error) {
 	}
 	u.ending, u.stop = context.WithCancel(context.Background())
 	u.forAddrs = newVerifyForCalls(config.Timeout, &u.changes.table, u.verifyFor)
+	u.reports.edgeID = rand.Text()
 	u.changes.floors = make(map[feed.Slot]floor)
 	first := Network{ID: config.Network, Prefixes: config.Prefixes, Header: config.Header, Host: config.Host}
 	for _, n := range append([]Network{first}, config.Networks...) {

@@ -19,6 +19,7 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
+	"github.com/talos-edge/talos-edge/core/usage"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -91,7 +92,7 @@ func (c *sidecarSettings) seal(_ context.Context, _ *App, s *settings) error {
 }
 
 // open connects to nothing yet: an upstream that is down does not keep the node from starting.
-func (c *sidecarSettings) open(_ context.Context, s *settings, limiter ratelimit.Limiter) (_ Node, err error) {
+func (c *sidecarSettings) open(ctx context.Context, s *settings, limiter ratelimit.Limiter) (_ Node, err error) {
 	config := c.upstream.config(s.prefixes)
 	if config.TLS, _, err = c.upstream.tls(); err != nil {
 		return nil, fmt.Errorf("upstream: %w", err)
@@ -105,13 +106,19 @@ func (c *sidecarSettings) open(_ context.Context, s *settings, limiter ratelimit
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := verify.New(u.Fit(s.cache), u)
+	cache, uses := u.Fit(s.cache), new(usage.Recorder)
+	cache.Used = uses.Record
+	verifier, err := verify.New(cache, u)
 	if err != nil {
 		u.Close()
 		return nil, fmt.Errorf("cache: %w", err)
 	}
 	remotes.Store(u, nil)
-	n.base, n.upstream = base{verifier: verifier, limiter: limiter, outage: u.Outage}, u
+	n.base = base{
+		verifier: verifier, limiter: limiter, outage: u.Outage,
+		uses: newUseWriter(ctx, uses, u.ReportUse, config.Logger),
+	}
+	n.upstream = u
 	return n, nil
 }
 
@@ -153,6 +160,7 @@ func (n *Sidecar) options(o adminapi.Options) adminapi.Options {
 }
 
 func (n *Sidecar) close() error {
+	n.uses.close()
 	remotes.Delete(n.upstream)
 	n.upstream.Close()
 	return nil
