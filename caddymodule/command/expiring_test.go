@@ -48,19 +48,21 @@ func TestTheKeysThatExpireSoonAreListedTheFirstToExpireFirst(t *testing.T) {
 	t.Cleanup(server.Close)
 	run := func(args ...string) (stdout, stderr string) {
 		t.Helper()
-		stdout, stderr, err := runTree(t.Context(), "", append([]string{"keys", "expiring", "-e", server.URL}, args...)...)
+		args = append([]string{"keys", "expiring", "-e", server.URL}, args...)
+		stdout, stderr, err := runTree(t.Context(), "", args...)
 		if err != nil {
 			t.Errorf("%v: %v, %q", args, err, stderr)
 		}
 		return stdout, stderr
 	}
-	if got, stderr := run("--within", "2d", "-q"); got != "issued-1\nimported-2\nissued-3\nissued-30\n" || stderr != "" {
+	got, stderr := run("--within", "2d", "-q")
+	if got != "issued-1\nimported-2\nissued-3\nissued-30\n" || stderr != "" {
 		t.Errorf("--quiet: %q, %q", got, stderr)
 	}
 	if got, _ := run("-q"); strings.Count(got, "\n") != 5 || strings.Contains(got, "issued-500") {
 		t.Errorf("within 14 days: %q", got)
 	}
-	got, stderr := run("--within", "90m")
+	got, stderr = run("--within", "90m")
 	if !strings.HasPrefix(got, "KEY ID ") || strings.Count(got, "\n") != 2 || !strings.Contains(got, "issued-1 ") ||
 		!strings.Contains(stderr, "1 of 7 active keys") || !strings.Contains(stderr, "Pages read: 4.") {
 		t.Errorf("table:\n%s%s", got, stderr)
@@ -71,7 +73,8 @@ func TestTheKeysThatExpireSoonAreListedTheFirstToExpireFirst(t *testing.T) {
 	if got, stderr := run("--within", "1m", "-o", "json"); got != `{"keys":[]}`+"\n" || stderr != "" {
 		t.Errorf("json of none: %q, %q", got, stderr)
 	}
-	if got, _ := run("--within", "90m", "-o", "json"); !strings.HasPrefix(got, `{"keys":[{"key_id":"issued-1","name":"n",`) {
+	got, _ = run("--within", "90m", "-o", "json")
+	if !strings.HasPrefix(got, `{"keys":[{"key_id":"issued-1","name":"n",`) {
 		t.Errorf("json: %q", got)
 	}
 	for _, filter := range s.filters {

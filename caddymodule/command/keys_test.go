@@ -99,10 +99,8 @@ const (
 		`"key_id":"` + testKeyID + `","status":"KEY_STATUS_ACTIVE",` +
 		`"rate_limit_policy":{"quota":"100","window":"60s"},"rate_limit_remaining":"0",` +
 		`"rate_limit_reset_time":"2026-01-02T03:05:05Z"}`
-	limitJSON = `{"key_id":"` + testKeyID + `","name":"ci","status":"KEY_STATUS_ACTIVE",` +
-		`"rate_limit_policy":{"quota":"100","unit":"requests","window":"3600s"}}`
-	usedJSON = `{"key_id":"` + testKeyID + `","name":"ci","status":"KEY_STATUS_ACTIVE",` +
-		`"last_used_time":"2026-03-02T03:04:05Z"}`
+	limitJSON = `{"key_id":"` + testKeyID + `","name":"ci","last_used_time":"2026-03-02T03:04:05Z",` +
+		`"status":"KEY_STATUS_ACTIVE","rate_limit_policy":{"quota":"100","unit":"requests","window":"3600s"}}`
 	importedJSON = `{"key_id":"` + testImportedID + `","name":"old","actor_id":"a","scopes":["x"],` +
 		`"status":"KEY_STATUS_ACTIVE"}`
 	rotateJSON = `{"issued_api_key":` + keyJSON + `,"secret":"` + testSecret + `",` +
@@ -124,7 +122,6 @@ func TestWhatEachCommandPrintsInEachFormat(t *testing.T) {
 		{"issue_repeat", []string{"keys", "issue", "ci", "--actor", "deploy-bot", "--request-id", "r1"}, repeatJSON},
 		{"issued_issue", []string{"keys", "issued", "issue", "ci", "--actor", "deploy-bot"}, issueJSON},
 		{"issued_get", []string{"keys", "issued", "get", testKeyID}, keyJSON},
-		{"issued_get_used", []string{"keys", "issued", "get", testKeyID}, usedJSON},
 		{"issued_get_revoked", []string{"keys", "issued", "get", testKeyID}, revokedJSON},
 		{"verify", []string{"keys", "verify", testSecret}, validJSON},
 		{"verify_invalid", []string{"keys", "verify", testSecret}, invalidJSON},
@@ -133,7 +130,7 @@ func TestWhatEachCommandPrintsInEachFormat(t *testing.T) {
 		{"issued_get_limit", []string{"keys", "issued", "get", testKeyID}, limitJSON},
 		{
 			"issued_list", []string{"keys", "issued", "list"},
-			`{"issued_api_keys":[` + keyJSON + `,` + revokedJSON + `,` + usedJSON + `],"next_page_token":"t0k"}`,
+			`{"issued_api_keys":[` + keyJSON + `,` + revokedJSON + `,` + limitJSON + `],"next_page_token":"t0k"}`,
 		},
 		{"imported_list", []string{"keys", "imported", "list"}, `{"imported_api_keys":[` + importedJSON + `]}`},
 		{"imported_list_none", []string{"keys", "imported", "list"}, `{}`},

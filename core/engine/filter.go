@@ -30,8 +30,9 @@ type Filter struct {
 }
 
 // ParseFilter reads a filter: `actor_id="x"`, `status=KEY_STATUS_ACTIVE` (or …REVOKED, …EXPIRED) and
-// `last_used_time<"…"` with a time of RFC 3339, each at most once, joined by AND. In the quotes, `\"` means a quote and `\\` a backslash. Spaces are allowed around an operator,
-// and required around AND. An empty filter is the zero value; anything else is [core.BadRequest].
+// `last_used_time<"…"` with a time of RFC 3339, each at most once, joined by AND. In the quotes, `\"` means a quote and
+// `\\` a backslash. Spaces are allowed around an operator, and required around AND. An empty filter is the zero value;
+// anything else is [core.BadRequest].
 func ParseFilter(s string) (Filter, error) {
 	var f Filter
 	if err := parseConditions(s, `actor_id="x" AND status=KEY_STATUS_ACTIVE`, f.condition); err != nil {

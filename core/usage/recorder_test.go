@@ -42,7 +42,8 @@ func TestTheLatestUseOfEachKeyIsKeptUntilItIsDrained(t *testing.T) {
 		r.Record(u)
 	}
 	uses := drained(t, &r)
-	if len(uses) != 3 || !uses[uuid.Nil.String()+"/a"].Equal(at.Add(time.Hour)) || !uses[other.String()+"/a"].Equal(at) {
+	if len(uses) != 3 || !uses[uuid.Nil.String()+"/a"].Equal(at.Add(time.Hour)) ||
+		!uses[other.String()+"/a"].Equal(at) {
 		t.Errorf("got %v", uses)
 	}
 	if uses := drained(t, &r); len(uses) != 0 {

@@ -11,8 +11,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/feed"
 )
 
-// entry is a verdict that is remembered. Only state, failed and used change once it is in a
-// cache.
+// entry is a verdict that is remembered. Only state, failed and used change in a cache.
 type entry struct {
 	digest   digest
 	position uint64 // every change up to it is in the verdict
