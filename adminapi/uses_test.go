@@ -16,9 +16,9 @@ const reportPath = edgesPath + ":report"
 
 // report is the body of a report of n uses of keys.
 func report(n int, more string) string {
-	items := make([]string, n)
-	for i := range items {
-		items[i] = fmt.Sprintf(`{"key_id":"k%d","time":"2026-08-01T00:00:00Z"}`, i)
+	var items []string
+	for i := range n {
+		items = append(items, fmt.Sprintf(`{"key_id":"k%d","time":"2026-08-01T00:00:00Z"}`, i))
 	}
 	return `{"edge_id":"e","last_used":[` + strings.Join(append(items, more), ",") + `]}`
 }

@@ -41,17 +41,16 @@ func (w *useWriter) run(ctx context.Context) {
 	defer close(w.done)
 	ticker := time.NewTicker(useInterval)
 	defer ticker.Stop()
-	for {
+	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastUsesTimeout)
-			defer cancel()
-			w.pass(last)
-			return
 		case <-ticker.C:
 			w.pass(ctx)
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastUsesTimeout)
+	defer cancel()
+	w.pass(ctx)
 }
 
 // pass passes on what was recorded. What fails is tried again with the next: the uses are only late.
