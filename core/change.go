@@ -109,8 +109,8 @@ type ListQuery struct {
 	// UsedBefore narrows the list to keys whose last use was before it, or that were never used. Zero: all.
 	UsedBefore time.Time
 
-	After   uint64    // a page's Next; 0: from the first key on
-	Limit   int       // keys of the page at most; 1 or more
+	After uint64 // a page's Next; 0: from the first key on
+	Limit int    // keys of the page at most; 1 or more
 }
 
 // KeyPage is a page of a list.
