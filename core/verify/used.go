@@ -9,8 +9,8 @@ import (
 // useSeconds is the time between two hits on an entry that are recorded, in seconds.
 const useSeconds = uint32(core.UseInterval / time.Second)
 
-// hit records a hit on a good entry, about once in [core.UseInterval]. It costs one atomic read and less than
-// 3 ns: go test ./core/verify -run '^$' -bench CountUse
+// hit records a hit on a good entry, about once in [core.UseInterval]. It costs one atomic read, about 3 ns:
+// go test ./core/verify -run '^$' -bench CountUse
 func (v *Verifier) hit(e *entry, c *clock) {
 	now := uint32(c.wall / int64(time.Second)) //nolint:gosec // only differences count
 	if last := e.used.Load(); now-last > useSeconds && e.used.CompareAndSwap(last, now) {
