@@ -18,6 +18,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/confirm"
 	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
+	"github.com/talos-edge/talos-edge/core/usage"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -33,6 +34,7 @@ type node struct {
 	logs     *apitest.LogBuffer
 	audit    *observer.ObservedLogs
 	edges    *confirm.Confirmations
+	uses     usage.Recorder // that were reported
 
 	closing context.Context // ends when the server begins to close; nil: it does not
 	origin  Origin          // of every request
@@ -72,6 +74,7 @@ func newNodeWith(t *testing.T, s setup) *node {
 		Network: func(*http.Request) (Network, error) {
 			return Network{
 				Keys: n.engine, Verifier: n.verifier, Confirmations: n.edges, AwaitPosition: n.engine.AwaitPosition,
+				Used: n.uses.Record,
 			}, nil
 		},
 		ClientAddr: func(*http.Request) netip.Addr {

@@ -121,6 +121,9 @@ func TestEveryAnswerIsWhatTheDocumentSays(t *testing.T) {
 	secret := apitest.Unmarshal[client.RotateResponse](t, fresh.Body.Bytes()).Secret
 	try(http.MethodPost, selfRevokePath, `{"credential":"`+secret+`"}`, "revokeApiKey")
 
+	try(http.MethodPost, reportPath, `{"edge_id":"e","last_used":[{"key_id":"k","time":"2026-08-01T00:00:00Z"}]}`,
+		"adminReportUse")
+	try(http.MethodPost, reportPath, `{"last_used":1}`, "adminReportUse")
 	try(http.MethodGet, eventsPath+"?page_size=1", "", "adminListEvents") // there are more
 	try(http.MethodGet, eventsPath, "", "adminListEvents")
 	try(http.MethodGet, eventsPath+"?after=1000", "", "adminListEvents") // a reset

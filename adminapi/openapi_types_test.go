@@ -42,11 +42,13 @@ var wireTypes = map[string]reflect.Type{
 	"ListImportedApiKeysResponse":        reflect.TypeFor[client.ListImportedResponse](),
 	"ListIssuedApiKeysResponse":          reflect.TypeFor[client.ListIssuedResponse](),
 	"RateLimitPolicy":                    reflect.TypeFor[client.RateLimitPolicy](),
+	"ReportUseRequest":                   reflect.TypeFor[client.ReportUseRequest](),
 	"RotateIssuedApiKeyResponse":         reflect.TypeFor[client.RotateResponse](),
 	"SelfRevokeApiKeyRequest":            reflect.TypeFor[client.SelfRevokeRequest](),
 	"SelfRevokeApiKeyResponse":           reflect.TypeFor[struct{}](),
 	"Status":                             reflect.TypeFor[client.ErrorBody](),
 	"Token":                              reflect.TypeFor[client.Token](),
+	"Use":                                reflect.TypeFor[client.Use](),
 	"VerifyApiKeyRequest":                reflect.TypeFor[client.VerifyRequest](),
 	"VerifyApiKeyResponse":               reflect.TypeFor[client.VerifyResponse](),
 }

@@ -15,7 +15,7 @@ type Operation struct {
 	Changes Changes
 	Message string // in the audit log when it has changed a key; required with Changes
 
-	// Local says whether a sidecar answers it without its upstream: verifications and what is not about keys.
+	// Local says whether a sidecar answers it without its upstream: verifications, reports and what is not about keys.
 	// Everything else is for its upstream.
 	Local bool
 
@@ -122,6 +122,7 @@ var operations = []*Operation{
 	{Name: "list events", Method: "GET", Path: eventsPath, Waits: true, handle: listEvents},
 	{Name: "watch events", Method: "GET", Path: eventsPath + ":watch", Waits: true, handle: watchEvents},
 	{Name: "list edges", Method: "GET", Path: edgesPath, handle: listEdges},
+	{Name: "report uses", Method: "POST", Path: edgesPath + ":report", Local: true, handle: reportUses},
 
 	{
 		Name: "self-revoke", Method: "POST", Path: selfRevokePath, Changes: ChangesKey | GivesReason, Local: true,

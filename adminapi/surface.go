@@ -69,6 +69,9 @@ type Network struct {
 
 	// AwaitPosition waits until all changes up to a position of the feed are applied, or ctx ends.
 	AwaitPosition func(ctx context.Context, position uint64) error
+
+	// Used notes a use that an edge has reported. It must not block. nil: reports are dropped.
+	Used func(core.Use)
 }
 
 // holders answers for holders.

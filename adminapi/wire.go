@@ -32,6 +32,7 @@ func record(k *core.Key, now time.Time) client.Key {
 		UpdateTime: k.UpdateTime.UTC(),
 		ExpireTime: k.ExpireTime.UTC(),
 	}
+	out.LastUsedTime = k.LastUsedTime.UTC()
 	out.IPRestriction = restriction(k.AllowedCIDRs)
 	out.RateLimitPolicy = limitPolicy(k.RateLimit)
 	if k.Status == core.StatusRevoked {

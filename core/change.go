@@ -87,7 +87,7 @@ func (r *Rotation) Of(old Key) (Key, error) {
 	}
 	k := old
 	k.ID, k.RequestID, k.Prefix = r.NewKeyID, "", r.Prefix
-	k.CreateTime, k.UpdateTime = r.Time, r.Time
+	k.CreateTime, k.UpdateTime, k.LastUsedTime = r.Time, r.Time, time.Time{}
 	r.apply(&k)
 	if r.Visibility != nil {
 		k.Visibility = *r.Visibility
@@ -107,8 +107,12 @@ type ListQuery struct {
 	ActorID string    // empty: of any actor
 	Status  Status    // at the moment Now; StatusUnknown: in any
 	Now     time.Time // the moment that tells expired keys from active ones
-	After   uint64    // a page's Next; 0: from the first key on
-	Limit   int       // keys of the page at most; 1 or more
+
+	// UsedBefore narrows the list to keys whose last use was before it, or that were never used. Zero: all.
+	UsedBefore time.Time
+
+	After uint64 // a page's Next; 0: from the first key on
+	Limit int    // keys of the page at most; 1 or more
 }
 
 // KeyPage is a page of a list.
@@ -116,6 +120,16 @@ type KeyPage struct {
 	Keys []Key
 	Next uint64 // what After is to be for the page behind this one; 0: there is none
 }
+
+// Use is the last use of a key that is known of: the moment at which a credential of it was presented and found valid.
+type Use struct {
+	Network NetworkID
+	KeyID   string
+	Time    time.Time
+}
+
+// UseInterval is the time between two writes of a key's last use.
+const UseInterval = time.Minute
 
 // PrefixCount is how many of a network's issued keys have a prefix.
 type PrefixCount struct {

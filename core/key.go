@@ -85,7 +85,7 @@ type Key struct {
 	CreateTime   time.Time
 	UpdateTime   time.Time
 	ExpireTime   time.Time // zero: never
-	LastUsedTime time.Time // to about a minute; zero: never, as far as is known
+	LastUsedTime time.Time // up to two minutes before the last use; zero: never, as far as is known
 
 	// What rotations make of keys: each but the first replaces a key, and each but the last is replaced by one.
 	PredecessorID string // the key that this one replaces, or empty

@@ -70,6 +70,11 @@ type Store interface {
 	// (unless [AnyKind]) is [KeyNotFound]; one that is revoked already is [FailedPrecondition].
 	Revoke(ctx context.Context, network NetworkID, kind Kind, keyID string, r Revocation) (Key, error)
 
+	// RecordUse writes the last uses of keys. It is no change: there is no event and no position, and no key is looked
+	// up again. A key that is not there, and one whose stored use is no more than [UseInterval] earlier or is later, is
+	// left as it is. It works in steps, between which changes are made; after an error, all of it can be repeated.
+	RecordUse(ctx context.Context, uses []Use) error
+
 	// ClaimSecret compares a network's HMAC secrets with the ones that its keys were made with. checks are the check
 	// values of the current secret and then of the retired ones. With none stored yet, the first is stored. A stored
 	// one that is among checks is replaced by the first; one that is not is [FailedPrecondition]: with these secrets

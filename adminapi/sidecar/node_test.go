@@ -20,6 +20,7 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/feed"
+	"github.com/talos-edge/talos-edge/core/usage"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -46,6 +47,7 @@ type upstreamNode struct {
 type sidecarNode struct {
 	*upstreamNode
 	audit    *observer.ObservedLogs
+	uses     usage.Recorder // that were reported
 	verifier *verify.Verifier
 	admin    http.Handler
 	public   *adminapi.Public
@@ -73,7 +75,9 @@ func newSidecarNode(t *testing.T) *sidecarNode {
 	}
 	t.Cleanup(s.verifier.Close)
 	o := adminapi.Options{
-		Network: func(*http.Request) (adminapi.Network, error) { return adminapi.Network{Verifier: s.verifier}, nil },
+		Network: func(*http.Request) (adminapi.Network, error) {
+			return adminapi.Network{Verifier: s.verifier, Used: s.uses.Record}, nil
+		},
 		ClientAddr: func(*http.Request) netip.Addr {
 			upstream.node.mu.Lock()
 			defer upstream.node.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"sync/atomic"
 
 	"github.com/sony/gobreaker/v2"
 	"go.uber.org/zap"
@@ -39,6 +40,8 @@ type Remote struct {
 	follower *follower // nil: the upstream's change feed is not followed
 	log      *throttledLog
 	outages  *outages
+
+	reportsResume atomic.Int64 // when reports of uses go on after a pause, in Unix nanoseconds
 }
 
 // New makes a source of an upstream. It connects to nothing yet. The caller closes it.

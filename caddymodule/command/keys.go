@@ -96,7 +96,7 @@ func setKeys(cmd *cobra.Command) {
 	issued.AddCommand(newIssue(o), newGet(o, client.Issued), newList(o, client.Issued), newUpdate(o, client.Issued),
 		newRotate(o), newRevoke(o, client.Issued))
 	cmd.AddCommand(newIssue(o), newList(o, client.Issued), newGet(o, client.AnyKind), newUpdate(o, client.AnyKind),
-		newRotate(o), newDelete(o), newVerify(o), newBatchVerify(o), newDerive(o),
+		newRotate(o), newDelete(o), newExpiring(o), newVerify(o), newBatchVerify(o), newDerive(o),
 		newAttenuate(o), newRevoke(o, client.AnyKind), newSelfRevoke(o), issued, newImported(o))
 }
 

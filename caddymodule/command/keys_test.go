@@ -99,8 +99,8 @@ const (
 		`"key_id":"` + testKeyID + `","status":"KEY_STATUS_ACTIVE",` +
 		`"rate_limit_policy":{"quota":"100","window":"60s"},"rate_limit_remaining":"0",` +
 		`"rate_limit_reset_time":"2026-01-02T03:05:05Z"}`
-	limitJSON = `{"key_id":"` + testKeyID + `","name":"ci","status":"KEY_STATUS_ACTIVE",` +
-		`"rate_limit_policy":{"quota":"100","unit":"requests","window":"3600s"}}`
+	limitJSON = `{"key_id":"` + testKeyID + `","name":"ci","last_used_time":"2026-03-02T03:04:05Z",` +
+		`"status":"KEY_STATUS_ACTIVE","rate_limit_policy":{"quota":"100","unit":"requests","window":"3600s"}}`
 	importedJSON = `{"key_id":"` + testImportedID + `","name":"old","actor_id":"a","scopes":["x"],` +
 		`"status":"KEY_STATUS_ACTIVE"}`
 	rotateJSON = `{"issued_api_key":` + keyJSON + `,"secret":"` + testSecret + `",` +
@@ -130,7 +130,7 @@ func TestWhatEachCommandPrintsInEachFormat(t *testing.T) {
 		{"issued_get_limit", []string{"keys", "issued", "get", testKeyID}, limitJSON},
 		{
 			"issued_list", []string{"keys", "issued", "list"},
-			`{"issued_api_keys":[` + keyJSON + `,` + revokedJSON + `],"next_page_token":"t0k"}`,
+			`{"issued_api_keys":[` + keyJSON + `,` + revokedJSON + `,` + limitJSON + `],"next_page_token":"t0k"}`,
 		},
 		{"imported_list", []string{"keys", "imported", "list"}, `{"imported_api_keys":[` + importedJSON + `]}`},
 		{"imported_list_none", []string{"keys", "imported", "list"}, `{}`},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,10 +18,12 @@ const (
 	exitMore = 3
 	// maxPage is the size of the largest page.
 	maxPage = 1000
+
+	flagUnused = "unused-for"
 )
 
 func newList(o *options, kind client.Kind) *cobra.Command {
-	var actor string
+	var actor, unusedFor string
 	in := &choice{kind: "status", prefix: statusPrefix, words: []string{"active", "revoked", "expired"}}
 	l := lister{o: o, request: client.ListRequest{Kind: kind}}
 	cmd := &cobra.Command{
@@ -37,7 +40,11 @@ API's answer, whose next_page_token says that there are more.
 With --all it prints every key, page after page. With --format json, json-pretty and
 yaml that is one object like the API's answer for one page: the array ` + collectionMember(kind) + `
 has all keys, and there is no next_page_token. If a page cannot be read, the exit status
-is 1 and the JSON object is not closed.`,
+is 1 and the JSON object is not closed.
+
+--unused-for is a duration before now, such as 24h or 90d, or a time as in
+2026-01-02T15:04:05Z: the list is of the keys that were not used since, or never. The
+server notes a use within about two minutes.`,
 		Args:              noArguments,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -47,6 +54,16 @@ is 1 and the JSON object is not closed.`,
 			}
 			if in.word != "" {
 				terms = append(terms, "status="+in.value())
+			}
+			if cmd.Flags().Changed(flagUnused) {
+				since, err := pastMoment(unusedFor, time.Now())
+				if err != nil {
+					return fmt.Errorf("--%s: %w", flagUnused, err)
+				}
+				// A page token holds for one filter: the next page needs the same time.
+				text := since.UTC().Format(time.RFC3339)
+				terms = append(terms, condition("last_used_time<", text))
+				l.again = "--" + flagUnused + " " + text + " "
 			}
 			l.request.Filter = strings.Join(terms, " AND ")
 			c, err := o.client()
@@ -63,6 +80,7 @@ is 1 and the JSON object is not closed.`,
 	flags := cmd.Flags()
 	flags.StringVar(&actor, "actor", "", "only the keys of this actor")
 	in.add(cmd, "status", "only the keys that are ")
+	flags.StringVar(&unusedFor, flagUnused, "", "only the keys that were not used for this `time`, such as 90d")
 	flags.BoolVar(&l.all, "all", false, "all pages")
 	flags.IntVar(&l.request.PageSize, "page-size", 0,
 		"how many keys a page has, at most 1000 (default 50; with --all 1000)")
@@ -90,6 +108,7 @@ type lister struct {
 	o       *options
 	all     bool
 	request client.ListRequest
+	again   string // flags that the next page needs beside --page-token
 }
 
 // page is a page of keys, with the answer that it was read from.
@@ -130,8 +149,8 @@ func (l *lister) printPage(cmd *cobra.Command, c *client.Client) error {
 	if err != nil || p.next == "" || l.o.format != formatTable {
 		return err
 	}
-	cmd.PrintErrf("There are more than these %d keys: --all for all of them, or --page-token %s for the next page.\n",
-		len(p.keys), printable(p.next))
+	cmd.PrintErrf("There are more than these %d keys: --all for all of them, or %s--page-token %s for the next page.\n",
+		len(p.keys), l.again, printable(p.next))
 	if l.o.quiet {
 		return exit(cmd, exitMore)
 	}
@@ -140,16 +159,10 @@ func (l *lister) printPage(cmd *cobra.Command, c *client.Client) error {
 
 // printAll prints page after page, as each comes.
 func (l *lister) printAll(cmd *cobra.Command, c *client.Client) error {
-	if l.request.PageSize == 0 {
-		l.request.PageSize = maxPage
-	}
 	w := cmd.OutOrStdout()
 	stream := arrayStream{w: w, format: l.o.format, name: collectionMember(l.request.Kind)}
-	for first := true; ; first = false {
-		p, err := l.read(cmd, c)
-		if err != nil {
-			return err
-		}
+	first := true
+	err := l.each(cmd, c, func(p *page) (err error) {
 		switch {
 		case l.o.format != formatTable:
 			err = stream.addAll(p.answer)
@@ -158,14 +171,29 @@ func (l *lister) printAll(cmd *cobra.Command, c *client.Client) error {
 		case len(p.keys) > 0:
 			_, err = fmt.Fprintln(w, p.ids())
 		}
-		switch {
-		case err != nil:
+		first = false
+		return err
+	})
+	if err == nil && l.o.format != formatTable {
+		return stream.end()
+	}
+	return err
+}
+
+// each calls f with each page, as it comes.
+func (l *lister) each(cmd *cobra.Command, c *client.Client, f func(*page) error) error {
+	if l.request.PageSize == 0 {
+		l.request.PageSize = maxPage
+	}
+	for {
+		p, err := l.read(cmd, c)
+		if err != nil {
 			return err
-		case p.next == "" && l.o.format != formatTable:
-			return stream.end()
-		case p.next == "":
-			return nil
-		case p.next == l.request.PageToken:
+		}
+		if err := f(p); err != nil || p.next == "" {
+			return err
+		}
+		if p.next == l.request.PageToken {
 			return errors.New("the server names the same page as the next one again and again")
 		}
 		l.request.PageToken = p.next
@@ -180,12 +208,12 @@ func printKeys(w io.Writer, keys []client.Key, head bool) error {
 		k := &keys[i]
 		rows[i] = []string{
 			k.KeyID, k.Name, k.ActorID, strings.Join(k.Scopes, " "), status(k.Status), when.at(k.CreateTime),
-			when.expiry(k.ExpireTime),
+			when.expiry(k.ExpireTime), when.at(k.LastUsedTime),
 		}
 	}
 	var columns []string
 	if head {
-		columns = []string{"KEY ID", "NAME", "ACTOR", "SCOPES", "STATUS", "CREATED", "EXPIRES"}
+		columns = []string{"KEY ID", "NAME", "ACTOR", "SCOPES", "STATUS", "CREATED", "EXPIRES", "LAST USED"}
 	}
 	return printRows(w, columns, rows)
 }

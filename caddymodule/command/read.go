@@ -61,6 +61,7 @@ func printKey(w io.Writer, k *client.Key) error {
 		field{"STATUS", state},
 		field{"CREATED", when.at(k.CreateTime)},
 		field{"EXPIRES", when.expiry(k.ExpireTime)},
+		field{"LAST USED", when.at(k.LastUsedTime)},
 	)
 }
 

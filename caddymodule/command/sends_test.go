@@ -88,6 +88,14 @@ func TestWhatEachCommandSends(t *testing.T) {
 			args:   []string{"keys", "imported", "list", "--status", "KEY_STATUS_EXPIRED"},
 			answer: `{}`, method: "GET", path: `/v2alpha1/admin/importedApiKeys?filter=status%3DKEY_STATUS_EXPIRED`,
 		},
+		"list of unused": {
+			args: []string{
+				"keys", "imported", "list", "--status", "active", "--unused-for", "2026-08-01T02:00:00+02:00",
+			},
+			answer: `{}`, method: "GET",
+			path: `/v2alpha1/admin/importedApiKeys?filter=status%3DKEY_STATUS_ACTIVE+AND+` +
+				`last_used_time%3C%222026-08-01T00%3A00%3A00Z%22`,
+		},
 		"update of everything": {
 			args: []string{
 				"keys", "issued", "update", testKeyID, "--name", "n", "--scopes", "a,b", "--metadata", `{"a": 1}`,

@@ -58,15 +58,9 @@ func (s *arrayStream) add(item json.RawMessage) error {
 
 // addAll writes the items of the array in an answer. Where there is none, it has no items.
 func (s *arrayStream) addAll(answer json.RawMessage) error {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(answer, &members); err != nil {
-		return fmt.Errorf("reading the server's answer: %w", err)
-	}
-	var items []json.RawMessage
-	if raw := members[s.name]; raw != nil {
-		if err := json.Unmarshal(raw, &items); err != nil {
-			return fmt.Errorf("reading the server's answer: %w", err)
-		}
+	items, err := itemsOf(answer, s.name)
+	if err != nil {
+		return err
 	}
 	for _, item := range items {
 		if err := s.add(item); err != nil {
@@ -74,6 +68,20 @@ func (s *arrayStream) addAll(answer json.RawMessage) error {
 		}
 	}
 	return nil
+}
+
+// itemsOf are the items of an array in an answer. Where there is no array, it has no items.
+func itemsOf(answer json.RawMessage, name string) (items []json.RawMessage, err error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(answer, &members); err != nil {
+		return nil, fmt.Errorf("reading the server's answer: %w", err)
+	}
+	if raw := members[name]; raw != nil {
+		if err := json.Unmarshal(raw, &items); err != nil {
+			return nil, fmt.Errorf("reading the server's answer: %w", err)
+		}
+	}
+	return items, nil
 }
 
 // end writes the end of the array, and what follows it.

@@ -27,6 +27,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/credential"
 	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
+	"github.com/talos-edge/talos-edge/core/usage"
 	"github.com/talos-edge/talos-edge/core/verify"
 	"github.com/talos-edge/talos-edge/storage"
 )
@@ -242,11 +243,16 @@ func (e *embeddedSettings) open(ctx context.Context, s *settings, limiter rateli
 		func() outage.Counts { return countsOf(n.verifier) })
 	cache := s.cache
 	cache.Observer = n.watch
+	uses := new(usage.Recorder)
+	cache.Used = uses.Record
 	verifier, err := verify.New(cache, keys)
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	n.base = base{verifier: verifier, limiter: limiter, outage: n.watch.active}
+	n.base = base{
+		verifier: verifier, limiter: limiter, outage: n.watch.active,
+		uses: newUseWriter(ctx, uses, store.RecordUse, logging.Current("talos.storage")),
+	}
 	n.pruner = newPruner(ctx, e.retention, store, logging.Current("talos.storage"))
 	return n, nil
 }
@@ -307,6 +313,7 @@ func (n *Embedded) collect(ch chan<- prometheus.Metric) {
 }
 
 func (n *Embedded) close() error {
+	n.uses.close()
 	n.pruner.close()
 	n.watch.close()
 	return releaseStore(n.dsn)

@@ -56,7 +56,8 @@ type base struct {
 	network  core.NetworkID
 	verifier *verify.Verifier
 	limiter  ratelimit.Limiter // nil: no limit is enforced
-	outage   func() bool       // reports whether there is an outage that has been logged
+	uses     *useWriter
+	outage   func() bool // reports whether there is an outage that has been logged
 }
 
 // Limiter counts uses.
@@ -80,7 +81,7 @@ func (b *base) verify(r *http.Request, credential string) (verify.Result, error)
 
 // options are those of a surface of the node, with the loggers of o.
 func (b *base) options(o adminapi.Options, network adminapi.Network) adminapi.Options {
-	network.ID, network.Verifier = b.network, b.verifier
+	network.ID, network.Verifier, network.Used = b.network, b.verifier, b.uses.recorder.Record
 	return adminapi.Options{
 		Network:     func(*http.Request) (adminapi.Network, error) { return network, nil },
 		ClientAddr:  clientaddr.Of,

@@ -25,6 +25,7 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
+	"github.com/talos-edge/talos-edge/core/usage"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
@@ -130,13 +131,19 @@ func (c *sidecarSettings) open(ctx context.Context, s *settings, limiter ratelim
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := verify.New(u.Fit(s.cache), u)
+	cache, uses := u.Fit(s.cache), new(usage.Recorder)
+	cache.Used = uses.Record
+	verifier, err := verify.New(cache, u)
 	if err != nil {
 		u.Close()
 		return nil, fmt.Errorf("cache: %w", err)
 	}
 	remotes.Store(u, nil)
-	n.base, n.upstream, n.edgeID = base{verifier: verifier, limiter: limiter, outage: u.Outage}, u, c.edgeID
+	n.base = base{
+		verifier: verifier, limiter: limiter, outage: u.Outage,
+		uses: newUseWriter(ctx, uses, u.ReportUse, config.Logger),
+	}
+	n.upstream, n.edgeID = u, c.edgeID
 	u.Follow(ctx)
 	return n, nil
 }
@@ -191,6 +198,7 @@ func (n *Sidecar) options(o adminapi.Options) adminapi.Options {
 }
 
 func (n *Sidecar) close() error {
+	n.uses.close()
 	remotes.Delete(n.upstream)
 	n.upstream.Close()
 	return nil

@@ -25,8 +25,8 @@ import (
 // node of this kind, or another implementation.
 //
 // Header and the client certificate are this node's own authority. The node sends them with its own calls: those for
-// verifications, the records of keys and the public keys of tokens. The requests of `talos_admin`'s callers are
-// forwarded with the callers' own headers and without them.
+// verifications, the records of keys, the public keys of tokens and reports of the last use of keys. The requests of
+// `talos_admin`'s callers are forwarded with the callers' own headers and without them.
 type Upstream struct {
 	// Addresses of the one upstream: `https://host:port`, with a path before the API's own if there is one, or
 	// `unix:///path`. One is used until it fails, then the next. Plain `http://` is for this machine and private

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/talos-edge/talos-edge/core"
 )
@@ -22,11 +23,16 @@ var filterStatuses = map[string]core.Status{
 type Filter struct {
 	ActorID string      // empty: of any actor
 	Status  core.Status // StatusUnknown: in any state
+
+	// UsedBefore is the first moment after the last use of the keys; one that was never used is before any. Zero:
+	// whenever used.
+	UsedBefore time.Time
 }
 
-// ParseFilter reads a filter: `actor_id="x"`, `status=KEY_STATUS_ACTIVE` (or …REVOKED, …EXPIRED), each at most once,
-// joined by AND. In the quotes, `\"` means a quote and `\\` a backslash. Spaces are allowed around `=`, and
-// required around AND. An empty filter is the zero value; anything else is [core.BadRequest].
+// ParseFilter reads a filter: `actor_id="x"`, `status=KEY_STATUS_ACTIVE` (or …REVOKED, …EXPIRED) and
+// `last_used_time<"…"` with a time of RFC 3339, each at most once, joined by AND. In the quotes, `\"` means a quote and
+// `\\` a backslash. Spaces are allowed around an operator, and required around AND. An empty filter is the zero value;
+// anything else is [core.BadRequest].
 func ParseFilter(s string) (Filter, error) {
 	var f Filter
 	if err := parseConditions(s, `actor_id="x" AND status=KEY_STATUS_ACTIVE`, f.condition); err != nil {
@@ -52,6 +58,13 @@ func (f *Filter) condition(name, operator, value string) (rest string, err error
 			return "", errors.New("status is KEY_STATUS_ACTIVE, KEY_STATUS_REVOKED or KEY_STATUS_EXPIRED")
 		}
 		return value[end:], nil
+	case "last_used_time<":
+		rest, err = timeOnce(&f.UsedBefore, name+operator, value)
+		f.UsedBefore = f.UsedBefore.UTC()
+		if year := f.UsedBefore.Year(); year < 1 || year > 9999 { // in UTC: RFC 3339 cannot write it
+			err = errors.New(name + " is out of range")
+		}
+		return rest, err
 	}
 	return "", errNoCondition
 }
@@ -148,6 +161,9 @@ func (f *Filter) String() string {
 		if status == f.Status {
 			terms = append(terms, "status="+name)
 		}
+	}
+	if !f.UsedBefore.IsZero() {
+		terms = append(terms, `last_used_time<"`+f.UsedBefore.Format(time.RFC3339Nano)+`"`)
 	}
 	return strings.Join(terms, " AND ")
 }

@@ -49,7 +49,7 @@ func (e *Engine) List(ctx context.Context, r ListRequest) (ListResult, error) {
 	}
 	page, err := e.store.List(ctx, core.ListQuery{
 		Network: e.network, Kind: r.Kind, ActorID: filter.ActorID, Status: filter.Status, Now: time.Now(),
-		After: cursor, Limit: min(r.PageSize, MaxPageSize),
+		UsedBefore: filter.UsedBefore, After: cursor, Limit: min(r.PageSize, MaxPageSize),
 	})
 	if err != nil {
 		return ListResult{}, err

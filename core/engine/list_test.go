@@ -3,9 +3,11 @@ package engine_test
 import (
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -93,16 +95,50 @@ func TestList_AFilterNarrowsIt(t *testing.T) {
 	}
 }
 
+func TestList_AKeyThatWasNeverUsedCountsAsUsedBeforeAnyTime(t *testing.T) {
+	t.Parallel()
+	store := openStore(t)
+	e := newEngine(t, store, nil)
+	never, _ := issue(t, e, nil)
+	used, _ := issue(t, e, nil)
+	at := time.Date(2026, 8, 1, 0, 0, 0, 0, time.UTC)
+	if err := store.RecordUse(t.Context(), []core.Use{{KeyID: used.ID, Time: at}}); err != nil {
+		t.Fatal(err)
+	}
+	for filter, want := range map[string][]string{
+		`last_used_time<"2026-08-01T00:00:00Z"`:                                      {never.ID},
+		`last_used_time<"2026-08-01T00:00:01Z"`:                                      {never.ID, used.ID},
+		`last_used_time<"2026-08-01T00:00:01Z" AND status=KEY_STATUS_ACTIVE`:         {never.ID, used.ID},
+		`status=KEY_STATUS_REVOKED AND last_used_time<"2026-08-01T00:00:01Z"`:        nil,
+		`last_used_time<"2026-08-01T00:00:00Z" AND actor_id="` + never.ActorID + `"`: {never.ID},
+	} {
+		page, err := e.List(t.Context(), engine.ListRequest{Kind: core.Issued, Filter: filter})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, k := range page.Keys {
+			got = append(got, k.ID)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", filter, got, want)
+		}
+	}
+}
+
 func TestParseFilter_ReadsWhatItDocuments(t *testing.T) {
 	t.Parallel()
 	both := engine.Filter{ActorID: "x", Status: core.StatusActive}
+	used := time.Date(2026, 8, 1, 0, 0, 0, 500_000_000, time.UTC)
 	for s, want := range map[string]engine.Filter{
 		``:                       {},
 		`  `:                     {},
 		`actor_id="x"`:           {ActorID: "x"},
 		`actor_id="x AND y=\"1"`: {ActorID: `x AND y="1`},
-		`status=KEY_STATUS_ACTIVE AND actor_id="x"`:         both,
-		` actor_id = "x"  AND  status = KEY_STATUS_ACTIVE `: both,
+		`last_used_time<"2026-08-01T02:00:00.5+02:00"`:               {UsedBefore: used},
+		`last_used_time < "2026-08-01T00:00:00.5Z" AND actor_id="x"`: {ActorID: "x", UsedBefore: used},
+		`status=KEY_STATUS_ACTIVE AND actor_id="x"`:                  both,
+		` actor_id = "x"  AND  status = KEY_STATUS_ACTIVE `:          both,
 	} {
 		if got, err := engine.ParseFilter(s); err != nil || got != want {
 			t.Errorf("%q is %+v, %v, want %+v", s, got, err, want)
@@ -121,6 +157,11 @@ func TestParseFilter_ReadsWhatItDocuments(t *testing.T) {
 		`status="KEY_STATUS_ACTIVE"`,
 		`status=1`, `status=KEY_STATUS_ACTIVE AND status=KEY_STATUS_REVOKED`, `name="x"`, `key_id="x"`,
 		`=`, `="x"`, `x`,
+		`last_used_time<`, `last_used_time<""`, `last_used_time<"2026-08-01"`, `last_used_time<2026-08-01T00:00:00Z`,
+		`last_used_time<="2026-08-01T00:00:00Z"`, `last_used_time>"2026-08-01T00:00:00Z"`,
+		`last_used_time="2026-08-01T00:00:00Z"`, `last_used_time<"0001-01-01T00:00:00Z"`,
+		`last_used_time<"9999-12-31T23:59:59-01:00"`, `last_used_time<"0001-01-01T00:00:00+01:00"`,
+		`last_used_time<"2026-08-01T00:00:00Z" AND last_used_time<"2026-08-01T00:00:00Z"`,
 		"actor_id=\"x\"\n", "\tactor_id=\"x\"", `actor_id="` + strings.Repeat("x", engine.MaxFilterLength) + `"`,
 	} {
 		if got, err := engine.ParseFilter(s); core.ReasonOf(err) != core.BadRequest || err == nil {
@@ -132,6 +173,7 @@ func TestParseFilter_ReadsWhatItDocuments(t *testing.T) {
 func FuzzParseFilter(f *testing.F) {
 	f.Add(`actor_id="a\"b\\c" AND status=KEY_STATUS_REVOKED`)
 	f.Add(` status = KEY_STATUS_EXPIRED `)
+	f.Add(`last_used_time<"2026-08-01T02:00:00.123456789+02:00"`)
 	f.Add(`actor_id="x" AND`)
 	f.Fuzz(func(t *testing.T, s string) {
 		got, err := engine.ParseFilter(s)
@@ -173,6 +215,9 @@ func TestAttack20_AForeignPageTokenIsRefused(t *testing.T) {
 	r := engine.ListRequest{Kind: core.Imported}
 	token := pageToken(t, e, r)
 	filtered := engine.ListRequest{Kind: core.Imported, Filter: `actor_id="bob"`}
+	unused := func(since string) engine.ListRequest {
+		return engine.ListRequest{Kind: core.Imported, Filter: `last_used_time<"` + since + `T00:00:00Z"`}
+	}
 	lost := newEngine(t, store, func(c *engine.Config) { c.Keyring = keyring(t, secretB) })
 	for name, tt := range map[string]struct {
 		e     *engine.Engine
@@ -183,6 +228,7 @@ func TestAttack20_AForeignPageTokenIsRefused(t *testing.T) {
 		"of another kind":         {e, engine.ListRequest{Kind: core.Issued}, token},
 		"of another filter":       {e, filtered, token},
 		"of a list with a filter": {e, r, pageToken(t, e, filtered)},
+		"of another last use":     {e, unused("2026-08-02"), pageToken(t, e, unused("2026-08-01"))},
 		"under another secret":    {lost, r, token},
 		"cut off":                 {e, r, token[:len(token)-1]},
 		"with more":               {e, r, token + "A"},

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime"
 	"time"
+
+	"github.com/talos-edge/talos-edge/core"
 )
 
 // Bounds of a [Config].
@@ -45,6 +47,10 @@ type Config struct {
 
 	// MaxWaiting is how many look-ups may wait; one more fails at once. Default 10,000.
 	MaxWaiting int
+
+	// Used is called for the valid verdicts that callers get: for a hit about once in [core.UseInterval], for any
+	// other each time. It must not block. nil: nobody is.
+	Used func(core.Use)
 
 	// Observer is notified of how the source answers. nil: nobody is.
 	Observer Observer

@@ -11,7 +11,7 @@ import (
 	"github.com/talos-edge/talos-edge/core/feed"
 )
 
-// entry is a verdict that is remembered. Only state and failed change once it is in a cache.
+// entry is a verdict that is remembered. Only state, failed and used change in a cache.
 type entry struct {
 	digest   digest
 	position uint64 // every change up to it is in the verdict
@@ -27,6 +27,7 @@ type entry struct {
 	slot   feed.Slot
 	state  atomic.Uint32
 	failed atomic.Uint32 // when the last look-up failed that was to replace the entry; 0: it did not
+	used   atomic.Uint32 // when a hit was last recorded as a use, in Unix seconds; 0: not yet
 	size   uint32        // of the entry and all of its verdict in memory, in bytes
 
 	// The verdict and its scopes lie beside what is read before them: a hit on one of many entries waits for each piece

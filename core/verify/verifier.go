@@ -144,6 +144,7 @@ func (v *Verifier) remembered(d *digest, network core.NetworkID, credential stri
 		if n := v.counters.answers[Hit].Add(1); n%16 == 0 {
 			v.cache.lookUp(v.cache.good, d) // so that ristretto counts what the hot table answers
 		}
+		v.hit(e, c)
 		return Result{Verdict: &e.verdict, Position: e.position, Now: c.now, Cache: Hit}
 	}
 	if e := v.cache.get(v.cache.bad, d); e != nil && v.upToDate(e) && e.age(c) < e.ttl {
@@ -205,4 +206,5 @@ func (v *Verifier) count(r *Result) {
 		return
 	}
 	v.counters.answers[r.Cache].Add(1)
+	v.use(r.Verdict, r.Now)
 }

@@ -96,9 +96,10 @@ func BenchmarkCreate(b *testing.B) {
 
 // BenchmarkPoll is what a watcher does at each poll.
 func BenchmarkPoll(b *testing.B) {
-	for _, changes := range []bool{false, true} {
-		b.Run("changes="+strconv.FormatBool(changes), func(b *testing.B) {
+	for _, since := range []string{"nothing", "uses", "changes"} {
+		b.Run("after "+since, func(b *testing.B) {
 			s := benchStore(b)
+			used := core.Use{KeyID: load(b, s, 1)[0], Time: time.Now()}
 			watching, err := outsidePool(uri(pathOf(b, s), busyTimeout, "query_only(1)"))
 			if err != nil {
 				b.Fatal(err)
@@ -115,13 +116,19 @@ func BenchmarkPoll(b *testing.B) {
 			}
 			ctx := context.WithoutCancel(b.Context())
 			for b.Loop() {
-				if changes {
-					b.StopTimer()
-					if _, _, err := s.Create(ctx, benchKey()); err != nil {
-						b.Fatal(err)
-					}
-					b.StartTimer()
+				b.StopTimer()
+				var err error
+				switch since {
+				case "uses":
+					used.Time = used.Time.Add(time.Hour)
+					err = s.RecordUse(ctx, []core.Use{used})
+				case "changes":
+					_, _, err = s.Create(ctx, benchKey())
 				}
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
 				if _, err := w.poll(ctx); err != nil {
 					b.Fatal(err)
 				}

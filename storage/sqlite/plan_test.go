@@ -72,7 +72,7 @@ func TestEachListWalksAnIndexFromThePageBeforeAndSortsNothing(t *testing.T) {
 			t.Errorf("%s\n is run as\n%s\nand not as\n%s", query, got, want)
 		}
 	}
-	if lists != 8 {
-		t.Errorf("%d kinds of list, want 8", lists)
+	if lists != 16 {
+		t.Errorf("%d kinds of list, want 16", lists)
 	}
 }

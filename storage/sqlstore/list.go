@@ -9,37 +9,49 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// lists are the statements that list keys: of any actor or of one, in any state or in one. Each walks an index from the
-// last key of the page before, so the place in the list costs nothing.
-type lists [2][core.StatusExpired + 1]*sql.Stmt
+// lists are the statements that list keys: of any actor or of one, whenever used or not since a moment, in any state or
+// in one. Each walks an index from the last key of the page before, so the place in the list costs nothing.
+type lists [2][2][core.StatusExpired + 1]*sql.Stmt
 
-// statements are the queries of lists. Parameters: network, kind, cursor, limit, then the actor and the moment, if the
-// query has them.
+// statements are the queries of lists. Parameters: network, kind, cursor, limit, then the actor, the
+// bound of the last use and the moment, as far as the query has them.
 func (l *lists) statements() []statement {
 	var all []statement
 	for actor := range l {
-		for status := range l[actor] {
-			where, state, next := "network = $1 AND kind = $2 AND created_seq > $3", "status", 5
-			if actor == 1 {
-				where += fmt.Sprintf(" AND actor_id = $%d", next)
-				// With the +, no index is chosen for the status: an actor's keys are few, those in a state many.
-				state, next = "+status", next+1
+		for used := range l[actor] {
+			for status := range l[actor][used] {
+				where := listCondition(actor == 1, used == 1, core.Status(status))
+				all = append(all, statement{&l[actor][used][status],
+					`SELECT ` + keyColumns + ` FROM keys WHERE ` + where + ` ORDER BY created_seq LIMIT $4`})
 			}
-			switch core.Status(status) {
-			case core.StatusUnknown:
-			case core.StatusRevoked:
-				where += fmt.Sprintf(" AND %s = %d", state, core.StatusRevoked)
-			case core.StatusActive:
-				where += fmt.Sprintf(" AND %s = %d AND (expire_time IS NULL OR expire_time > $%d)",
-					state, core.StatusActive, next)
-			case core.StatusExpired:
-				where += fmt.Sprintf(" AND %s = %d AND expire_time <= $%d", state, core.StatusActive, next)
-			}
-			all = append(all, statement{&l[actor][status], `SELECT ` + keyColumns + ` FROM keys WHERE ` +
-				where + ` ORDER BY created_seq LIMIT $4`})
 		}
 	}
 	return all
+}
+
+// listCondition is the condition of a list's query.
+func listCondition(actor, used bool, status core.Status) string {
+	where, state, next := "network = $1 AND kind = $2 AND created_seq > $3", "status", 5
+	if actor {
+		where += fmt.Sprintf(" AND actor_id = $%d", next)
+		// With the +, no index is chosen for the status: an actor's keys are few, those in a state many.
+		state, next = "+status", next+1
+	}
+	if used {
+		where += fmt.Sprintf(" AND (last_used_time IS NULL OR last_used_time < $%d)", next)
+		next++
+	}
+	switch status {
+	case core.StatusUnknown:
+	case core.StatusRevoked:
+		where += fmt.Sprintf(" AND %s = %d", state, core.StatusRevoked)
+	case core.StatusActive:
+		where += fmt.Sprintf(" AND %s = %d AND (expire_time IS NULL OR expire_time > $%d)",
+			state, core.StatusActive, next)
+	case core.StatusExpired:
+		where += fmt.Sprintf(" AND %s = %d AND expire_time <= $%d", state, core.StatusActive, next)
+	}
+	return where
 }
 
 // List returns a page of keys, as [core.Store] says.
@@ -52,10 +64,14 @@ func (r *Reader) List(ctx context.Context, q core.ListQuery) (core.KeyPage, erro
 	}
 	// One more than was asked for: whether there is one reports whether this page is the last.
 	args := []any{q.Network[:], int64(q.Kind), int64(q.After), q.Limit + 1}
-	actor := 0
+	actor, used := 0, 0
 	if q.ActorID != "" {
 		actor = 1
 		args = append(args, q.ActorID)
+	}
+	if !q.UsedBefore.IsZero() {
+		used = 1
+		args = append(args, q.UsedBefore.UnixMicro())
 	}
 	if q.Status == core.StatusActive || q.Status == core.StatusExpired {
 		args = append(args, q.Now.UnixMicro())
@@ -65,7 +81,7 @@ func (r *Reader) List(ctx context.Context, q core.ListQuery) (core.KeyPage, erro
 		row  keyRow
 	)
 	targets := row.targets()
-	err := each(ctx, r.lists[actor][q.Status], func(rows *sql.Rows) error {
+	err := each(ctx, r.lists[actor][used][q.Status], func(rows *sql.Rows) error {
 		if err := rows.Scan(targets...); err != nil {
 			return err
 		}

@@ -98,6 +98,7 @@ func Run(t *testing.T, open func(t *testing.T) Opener) {
 		{"rotate", rotateTests},
 		{"delete", deleteTests},
 		{"revoke", revokeTests},
+		{"record use", useTests},
 		{"prefixes", prefixTests},
 		{"secrets", secretTests},
 		{"events", eventTests},

@@ -252,6 +252,7 @@ func (m *Store) List(_ context.Context, q core.ListQuery) (page core.KeyPage, er
 		switch {
 		case uint64(place) < q.After || !there || k.Network != q.Network || k.Kind != q.Kind:
 		case q.ActorID != "" && k.ActorID != q.ActorID || q.Status != 0 && k.StatusAt(q.Now) != q.Status:
+		case !q.UsedBefore.IsZero() && !k.LastUsedTime.Before(q.UsedBefore):
 		case len(page.Keys) == q.Limit:
 			page.Next = uint64(place)
 			return page, nil
@@ -260,6 +261,23 @@ func (m *Store) List(_ context.Context, q core.ListQuery) (page core.KeyPage, er
 		}
 	}
 	return page, nil
+}
+
+// RecordUse is that of [core.Store].
+func (m *Store) RecordUse(_ context.Context, uses []core.Use) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.down != nil {
+		return m.down
+	}
+	for _, u := range uses {
+		name := u.Network.String() + "/" + u.KeyID
+		if k, there := m.keys[name]; there && u.Time.Sub(k.LastUsedTime) >= core.UseInterval {
+			k.LastUsedTime = u.Time
+			m.keys[name] = k
+		}
+	}
+	return nil
 }
 
 // change replaces a key of a kind with what becomes of it.
