@@ -216,7 +216,7 @@ func TestReadState_ReportsWhatIsThereAndChangesNothing(t *testing.T) {
 	}
 	look(2)
 	// An older schema does not count keys by prefix.
-	if _, err := MigrateDown(t.Context(), path, 2); err != nil {
+	if _, err := MigrateDown(t.Context(), path, 3); err != nil {
 		t.Fatal(err)
 	}
 	state, err := ReadState(t.Context(), path)

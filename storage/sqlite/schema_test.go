@@ -218,7 +218,7 @@ func TestEventsOfAnEarlierSchemaSayWhatIsKnownOfThem(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := MigrateDown(t.Context(), path, 1); err != nil {
+	if _, err := MigrateDown(t.Context(), path, 2); err != nil {
 		t.Fatal(err)
 	}
 	page, err := openAt(t, path, Options{}).Events(t.Context(), 0, 10)
