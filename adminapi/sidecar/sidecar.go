@@ -38,6 +38,9 @@ type Remote interface {
 	// Forget makes everything that was looked up about a key before the call too old to be used. So are later
 	// answers from before a position in the upstream's feed, where that has told one; 0: it has not.
 	Forget(network core.NetworkID, keyID string, position uint64)
+
+	// ForgetAll is Forget of every key.
+	ForgetAll(position uint64)
 }
 
 // Options say what a surface of a sidecar serves: a node that has no keys, and an upstream that does.

@@ -28,6 +28,7 @@ type changes struct {
 	floors       map[feed.Slot]floor // by the slots of the table, so that it is bounded
 	full         int                 // how many floors there have to be before the next sweep
 	noCacheUntil time.Time           // the latest floor.noCacheUntil
+	every        floor               // of every key, beside its own
 }
 
 // floor is what answers about a key are compared with: the upstream's feed position of the key's last change.
@@ -36,6 +37,22 @@ type floor struct {
 	until    time.Time
 
 	noCacheUntil time.Time // until when caches may hold answers from before a change whose position is not known
+}
+
+// raise notes a change at a position, of which 0 is not known.
+func (f *floor) raise(position uint64, now time.Time) {
+	switch {
+	case position == 0:
+		f.noCacheUntil = now.Add(floorLifetime)
+	case position >= f.position || !now.Before(f.until):
+		// A higher floor stays for its own lifetime only: it may be of an upstream that was replaced.
+		f.position, f.until = position, now.Add(floorLifetime)
+	}
+}
+
+// admits reports whether an answer from a position is not older than the change.
+func (f *floor) admits(position uint64, now time.Time) bool {
+	return position >= f.position || !now.Before(f.until)
 }
 
 // Forget makes every verdict on a key that was looked up before now be looked up again, before it returns. It is called
@@ -53,17 +70,24 @@ func (c *changes) forget(network core.NetworkID, keyID string, position uint64) 
 	c.sweep(now)
 	slot := feed.SlotOf(network, keyID)
 	f := c.floors[slot]
-	switch {
-	case position == 0:
-		f.noCacheUntil = now.Add(floorLifetime)
-		c.noCacheUntil = f.noCacheUntil
-	case position >= f.position || !now.Before(f.until):
-		// A higher floor stays for its own lifetime only: it may be of an upstream that was replaced.
-		f.position, f.until = position, now.Add(floorLifetime)
-	}
+	f.raise(position, now)
 	c.floors[slot] = f
+	if position == 0 {
+		c.noCacheUntil = f.noCacheUntil
+	}
 	c.own++
 	c.table.Apply(feed.Event{Position: c.own, Network: network, KeyID: keyID, Time: now})
+}
+
+// ForgetAll is [Remote.Forget] of every key, for a change of which it is not known which keys it was about.
+func (u *Remote) ForgetAll(position uint64) { u.changes.forgetAll(position) }
+
+func (c *changes) forgetAll(position uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.every.raise(position, time.Now())
+	c.own++
+	c.table.ApplyToAll(c.own)
 }
 
 // sweep removes floors that have expired, once there are twice as many as the last sweep left: an import of very many
@@ -92,8 +116,8 @@ func (c *changes) outdated(network core.NetworkID, keyID string, began uint64) b
 func (c *changes) upToDate(network core.NetworkID, keyID string, position uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f, ok := c.floors[feed.SlotOf(network, keyID)]
-	return !ok || position >= f.position || !time.Now().Before(f.until)
+	f, now := c.floors[feed.SlotOf(network, keyID)], time.Now()
+	return f.admits(position, now) && c.every.admits(position, now)
 }
 
 // skipsCaches reports whether a cache of the upstream's may hold an answer from before a change of a key that passed
@@ -101,8 +125,12 @@ func (c *changes) upToDate(network core.NetworkID, keyID string, position uint64
 func (c *changes) skipsCaches(network core.NetworkID, keyID string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if keyID == "" {
-		return time.Now().Before(c.noCacheUntil)
+	now := time.Now()
+	if now.Before(c.every.noCacheUntil) {
+		return true
 	}
-	return time.Now().Before(c.floors[feed.SlotOf(network, keyID)].noCacheUntil)
+	if keyID == "" {
+		return now.Before(c.noCacheUntil)
+	}
+	return now.Before(c.floors[feed.SlotOf(network, keyID)].noCacheUntil)
 }

@@ -52,14 +52,33 @@ func (p *Positions) Apply(events ...Event) {
 			continue
 		}
 		p.table[SlotOf(e.Network, e.KeyID)].Store(e.Position)
-		p.applied = e.Position
 		if int(e.Kind) < len(p.changed) {
 			p.changed[e.Kind].Add(1)
 		}
-		if p.waiting != nil {
-			close(p.waiting)
-			p.waiting = nil
-		}
+		p.advance(e.Position)
+	}
+}
+
+// ApplyToAll applies a change that may have been of any key: every verdict with a lower position is out of date. A
+// position that has been applied before is ignored.
+func (p *Positions) ApplyToAll(position uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if position <= p.applied {
+		return
+	}
+	for i := range p.table {
+		p.table[i].Store(position)
+	}
+	p.advance(position)
+}
+
+// advance notes a position that has been applied, and wakes who waits for it. mu is held.
+func (p *Positions) advance(position uint64) {
+	p.applied = position
+	if p.waiting != nil {
+		close(p.waiting)
+		p.waiting = nil
 	}
 }
 
