@@ -28,11 +28,13 @@ func newReason(words []string) *choice {
 func newRevoke(o *options, kind client.Kind) *cobra.Command {
 	reason := newReason(operatorReasons)
 	var text string
+	var lineage bool
 	cmd := &cobra.Command{
 		Use:   "revoke KEY_ID",
 		Short: "Revokes a key, for good",
 		Long: `Revokes a key. When the command has succeeded, the server admits the key no more.
-A revocation cannot be taken back.`,
+A revocation cannot be taken back; suspend can. With --lineage the keys that it was
+rotated from and to are revoked with it, in one step.`,
 		Args:              exactly("a KEY_ID"),
 		ValidArgsFunction: o.completeKeyIDs(kind),
 		RunE: o.onKey(func(cmd *cobra.Command, c *client.Client, keyID string) error {
@@ -42,6 +44,7 @@ A revocation cannot be taken back.`,
 			var answer json.RawMessage
 			err := c.Revoke(cmd.Context(), client.RevokeRequest{
 				Kind: kind, KeyID: keyID, Reason: client.RevocationReason(reason.value()), Description: text,
+				Lineage: lineage,
 			}, client.Raw(&answer))
 			if err == nil {
 				err = recognise(answer)
@@ -49,10 +52,17 @@ A revocation cannot be taken back.`,
 			if err != nil {
 				return o.failed(err)
 			}
-			return o.printDone(cmd, answer, "revoked "+keyID)
+			done := "revoked " + keyID
+			if lineage {
+				done += ", its predecessors and its successors"
+			}
+			return o.printDone(cmd, answer, done)
 		}),
 	}
 	reason.add(cmd, "reason", "")
+	if kind != client.Imported {
+		cmd.Flags().BoolVar(&lineage, "lineage", false, "the keys that it was rotated from and to, too")
+	}
 	cmd.Flags().StringVar(&text, "reason-text", "", "the reason in words, with privilege_withdrawn")
 	return cmd
 }
