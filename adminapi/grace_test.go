@@ -45,11 +45,11 @@ func TestARotationWithGraceLeavesTheOldKeyValidUntilTheGracePeriodEnds(t *testin
 		if v := n.verify(t, made.Secret); !v.IsValid || v.ExpireTime.Second() != 21 {
 			t.Errorf("at once, the old key: %+v", v)
 		}
-		time.Sleep(20*time.Second - 1)
+		time.Sleep(20*time.Second - time.Nanosecond)
 		if v := n.verify(t, made.Secret); !v.IsValid {
 			t.Errorf("at the end of the grace period, the old key: %+v", v)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if v := n.verify(t, made.Secret); v.ErrorCode != client.VerificationErrorExpired {
 			t.Errorf("after the grace period, the old key: %+v", v)
 		}
@@ -174,7 +174,8 @@ func TestARevocationWithoutLineageLeavesTheOtherKeys(t *testing.T) {
 		made := n.issue(t, "")
 		old := made.IssuedAPIKey.KeyID
 		out := n.rotate(t, old, `{"grace":"1h"}`)
-		if w := apitest.Post(n.admin, issuedPath+"/"+out.IssuedAPIKey.KeyID+":revoke"+query, ""); w.Code != http.StatusOK {
+		w := apitest.Post(n.admin, issuedPath+"/"+out.IssuedAPIKey.KeyID+":revoke"+query, "")
+		if w.Code != http.StatusOK {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
 		if v := n.verify(t, made.Secret); !v.IsValid {

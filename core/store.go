@@ -49,7 +49,8 @@ type Store interface {
 	List(ctx context.Context, q ListQuery) (KeyPage, error)
 
 	// Prefixes returns how many issued keys of a network are not revoked, by [Key.Prefix], in the prefixes' order. A
-	// suspended key is among them: it may be resumed. A prefix without such a key is left out. It costs the same however many keys there are.
+	// suspended key is among them: it may be resumed. A prefix without such a key is left out. It costs the same
+	// however many keys there are.
 	Prefixes(ctx context.Context, network NetworkID) ([]PrefixCount, error)
 
 	// Update changes fields of an active key, expired or not, and returns it. A key of another kind than asked for

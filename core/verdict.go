@@ -190,7 +190,8 @@ func Unknown(network NetworkID, keyID string, t CredentialType) *Verdict {
 // Size is the memory that the verdict takes, in bytes, to within a tenth.
 func (v *Verdict) Size() int {
 	n := verdictSize + len(v.KeyID) + len(v.LineageID) + len(v.Identity.Actor) + len(v.Identity.Scopes) +
-		len(v.Identity.Metadata) + stringSize*len(v.Scopes) + len(v.Metadata) + prefixSize*len(v.AllowedCIDRs) + len(v.RateLimit.Unit)
+		len(v.Identity.Metadata) + stringSize*len(v.Scopes) + len(v.Metadata) + prefixSize*len(v.AllowedCIDRs) +
+		len(v.RateLimit.Unit)
 	if v.ActorID != v.Identity.Actor {
 		n += len(v.ActorID)
 	}

@@ -49,8 +49,8 @@ func (c *Client) Update(ctx context.Context, r UpdateRequest, opts ...CallOption
 
 // Rotate replaces an issued key by a new one with a secret of its own, and revokes the old one or, with a grace period,
 // makes it expire, in one step. A key that is revoked, suspended, expired or rotated already is an [*Error] with
-// [ReasonFailedPrecondition]. Another implementation of the API may know no grace period and revoke the old key at once:
-// OldIssuedAPIKey of the answer tells.
+// [ReasonFailedPrecondition]. Another implementation of the API may know no grace period and revoke the old key at
+// once: OldIssuedAPIKey of the answer tells.
 func (c *Client) Rotate(ctx context.Context, r RotateRequest, opts ...CallOption) (*RotateResponse, error) {
 	out, err := call[RotateResponse](ctx, c, http.MethodPost, KeyPath(Issued, r.KeyID)+":rotate", r, opts)
 	if err != nil {
@@ -63,8 +63,8 @@ func (c *Client) Rotate(ctx context.Context, r RotateRequest, opts ...CallOption
 }
 
 // Revoke revokes a key, for good. When it returns nil, the server admits the key no more. A key that is revoked already
-// is an [*Error] with [ReasonFailedPrecondition]; with Lineage, only where all of its lineage is. Another implementation
-// of the API may know no lineage and revoke the key alone.
+// is an [*Error] with [ReasonFailedPrecondition]; with Lineage, only where all of its lineage is. Another
+// implementation of the API may know no lineage and revoke the key alone.
 func (c *Client) Revoke(ctx context.Context, r RevokeRequest, opts ...CallOption) error {
 	query := url.Values{}
 	if r.Lineage {
@@ -74,8 +74,8 @@ func (c *Client) Revoke(ctx context.Context, r RevokeRequest, opts ...CallOption
 	return err
 }
 
-// Suspend has a key refused, like a revoked one, until it is resumed, and returns its record. A key that is suspended or
-// revoked already is an [*Error] with [ReasonFailedPrecondition].
+// Suspend has a key refused, like a revoked one, until it is resumed, and returns its record. A key that is suspended
+// or revoked already is an [*Error] with [ReasonFailedPrecondition].
 func (c *Client) Suspend(ctx context.Context, r SuspendRequest, opts ...CallOption) (*Key, error) {
 	return c.record(ctx, http.MethodPost, KeyPath(r.Kind, r.KeyID)+":suspend", struct{}{}, opts)
 }

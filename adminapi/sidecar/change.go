@@ -154,8 +154,8 @@ func (p *passing) forget(answer *created, position uint64) {
 	answer.each(func(key *created) { p.upstream.Forget(p.network, key.KeyID, position) })
 }
 
-// forgetLineage forgets the keys that an answer's header names, and notes them. Where there may be others, or an upstream
-// that may know of lineages does not say which keys it has revoked, it forgets every key.
+// forgetLineage forgets the keys that an answer's header names, and notes them. Where there may be others, or an
+// upstream that may know of lineages does not say which keys it has revoked, it forgets every key.
 func (p *passing) forgetLineage(resp *http.Response, position uint64) {
 	if !p.change.lineage {
 		return

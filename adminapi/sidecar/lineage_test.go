@@ -101,22 +101,23 @@ func TestARevocationOfALineageThroughASidecarIsBelievedOfEachKey(t *testing.T) {
 
 func TestWhereTheKeysOfALineageAreNotKnownEveryKeyIsForgotten(t *testing.T) {
 	t.Parallel()
-	const other = "11111111-1111-4111-8111-111111111111"
+	const other, asked = "11111111-1111-4111-8111-111111111111", "?lineage=true"
 	for name, tc := range map[string]struct {
-		query, header string
-		status        int
-		down          bool
-		want          []string // beside the key in the path
+		query  string
+		header string // of the answer
+		status int
+		down   bool
+		want   []string // beside the key in the path
 	}{
-		"the upstream names them":          {query: "?lineage=true", header: other, status: 200, want: []string{other}},
-		"there are very many":              {query: "?lineage=true", header: "*", status: 200, want: []string{everyKey}},
-		"a name is none":                   {query: "?lineage=true", header: other + ",a b", status: 200, want: []string{everyKey}},
-		"the upstream does not name them":  {query: "?lineage=true", status: 200, want: []string{everyKey}},
-		"the upstream fails":               {query: "?lineage=true", status: 503, want: []string{everyKey}},
-		"there is no answer":               {query: "?lineage=true", down: true, want: []string{everyKey}},
-		"it is refused":                    {query: "?lineage=true", status: 409},
-		"no lineage is asked for":          {status: 200},
-		"no lineage and there is no reply": {down: true},
+		"the upstream names them":         {asked, other, 200, false, []string{other}},
+		"there are very many":             {asked, "*", 200, false, []string{everyKey}},
+		"a name is none":                  {asked, other + ",a b", 200, false, []string{everyKey}},
+		"the upstream does not name them": {asked, "", 200, false, []string{everyKey}},
+		"the upstream fails":              {asked, "", 503, false, []string{everyKey}},
+		"there is no answer":              {asked, "", 0, true, []string{everyKey}},
+		"it is refused":                   {asked, "", 409, false, nil},
+		"no lineage is asked for":         {"", "", 200, false, nil},
+		"nor is there an answer":          {"", "", 0, true, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

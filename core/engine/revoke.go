@@ -27,8 +27,8 @@ func (e *Engine) Revoke(ctx context.Context, kind core.Kind, keyID string, r Rev
 }
 
 // RevokeLineage revokes a key of a kind with all its predecessors and successors, in one transaction, and returns those
-// that were not revoked already. When it returns nil, no verification on this node that begins later admits one of them.
-// If all of them are revoked already, it is [core.FailedPrecondition]. An imported key has no lineage but itself.
+// that were not revoked already. When it returns nil, no verification on this node that begins later admits one of
+// them. If all of them are revoked already, it is [core.FailedPrecondition]. An imported key has no lineage but itself.
 func (e *Engine) RevokeLineage(
 	ctx context.Context, kind core.Kind, keyID string, r RevokeRequest,
 ) ([]core.Key, error) {
@@ -57,8 +57,8 @@ func (r *RevokeRequest) revocation() (core.Revocation, error) {
 }
 
 // SelfRevoke revokes the key behind a credential, and returns it: holding the credential is the proof. One that names
-// no key reads [core.KeyNotFound], whether its checksum is right or not. A suspended key is revoked for good: who reports
-// that a key has leaked is not refused because somebody else has suspended it.
+// no key reads [core.KeyNotFound], whether its checksum is right or not. A suspended key is revoked for good: who
+// reports that a key has leaked is not refused because somebody else has suspended it.
 func (e *Engine) SelfRevoke(ctx context.Context, cred string, reason core.RevocationReason) (core.Key, error) {
 	if err := CheckSelfRevoke(cred, reason); err != nil {
 		return core.Key{}, err

@@ -13,9 +13,9 @@ func (e *Engine) Suspend(ctx context.Context, kind core.Kind, keyID string) (cor
 	return e.store.Suspend(ctx, e.network, kind, keyID, core.Suspension{Time: now()})
 }
 
-// Resume ends the suspension of a key of a kind and returns it: with the scopes, limits and expiry that it had. One that
-// is not suspended is [core.FailedPrecondition]. A suspended key does not count for the quota, so if the quota has become
-// full since, it is [core.KeyQuotaExceeded]: suspended keys are no way around it.
+// Resume ends the suspension of a key of a kind and returns it: with the scopes, limits and expiry that it had. One
+// that is not suspended is [core.FailedPrecondition]. A suspended key does not count for the quota, so if the quota has
+// become full since, it is [core.KeyQuotaExceeded]: suspended keys are no way around it.
 func (e *Engine) Resume(ctx context.Context, kind core.Kind, keyID string) (core.Key, error) {
 	return e.store.Resume(ctx, e.network, kind, keyID, core.Resumption{Time: now(), Quota: e.quota})
 }

@@ -75,8 +75,8 @@ type RotateRequest struct {
 
 // Rotate puts a new issued key in the place of one that is active and not expired: in one transaction the new one is
 // made, with the old one's expiry, limit and count of uses, and the old one revoked as superseded or, with a grace
-// period, made to expire at its end. The secret is returned this once. An old key that is revoked, suspended, expired or
-// rotated already is [core.FailedPrecondition]. Both keys of a grace period count for the quota: where it is full, a
+// period, made to expire at its end. The secret is returned this once. An old key that is revoked, suspended, expired
+// or rotated already is [core.FailedPrecondition]. Both keys of a grace period count for the quota: where it is full, a
 // rotation with one is [core.KeyQuotaExceeded].
 func (e *Engine) Rotate(ctx context.Context, keyID string, r RotateRequest) (
 	fresh, old core.Key, secret string, err error,
@@ -90,7 +90,8 @@ func (e *Engine) Rotate(ctx context.Context, keyID string, r RotateRequest) (
 		return fail(badRequest("grace: must lie between 0s and %s (30 days)", core.FormatSeconds(core.MaxGrace)))
 	}
 	rotation := core.Rotation{
-		Patch: patch, NewKeyID: uuid.NewString(), Time: now(), Grace: r.Grace.Truncate(time.Microsecond), Quota: e.quota,
+		Patch: patch, NewKeyID: uuid.NewString(), Time: now(),
+		Grace: r.Grace.Truncate(time.Microsecond), Quota: e.quota,
 	}
 	visibility := r.Visibility
 	if visibility == core.VisibilityUnknown {

@@ -9,8 +9,8 @@ import (
 // EventKind says what happened to a key.
 type EventKind uint8
 
-// The kinds of change. A rotation is two events: the new key is created, and the old one is rotated, which revokes it at
-// once or makes it expire at the end of a grace period.
+// The kinds of change. A rotation is two events: the new key is created, and the old one is rotated, which revokes it
+// at once or makes it expire at the end of a grace period.
 const (
 	EventCreated EventKind = iota + 1
 	EventRevoked

@@ -34,7 +34,8 @@ func NewWriter(ctx context.Context, p Preparer) (*Writer, error) {
 	w.prepared, err = prepare(ctx, p,
 		statement{&w.get, selectKey}, statement{&w.byRequest, selectByRequest}, statement{&w.live, countLive},
 		statement{&w.event, insertEvent}, statement{&w.key, insertKey}, statement{&w.revoke, updateRevoked},
-		statement{&w.update, updateKey}, statement{&w.state, updateState}, statement{&w.lineage, selectLineage}, statement{&w.remove, deleteKey}, statement{&w.check, selectCheck},
+		statement{&w.update, updateKey}, statement{&w.state, updateState}, statement{&w.lineage, selectLineage},
+		statement{&w.remove, deleteKey}, statement{&w.check, selectCheck},
 		statement{&w.newCheck, insertCheck}, statement{&w.nextCheck, updateCheck},
 		statement{&w.counted, countPrefix}, statement{&w.uncounted, uncountPrefix},
 		statement{&w.oldest, selectOldest}, statement{&w.pruned, deleteEvents})
