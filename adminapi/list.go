@@ -71,27 +71,23 @@ func parseQuery(r *http.Request) (query, error) {
 	return query(values), nil
 }
 
-// changeQuery reads the query of a change, which may have these parameters and no others: one that is misspelled would
-// change something else than it should.
+// changeQuery reads the query of a change, which may have these parameters, and that of every change, and no others: one
+// that is misspelled would change something else than it should.
 func changeQuery(r *http.Request, known ...string) (query, error) {
 	q, err := parseQuery(r)
 	if err != nil {
 		return nil, err
 	}
-	return q, q.only(known...)
+	return q, q.only(append(known, "wait")...)
 }
 
 // only refuses a query that has other parameters than these.
 func (q query) only(known ...string) error {
 	for name := range q {
-		if slices.Contains(known, name) {
-			continue
+		if !slices.Contains(known, name) {
+			return core.NewError(core.BadRequest, fmt.Sprintf("%.50q: there is no such parameter; there are %s",
+				name, strings.Join(known, ", ")))
 		}
-		there := "there is none here"
-		if len(known) > 0 {
-			there = "there are " + strings.Join(known, ", ")
-		}
-		return core.NewError(core.BadRequest, fmt.Sprintf("%.50q: there is no such parameter; %s", name, there))
 	}
 	return nil
 }

@@ -210,7 +210,7 @@ func (f *upstreamNode) ForgetAll(place uint64) {
 	defer f.mu.Unlock()
 	f.forgotten = append(f.forgotten, everyKey)
 	f.place = place
-	f.positions.ApplyToAll(f.positions.Applied() + 1)
+	f.positions.Reset(f.positions.Applied() + 1)
 }
 
 // forgets returns what was forgotten since it was last called.

@@ -28,7 +28,7 @@ type changes struct {
 	floors       map[feed.Slot]floor // by the slots of the table, so that it is bounded
 	full         int                 // how many floors there have to be before the next sweep
 	noCacheUntil time.Time           // the latest floor.noCacheUntil
-	every        floor               // of every key, beside its own
+	all          floor               // of every key: events about any may have been missed before its position
 }
 
 // floor is what answers about a key are compared with: the upstream's feed position of the key's last change.
@@ -37,22 +37,6 @@ type floor struct {
 	until    time.Time
 
 	noCacheUntil time.Time // until when caches may hold answers from before a change whose position is not known
-}
-
-// raise notes a change at a position, of which 0 is not known.
-func (f *floor) raise(position uint64, now time.Time) {
-	switch {
-	case position == 0:
-		f.noCacheUntil = now.Add(floorLifetime)
-	case position >= f.position || !now.Before(f.until):
-		// A higher floor stays for its own lifetime only: it may be of an upstream that was replaced.
-		f.position, f.until = position, now.Add(floorLifetime)
-	}
-}
-
-// admits reports whether an answer from a position is not older than the change.
-func (f *floor) admits(position uint64, now time.Time) bool {
-	return position >= f.position || !now.Before(f.until)
 }
 
 // Forget makes every verdict on a key that was looked up before now be looked up again, before it returns. It is called
@@ -70,24 +54,45 @@ func (c *changes) forget(network core.NetworkID, keyID string, position uint64) 
 	c.sweep(now)
 	slot := feed.SlotOf(network, keyID)
 	f := c.floors[slot]
-	f.raise(position, now)
-	c.floors[slot] = f
-	if position == 0 {
+	switch {
+	case position == 0:
+		f.noCacheUntil = now.Add(floorLifetime)
 		c.noCacheUntil = f.noCacheUntil
+	case position >= f.position || !now.Before(f.until):
+		// A higher floor stays for its own lifetime only: it may be of an upstream that was replaced.
+		f.position, f.until = position, now.Add(floorLifetime)
 	}
+	c.floors[slot] = f
 	c.own++
 	c.table.Apply(feed.Event{Position: c.own, Network: network, KeyID: keyID, Time: now})
 }
 
-// ForgetAll is [Remote.Forget] of every key, for a change of which it is not known which keys it was about.
+// reset makes every verdict that was looked up before now be looked up again: any key may have changed, before a
+// position in the upstream's feed. Positions in the feed before mean nothing in this one.
+func (c *changes) reset(position uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.floors)
+	c.all = floor{position: position, until: time.Now().Add(floorLifetime)}
+	c.own++
+	c.table.Reset(c.own)
+}
+
+// ForgetAll is [Remote.Forget] of every key, for a change that passed through here and may have been of any.
 func (u *Remote) ForgetAll(position uint64) { u.changes.forgetAll(position) }
 
 func (c *changes) forgetAll(position uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.every.raise(position, time.Now())
+	now := time.Now()
+	switch {
+	case position == 0:
+		c.all.noCacheUntil = now.Add(floorLifetime)
+	case position >= c.all.position || !now.Before(c.all.until):
+		c.all.position, c.all.until = position, now.Add(floorLifetime)
+	}
 	c.own++
-	c.table.ApplyToAll(c.own)
+	c.table.Reset(c.own)
 }
 
 // sweep removes floors that have expired, once there are twice as many as the last sweep left: an import of very many
@@ -112,12 +117,13 @@ func (c *changes) outdated(network core.NetworkID, keyID string, began uint64) b
 }
 
 // upToDate reports whether an answer about a key, from a position of the upstream's feed, is not older than the last
-// change of the key that passed through here.
+// change of the key that is known here.
 func (c *changes) upToDate(network core.NetworkID, keyID string, position uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f, now := c.floors[feed.SlotOf(network, keyID)], time.Now()
-	return f.admits(position, now) && c.every.admits(position, now)
+	f := c.floors[feed.SlotOf(network, keyID)]
+	return (position >= f.position || !time.Now().Before(f.until)) &&
+		(position >= c.all.position || !time.Now().Before(c.all.until))
 }
 
 // skipsCaches reports whether a cache of the upstream's may hold an answer from before a change of a key that passed
@@ -126,11 +132,12 @@ func (c *changes) skipsCaches(network core.NetworkID, keyID string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	if now.Before(c.every.noCacheUntil) {
+	switch {
+	case now.Before(c.all.noCacheUntil):
 		return true
-	}
-	if keyID == "" {
+	case keyID == "":
 		return now.Before(c.noCacheUntil)
+	default:
+		return now.Before(c.floors[feed.SlotOf(network, keyID)].noCacheUntil)
 	}
-	return now.Before(c.floors[feed.SlotOf(network, keyID)].noCacheUntil)
 }

@@ -52,56 +52,64 @@ func (p *Positions) Apply(events ...Event) {
 			continue
 		}
 		p.table[SlotOf(e.Network, e.KeyID)].Store(e.Position)
+		p.applied = e.Position
 		if int(e.Kind) < len(p.changed) {
 			p.changed[e.Kind].Add(1)
 		}
-		p.advance(e.Position)
+		p.wake()
 	}
 }
 
-// ApplyToAll applies a change that may have been of any key: every verdict with a lower position is out of date. A
-// position that has been applied before is ignored.
-func (p *Positions) ApplyToAll(position uint64) {
+// Reset says that any key may have changed: each slot is raised to a position, which is higher than all that have been
+// applied.
+func (p *Positions) Reset(at uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if position <= p.applied {
-		return
-	}
 	for i := range p.table {
-		p.table[i].Store(position)
+		p.table[i].Store(at)
 	}
-	p.advance(position)
+	p.applied = at
+	p.wake()
 }
 
-// advance notes a position that has been applied, and wakes who waits for it. mu is held.
-func (p *Positions) advance(position uint64) {
-	p.applied = position
+// wake wakes who waits for a change. mu is held.
+func (p *Positions) wake() {
 	if p.waiting != nil {
 		close(p.waiting)
 		p.waiting = nil
 	}
 }
 
+// After returns a channel that is closed when a change with a higher position than after is applied.
+func (p *Positions) After(after uint64) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.applied > after {
+		return alreadyClosed
+	}
+	if p.waiting == nil {
+		p.waiting = make(chan struct{})
+	}
+	return p.waiting
+}
+
+var alreadyClosed = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // AwaitAfter waits until a change with a higher position than after is applied. It returns ctx's error if ctx ends
 // first.
 func (p *Positions) AwaitAfter(ctx context.Context, after uint64) error {
-	for {
-		p.mu.Lock()
-		if p.applied > after {
-			p.mu.Unlock()
-			return nil
-		}
-		if p.waiting == nil {
-			p.waiting = make(chan struct{})
-		}
-		waiting := p.waiting
-		p.mu.Unlock()
+	for p.Applied() <= after {
 		select {
-		case <-waiting:
+		case <-p.After(after):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+	return nil
 }
 
 // Begin sets the position of an empty table to that of the last change in its feed, so that only later ones count.
