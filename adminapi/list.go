@@ -71,8 +71,8 @@ func parseQuery(r *http.Request) (query, error) {
 	return query(values), nil
 }
 
-// changeQuery reads the query of a change, which may have these parameters, and that of every change, and no others: one
-// that is misspelled would change something else than it should.
+// changeQuery reads the query of a change, which may have these parameters, and that of every change, and no others:
+// one that is misspelled would change something else than it should.
 func changeQuery(r *http.Request, known ...string) (query, error) {
 	q, err := parseQuery(r)
 	if err != nil {

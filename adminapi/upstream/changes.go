@@ -132,12 +132,11 @@ func (c *changes) skipsCaches(network core.NetworkID, keyID string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	switch {
-	case now.Before(c.all.noCacheUntil):
+	if now.Before(c.all.noCacheUntil) {
 		return true
-	case keyID == "":
-		return now.Before(c.noCacheUntil)
-	default:
-		return now.Before(c.floors[feed.SlotOf(network, keyID)].noCacheUntil)
 	}
+	if keyID == "" {
+		return now.Before(c.noCacheUntil)
+	}
+	return now.Before(c.floors[feed.SlotOf(network, keyID)].noCacheUntil)
 }

@@ -68,7 +68,8 @@ func printKey(w io.Writer, k *client.Key) error {
 	)
 }
 
-// stateOf is the state of a key in a word. To programs that do not know of suspension, a suspended key is a revoked one.
+// stateOf is the state of a key in a word. To programs that do not know of suspension, a suspended key is a revoked
+// one.
 func stateOf(k *client.Key) string {
 	if isSuspended(k) {
 		return "suspended"

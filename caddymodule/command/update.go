@@ -204,8 +204,8 @@ func graceFlag(value string) (time.Duration, error) {
 	return grace, nil
 }
 
-// hintRotated says what has become of the old key of a rotation. That the server has no grace periods, which breaks what
-// still uses the old key, is said with --quiet too.
+// hintRotated says what has become of the old key of a rotation. That the server has no grace periods, which breaks
+// what still uses the old key, is said with --quiet too.
 func (o *options) hintRotated(cmd *cobra.Command, old *client.Key, grace time.Duration) {
 	switch {
 	case old.Status == client.KeyStatusActive:
