@@ -205,6 +205,35 @@ func (k auditedKeys) Revoke(
 	return key, err
 }
 
+// RevokeLineage records each revocation.
+func (k auditedKeys) RevokeLineage(
+	ctx context.Context, kind core.Kind, keyID string, r engine.RevokeRequest,
+) ([]core.Key, error) {
+	revoked, err := k.Keys.RevokeLineage(ctx, kind, keyID, r)
+	for i := range revoked {
+		k.record(Change{KeyID: revoked[i].ID, ActorID: revoked[i].ActorID, Reason: r.Reason})
+	}
+	return revoked, err
+}
+
+// Suspend records a suspension.
+func (k auditedKeys) Suspend(ctx context.Context, kind core.Kind, keyID string) (core.Key, error) {
+	key, err := k.Keys.Suspend(ctx, kind, keyID)
+	if err == nil {
+		k.record(Change{KeyID: key.ID, ActorID: key.ActorID})
+	}
+	return key, err
+}
+
+// Resume records the end of a suspension.
+func (k auditedKeys) Resume(ctx context.Context, kind core.Kind, keyID string) (core.Key, error) {
+	key, err := k.Keys.Resume(ctx, kind, keyID)
+	if err == nil {
+		k.record(Change{KeyID: key.ID, ActorID: key.ActorID})
+	}
+	return key, err
+}
+
 // Delete records a deletion. The key is read first, for its actor; if it cannot be read, it is deleted all the same.
 func (k auditedKeys) Delete(ctx context.Context, keyID string) error {
 	key, _ := k.Get(ctx, core.Imported, keyID)

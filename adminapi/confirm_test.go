@@ -105,18 +105,26 @@ func changesOfAllKinds(t *testing.T, n *node) map[string]func(query string) *htt
 		return func(query string) *http.Request { return apitest.Request(method, path+query, body) }
 	}
 	key := func() string { return n.issue(t, "").IssuedAPIKey.KeyID }
+	suspended := func() string {
+		id := key()
+		apitest.Post(n.admin, issuedPath+"/"+id+":suspend", "")
+		return id
+	}
 	imported := func(raw string) string {
 		w := apitest.Post(n.admin, importedPath, `{"name":"n","actor_id":"a","raw_key":"`+raw+`"}`)
 		return apitest.Unmarshal[client.Key](t, w.Body.Bytes()).KeyID
 	}
 	return map[string]func(query string) *http.Request{
-		"issue":  request("POST", issuedPath, `{"name":"n","actor_id":"a"}`),
-		"import": request("POST", importedPath, `{"name":"n","actor_id":"a","raw_key":"new"}`),
-		"update": request("PATCH", issuedPath+"/"+key(), `{"name":"m"}`),
-		"rotate": request("POST", issuedPath+"/"+key()+":rotate", `{}`),
-		"revoke": request("POST", issuedPath+"/"+key()+":revoke", `{}`),
-		"of any": request("POST", anyPath+"/"+key()+":revoke", `{}`),
-		"delete": request("DELETE", importedPath+"/"+imported("deleted"), ""),
+		"issue":   request("POST", issuedPath, `{"name":"n","actor_id":"a"}`),
+		"import":  request("POST", importedPath, `{"name":"n","actor_id":"a","raw_key":"new"}`),
+		"update":  request("PATCH", issuedPath+"/"+key(), `{"name":"m"}`),
+		"rotate":  request("POST", issuedPath+"/"+key()+":rotate", `{}`),
+		"revoke":  request("POST", issuedPath+"/"+key()+":revoke", `{}`),
+		"suspend": request("POST", issuedPath+"/"+key()+":suspend", ``),
+		"resume":  request("POST", issuedPath+"/"+suspended()+":resume", ``),
+		"lineage": request("POST", issuedPath+"/"+key()+":revoke", `{}`),
+		"of any":  request("POST", anyPath+"/"+key()+":revoke", `{}`),
+		"delete":  request("DELETE", importedPath+"/"+imported("deleted"), ""),
 		"several": request("POST", importedPath+":batchCreate",
 			`{"requests":[{"name":"n","actor_id":"a","raw_key":"of several"}]}`),
 	}
@@ -138,7 +146,11 @@ func TestEachChangeCanWaitForTheEdges(t *testing.T) {
 				time.Sleep(30 * time.Millisecond)
 				n.acknowledge(t, "slow", after)
 			}()
-			w := apitest.Serve(n.admin, request("?wait=5s"))
+			query := "?wait=5s"
+			if name == "lineage" {
+				query += "&lineage=true"
+			}
+			w := apitest.Serve(n.admin, request(query))
 			if w.Code != http.StatusOK || w.Header().Get("Talos-Confirmed") != "2" ||
 				w.Header().Get("Talos-Unconfirmed") != "0" || w.Header().Get("Talos-Unconfirmed-Edges") != "" {
 				t.Errorf("%s: %d %v %s", name, w.Code, w.Header(), w.Body)

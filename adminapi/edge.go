@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -83,6 +84,23 @@ func (p *positionWriter) WriteHeader(status int) {
 
 // Unwrap is for [http.ResponseController].
 func (p *positionWriter) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+
+// maxChangedKeys is how many keys a response names in its header.
+const maxChangedKeys = 100
+
+// setChangedKeys tells an edge which keys a change was about that the request has not named. Of very many it tells that
+// it may have been any.
+func setChangedKeys(h http.Header, keys []core.Key) {
+	if len(keys) > maxChangedKeys {
+		h.Set(client.ChangedKeysHeader, client.AnyKey)
+		return
+	}
+	ids := make([]string, len(keys))
+	for i := range keys {
+		ids[i] = keys[i].ID
+	}
+	h.Set(client.ChangedKeysHeader, strings.Join(ids, ","))
+}
 
 // setPosition tells an edge that it was understood, and the feed position that holds for the answer.
 func setPosition(h http.Header, position uint64) {

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
@@ -51,11 +49,8 @@ func eventsRequest(r *http.Request, known ...string) (out engine.EventsRequest, 
 	if err != nil {
 		return out, err
 	}
-	for name := range q {
-		if !slices.Contains(known, name) {
-			return out, core.NewError(core.BadRequest, fmt.Sprintf("%.50q: there is no such parameter; there are %s",
-				name, strings.Join(known, ", ")))
-		}
+	if err := q.only(known...); err != nil {
+		return out, err
 	}
 	after, err := q.one("after")
 	if err != nil {
@@ -137,7 +132,7 @@ func eventRecord(e *feed.Event) client.Event {
 	} else {
 		metadata.SuccessorKeyID = e.Related
 	}
-	if e.Kind == feed.EventRevoked || e.Kind == feed.EventRotated {
+	if e.Kind == feed.EventRevoked || e.Kind == feed.EventRotated && e.Reason != 0 { // 0: it has a grace period
 		out.Reason = ReasonName(core.RevocationReason(e.Reason))
 	}
 	if metadata != (client.EventMetadata{}) {

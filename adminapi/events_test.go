@@ -334,7 +334,7 @@ func TestARequestForEventsThatIsNotWellFormedSaysWhatToDo(t *testing.T) {
 		"page_size=x":                  "page_size: must be a whole number such as 100",
 		"page_size=9999999999":         "page_size: must be a whole number such as 100",
 		"filter=x":                     "filter: there is no such condition (for example: ",
-		"filter=" + url.QueryEscape(`type="Revoked"`):             "filter: type is one of ImportedAPIKeyCreated, ",
+		"filter=" + url.QueryEscape(`type="Revoked"`):             "filter: type is one of APIKeyResumed, ",
 		"filter=time%3E%3D%22yesterday%22":                        `filter: time>= has a time such as "2026-`,
 		"filter=" + url.QueryEscape(`key_id="a" AND key_id="b"`):  "filter: key_id is in it twice",
 		"filter=" + url.QueryEscape(`key_id="a" OR actor_id="b"`): "filter: after a condition comes AND",

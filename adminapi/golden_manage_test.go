@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -45,9 +46,11 @@ func TestEveryAnswerOfKeyManagementIsWrittenAsTheContractSays(t *testing.T) {
 		old := n.issue(t, "").IssuedAPIKey.KeyID
 		w = apitest.Post(n.admin, issuedPath+"/"+old+":rotate", "")
 		fresh := apitest.Unmarshal[client.RotateResponse](t, w.Body.Bytes())
-		golden(t, w, 200, fresh.IssuedAPIKey.KeyID, fresh.Secret, `{"issued_api_key":`+bare+`,"secret":"$SECRET",`+
+		golden(t, w, 200, fresh.IssuedAPIKey.KeyID, fresh.Secret, `{"issued_api_key":`+
+			strings.TrimSuffix(bare, "}")+`,"predecessor_key_id":"`+old+`"},"secret":"$SECRET",`+
 			`"old_issued_api_key":{"key_id":"`+old+`","name":"n","actor_id":"a","visibility":"KEY_VISIBILITY_SECRET",`+
-			`"status":"KEY_STATUS_REVOKED",`+times+`,"revocation_reason":"REVOCATION_REASON_SUPERSEDED"}}`)
+			`"status":"KEY_STATUS_REVOKED",`+times+`,"successor_key_id":"$ID",`+
+			`"revocation_reason":"REVOCATION_REASON_SUPERSEDED"}}`)
 
 		w = apitest.Post(n.admin, derivePath, `{"credential":"raw","algorithm":"TOKEN_ALGORITHM_MACAROON","ttl":"60s"}`)
 		token := apitest.Unmarshal[client.DeriveResponse](t, w.Body.Bytes()).Token

@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -64,6 +65,14 @@ func getKey(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind, k
 }
 
 func revoke(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind, keyID string) error {
+	q, err := changeQuery(r, client.LineageParameter)
+	if err != nil {
+		return err
+	}
+	lineage, err := q.flag(client.LineageParameter)
+	if err != nil {
+		return err
+	}
 	var in client.RevokeRequest
 	if err := body.Decode(w, r, maxBody, &in); err != nil {
 		return err
@@ -73,10 +82,45 @@ func revoke(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind, k
 		return err
 	}
 	request := engine.RevokeRequest{Reason: reason, Description: in.Description}
-	if _, err := n.Keys.Revoke(r.Context(), kind, keyID, request); err != nil {
+	if lineage {
+		revoked, err := n.Keys.RevokeLineage(r.Context(), kind, keyID, request)
+		if err != nil {
+			return err
+		}
+		if IsEdge(r) {
+			setChangedKeys(w.Header(), revoked)
+		}
+	} else if _, err := n.Keys.Revoke(r.Context(), kind, keyID, request); err != nil {
 		return err
 	}
 	writeJSON(w, http.StatusOK, struct{}{})
+	return nil
+}
+
+func suspend(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind, keyID string) error {
+	return changeState(w, r, kind, keyID, n.Keys.Suspend)
+}
+
+func resume(w http.ResponseWriter, r *http.Request, n Network, kind core.Kind, keyID string) error {
+	return changeState(w, r, kind, keyID, n.Keys.Resume)
+}
+
+// changeState makes a change that a request says nothing of but the key, and answers with its record.
+func changeState(
+	w http.ResponseWriter, r *http.Request, kind core.Kind, keyID string,
+	change func(context.Context, core.Kind, string) (core.Key, error),
+) error {
+	if _, err := changeQuery(r); err != nil {
+		return err
+	}
+	if err := body.Decode(w, r, maxBody, &struct{}{}); err != nil {
+		return err
+	}
+	key, err := change(r.Context(), kind, keyID)
+	if err != nil {
+		return err
+	}
+	writeRecord(w, &key)
 	return nil
 }
 

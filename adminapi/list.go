@@ -1,9 +1,12 @@
 package adminapi
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
@@ -66,6 +69,42 @@ func parseQuery(r *http.Request) (query, error) {
 		return nil, core.NewError(core.BadRequest, "the query of the URL is malformed; percent-encode its values")
 	}
 	return query(values), nil
+}
+
+// changeQuery reads the query of a change, which may have these parameters, and that of every change, and no others:
+// one that is misspelled would change something else than it should.
+func changeQuery(r *http.Request, known ...string) (query, error) {
+	q, err := parseQuery(r)
+	if err != nil {
+		return nil, err
+	}
+	return q, q.only(append(known, "wait")...)
+}
+
+// only refuses a query that has other parameters than these.
+func (q query) only(known ...string) error {
+	for name := range q {
+		if !slices.Contains(known, name) {
+			return core.NewError(core.BadRequest, fmt.Sprintf("%.50q: there is no such parameter; there are %s",
+				name, strings.Join(known, ", ")))
+		}
+	}
+	return nil
+}
+
+// flag returns a parameter that is true or false; without it, false.
+func (q query) flag(name string) (bool, error) {
+	value, err := q.one(name)
+	switch {
+	case err != nil:
+		return false, err
+	case len(q[name]) == 0, value == "false":
+		return false, nil
+	case value == "true":
+		return true, nil
+	default:
+		return false, core.NewError(core.BadRequest, name+": must be true or false")
+	}
 }
 
 // one returns a parameter that may be given once; without it, an empty text.

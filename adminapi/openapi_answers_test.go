@@ -113,6 +113,17 @@ func TestEveryAnswerIsWhatTheDocumentSays(t *testing.T) {
 	try(http.MethodPost, derivePath, `{"credential":"raw"}`, "adminDeriveToken") // of a key without scopes
 	try(http.MethodGet, jwksPath, "", "getJwks")
 
+	for collection, kind := range map[string]string{
+		issuedPath + "/" + id: "IssuedApiKey", path: "ImportedApiKey", anyPath + "/" + id: "ApiKey",
+	} {
+		for range 2 { // the second time it is refused
+			try(http.MethodPost, collection+":suspend", "", "adminSuspend"+kind)
+		}
+		for range 2 {
+			try(http.MethodPost, collection+":resume", "", "adminResume"+kind)
+		}
+	}
+
 	fresh := try(http.MethodPost, issuedPath+"/"+id+":rotate", "", "adminRotateIssuedApiKey")
 	try(http.MethodPost, issuedPath+"/"+id+":revoke", "", "adminRevokeIssuedApiKey")
 	try(http.MethodPost, path+":revoke", "", "adminRevokeImportedApiKey")

@@ -87,6 +87,14 @@ var operations = []*Operation{
 		Name: "revoke", Method: "POST", Path: issuedPath + inPath + ":revoke", Changes: ChangesKey | GivesReason,
 		Message: "key revoked", handle: ofKind(core.Issued, revoke),
 	},
+	{
+		Name: "suspend", Method: "POST", Path: issuedPath + inPath + ":suspend", Changes: ChangesKey,
+		Message: "key suspended", handle: ofKind(core.Issued, suspend),
+	},
+	{
+		Name: "resume", Method: "POST", Path: issuedPath + inPath + ":resume", Changes: ChangesKey,
+		Message: "key resumed", handle: ofKind(core.Issued, resume),
+	},
 
 	{
 		Name: "import", Method: "POST", Path: importedPath, Changes: CreatesKeys | ImportsKeys,
@@ -110,10 +118,26 @@ var operations = []*Operation{
 		Name: "revoke", Method: "POST", Path: importedPath + inPath + ":revoke", Changes: ChangesKey | GivesReason,
 		Message: "key revoked", handle: ofKind(core.Imported, revoke),
 	},
+	{
+		Name: "suspend", Method: "POST", Path: importedPath + inPath + ":suspend", Changes: ChangesKey,
+		Message: "key suspended", handle: ofKind(core.Imported, suspend),
+	},
+	{
+		Name: "resume", Method: "POST", Path: importedPath + inPath + ":resume", Changes: ChangesKey,
+		Message: "key resumed", handle: ofKind(core.Imported, resume),
+	},
 
 	{
 		Name: "revoke", Method: "POST", Path: anyPath + inPath + ":revoke", Changes: ChangesKey | GivesReason,
 		Message: "key revoked", handle: ofKind(core.AnyKind, revoke),
+	},
+	{
+		Name: "suspend", Method: "POST", Path: anyPath + inPath + ":suspend", Changes: ChangesKey,
+		Message: "key suspended", handle: ofKind(core.AnyKind, suspend),
+	},
+	{
+		Name: "resume", Method: "POST", Path: anyPath + inPath + ":resume", Changes: ChangesKey,
+		Message: "key resumed", handle: ofKind(core.AnyKind, resume),
 	},
 	{Name: "verify", Method: "POST", Path: anyPath + ":verify", Local: true, handle: verifyKey},
 	{Name: "batch verify", Method: "POST", Path: anyPath + ":batchVerify", Local: true, handle: batchVerify},

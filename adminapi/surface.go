@@ -24,7 +24,10 @@ type Keys interface {
 	Issue(ctx context.Context, r engine.IssueRequest) (key core.Key, secret string, err error)
 	Get(ctx context.Context, kind core.Kind, keyID string) (core.Key, error)
 	Revoke(ctx context.Context, kind core.Kind, keyID string, r engine.RevokeRequest) (core.Key, error)
+	RevokeLineage(ctx context.Context, kind core.Kind, keyID string, r engine.RevokeRequest) ([]core.Key, error)
 	SelfRevoke(ctx context.Context, credential string, reason core.RevocationReason) (core.Key, error)
+	Suspend(ctx context.Context, kind core.Kind, keyID string) (core.Key, error)
+	Resume(ctx context.Context, kind core.Kind, keyID string) (core.Key, error)
 
 	Import(ctx context.Context, r engine.ImportRequest) (core.Key, error)
 	ImportMany(ctx context.Context, requests []engine.ImportRequest) ([]engine.ImportResult, error)

@@ -130,6 +130,9 @@ func updateRequest(in *updateFields, mask []string) (engine.UpdateRequest, error
 }
 
 func rotate(_ *surface, w http.ResponseWriter, r *http.Request, n Network, keyID string) error {
+	if _, err := changeQuery(r); err != nil {
+		return err
+	}
 	var in client.RotateRequest
 	if err := body.Decode(w, r, maxBody, &in); err != nil {
 		return err
@@ -153,6 +156,11 @@ func rotate(_ *surface, w http.ResponseWriter, r *http.Request, n Network, keyID
 func rotateRequest(in *client.RotateRequest) (out engine.RotateRequest, err error) {
 	if out.Visibility, err = parseVisibility(in.Visibility); err != nil {
 		return out, err
+	}
+	if in.Grace != "" {
+		if out.Grace, err = core.ParseDuration(in.Grace); err != nil {
+			return out, core.NewError(core.BadRequest, "grace: "+err.Error())
+		}
 	}
 	out.Name = in.Name
 	if in.Scopes != nil {

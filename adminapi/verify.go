@@ -163,6 +163,7 @@ func (a *caller) judge(ctx context.Context, result *verify.Result) (out client.V
 	}
 	if a.edge {
 		out.IPRestriction = restriction(v.AllowedCIDRs)
+		out.LineageID = v.LineageID
 	}
 	return out, d
 }

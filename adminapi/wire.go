@@ -31,11 +31,15 @@ func record(k *core.Key, now time.Time) client.Key {
 		CreateTime: k.CreateTime.UTC(),
 		UpdateTime: k.UpdateTime.UTC(),
 		ExpireTime: k.ExpireTime.UTC(),
+
+		SuspendTime:      k.SuspendTime.UTC(),
+		PredecessorKeyID: k.PredecessorID,
+		SuccessorKeyID:   k.SuccessorID,
 	}
 	out.LastUsedTime = k.LastUsedTime.UTC()
 	out.IPRestriction = restriction(k.AllowedCIDRs)
 	out.RateLimitPolicy = limitPolicy(k.RateLimit)
-	if k.Status == core.StatusRevoked {
+	if k.Status == core.StatusRevoked && !k.IsSuspended() {
 		out.RevocationReason = ReasonName(k.RevocationReason)
 		out.RevocationDescription = k.RevocationDescription
 	}

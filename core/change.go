@@ -53,9 +53,12 @@ type Update struct {
 	Time time.Time
 }
 
-// Of returns what becomes of a key. One that is revoked is [FailedPrecondition].
+// Of returns what becomes of a key. One that is revoked or suspended is [FailedPrecondition].
 func (u *Update) Of(k Key) (Key, error) {
-	if k.Status != StatusActive {
+	switch {
+	case k.IsSuspended():
+		return Key{}, NewError(FailedPrecondition, "the key is suspended: it cannot be updated; resume it first")
+	case k.Status != StatusActive:
 		return Key{}, NewError(FailedPrecondition, "the key is revoked: it cannot be updated")
 	}
 	u.apply(&k)
@@ -70,28 +73,94 @@ type Rotation struct {
 	NewKeyID   string
 	Prefix     string // of the new key's credential
 	Time       time.Time
+
+	// Grace is how long the old key stays valid, up to [MaxGrace], and not beyond its own expiry. 0: it is revoked as
+	// superseded.
+	Grace time.Duration
+	Quota int64 // of active keys, which counts where there is a grace period, see [Store.Rotate]; 0: no limit
 }
 
-// Of returns the key that takes the place of an old one. It inherits what the rotation does not change, its expiry
-// too, but for the request id, which belongs to the call that issued the old one. An old key that is revoked or expired
-// is [FailedPrecondition].
-func (r *Rotation) Of(old Key) (Key, error) {
-	switch old.StatusAt(r.Time) {
-	case StatusActive:
-	case StatusRevoked:
-		return Key{}, NewError(FailedPrecondition, "the key is revoked: it cannot be rotated")
-	case StatusExpired:
-		return Key{}, NewError(FailedPrecondition, "the key has expired: it cannot be rotated")
-	default:
-		return Key{}, NewError(Internal, "the key has an unknown status")
+// Of returns the key that takes the place of an old one, and what becomes of that. The new key inherits what the
+// rotation does not change, its expiry as it was before the rotation too, but for the request id, which belongs to the
+// call that issued the old one. An old key that is revoked, suspended, expired or rotated already is
+// [FailedPrecondition].
+func (r *Rotation) Of(old Key) (fresh, left Key, err error) {
+	if err := rotatable(&old, r.Time); err != nil {
+		return Key{}, Key{}, err
 	}
-	k := old
-	k.ID, k.RequestID, k.Prefix = r.NewKeyID, "", r.Prefix
-	k.CreateTime, k.UpdateTime, k.LastUsedTime = r.Time, r.Time, time.Time{}
-	r.apply(&k)
+	fresh, left = old, old
+	fresh.ID, fresh.RequestID, fresh.Prefix = r.NewKeyID, "", r.Prefix
+	fresh.PredecessorID, fresh.LineageID = old.ID, old.Lineage()
+	fresh.CreateTime, fresh.UpdateTime, fresh.LastUsedTime = r.Time, r.Time, time.Time{}
+	r.apply(&fresh)
 	if r.Visibility != nil {
-		k.Visibility = *r.Visibility
+		fresh.Visibility = *r.Visibility
 	}
+	left.SuccessorID, left.UpdateTime = fresh.ID, r.Time
+	end := r.Time.Add(r.Grace)
+	switch {
+	case r.Grace <= 0:
+		left.Status, left.RevocationReason = StatusRevoked, ReasonSuperseded
+	case old.ExpireTime.IsZero() || end.Before(old.ExpireTime):
+		left.ExpireTime = end
+	}
+	return fresh, left, nil
+}
+
+// rotatable says why a key cannot be rotated at a moment; nil: it can.
+func rotatable(k *Key, now time.Time) error {
+	switch {
+	case k.IsSuspended():
+		return NewError(FailedPrecondition, "the key is suspended: it cannot be rotated; resume it first")
+	case k.Status == StatusRevoked:
+		return NewError(FailedPrecondition, "the key is revoked: it cannot be rotated")
+	case k.SuccessorID != "":
+		return NewError(FailedPrecondition, "the key has been rotated already: its successor is "+k.SuccessorID)
+	}
+	switch k.StatusAt(now) {
+	case StatusActive:
+		return nil
+	case StatusExpired:
+		return NewError(FailedPrecondition, "the key has expired: it cannot be rotated")
+	default:
+		return NewError(Internal, "the key has an unknown status")
+	}
+}
+
+// Suspension is a request to refuse a key until it is resumed.
+type Suspension struct {
+	Time time.Time
+}
+
+// Of returns what becomes of a key. One that is revoked or suspended is [FailedPrecondition].
+func (s *Suspension) Of(k Key) (Key, error) {
+	switch {
+	case k.IsSuspended():
+		return Key{}, NewError(FailedPrecondition, "the key is suspended already")
+	case k.Status != StatusActive:
+		return Key{}, NewError(FailedPrecondition, "the key is revoked: it cannot be suspended")
+	}
+	k.Status, k.SuspendTime, k.UpdateTime = StatusRevoked, s.Time, s.Time
+	return k, nil
+}
+
+// Resumption is a request to accept a suspended key again.
+type Resumption struct {
+	Time  time.Time
+	Quota int64 // of active keys, see [Store.Resume]; 0: no limit
+}
+
+// Of returns what becomes of a key: what it was before it was suspended. One that is not suspended is
+// [FailedPrecondition].
+func (r *Resumption) Of(k Key) (Key, error) {
+	switch {
+	case k.IsSuspended():
+	case k.Status == StatusRevoked:
+		return Key{}, NewError(FailedPrecondition, "the key is revoked, for good: it cannot be resumed")
+	default:
+		return Key{}, NewError(FailedPrecondition, "the key is not suspended: it cannot be resumed")
+	}
+	k.Status, k.SuspendTime, k.UpdateTime = StatusActive, time.Time{}, r.Time
 	return k, nil
 }
 

@@ -24,7 +24,7 @@ const (
 // Status is the stored state of a key. Expiry is not a stored state: it follows from [Key.ExpireTime] and the clock.
 type Status uint8
 
-// The states of a key. A revoked key stays revoked.
+// The states of a key. A revoked key stays revoked, unless it is suspended: see [Key.IsSuspended].
 const (
 	StatusUnknown Status = iota
 	StatusActive
@@ -101,6 +101,19 @@ func (k *Key) StatusAt(now time.Time) Status {
 	return k.Status
 }
 
+// IsSuspended reports whether the key is refused until it is resumed. Such a key is stored as a revoked one, so that
+// whatever does not know of suspension refuses it too.
+func (k *Key) IsSuspended() bool { return k.Status == StatusRevoked && !k.SuspendTime.IsZero() }
+
+// Lineage is the id of the first of the keys that rotations have made of one another: this key's own if there was none
+// before it.
+func (k *Key) Lineage() string {
+	if k.LineageID != "" {
+		return k.LineageID
+	}
+	return k.ID
+}
+
 // Revocation is a request to revoke a key.
 type Revocation struct {
 	Reason      RevocationReason
@@ -119,6 +132,9 @@ const (
 
 // MaxTTL is the longest lifetime that a key can be given.
 const MaxTTL = 315360000 * time.Second
+
+// MaxGrace is the longest time for which a key that was rotated can stay valid.
+const MaxGrace = 30 * day
 
 // MaxDescriptionLength is the length of the longest description of a revocation, in bytes.
 const MaxDescriptionLength = 1024

@@ -48,8 +48,9 @@ type Store interface {
 	// that comes or goes meanwhile on at most one. A page costs the same wherever it is in the list.
 	List(ctx context.Context, q ListQuery) (KeyPage, error)
 
-	// Prefixes returns how many issued keys of a network are not revoked, by [Key.Prefix], in the prefixes' order.
-	// A prefix without such a key is left out. It costs the same however many keys there are.
+	// Prefixes returns how many issued keys of a network are not revoked, by [Key.Prefix], in the prefixes' order. A
+	// suspended key is among them: it may be resumed. A prefix without such a key is left out. It costs the same
+	// however many keys there are.
 	Prefixes(ctx context.Context, network NetworkID) ([]PrefixCount, error)
 
 	// Update changes fields of an active key, expired or not, and returns it. A key of another kind than asked for
@@ -57,23 +58,40 @@ type Store interface {
 	// returns the key as it is, and is no change.
 	Update(ctx context.Context, network NetworkID, kind Kind, keyID string, u Update) (Key, error)
 
-	// Rotate creates the key that takes the place of an issued one, and revokes that one as superseded, in one
-	// transaction. A key that is not there or was imported is [KeyNotFound]; [Rotation.Of] says which are refused.
-	// No quota counts: there are as many active keys as before.
+	// Rotate creates the key that takes the place of an issued one, and revokes that one as superseded or, with a grace
+	// period, makes it expire, in one transaction. A key that is not there or was imported is [KeyNotFound];
+	// [Rotation.Of] says which are refused. Without a grace period no quota counts: there are as many active keys as
+	// before. With one there is one key more, and if the quota, as of CreateMany, has no room for it, it is
+	// [KeyQuotaExceeded].
 	Rotate(ctx context.Context, network NetworkID, keyID string, r Rotation) (fresh, old Key, err error)
 
 	// Delete removes an imported key, whatever its state, as if it had never been there: it can be imported again. A
 	// key that is not there or was issued is [KeyNotFound].
 	Delete(ctx context.Context, network NetworkID, keyID string, d Deletion) error
 
-	// Revoke makes an active key, expired or not, a revoked one and returns it. A key of another kind than asked for
-	// (unless [AnyKind]) is [KeyNotFound]; one that is revoked already is [FailedPrecondition].
+	// Revoke makes an active or suspended key, expired or not, a revoked one and returns it. A key of another kind than
+	// asked for (unless [AnyKind]) is [KeyNotFound]; one that is revoked already is [FailedPrecondition].
 	Revoke(ctx context.Context, network NetworkID, kind Kind, keyID string, r Revocation) (Key, error)
 
 	// RecordUse writes the last uses of keys. It is no change: there is no event and no position, and no key is looked
 	// up again. A key that is not there, and one whose stored use is no more than [UseInterval] earlier or is later, is
 	// left as it is. It works in steps, between which changes are made; after an error, all of it can be repeated.
 	RecordUse(ctx context.Context, uses []Use) error
+
+	// RevokeLineage revokes a key and all its predecessors and successors, as Revoke does, in one transaction, and
+	// returns those that were not revoked before, each of which has an event. If there is none, it is
+	// [FailedPrecondition].
+	RevokeLineage(ctx context.Context, network NetworkID, kind Kind, keyID string, r Revocation) ([]Key, error)
+
+	// Suspend makes an active key, expired or not, one that is refused until it is resumed, and returns it. It counts
+	// for no quota. A key of another kind than asked for (unless [AnyKind]) is [KeyNotFound]; [Suspension.Of] says
+	// which are refused.
+	Suspend(ctx context.Context, network NetworkID, kind Kind, keyID string, s Suspension) (Key, error)
+
+	// Resume makes a suspended key what it was before, and returns it. A key of another kind than asked for (unless
+	// [AnyKind]) is [KeyNotFound]; [Resumption.Of] says which are refused. One that has not expired and for which the
+	// quota, as of CreateMany, has no room is [KeyQuotaExceeded].
+	Resume(ctx context.Context, network NetworkID, kind Kind, keyID string, r Resumption) (Key, error)
 
 	// ClaimSecret compares a network's HMAC secrets with the ones that its keys were made with. checks are the check
 	// values of the current secret and then of the retired ones. With none stored yet, the first is stored. A stored

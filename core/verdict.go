@@ -67,6 +67,7 @@ type Verdict struct {
 	Leeway       time.Duration // how long after ExpireTime the credential still counts, see [Verdict.End]
 	AllowedCIDRs []netip.Prefix
 	RateLimit    RateLimitPolicy
+	LineageID    string // as [Key.LineageID]
 	Issuer       string
 
 	// Identity is the text of the verdict for headers, made once for all requests. Only a valid verdict has it.
@@ -98,6 +99,7 @@ func NewVerdict(k *Key, issuer string, now time.Time) *Verdict {
 		ExpireTime:   k.ExpireTime,
 		AllowedCIDRs: k.AllowedCIDRs,
 		RateLimit:    k.RateLimit,
+		LineageID:    k.LineageID,
 		Issuer:       issuer,
 	}
 	switch k.Kind {
@@ -135,6 +137,15 @@ func (v *Verdict) End() time.Time {
 	return v.ExpireTime.Add(v.Leeway)
 }
 
+// CountedAs is the id under which uses of the key are counted: keys that rotations have made of one another share one
+// count, or a rotation would give a key its whole quota anew.
+func (v *Verdict) CountedAs() string {
+	if v.LineageID != "" {
+		return v.LineageID
+	}
+	return v.KeyID
+}
+
 // pack gives the verdict its identity, and all of its text one piece of memory: a cache holds many verdicts, and a hit
 // on one that has not been used for a while waits for each piece.
 func (v *Verdict) pack() {
@@ -145,12 +156,12 @@ func (v *Verdict) pack() {
 	if v.Network != (NetworkID{}) {
 		network = v.Network.String()
 	}
-	text := v.KeyID + actor + scopes + metadata
+	text := v.KeyID + v.LineageID + actor + scopes + metadata
 	cut := func(n int) (part string) {
 		part, text = text[:n], text[n:]
 		return part
 	}
-	v.KeyID = cut(len(v.KeyID))
+	v.KeyID, v.LineageID = cut(len(v.KeyID)), cut(len(v.LineageID))
 	v.Identity = Identity{
 		Actor:    cut(len(actor)),
 		Scopes:   cut(len(scopes)),
@@ -178,8 +189,9 @@ func Unknown(network NetworkID, keyID string, t CredentialType) *Verdict {
 
 // Size is the memory that the verdict takes, in bytes, to within a tenth.
 func (v *Verdict) Size() int {
-	n := verdictSize + len(v.KeyID) + len(v.Identity.Actor) + len(v.Identity.Scopes) + len(v.Identity.Metadata) +
-		stringSize*len(v.Scopes) + len(v.Metadata) + prefixSize*len(v.AllowedCIDRs) + len(v.RateLimit.Unit)
+	n := verdictSize + len(v.KeyID) + len(v.LineageID) + len(v.Identity.Actor) + len(v.Identity.Scopes) +
+		len(v.Identity.Metadata) + stringSize*len(v.Scopes) + len(v.Metadata) + prefixSize*len(v.AllowedCIDRs) +
+		len(v.RateLimit.Unit)
 	if v.ActorID != v.Identity.Actor {
 		n += len(v.ActorID)
 	}

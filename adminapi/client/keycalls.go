@@ -47,8 +47,10 @@ func (c *Client) Update(ctx context.Context, r UpdateRequest, opts ...CallOption
 	return c.record(ctx, http.MethodPatch, withQuery(KeyPath(r.Kind, r.KeyID), query), r, opts)
 }
 
-// Rotate replaces an issued key by a new one with a secret of its own, and revokes the old one, in one step. A key that
-// is revoked or expired is an [*Error] with [ReasonFailedPrecondition].
+// Rotate replaces an issued key by a new one with a secret of its own, and revokes the old one or, with a grace period,
+// makes it expire, in one step. A key that is revoked, suspended, expired or rotated already is an [*Error] with
+// [ReasonFailedPrecondition]. Another implementation of the API may know no grace period and revoke the old key at
+// once: OldIssuedAPIKey of the answer tells.
 func (c *Client) Rotate(ctx context.Context, r RotateRequest, opts ...CallOption) (*RotateResponse, error) {
 	out, err := call[RotateResponse](ctx, c, http.MethodPost, KeyPath(Issued, r.KeyID)+":rotate", r, opts)
 	if err != nil {
@@ -61,10 +63,27 @@ func (c *Client) Rotate(ctx context.Context, r RotateRequest, opts ...CallOption
 }
 
 // Revoke revokes a key, for good. When it returns nil, the server admits the key no more. A key that is revoked already
-// is an [*Error] with [ReasonFailedPrecondition].
+// is an [*Error] with [ReasonFailedPrecondition]; with Lineage, only where all of its lineage is. Another
+// implementation of the API may know no lineage and revoke the key alone.
 func (c *Client) Revoke(ctx context.Context, r RevokeRequest, opts ...CallOption) error {
-	_, err := c.Do(ctx, http.MethodPost, KeyPath(r.Kind, r.KeyID)+":revoke", r, nil, opts...)
+	query := url.Values{}
+	if r.Lineage {
+		query.Set(LineageParameter, "true")
+	}
+	_, err := c.Do(ctx, http.MethodPost, withQuery(KeyPath(r.Kind, r.KeyID)+":revoke", query), r, nil, opts...)
 	return err
+}
+
+// Suspend has a key refused, like a revoked one, until it is resumed, and returns its record. A key that is suspended
+// or revoked already is an [*Error] with [ReasonFailedPrecondition].
+func (c *Client) Suspend(ctx context.Context, r SuspendRequest, opts ...CallOption) (*Key, error) {
+	return c.record(ctx, http.MethodPost, KeyPath(r.Kind, r.KeyID)+":suspend", struct{}{}, opts)
+}
+
+// Resume has a suspended key accepted again and returns its record. One that is not suspended is an [*Error] with
+// [ReasonFailedPrecondition]; where the network's quota of keys has no room for it, with [ReasonKeyQuotaExceeded].
+func (c *Client) Resume(ctx context.Context, r ResumeRequest, opts ...CallOption) (*Key, error) {
+	return c.record(ctx, http.MethodPost, KeyPath(r.Kind, r.KeyID)+":resume", struct{}{}, opts)
 }
 
 // DeleteImported removes an imported key with its record, for good. When it returns nil, the server admits the key no

@@ -104,6 +104,10 @@ type RotateRequest struct {
 	Visibility      KeyVisibility    `json:"visibility,omitempty"`
 	IPRestriction   *IPRestriction   `json:"ip_restriction,omitempty"`
 	RateLimitPolicy *RateLimitPolicy `json:"rate_limit_policy,omitempty"`
+
+	// Grace is how long the old key stays valid: a duration such as "24h" or "7d", at most 30 days, and not beyond the
+	// old key's own expiry. Empty or 0: it is revoked at once.
+	Grace string `json:"grace,omitempty"`
 }
 
 // RotateResponse is the answer to a [RotateRequest].

@@ -108,6 +108,9 @@ type Key struct {
 	UpdateTime            time.Time        `json:"update_time,omitzero"`
 	ExpireTime            time.Time        `json:"expire_time,omitzero"` // zero: never
 	LastUsedTime          time.Time        `json:"last_used_time,omitzero"`
+	SuspendTime           time.Time        `json:"suspend_time,omitzero"` // of a revoked key that can be resumed
+	PredecessorKeyID      string           `json:"predecessor_key_id,omitempty"`
+	SuccessorKeyID        string           `json:"successor_key_id,omitempty"`
 	RevocationReason      RevocationReason `json:"revocation_reason,omitempty"`
 	RevocationDescription string           `json:"revocation_description,omitempty"`
 }
@@ -160,8 +163,23 @@ type RevokeRequest struct {
 	Kind  Kind   `json:"-"` // AnyKind: told by the id
 	KeyID string `json:"-"` // required
 
+	// Lineage says that all predecessors and successors of the key are revoked with it.
+	Lineage bool `json:"-"`
+
 	Reason      RevocationReason `json:"reason,omitempty"`      // empty: unspecified
 	Description string           `json:"description,omitempty"` // only with RevocationReasonPrivilegeWithdrawn
+}
+
+// SuspendRequest names a key that is to be refused until it is resumed.
+type SuspendRequest struct {
+	Kind  Kind   // AnyKind: told by the id
+	KeyID string // required
+}
+
+// ResumeRequest names a suspended key that is to be accepted again.
+type ResumeRequest struct {
+	Kind  Kind   // AnyKind: told by the id
+	KeyID string // required
 }
 
 // SelfRevokeRequest asks to revoke the key behind a credential.
@@ -177,6 +195,16 @@ const (
 	EdgeHeader     = "Talos-Edge"
 	PositionHeader = "Talos-Position"
 )
+
+// ChangedKeysHeader is the header of an answer to an edge that names the keys which a change was about and its request
+// did not name: their ids, separated by commas, or AnyKey when there are very many.
+const (
+	ChangedKeysHeader = "Talos-Changed-Keys"
+	AnyKey            = "*"
+)
+
+// LineageParameter is the query parameter of a revocation that takes predecessors and successors with it.
+const LineageParameter = "lineage"
 
 // VerifyRequest asks whether a credential is valid.
 type VerifyRequest struct {
@@ -198,6 +226,7 @@ type VerifyResponse struct {
 	ExpireTime         time.Time             `json:"expire_time,omitzero"`
 	Issuer             string                `json:"issuer,omitempty"`
 	IPRestriction      *IPRestriction        `json:"ip_restriction,omitempty"` // only of an answer to an edge
+	LineageID          string                `json:"lineage_id,omitempty"`     // what uses count for; only to an edge
 	RateLimitPolicy    *RateLimitPolicy      `json:"rate_limit_policy,omitempty"`
 	RateLimitRemaining *Int64                `json:"rate_limit_remaining,omitempty"`
 	RateLimitResetTime time.Time             `json:"rate_limit_reset_time,omitzero"`

@@ -79,7 +79,7 @@ func TestTheAuditLogRelaysNothingButKeyIDsOfWhatAnUpstreamAnswers(t *testing.T) 
 		importedPath: {
 			`private`, "key imported", map[string]any{"operation": "import"},
 		},
-		issuedPath + "/" + unknownUUID + ":suspend": {
+		issuedPath + "/" + unknownUUID + ":archive": {
 			`{"private":1}`, "key changed", map[string]any{"operation": "other", "key_id": unknownUUID},
 		},
 	} {

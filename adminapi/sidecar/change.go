@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -15,7 +16,9 @@ import (
 // change is what a request that passes may do to keys.
 type change struct {
 	keyIDs  []string // known from the request
+	others  []string // of the same lineage, known from the answer
 	creates bool     // the answer names keys that came to be
+	lineage bool     // it may be about keys that neither the request nor the answer's body names
 	reason  core.RevocationReason
 }
 
@@ -43,6 +46,7 @@ func (p *passing) classify(w http.ResponseWriter, keyID string, content []byte) 
 		w.Header().Set("Allow", "GET, HEAD, POST, PATCH, DELETE")
 		return core.NewError(adminapi.MethodNotAllowed, "the API has no such method; use GET, POST, PATCH or DELETE")
 	}
+	p.change.lineage = p.caller.URL.Query().Has(client.LineageParameter)
 	if op == nil { // of another implementation, or of a later version
 		var below bool
 		if keyID, below = adminapi.KeyInPath(p.caller.URL.Path); !below || keyID == "" {
@@ -150,6 +154,29 @@ func (p *passing) forget(answer *created, position uint64) {
 	answer.each(func(key *created) { p.upstream.Forget(p.network, key.KeyID, position) })
 }
 
+// forgetLineage forgets the keys that an answer's header names, and notes them. Where there may be others, or an
+// upstream that may know of lineages does not say which keys it has revoked, it forgets every key.
+func (p *passing) forgetLineage(resp *http.Response, position uint64) {
+	if !p.change.lineage {
+		return
+	}
+	header := resp.Header.Get(client.ChangedKeysHeader)
+	if header == "" && resp.StatusCode >= 400 && resp.StatusCode < 500 {
+		return // it was refused
+	}
+	ids := strings.Split(header, ",")
+	if slices.ContainsFunc(ids, func(id string) bool { return !core.ValidKeyID(id) }) {
+		p.upstream.ForgetAll(position)
+		return
+	}
+	for _, id := range ids {
+		p.upstream.Forget(p.network, id, position)
+		if !slices.Contains(p.change.keyIDs, id) {
+			p.change.others = append(p.change.others, id)
+		}
+	}
+}
+
 // record writes the change to the audit log: a line for the key that the request named, or else one for each key that
 // the answer names.
 func (p *passing) record(answer *created) {
@@ -166,6 +193,9 @@ func (p *passing) record(answer *created) {
 			}
 		})
 		p.options.Record(p.caller, p.op, &c)
+		for _, id := range p.change.others {
+			p.options.Record(p.caller, p.op, &adminapi.Change{KeyID: id, Network: p.network, Reason: p.change.reason})
+		}
 		return
 	}
 	named := false

@@ -209,6 +209,17 @@ func (f *upstreamNode) Forget(network core.NetworkID, keyID string, place uint64
 	f.positions.Apply(feed.Event{Position: position, Network: network, KeyID: keyID})
 }
 
+// everyKey is what ForgetAll leaves among the keys that were forgotten.
+const everyKey = "every key"
+
+func (f *upstreamNode) ForgetAll(place uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forgotten = append(f.forgotten, everyKey)
+	f.place = place
+	f.positions.Reset(f.positions.Applied() + 1)
+}
+
 // forgets returns what was forgotten since it was last called.
 func (f *upstreamNode) forgets() []string {
 	f.mu.Lock()

@@ -47,6 +47,9 @@ func (h *admin) newProxy() *httputil.ReverseProxy {
 		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
 			p := passingOf(r)
 			p.forget(new(created), 0) // it may have happened all the same
+			if p.change.lineage {
+				p.upstream.ForgetAll(0)
+			}
 			p.err = passedError(r.Context(), err)
 		},
 		ErrorLog: zap.NewStdLog(h.options.Logger),
@@ -126,12 +129,14 @@ func arrived(resp *http.Response) error {
 	}
 	told := client.ReadEdgeAnswer(resp.Header)
 	p.forget(answer, told.Position)
+	p.forgetLineage(resp, told.Position)
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		p.record(answer)
 	}
 	if !p.edge { // the extension is between the upstream and this sidecar
 		resp.Header.Del(client.EdgeHeader)
 		resp.Header.Del(client.PositionHeader)
+		resp.Header.Del(client.ChangedKeysHeader)
 	}
 	for name := range resp.Header {
 		// These speak for the upstream's server and origin; here the sidecar's own listener does.

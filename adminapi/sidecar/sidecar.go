@@ -41,6 +41,9 @@ type Remote interface {
 
 	// AwaitPosition waits until all changes up to a position of the upstream's feed are applied here, or ctx ends.
 	AwaitPosition(ctx context.Context, position uint64) error
+
+	// ForgetAll is Forget of every key.
+	ForgetAll(position uint64)
 }
 
 // Options say what a surface of a sidecar serves: a node that has no keys, and an upstream that does.

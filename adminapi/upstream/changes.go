@@ -78,6 +78,23 @@ func (c *changes) reset(position uint64) {
 	c.table.Reset(c.own)
 }
 
+// ForgetAll is [Remote.Forget] of every key, for a change that passed through here and may have been of any.
+func (u *Remote) ForgetAll(position uint64) { u.changes.forgetAll(position) }
+
+func (c *changes) forgetAll(position uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	switch {
+	case position == 0:
+		c.all.noCacheUntil = now.Add(floorLifetime)
+	case position >= c.all.position || !now.Before(c.all.until):
+		c.all.position, c.all.until = position, now.Add(floorLifetime)
+	}
+	c.own++
+	c.table.Reset(c.own)
+}
+
 // sweep removes floors that have expired, once there are twice as many as the last sweep left: an import of very many
 // keys does not check all floors for each key.
 func (c *changes) sweep(now time.Time) {
@@ -114,8 +131,12 @@ func (c *changes) upToDate(network core.NetworkID, keyID string, position uint64
 func (c *changes) skipsCaches(network core.NetworkID, keyID string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if keyID == "" {
-		return time.Now().Before(c.noCacheUntil)
+	now := time.Now()
+	if now.Before(c.all.noCacheUntil) {
+		return true
 	}
-	return time.Now().Before(c.floors[feed.SlotOf(network, keyID)].noCacheUntil)
+	if keyID == "" {
+		return now.Before(c.noCacheUntil)
+	}
+	return now.Before(c.floors[feed.SlotOf(network, keyID)].noCacheUntil)
 }

@@ -119,6 +119,45 @@ func TestAnUpstreamThatCountsAnewIsBelievedAgain(t *testing.T) {
 	})
 }
 
+func TestAChangeOfAnyKeyMakesEveryVerdictOfBeforeTooOld(t *testing.T) {
+	t.Parallel()
+	for _, place := range []uint64{0, 42} { // it is not told, or it is
+		s := newStandIn()
+		s.edge, s.position = true, 42
+		cred, _ := s.add(t, nil)
+		u, _ := open(t, nil, serve(t, s, "").URL)
+		v := verifying(t, u, verify.Config{})
+		expect(t, v, cred, core.CodeValid, "before")
+		s.set(func() {
+			s.results[cred]["is_valid"], s.results[cred]["error_code"] = false, "VERIFICATION_ERROR_REVOKED"
+		})
+		u.ForgetAll(place)
+		expect(t, v, cred, core.CodeRevoked, "after a change at "+strconv.FormatUint(place, 10))
+	}
+}
+
+func TestAfterAChangeOfAnyKeyAnswersOfBeforeAreNotBelieved(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &changes{floors: make(map[feed.Slot]floor)}
+		c.forgetAll(10)
+		if c.upToDate(core.NetworkID{}, "k", 9) || !c.upToDate(core.NetworkID{}, "k", 10) {
+			t.Error("an answer from before the change is believed, or one from after it is not")
+		}
+		if c.skipsCaches(core.NetworkID{}, "k") {
+			t.Error("a change with a position lets no cache answer")
+		}
+		c.forgetAll(0)
+		if !c.skipsCaches(core.NetworkID{}, "k") || !c.skipsCaches(core.NetworkID{}, "") {
+			t.Error("after a change without a position, a cache may answer")
+		}
+		time.Sleep(floorLifetime)
+		if !c.upToDate(core.NetworkID{}, "k", 1) || c.skipsCaches(core.NetworkID{}, "k") {
+			t.Error("the change counts for longer than it should")
+		}
+	})
+}
+
 func TestFloorsAreLookedThroughSeldomAndLeave(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

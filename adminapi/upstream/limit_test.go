@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +31,20 @@ func TestALimitThatIsLeftToTheEdgeIsTakenOverOrAnError(t *testing.T) {
 	} {
 		if key, err := left(t, policy); err == nil {
 			t.Errorf("%s: got %+v", policy, key.RateLimit)
+		}
+	}
+}
+
+func TestALineageIsTakenOverOrAnError(t *testing.T) {
+	t.Parallel()
+	for lineage, want := range map[string]string{`""`: "", `null`: "", `"first"`: "first"} {
+		if key, err := left(t, `null,"lineage_id":`+lineage); err != nil || key.LineageID != want {
+			t.Errorf("%s: got %q, %v", lineage, key.LineageID, err)
+		}
+	}
+	for _, lineage := range []string{`"a b"`, `"a\r\nb"`, `"` + strings.Repeat("x", 200) + `"`} {
+		if key, err := left(t, `null,"lineage_id":`+lineage); err == nil {
+			t.Errorf("%s: got %q", lineage, key.LineageID)
 		}
 	}
 }

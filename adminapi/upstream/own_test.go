@@ -6,10 +6,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/engine"
+	"github.com/talos-edge/talos-edge/core/policy"
+	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
 	"github.com/talos-edge/talos-edge/storage"
 )
@@ -89,4 +92,47 @@ func TestAnEdgeOfOurOwnNode(t *testing.T) {
 		}
 	}
 	expect(t, v, free, core.CodeRevoked, "after the revocation")
+}
+
+func TestAnEdgeCountsTheKeysOfALineageTogether(t *testing.T) {
+	t.Parallel()
+	keys, address := ownNode(t)
+	key, secret, err := keys.Issue(t.Context(), engine.IssueRequest{
+		Name: "n", ActorID: "actor", RateLimit: core.RateLimitPolicy{Quota: 2, Window: time.Hour},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, _ := open(t, nil, address)
+	v := verifying(t, u, verify.Config{})
+	limiter, err := ratelimit.NewMemory(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	use := func(cred string, want core.Code) {
+		t.Helper()
+		r, err := v.Verify(t.Context(), core.NetworkID{}, cred, verify.Use)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := policy.Decide(t.Context(), r.Verdict, policy.Request{Now: r.Now}, nil, limiter)
+		if d.Code != want {
+			t.Errorf("%s reads %d, want %d", r.Verdict.KeyID, d.Code, want)
+		}
+	}
+	use(secret, core.CodeValid)
+	fresh, old, next, err := keys.Rotate(t.Context(), key.ID, engine.RotateRequest{Grace: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range []core.Key{old, fresh} {
+		u.Forget(core.NetworkID{}, k.ID, keys.Applied())
+	}
+	use(next, core.CodeValid)
+	use(next, core.CodeRateLimited)
+	use(secret, core.CodeRateLimited)
+	r, err := v.Verify(t.Context(), core.NetworkID{}, secret, verify.Use)
+	if err != nil || !r.Verdict.ExpireTime.Equal(old.ExpireTime) {
+		t.Errorf("the old key: %+v, %v; want the expiry %s", r.Verdict, err, old.ExpireTime)
+	}
 }

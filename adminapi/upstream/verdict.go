@@ -120,14 +120,18 @@ func (w *wire) verdict(n *network, q *query, understood bool) (*core.Verdict, er
 // momentary is how long a verdict counts that must not be remembered: one with less than a second left is not.
 const momentary = 500 * time.Millisecond
 
-// takeLimits takes over what an upstream that understands the edge's extension leaves to the edge to judge. Any other
-// has judged the address and counted the use itself.
+// takeLimits takes over what an upstream that understands the edge's extension leaves to the edge to judge, and what
+// uses are counted under. Any other has judged the address and counted the use itself.
 func (w *wire) takeLimits(key *core.Key) (err error) {
 	if w.IPRestriction != nil {
 		if key.AllowedCIDRs, err = core.ParseCIDRs(w.IPRestriction.AllowedCIDRs); err != nil {
 			return err
 		}
 	}
+	if w.LineageID != "" && !core.ValidKeyID(w.LineageID) {
+		return errors.New("a result has a lineage id that is none")
+	}
+	key.LineageID = w.LineageID
 	if w.RateLimitPolicy == nil || w.RateLimitPolicy.Quota == 0 {
 		return nil
 	}

@@ -18,9 +18,21 @@ func completeValues(cmd *cobra.Command, flag string, words ...string) {
 // completionTime bounds the call that completes key ids: a person waits for it.
 const completionTime = time.Second
 
-// completeKeyIDs completes key ids with those of the first page of active keys, of a kind or of both. Where the server
-// cannot say, it completes nothing and reports nothing.
+// completeKeyIDs completes key ids with those of active keys, of a kind or of both.
 func (o *options) completeKeyIDs(kind client.Kind) cobra.CompletionFunc {
+	return o.completeKeys(kind, client.KeyStatusActive, func(*client.Key) bool { return true })
+}
+
+// completeSuspended completes key ids with those of suspended keys, of a kind or of both.
+func (o *options) completeSuspended(kind client.Kind) cobra.CompletionFunc {
+	return o.completeKeys(kind, client.KeyStatusRevoked, isSuspended)
+}
+
+// completeKeys completes key ids with those of some keys of the first page of a state. Where the server cannot say, it
+// completes nothing and reports nothing.
+func (o *options) completeKeys(
+	kind client.Kind, state client.KeyStatus, some func(*client.Key) bool,
+) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		const directive = cobra.ShellCompDirectiveNoFileComp
 		ctx := cmd.Context()
@@ -41,7 +53,7 @@ func (o *options) completeKeyIDs(kind client.Kind) cobra.CompletionFunc {
 		var ids []cobra.Completion
 		for _, k := range kinds {
 			out, err := c.ListPage(ctx, client.ListRequest{
-				Kind: k, PageSize: maxPage, Filter: "status=" + string(client.KeyStatusActive),
+				Kind: k, PageSize: maxPage, Filter: "status=" + string(state),
 			})
 			if err != nil {
 				continue
@@ -49,7 +61,7 @@ func (o *options) completeKeyIDs(kind client.Kind) cobra.CompletionFunc {
 			for i := range out.Keys {
 				key := &out.Keys[i]
 				// A shell reads the list: nothing but a key id may be in the place of one.
-				if keyID.MatchString(key.KeyID) && strings.HasPrefix(key.KeyID, begun) {
+				if some(key) && keyID.MatchString(key.KeyID) && strings.HasPrefix(key.KeyID, begun) {
 					ids = append(ids, cobra.CompletionWithDesc(key.KeyID, printable(key.Name+", "+key.ActorID)))
 				}
 			}

@@ -20,7 +20,8 @@ keeps a hash of such a key and not the key, so it can be verified, but not read.
 	}
 	group(cmd)
 	cmd.AddCommand(newImport(o), newBatchImport(o), newGet(o, client.Imported), newList(o, client.Imported),
-		newUpdate(o, client.Imported), newRevoke(o, client.Imported), newDelete(o))
+		newUpdate(o, client.Imported), newRevoke(o, client.Imported), newSuspend(o, client.Imported),
+		newResume(o, client.Imported), newDelete(o))
 	return cmd
 }
 

@@ -52,7 +52,7 @@ const keysLong = `Issues, imports, verifies and revokes API keys by calling a se
 https://host/path, unix:///path/of/the.sock, or localhost:port.
 
 list, get, update, rotate and delete take issued keys; get, update and delete take
-imported ones too. The groups issued and imported have the same commands for
+imported ones too, and so do revoke, suspend and resume. The groups issued and imported have the same commands for
 one kind.
 
 Standard output holds the answer and nothing else; hints and errors go to
@@ -66,7 +66,8 @@ standard error. --format says how the answer looks:
 --quiet leaves out the hints. With --format table it also leaves all but one
 thing of the answer: the secret (issue, rotate), the key id (import; list: one a
 line), the status (get), true or false (verify; batch-verify: one a line), the token
-(derive-token, attenuate), nothing (update, revoke, self-revoke, delete).
+(derive-token, attenuate), nothing (update, revoke, suspend, resume, self-revoke,
+delete).
 
 A credential given as - is read from standard input, and so is not in
 the list of processes or in the shell's history.
@@ -94,10 +95,11 @@ func setKeys(cmd *cobra.Command) {
 	}
 	group(issued)
 	issued.AddCommand(newIssue(o), newGet(o, client.Issued), newList(o, client.Issued), newUpdate(o, client.Issued),
-		newRotate(o), newRevoke(o, client.Issued))
+		newRotate(o), newRevoke(o, client.Issued), newSuspend(o, client.Issued), newResume(o, client.Issued))
 	cmd.AddCommand(newIssue(o), newList(o, client.Issued), newGet(o, client.AnyKind), newUpdate(o, client.AnyKind),
 		newRotate(o), newDelete(o), newExpiring(o), newVerify(o), newBatchVerify(o), newDerive(o),
-		newAttenuate(o), newRevoke(o, client.AnyKind), newSelfRevoke(o), issued, newImported(o))
+		newAttenuate(o), newRevoke(o, client.AnyKind), newSelfRevoke(o), newSuspend(o, client.AnyKind),
+		newResume(o, client.AnyKind), issued, newImported(o))
 }
 
 // hint tells a person something that is no part of the answer.

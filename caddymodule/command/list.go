@@ -207,7 +207,7 @@ func printKeys(w io.Writer, keys []client.Key, head bool) error {
 	for i := range keys {
 		k := &keys[i]
 		rows[i] = []string{
-			k.KeyID, k.Name, k.ActorID, strings.Join(k.Scopes, " "), status(k.Status), when.at(k.CreateTime),
+			k.KeyID, k.Name, k.ActorID, strings.Join(k.Scopes, " "), stateOf(k), when.at(k.CreateTime),
 			when.expiry(k.ExpireTime), when.at(k.LastUsedTime),
 		}
 	}

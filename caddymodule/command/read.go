@@ -14,8 +14,9 @@ func newGet(o *options, kind client.Kind) *cobra.Command {
 	return &cobra.Command{
 		Use:   "get KEY_ID",
 		Short: "Prints a key's record",
-		Long:  "Prints a key's record. The secret is no part of it. With --quiet: active, revoked or expired.",
-		Args:  exactly("a KEY_ID"),
+		Long: "Prints a key's record. The secret is no part of it. " +
+			"With --quiet: active, revoked, suspended or expired.",
+		Args: exactly("a KEY_ID"),
 
 		ValidArgsFunction: o.completeKeyIDs(kind),
 		RunE: o.onKey(func(cmd *cobra.Command, c *client.Client, keyID string) error {
@@ -24,7 +25,7 @@ func newGet(o *options, kind client.Kind) *cobra.Command {
 			if err != nil {
 				return o.failed(err)
 			}
-			return o.output(cmd, answer, status(key.Status), func(w io.Writer) error { return printKey(w, key) })
+			return o.output(cmd, answer, stateOf(key), func(w io.Writer) error { return printKey(w, key) })
 		}),
 	}
 }
@@ -41,7 +42,7 @@ func printKey(w io.Writer, k *client.Key) error {
 	if k.IPRestriction != nil {
 		cidrs = strings.Join(k.IPRestriction.AllowedCIDRs, " ")
 	}
-	state := status(k.Status)
+	state := stateOf(k)
 	if k.RevocationReason != "" && k.RevocationReason != client.RevocationReasonUnspecified {
 		state += ": " + word(string(k.RevocationReason), reasonPrefix)
 	}
@@ -62,7 +63,23 @@ func printKey(w io.Writer, k *client.Key) error {
 		field{"CREATED", when.at(k.CreateTime)},
 		field{"EXPIRES", when.expiry(k.ExpireTime)},
 		field{"LAST USED", when.at(k.LastUsedTime)},
+		field{"SUSPENDED", when.at(k.SuspendTime)},
+		field{"PREDECESSOR", k.PredecessorKeyID},
+		field{"SUCCESSOR", k.SuccessorKeyID},
 	)
+}
+
+// stateOf is the state of a key in a word. To programs that do not know of suspension, a suspended key is a revoked
+// one.
+func stateOf(k *client.Key) string {
+	if isSuspended(k) {
+		return "suspended"
+	}
+	return status(k.Status)
+}
+
+func isSuspended(k *client.Key) bool {
+	return k.Status == client.KeyStatusRevoked && !k.SuspendTime.IsZero()
 }
 
 func status(s client.KeyStatus) string { return word(string(s), statusPrefix) }

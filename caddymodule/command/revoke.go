@@ -31,11 +31,13 @@ func newRevoke(o *options, kind client.Kind) *cobra.Command {
 	reason := newReason(operatorReasons)
 	var text, waitText string
 	var wait time.Duration
+	var lineage bool
 	cmd := &cobra.Command{
 		Use:   "revoke KEY_ID",
 		Short: "Revokes a key, for good",
 		Long: `Revokes a key. When the command has succeeded, the server admits the key no more.
-A revocation cannot be taken back.
+A revocation cannot be taken back; suspend can. With --lineage the keys that it was
+rotated from and to are revoked with it, in one step.
 
 With --wait it also waits until the edges refuse the key: the sidecars of the server,
 and the other processes on its database. The exit status is 4 when some have not
@@ -61,6 +63,7 @@ they are connected again, or when their cached verdicts expire.`,
 			began := time.Now()
 			err := c.Revoke(cmd.Context(), client.RevokeRequest{
 				Kind: kind, KeyID: keyID, Reason: client.RevocationReason(reason.value()), Description: text,
+				Lineage: lineage,
 			}, options...)
 			took := time.Since(began)
 			if err == nil {
@@ -69,13 +72,20 @@ they are connected again, or when their cached verdicts expire.`,
 			if err != nil {
 				return o.failed(err)
 			}
-			if err := o.printDone(cmd, answer, "revoked "+keyID); err != nil || wait == 0 {
+			done := "revoked " + keyID
+			if lineage {
+				done += ", its predecessors and its successors"
+			}
+			if err := o.printDone(cmd, answer, done); err != nil || wait == 0 {
 				return err
 			}
 			return o.printConfirmation(cmd, &confirmation, took)
 		}),
 	}
 	reason.add(cmd, "reason", "")
+	if kind != client.Imported {
+		cmd.Flags().BoolVar(&lineage, "lineage", false, "the keys that it was rotated from and to, too")
+	}
 	cmd.Flags().StringVar(&text, "reason-text", "", "the reason in words, with privilege_withdrawn")
 	cmd.Flags().StringVar(&waitText, "wait", "", "wait for the edges to refuse the key: a `duration` up to 30s")
 	return cmd

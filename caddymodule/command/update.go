@@ -3,13 +3,16 @@ package command
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core"
 )
 
 // changeFlags are the flags of a key that is there: those that are given change it, and empty ones clear.
@@ -139,12 +142,13 @@ func (f *changeFlags) change(
 func newRotate(o *options) *cobra.Command {
 	var f changeFlags
 	var public bool
+	var grace string
 	cmd := &cobra.Command{
 		Use:   "rotate KEY_ID",
 		Short: "Puts a new key in the place of one, and prints its secret, once",
-		Long: `Puts a new key in the place of one, which is revoked in the same moment. The new
-one has a key id and a secret of its own, and in all else is like the old one,
-but for what flags say. ` + strings.ReplaceAll(changeLong, "\n", " ") + `
+		Long: `Puts a new key in the place of one, which is revoked in the same moment or, with
+--grace, stays valid for that long. The new one has a key id and a secret of its own,
+and in all else is like the old one, but for what flags say. ` + strings.ReplaceAll(changeLong, "\n", " ") + `
 With --quiet the secret is all that is printed.`,
 		Args:              exactly("a KEY_ID"),
 		ValidArgsFunction: o.completeKeyIDs(client.Issued),
@@ -165,7 +169,11 @@ With --quiet the secret is all that is printed.`,
 					r.Visibility = client.KeyVisibilityPublic
 				}
 			}
-			r.KeyID = keyID
+			stays, err := graceFlag(grace)
+			if err != nil {
+				return err
+			}
+			r.KeyID, r.Grace = keyID, grace
 			var answer json.RawMessage
 			out, err := c.Rotate(cmd.Context(), r, client.Raw(&answer))
 			if err != nil {
@@ -174,11 +182,39 @@ With --quiet the secret is all that is printed.`,
 			if err := o.printSecret(cmd, answer, &out.IssuedAPIKey, out.Secret); err != nil {
 				return err
 			}
-			o.hint(cmd, secretHint+" The old key is revoked: "+printable(keyID))
+			o.hintRotated(cmd, &out.OldIssuedAPIKey, stays)
 			return nil
 		}),
 	}
 	f.add(cmd)
+	cmd.Flags().StringVar(&grace, "grace", "", "how long the old key stays valid, such as 24h or 7d, at most 30d")
 	cmd.Flags().BoolVar(&public, flagPublic, false, "the key may appear in public code; =false: it may not")
 	return cmd
+}
+
+// graceFlag reads the flag of a grace period, so that a mistake is found before anything is sent.
+func graceFlag(value string) (time.Duration, error) {
+	if value == "" {
+		return 0, nil
+	}
+	grace, err := core.ParseDuration(value)
+	if err != nil {
+		return 0, fmt.Errorf("--grace: %w", err)
+	}
+	return grace, nil
+}
+
+// hintRotated says what has become of the old key of a rotation. That the server has no grace periods, which breaks
+// what still uses the old key, is said with --quiet too.
+func (o *options) hintRotated(cmd *cobra.Command, old *client.Key, grace time.Duration) {
+	switch {
+	case old.Status == client.KeyStatusActive:
+		o.hint(cmd, secretHint+" The old key expires "+timesFor(cmd.ErrOrStderr()).expiry(old.ExpireTime)+": "+
+			printable(old.KeyID))
+	case grace > 0:
+		cmd.PrintErrln(secretHint + " This server has no grace periods: the old key is revoked already: " +
+			printable(old.KeyID))
+	default:
+		o.hint(cmd, secretHint+" The old key is revoked: "+printable(old.KeyID))
+	}
 }

@@ -17,6 +17,9 @@ var eventTypes = map[feed.EventKind][2]string{
 	feed.EventRevoked: {"IssuedAPIKeyRevoked", "ImportedAPIKeyRevoked"},
 	feed.EventRotated: {"IssuedAPIKeyRotated", ""},
 	feed.EventDeleted: {"", "ImportedAPIKeyDeleted"},
+
+	feed.EventSuspended: {"APIKeySuspended", "APIKeySuspended"},
+	feed.EventResumed:   {"APIKeyResumed", "APIKeyResumed"},
 }
 
 // EventType is the name of what happened: which change of which kind of key.
@@ -42,7 +45,7 @@ func EventTypes() []string {
 		}
 	}
 	slices.Sort(all)
-	return all
+	return slices.Compact(all)
 }
 
 // EventFilter narrows a list of events. The zero value lets all of them through.

@@ -19,24 +19,46 @@ type RevokeRequest struct {
 // Revoke revokes a key of a kind. When it returns nil, no verification on this node that begins later admits the key.
 // A key that is revoked already is [core.FailedPrecondition].
 func (e *Engine) Revoke(ctx context.Context, kind core.Kind, keyID string, r RevokeRequest) (core.Key, error) {
+	revocation, err := r.revocation()
+	if err != nil {
+		return core.Key{}, err
+	}
+	return e.store.Revoke(ctx, e.network, kind, keyID, revocation)
+}
+
+// RevokeLineage revokes a key of a kind with all its predecessors and successors, in one transaction, and returns those
+// that were not revoked already. When it returns nil, no verification on this node that begins later admits one of
+// them. If all of them are revoked already, it is [core.FailedPrecondition]. An imported key has no lineage but itself.
+func (e *Engine) RevokeLineage(
+	ctx context.Context, kind core.Kind, keyID string, r RevokeRequest,
+) ([]core.Key, error) {
+	revocation, err := r.revocation()
+	if err != nil {
+		return nil, err
+	}
+	return e.store.RevokeLineage(ctx, e.network, kind, keyID, revocation)
+}
+
+// revocation checks the request.
+func (r *RevokeRequest) revocation() (core.Revocation, error) {
 	switch {
 	case r.Reason > core.ReasonPrivilegeWithdrawn:
-		return core.Key{}, badRequest("reason: unknown value")
+		return core.Revocation{}, badRequest("reason: unknown value")
 	case r.Description != "" && r.Reason != core.ReasonPrivilegeWithdrawn:
-		return core.Key{}, badRequest(
+		return core.Revocation{}, badRequest(
 			"description: is only taken with the reason REVOCATION_REASON_PRIVILEGE_WITHDRAWN")
 	case len(r.Description) > core.MaxDescriptionLength:
-		return core.Key{}, badRequest("description: must not be longer than %d bytes", core.MaxDescriptionLength)
+		return core.Revocation{}, badRequest("description: must not be longer than %d bytes",
+			core.MaxDescriptionLength)
 	case !utf8.ValidString(r.Description) || strings.IndexByte(r.Description, 0) >= 0:
-		return core.Key{}, badRequest("description: must be UTF-8 text without NUL")
+		return core.Revocation{}, badRequest("description: must be UTF-8 text without NUL")
 	}
-	return e.store.Revoke(ctx, e.network, kind, keyID, core.Revocation{
-		Reason: r.Reason, Description: r.Description, Time: now(),
-	})
+	return core.Revocation{Reason: r.Reason, Description: r.Description, Time: now()}, nil
 }
 
 // SelfRevoke revokes the key behind a credential, and returns it: holding the credential is the proof. One that names
-// no key reads [core.KeyNotFound], whether its checksum is right or not.
+// no key reads [core.KeyNotFound], whether its checksum is right or not. A suspended key is revoked for good: who
+// reports that a key has leaked is not refused because somebody else has suspended it.
 func (e *Engine) SelfRevoke(ctx context.Context, cred string, reason core.RevocationReason) (core.Key, error) {
 	if err := CheckSelfRevoke(cred, reason); err != nil {
 		return core.Key{}, err
@@ -59,7 +81,7 @@ func (e *Engine) SelfRevoke(ctx context.Context, cred string, reason core.Revoca
 		return core.Key{}, err
 	}
 	moment := now()
-	if key.Status == core.StatusRevoked {
+	if key.Status == core.StatusRevoked && !key.IsSuspended() {
 		return core.Key{}, errSelfRevoked()
 	}
 	if key.StatusAt(moment) == core.StatusExpired {

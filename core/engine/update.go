@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/netip"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -67,11 +68,16 @@ func (r *UpdateRequest) patch() (p core.Patch, err error) {
 type RotateRequest struct {
 	core.Patch
 	Visibility core.Visibility // VisibilityUnknown: the old key's
+
+	// Grace is how long the old key stays valid, 0 to [core.MaxGrace], but not beyond its own expiry. 0: it is revoked.
+	Grace time.Duration
 }
 
 // Rotate puts a new issued key in the place of one that is active and not expired: in one transaction the new one is
-// made, with the old one's expiry, and the old one revoked as superseded. The secret is returned this once. An old key
-// that is revoked or expired is [core.FailedPrecondition].
+// made, with the old one's expiry, limit and count of uses, and the old one revoked as superseded or, with a grace
+// period, made to expire at its end. The secret is returned this once. An old key that is revoked, suspended, expired
+// or rotated already is [core.FailedPrecondition]. Both keys of a grace period count for the quota: where it is full, a
+// rotation with one is [core.KeyQuotaExceeded].
 func (e *Engine) Rotate(ctx context.Context, keyID string, r RotateRequest) (
 	fresh, old core.Key, secret string, err error,
 ) {
@@ -80,7 +86,13 @@ func (e *Engine) Rotate(ctx context.Context, keyID string, r RotateRequest) (
 	if err != nil {
 		return fail(err)
 	}
-	rotation := core.Rotation{Patch: patch, NewKeyID: uuid.NewString(), Time: now()}
+	if r.Grace < 0 || r.Grace > core.MaxGrace {
+		return fail(badRequest("grace: must lie between 0s and %s (30 days)", core.FormatSeconds(core.MaxGrace)))
+	}
+	rotation := core.Rotation{
+		Patch: patch, NewKeyID: uuid.NewString(), Time: now(),
+		Grace: r.Grace.Truncate(time.Microsecond), Quota: e.quota,
+	}
 	visibility := r.Visibility
 	if visibility == core.VisibilityUnknown {
 		// The secret's prefix shows the visibility. A key's never changes, so it may be read ahead.

@@ -9,7 +9,8 @@ import (
 // EventKind says what happened to a key.
 type EventKind uint8
 
-// The kinds of change. A rotation is two events: the new key is created, and the old one is rotated, which revokes it.
+// The kinds of change. A rotation is two events: the new key is created, and the old one is rotated, which revokes it
+// at once or makes it expire at the end of a grace period.
 const (
 	EventCreated EventKind = iota + 1
 	EventRevoked
@@ -22,12 +23,16 @@ const (
 	EventRestored
 
 	EventRotated
+	EventSuspended
+	EventResumed
 
 	eventKinds = iota + 1 // the number after the last kind
 )
 
 // EventKinds are all kinds of change of a key.
-var EventKinds = [...]EventKind{EventCreated, EventRevoked, EventUpdated, EventDeleted, EventRotated}
+var EventKinds = [...]EventKind{
+	EventCreated, EventRevoked, EventUpdated, EventDeleted, EventRotated, EventSuspended, EventResumed,
+}
 
 // String is the kind's name in the feed and in metrics.
 func (k EventKind) String() string {
@@ -44,6 +49,10 @@ func (k EventKind) String() string {
 		return "restored"
 	case EventRotated:
 		return "rotated"
+	case EventSuspended:
+		return "suspended"
+	case EventResumed:
+		return "resumed"
 	default:
 		return "unknown"
 	}
@@ -58,7 +67,7 @@ type Event struct {
 	ActorID  string // whom the key acts for
 	Kind     EventKind
 	Time     time.Time
-	Reason   uint8  // of a revocation: the number of a core.RevocationReason; else 0
+	Reason   uint8  // of a revocation: the number of a core.RevocationReason; else 0, as of a rotation with grace
 	Related  string // of a rotation: the id of the other key
 	Caller   Caller
 }

@@ -48,6 +48,26 @@ func TestPositions_AnEventIsTakenInOnceAndNeverLowers(t *testing.T) {
 	}
 }
 
+func TestPositions_AChangeOfAnyKeyRaisesAll(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var p feed.Positions
+		p.Apply(event(1, uuid.Nil, "a"), event(2, uuid.Nil, "b"))
+		waited := make(chan error, 1)
+		go func() { waited <- p.AwaitAfter(t.Context(), 2) }()
+		synctest.Wait()
+		p.Reset(3)
+		for i := range 1 << 16 {
+			if at := p.At(feed.Slot(i)); at != 3 {
+				t.Fatalf("slot %d is at %d", i, at)
+			}
+		}
+		if err := <-waited; err != nil || p.Applied() != 3 {
+			t.Errorf("applied %d, %v", p.Applied(), err)
+		}
+	})
+}
+
 // Whoever reads a position sees each slot that was raised up to it: this is what a verdict's position promises.
 func TestPositions_APositionIsNeverAheadOfTheSlots(t *testing.T) {
 	t.Parallel()

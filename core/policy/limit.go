@@ -29,7 +29,7 @@ func Decide(
 	if d.Code != core.CodeValid || limiter == nil || v.RateLimit.IsZero() {
 		return d
 	}
-	d.Limit, d.LimitErr = limiter.Take(ctx, v.Network, v.KeyID, v.RateLimit)
+	d.Limit, d.LimitErr = limiter.Take(ctx, v.Network, v.CountedAs(), v.RateLimit)
 	if d.LimitErr != nil {
 		d.Limit = ratelimit.Result{}
 		return d

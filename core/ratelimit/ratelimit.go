@@ -9,8 +9,9 @@ import (
 
 // Limiter counts uses of keys. It is safe for concurrent use.
 type Limiter interface {
-	// Take counts one use of a key and says whether it was within the policy. A use that was not is not counted: who
-	// goes on trying is not locked out for longer. A policy without a quota allows everything and counts nothing.
+	// Take counts one use of a key and says whether it was within the policy. keyID is the id that the key is counted
+	// under, see [core.Verdict.CountedAs]. A use that was not within it is not counted: who goes on trying is not
+	// locked out for longer. A policy without a quota allows everything and counts nothing.
 	//
 	// An error means that nothing can be said, because what stores the counts is away or did not answer within ctx. The
 	// caller then lets the request through.

@@ -76,3 +76,27 @@ func TestEachListWalksAnIndexFromThePageBeforeAndSortsNothing(t *testing.T) {
 		t.Errorf("%d kinds of list, want 16", lists)
 	}
 }
+
+func TestTheKeysOfALineageAreFoundByAnIndex(t *testing.T) {
+	t.Parallel()
+	s := openAt(t, newDatabase(t).path, Options{})
+	r := &recorder{DB: s.readers}
+	writer, err := sqlstore.NewWriter(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, query := range r.queries {
+		if !strings.Contains(query, "lineage_id = $2") {
+			continue
+		}
+		want := "SEARCH keys USING INDEX keys_by_lineage (network=? AND lineage_id=?)"
+		if got := plan(t, s, query); !strings.HasPrefix(got, want) {
+			t.Errorf("%s\n is run as\n%s\nand not as\n%s", query, got, want)
+		}
+		return
+	}
+	t.Error("no query looks for a lineage")
+}

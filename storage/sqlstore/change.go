@@ -10,10 +10,12 @@ import (
 
 const (
 	updateRevoked = `UPDATE keys SET status = $1, revocation_reason = $2, revocation_description = $3, ` +
-		`update_time = $4 WHERE network = $5 AND key_id = $6 AND ($7 = 0 OR kind = $7) AND status <> $1 ` +
-		`RETURNING ` + keyColumns
+		`update_time = $4, suspend_time = NULL WHERE network = $5 AND key_id = $6 AND ($7 = 0 OR kind = $7) ` +
+		`AND (status <> $1 OR suspend_time IS NOT NULL) RETURNING ` + keyColumns
 	updateKey = `UPDATE keys SET name = $1, scopes = $2, metadata = $3, allowed_cidrs = $4, rate_quota = $5, ` +
 		`rate_unit = $6, rate_window = $7, update_time = $8 WHERE network = $9 AND key_id = $10`
+	updateState = `UPDATE keys SET status = $1, revocation_reason = $2, suspend_time = $3, expire_time = $4, ` +
+		`successor_key_id = $5, update_time = $6 WHERE network = $7 AND key_id = $8`
 )
 
 var deleteKey = fmt.Sprintf(`DELETE FROM keys WHERE network = $1 AND key_id = $2 AND kind = %d RETURNING `+keyColumns,
@@ -24,16 +26,7 @@ var deleteKey = fmt.Sprintf(`DELETE FROM keys WHERE network = $1 AND key_id = $2
 func (w *Writer) Revoke(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
 ) (core.Key, []feed.Event, error) {
-	return w.end(ctx, network, kind, keyID, r, feed.EventRevoked, "")
-}
-
-// end revokes a key, with an event of a kind. related is the id of the key in its place, or empty.
-func (w *Writer) end(
-	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
-	what feed.EventKind, related string,
-) (core.Key, []feed.Event, error) {
-	k, found, err := oneKey(ctx, w.revoke, network, int64(core.StatusRevoked), int64(r.Reason), r.Description,
-		r.Time.UnixMicro(), network[:], keyID, int64(kind))
+	k, event, found, err := w.end(ctx, network, kind, keyID, &r)
 	if err != nil {
 		return core.Key{}, nil, err
 	}
@@ -43,15 +36,27 @@ func (w *Writer) end(
 		}
 		return core.Key{}, nil, core.NewError(core.FailedPrecondition, "the key is revoked already")
 	}
-	if err := count(ctx, w.uncounted, &k); err != nil {
-		return core.Key{}, nil, err
-	}
-	event := eventOf(&k, what, r.Time)
-	event.Reason, event.Related = uint8(r.Reason), related
-	if err := w.write(ctx, &event); err != nil {
-		return core.Key{}, nil, err
-	}
 	return k, []feed.Event{event}, nil
+}
+
+// end revokes a key. found is false where there is no such key that is not revoked.
+func (w *Writer) end(
+	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r *core.Revocation,
+) (k core.Key, event feed.Event, found bool, err error) {
+	k, found, err = oneKey(ctx, w.revoke, network, int64(core.StatusRevoked), int64(r.Reason), r.Description,
+		r.Time.UnixMicro(), network[:], keyID, int64(kind))
+	if err != nil || !found {
+		return core.Key{}, feed.Event{}, false, err
+	}
+	if err := count(ctx, w.uncounted, &k); err != nil {
+		return core.Key{}, feed.Event{}, false, err
+	}
+	event = eventOf(&k, feed.EventRevoked, r.Time)
+	event.Reason = uint8(r.Reason)
+	if err := w.write(ctx, &event); err != nil {
+		return core.Key{}, feed.Event{}, false, err
+	}
+	return k, event, true, nil
 }
 
 // Update changes fields of a key, as [core.Store] says.
@@ -84,29 +89,6 @@ func (w *Writer) Update(
 	}
 	stored, err := row.key(network)
 	return stored, []feed.Event{event}, err
-}
-
-// Rotate puts a new key in the place of an issued one, as [core.Store] says.
-func (w *Writer) Rotate(
-	ctx context.Context, network core.NetworkID, keyID string, r core.Rotation,
-) (fresh, old core.Key, events []feed.Event, err error) {
-	fail := func(err error) (core.Key, core.Key, []feed.Event, error) { return core.Key{}, core.Key{}, nil, err }
-	if old, err = w.find(ctx, network, core.Issued, keyID); err != nil {
-		return fail(err)
-	}
-	if fresh, err = r.Of(old); err != nil {
-		return fail(err)
-	}
-	fresh, created, err := w.insert(ctx, fresh, keyID)
-	if err != nil {
-		return fail(err)
-	}
-	old, rotated, err := w.end(ctx, network, core.Issued, keyID,
-		core.Revocation{Reason: core.ReasonSuperseded, Time: r.Time}, feed.EventRotated, fresh.ID)
-	if err != nil {
-		return fail(err)
-	}
-	return fresh, old, append(created, rotated...), nil
 }
 
 // Delete removes an imported key. One that does not exist or was issued is [core.KeyNotFound].

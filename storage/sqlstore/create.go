@@ -3,6 +3,8 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"math"
+	"time"
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/feed"
@@ -39,14 +41,9 @@ func (w *Writer) CreateMany(
 	if len(keys) == 0 {
 		return nil, nil, nil
 	}
-	room := int64(len(keys))
-	if quota > 0 {
-		var live int64
-		err := w.live.QueryRowContext(ctx, network[:], keys[0].CreateTime.UnixMicro(), quota).Scan(&live)
-		if err != nil {
-			return nil, nil, err
-		}
-		room = quota - live
+	room, err := w.room(ctx, network, keys[0].CreateTime, quota)
+	if err != nil {
+		return nil, nil, err
 	}
 	results := make([]core.CreateResult, len(keys))
 	events := make([]feed.Event, 0, len(keys))
@@ -72,8 +69,7 @@ func (w *Writer) CreateMany(
 			continue
 		}
 		if room <= 0 {
-			r.Err = core.NewError(core.KeyQuotaExceeded,
-				fmt.Sprintf("the network has as many active keys as its quota of %d allows", quota))
+			r.Err = errQuota(quota)
 			continue
 		}
 		stored, created, err := w.insert(ctx, key, "")
@@ -85,6 +81,30 @@ func (w *Writer) CreateMany(
 		room--
 	}
 	return results, events, nil
+}
+
+// room is how many keys more may be active at a moment within a quota, of which 0 is none.
+func (w *Writer) room(ctx context.Context, network core.NetworkID, now time.Time, quota int64) (int64, error) {
+	if quota <= 0 {
+		return math.MaxInt64, nil
+	}
+	var live int64
+	err := w.live.QueryRowContext(ctx, network[:], now.UnixMicro(), quota).Scan(&live)
+	return quota - live, err
+}
+
+// checkRoom is an error where no key more may be active.
+func (w *Writer) checkRoom(ctx context.Context, network core.NetworkID, now time.Time, quota int64) error {
+	room, err := w.room(ctx, network, now, quota)
+	if err == nil && room <= 0 {
+		err = errQuota(quota)
+	}
+	return err
+}
+
+func errQuota(quota int64) error {
+	return core.NewError(core.KeyQuotaExceeded,
+		fmt.Sprintf("the network has as many active keys as its quota of %d allows", quota))
 }
 
 // refuse says why a key cannot be written, whatever is in the database.

@@ -88,6 +88,39 @@ func (c Changes) Revoke(
 	})
 }
 
+// RevokeLineage revokes a key, its predecessors and its successors.
+func (c Changes) RevokeLineage(
+	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
+) ([]core.Key, error) {
+	var revoked []core.Key
+	err := c.group.do(ctx, func(ctx context.Context, w *Writer) (events []feed.Event, err error) {
+		revoked, events, err = w.RevokeLineage(ctx, network, kind, keyID, r)
+		return events, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return revoked, nil
+}
+
+// Suspend makes a key one that is refused until it is resumed.
+func (c Changes) Suspend(
+	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, s core.Suspension,
+) (core.Key, error) {
+	return c.one(ctx, func(ctx context.Context, w *Writer) (core.Key, []feed.Event, error) {
+		return w.Suspend(ctx, network, kind, keyID, s)
+	})
+}
+
+// Resume makes a suspended key what it was.
+func (c Changes) Resume(
+	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Resumption,
+) (core.Key, error) {
+	return c.one(ctx, func(ctx context.Context, w *Writer) (core.Key, []feed.Event, error) {
+		return w.Resume(ctx, network, kind, keyID, r)
+	})
+}
+
 // ClaimSecret compares a network's secrets with the ones that its keys were made with.
 func (c Changes) ClaimSecret(ctx context.Context, network core.NetworkID, checks []string) error {
 	return c.group.do(ctx, func(ctx context.Context, w *Writer) ([]feed.Event, error) {

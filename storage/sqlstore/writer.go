@@ -18,7 +18,9 @@ const insertEvent = `INSERT INTO events (network, key_id, key_kind, actor_id, ki
 // the events of what they changed, in the order of their positions.
 type Writer struct {
 	prepared
-	get, byRequest, live, event, key, revoke, update, remove, used, check, newCheck, nextCheck *sql.Stmt
+	get, byRequest, live, event, key, remove, used, check, newCheck, nextCheck *sql.Stmt
+
+	revoke, update, state, lineage *sql.Stmt
 
 	counted, uncounted *sql.Stmt // one issued key with a prefix more, or fewer
 
@@ -34,8 +36,8 @@ func NewWriter(ctx context.Context, p Preparer) (*Writer, error) {
 	w.prepared, err = prepare(ctx, p,
 		statement{&w.get, selectKey}, statement{&w.byRequest, selectByRequest}, statement{&w.live, countLive},
 		statement{&w.event, insertEvent}, statement{&w.key, insertKey}, statement{&w.revoke, updateRevoked},
-		statement{&w.update, updateKey}, statement{&w.remove, deleteKey}, statement{&w.used, updateUsed},
-		statement{&w.check, selectCheck},
+		statement{&w.update, updateKey}, statement{&w.state, updateState}, statement{&w.lineage, selectLineage},
+		statement{&w.remove, deleteKey}, statement{&w.used, updateUsed}, statement{&w.check, selectCheck},
 		statement{&w.newCheck, insertCheck}, statement{&w.nextCheck, updateCheck},
 		statement{&w.counted, countPrefix}, statement{&w.uncounted, uncountPrefix},
 		statement{&w.oldest, selectOldest}, statement{&w.pruned, deleteEvents},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,9 +97,12 @@ func Run(t *testing.T, open func(t *testing.T) Opener) {
 		{"list", listTests},
 		{"update", updateTests},
 		{"rotate", rotateTests},
+		{"grace period", graceTests},
+		{"suspend", suspendTests},
 		{"delete", deleteTests},
 		{"revoke", revokeTests},
 		{"record use", useTests},
+		{"revoke lineage", lineageTests},
 		{"prefixes", prefixTests},
 		{"secrets", secretTests},
 		{"events", eventTests},
@@ -199,6 +203,14 @@ func wantReason(t *harness, err error, want core.Reason) {
 	}
 	if got := core.ReasonOf(err); got != want {
 		t.Errorf("error is %s (%v), want %s", got, err, want)
+	}
+}
+
+// wantText checks that an error's message holds a text.
+func wantText(t *harness, err error, text string) {
+	t.Helper()
+	if err != nil && !strings.Contains(err.Error(), text) {
+		t.Errorf("the error %q does not say %q", err, text)
 	}
 }
 

@@ -37,7 +37,15 @@ var Changes = map[string]string{
 	"DELETE " + admin + "importedApiKeys/{key_id}":      "",
 	"POST " + admin + "importedApiKeys/{key_id}:revoke": revocation,
 	"POST " + admin + "apiKeys/{key_id}:revoke":         revocation,
-	"POST /v2alpha1/apiKeys:selfRevoke":                 selfRevocation,
+
+	"POST " + admin + "issuedApiKeys/{key_id}:suspend":   "",
+	"POST " + admin + "issuedApiKeys/{key_id}:resume":    "",
+	"POST " + admin + "importedApiKeys/{key_id}:suspend": "",
+	"POST " + admin + "importedApiKeys/{key_id}:resume":  "",
+	"POST " + admin + "apiKeys/{key_id}:suspend":         "",
+	"POST " + admin + "apiKeys/{key_id}:resume":          "",
+
+	"POST /v2alpha1/apiKeys:selfRevoke": selfRevocation,
 }
 
 // Change is a request that changes a key and is to succeed.
@@ -68,6 +76,9 @@ func NewChange(t *testing.T, h http.Handler, operation string) *Change {
 	case strings.Contains(path, "{key_id}"):
 		made := postOK(t, h, admin+"importedApiKeys", strings.ReplaceAll(newImport, "{raw}", raw))
 		c.keyID = Unmarshal[client.Key](t, made).KeyID
+	}
+	if before, resumes := strings.CutSuffix(path, ":resume"); resumes {
+		postOK(t, h, strings.Replace(before, "{key_id}", c.keyID, 1)+":suspend", "")
 	}
 	body = strings.NewReplacer("{raw}", raw, "{secret}", secret).Replace(body)
 	if body != "" {

@@ -2,6 +2,7 @@ package apitest
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -313,12 +314,9 @@ func (m *Store) Rotate(
 	ctx context.Context, network core.NetworkID, keyID string, r core.Rotation,
 ) (fresh, old core.Key, err error) {
 	rotated := feed.Event{Kind: feed.EventRotated, Related: r.NewKeyID}
-	old, err = m.change(ctx, network, core.Issued, keyID, rotated, func(k core.Key) (core.Key, error) {
-		if fresh, err = r.Of(k); err != nil {
-			return core.Key{}, err
-		}
-		k.Status, k.RevocationReason, k.UpdateTime = core.StatusRevoked, core.ReasonSuperseded, r.Time
-		return k, nil
+	old, err = m.change(ctx, network, core.Issued, keyID, rotated, func(k core.Key) (left core.Key, err error) {
+		fresh, left, err = r.Of(k)
+		return left, err
 	})
 	if err != nil {
 		return core.Key{}, core.Key{}, err
@@ -341,11 +339,52 @@ func (m *Store) Revoke(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
 ) (core.Key, error) {
 	return m.change(ctx, network, kind, keyID, feed.Event{Kind: feed.EventRevoked}, func(k core.Key) (core.Key, error) {
-		if k.Status == core.StatusRevoked {
+		if k.Status == core.StatusRevoked && !k.IsSuspended() {
 			return core.Key{}, core.NewError(core.FailedPrecondition, "the key is revoked already")
 		}
 		k.Status, k.RevocationReason, k.RevocationDescription = core.StatusRevoked, r.Reason, r.Description
-		k.UpdateTime = r.Time
+		k.UpdateTime, k.SuspendTime = r.Time, time.Time{}
 		return k, nil
 	})
+}
+
+// RevokeLineage is that of [core.Store].
+func (m *Store) RevokeLineage(
+	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
+) (revoked []core.Key, err error) {
+	k, err := m.Get(ctx, network, keyID)
+	if err != nil || kind != core.AnyKind && k.Kind != kind {
+		return nil, errors.Join(err, core.NewError(core.KeyNotFound, "no such key"))
+	}
+	m.mu.Lock()
+	var ids []string
+	for _, name := range m.order {
+		if one, there := m.keys[name]; there && one.Network == network && one.Lineage() == k.Lineage() {
+			ids = append(ids, one.ID)
+		}
+	}
+	m.mu.Unlock()
+	for _, id := range ids {
+		if one, err := m.Revoke(ctx, network, core.AnyKind, id, r); err == nil {
+			revoked = append(revoked, one)
+		}
+	}
+	if len(revoked) == 0 {
+		return nil, core.NewError(core.FailedPrecondition, "all are revoked already")
+	}
+	return revoked, nil
+}
+
+// Suspend is that of [core.Store].
+func (m *Store) Suspend(
+	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, s core.Suspension,
+) (core.Key, error) {
+	return m.change(ctx, network, kind, keyID, feed.Event{Kind: feed.EventSuspended}, s.Of)
+}
+
+// Resume is that of [core.Store], without a quota.
+func (m *Store) Resume(
+	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Resumption,
+) (core.Key, error) {
+	return m.change(ctx, network, kind, keyID, feed.Event{Kind: feed.EventResumed}, r.Of)
 }

@@ -10,6 +10,9 @@ ALTER TABLE keys ADD COLUMN last_used_time     INTEGER;
 -- The keys that are about to expire. status 1: active.
 CREATE INDEX keys_by_expiry ON keys (expire_time) WHERE expire_time IS NOT NULL AND status = 1;
 
+-- The keys of a lineage but for the first.
+CREATE INDEX keys_by_lineage ON keys (network, lineage_id) WHERE lineage_id <> '';
+
 -- Who reads the feed on behalf of somebody outside, and how far it has come. One process at a time does: the owner.
 CREATE TABLE feed_readers (
     name          TEXT    PRIMARY KEY,
@@ -36,6 +39,7 @@ ALTER TABLE feed ADD COLUMN awaited INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE feed DROP COLUMN awaited;
 DROP TABLE nodes;
 DROP TABLE feed_readers;
+DROP INDEX keys_by_lineage;
 DROP INDEX keys_by_expiry;
 ALTER TABLE keys DROP COLUMN last_used_time;
 ALTER TABLE keys DROP COLUMN lineage_id;

@@ -1,0 +1,83 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
+)
+
+// selectLineage finds the keys that rotations have made of a first one and that are not revoked, in their order. The
+// first one has no lineage_id.
+var selectLineage = fmt.Sprintf(`SELECT key_id FROM keys WHERE network = $1 AND lineage_id = $2 AND lineage_id <> '' `+
+	`AND (status <> %d OR suspend_time IS NOT NULL) ORDER BY created_seq`, core.StatusRevoked)
+
+// Rotate puts a new key in the place of an issued one, as [core.Store] says.
+func (w *Writer) Rotate(
+	ctx context.Context, network core.NetworkID, keyID string, r core.Rotation,
+) (fresh, old core.Key, events []feed.Event, err error) {
+	fail := func(err error) (core.Key, core.Key, []feed.Event, error) { return core.Key{}, core.Key{}, nil, err }
+	if old, err = w.find(ctx, network, core.Issued, keyID); err != nil {
+		return fail(err)
+	}
+	fresh, left, err := r.Of(old)
+	if err != nil {
+		return fail(err)
+	}
+	revokes := left.Status == core.StatusRevoked
+	if !revokes {
+		if err := w.checkRoom(ctx, network, r.Time, r.Quota); err != nil {
+			return fail(err)
+		}
+	}
+	fresh, events, err = w.insert(ctx, fresh, keyID)
+	if err != nil {
+		return fail(err)
+	}
+	if revokes {
+		if err := count(ctx, w.uncounted, &old); err != nil {
+			return fail(err)
+		}
+	}
+	rotated := eventOf(&old, feed.EventRotated, r.Time)
+	rotated.Reason, rotated.Related = uint8(left.RevocationReason), fresh.ID
+	if old, err = w.setState(ctx, &left, &rotated); err != nil {
+		return fail(err)
+	}
+	return fresh, old, append(events, rotated), nil
+}
+
+// RevokeLineage revokes a key and those that rotations have made of it or it of, as [core.Store] says.
+func (w *Writer) RevokeLineage(
+	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
+) (revoked []core.Key, events []feed.Event, err error) {
+	k, err := w.find(ctx, network, kind, keyID)
+	if err != nil {
+		return nil, nil, err
+	}
+	ids := []string{k.Lineage()}
+	err = each(ctx, w.lineage, func(rows *sql.Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		ids = append(ids, id)
+		return err
+	}, network[:], k.Lineage())
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, id := range ids {
+		k, event, found, err := w.end(ctx, network, core.AnyKind, id, &r)
+		if err != nil {
+			return nil, nil, err
+		}
+		if found { // the first of all may be revoked
+			revoked, events = append(revoked, k), append(events, event)
+		}
+	}
+	if len(revoked) == 0 {
+		return nil, nil, core.NewError(core.FailedPrecondition, "the key and all of its lineage are revoked already")
+	}
+	return revoked, events, nil
+}
