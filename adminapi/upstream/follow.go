@@ -51,10 +51,10 @@ type follower struct {
 	advanced chan struct{} // closed when position rises; nil: nobody waits
 }
 
-// Follow begins to follow the upstream's change feed, until the source is closed, also when ctx has ended: what changes there is then looked up
-// again, and the table of positions is complete as of the last answer. It is called at most once, and needs
-// [Config.EdgeID]. An upstream that has no feed is asked again from time to time. Where there are several networks,
-// nothing is followed.
+// Follow begins to follow the upstream's change feed, until the source is closed, also when ctx has ended: what changes
+// there is then looked up again, and the table of positions is complete as of the last answer. It is called at most
+// once, and needs [Config.EdgeID]. An upstream that has no feed is asked again from time to time. Where there are
+// several networks, nothing is followed.
 func (u *Remote) Follow(ctx context.Context) {
 	if u.config.EdgeID == "" || len(u.config.Networks) > 0 {
 		return

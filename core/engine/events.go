@@ -25,8 +25,8 @@ type EventsRequest struct {
 	PageSize int           // 0: DefaultEventsSize; more than core.MaxEvents: that many
 	Filter   string        // as ParseEventFilter reads it
 
-	// Looked is called, if it is not nil, before the request waits: After is a position in this feed, or, with reset, it
-	// is not, see [EventsResult]. An error of it is that of the request.
+	// Looked is called, if it is not nil, before the request waits: After is a position in this feed or, with reset, is
+	// not, see [EventsResult]. An error of it is that of the request.
 	Looked func(reset bool) error
 }
 

@@ -97,7 +97,8 @@ func (e *Engine) Positions() *feed.Positions { return e.store.Positions() }
 // that made it returns.
 func (e *Engine) Applied() uint64 { return e.Positions().Applied() }
 
-// AwaitPosition waits until this node has applied all changes up to a position. It returns ctx's error if ctx ends first.
+// AwaitPosition waits until this node has applied all changes up to a position. It returns ctx's error if ctx ends
+// first.
 func (e *Engine) AwaitPosition(ctx context.Context, position uint64) error {
 	if position == 0 {
 		return nil
