@@ -71,7 +71,8 @@ func (o *options) printEdges(cmd *cobra.Command, answer json.RawMessage, edges *
 				state = "gone"
 			}
 			rows[i] = []string{
-				e.EdgeID, state, strconv.FormatInt(int64(e.Lag), 10), times.at(e.LastSeenTime), e.Address, e.Via, e.Version,
+				e.EdgeID, state, strconv.FormatInt(int64(e.Lag), 10), times.at(e.LastSeenTime), e.Address, e.Via,
+				e.Version,
 			}
 		}
 		return printRows(w, []string{"EDGE", "STATE", "BEHIND", "SEEN", "ADDRESS", "VIA", "VERSION"}, rows)
@@ -91,10 +92,7 @@ func (o *options) printConfirmation(cmd *cobra.Command, c *client.Confirmation, 
 	case all == 0:
 		text = "no edge follows the changes of this server: there is none to confirm it"
 	case len(c.Names) > 0:
-		text += "; not on"
-		for _, name := range c.Names {
-			text += " " + printable(name)
-		}
+		text += "; not on " + printable(strings.Join(c.Names, " "))
 		if more := c.Unconfirmed - len(c.Names); more > 0 {
 			text += fmt.Sprintf(" and %d more", more)
 		}

@@ -57,26 +57,34 @@ func TestRevokeSaysWhichEdgesHaveConfirmedIt(t *testing.T) {
 		exit    int
 		want    string // what is printed
 	}{
-		"all":  {[]string{client.ConfirmedHeader, "12", client.UnconfirmedHeader, "0"}, 0, "confirmed on 12 of 12 edges in "},
-		"none": {[]string{client.ConfirmedHeader, "0", client.UnconfirmedHeader, "0"}, 0, "no edge follows the changes"},
+		"all": {
+			[]string{client.ConfirmedHeader, "12", client.UnconfirmedHeader, "0"}, 0,
+			"confirmed on 12 of 12 edges in ",
+		},
+		"none": {
+			[]string{client.ConfirmedHeader, "0", client.UnconfirmedHeader, "0"}, 0, "no edge follows the changes",
+		},
 		"some": {
 			[]string{
-				client.ConfirmedHeader, "9", client.UnconfirmedHeader, "3", client.UnconfirmedEdgesHeader, "edge-1, edge-2",
+				client.ConfirmedHeader, "9", client.UnconfirmedHeader, "3",
+				client.UnconfirmedEdgesHeader, "edge-1, edge-2",
 			},
 			exitUnconfirmed, "; not on edge-1 edge-2 and 1 more",
 		},
 		"a server that does not know": {nil, exitUnconfirmed, "does not say which edges"},
 	} {
 		endpoint := confirming(t, c.headers...)
-		stdout, stderr, exit := runBinaryBoth(t, nil, "keys", "revoke", testKeyID, "--wait", "5s", "-e", endpoint)
+		revoke := []string{"keys", "revoke", testKeyID, "--wait", "5s", "-e", endpoint}
+		stdout, stderr, exit := runBinaryBoth(t, nil, revoke...)
 		printed := stdout
 		if exit != 0 {
 			printed = stderr
 		}
-		if exit != c.exit || !strings.Contains(printed, c.want) || !strings.HasPrefix(stdout, "revoked "+testKeyID+"\n") {
+		if exit != c.exit || !strings.Contains(printed, c.want) ||
+			!strings.HasPrefix(stdout, "revoked "+testKeyID+"\n") {
 			t.Errorf("%s: exit status %d, %q, %q", name, exit, stdout, stderr)
 		}
-		stdout, stderr, _ = runBinaryBoth(t, nil, "keys", "revoke", testKeyID, "--wait", "5s", "-e", endpoint, "-o", "json")
+		stdout, stderr, _ = runBinaryBoth(t, nil, append(revoke, "-o", "json")...)
 		if stdout != "{}\n" || !strings.Contains(stderr, c.want) {
 			t.Errorf("%s, as JSON: %q, %q", name, stdout, stderr)
 		}
@@ -104,7 +112,8 @@ func TestRevokeWaitsForTheEdgesOfAServer(t *testing.T) {
 	}
 	t.Cleanup(c.Close)
 	_, keyID := s.issue(t)
-	if _, err := c.EventsPage(t.Context(), client.EventsRequest{}, client.Header(client.EdgeIDHeader, "edge-1")); err != nil {
+	_, err = c.EventsPage(t.Context(), client.EventsRequest{}, client.Header(client.EdgeIDHeader, "edge-1"))
+	if err != nil {
 		t.Fatal(err)
 	}
 	followed := make(chan error, 1)
