@@ -86,6 +86,18 @@ type Store interface {
 	// It works in steps, between which changes are made, and returns how many it has removed, also with an error.
 	PruneEvents(ctx context.Context, before time.Time, keep int) (removed int, err error)
 
+	// ClaimReader makes a process the owner of a reader's name, or renews its claim, and returns how far the reader has
+	// come: to the end of the feed and to the present when the name is new. While another process owns it, and its
+	// lease has not ended by the wall clock, it is [Conflict].
+	ClaimReader(ctx context.Context, c ReaderClaim) (FeedReader, error)
+
+	// SaveReader renews an owner's claim and records how far its reader has come; a position or a time before the
+	// recorded one changes nothing. Of anybody but the owner it is [Conflict]. A lease of 0 gives the name up.
+	SaveReader(ctx context.Context, c ReaderClaim, at FeedReader) error
+
+	// Expiring returns keys that expire in a period. It costs the same however many other keys there are.
+	Expiring(ctx context.Context, q ExpiryQuery) ([]Key, error)
+
 	// Positions is the table that every change, of this process and of others on the same database, is applied to. If
 	// there can be others, the store renews its lease ([feed.Positions.Renew]) while it knows of their changes.
 	Positions() *feed.Positions

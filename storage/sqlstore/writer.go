@@ -23,6 +23,8 @@ type Writer struct {
 	counted, uncounted *sql.Stmt // one issued key with a prefix more, or fewer
 
 	oldest, pruned *sql.Stmt // of the events
+
+	reader, claimReader, saveReader *sql.Stmt
 }
 
 // NewWriter prepares a Writer. Whoever does closes it.
@@ -35,7 +37,9 @@ func NewWriter(ctx context.Context, p Preparer) (*Writer, error) {
 		statement{&w.update, updateKey}, statement{&w.remove, deleteKey}, statement{&w.check, selectCheck},
 		statement{&w.newCheck, insertCheck}, statement{&w.nextCheck, updateCheck},
 		statement{&w.counted, countPrefix}, statement{&w.uncounted, uncountPrefix},
-		statement{&w.oldest, selectOldest}, statement{&w.pruned, deleteEvents})
+		statement{&w.oldest, selectOldest}, statement{&w.pruned, deleteEvents},
+		statement{&w.reader, selectFeedReader}, statement{&w.claimReader, claimFeedReader},
+		statement{&w.saveReader, saveFeedReader})
 	if err != nil {
 		return nil, err
 	}

@@ -102,6 +102,8 @@ func Run(t *testing.T, open func(t *testing.T) Opener) {
 		{"secrets", secretTests},
 		{"events", eventTests},
 		{"positions", positionTests},
+		{"feed readers", feedReaderTests},
+		{"expiring", expiringTests},
 		{"life", lifeTests},
 		{"together", togetherTests},
 		{"two stores", twoStoreTests},

@@ -20,11 +20,12 @@ type Store struct {
 	writes    int
 	events    []feed.Event
 	pruned    uint64 // the position of the last event that is not kept
-	down      error  // in place of every answer
+	readers   map[string]*feedReader
+	down      error // in place of every answer
 }
 
 // NewStore makes an empty store.
-func NewStore() *Store { return &Store{keys: map[string]core.Key{}} }
+func NewStore() *Store { return &Store{keys: map[string]core.Key{}, readers: map[string]*feedReader{}} }
 
 // SetDown is that of [core.Store].
 func (m *Store) SetDown(err error) {
