@@ -46,18 +46,18 @@ func checkAddress(addr netip.Addr, allowPrivate bool) error {
 }
 
 // dialer connects to addresses that are allowed. It judges the address that a connection is about to be made to, after
-// its name was resolved. localOnly lets only loopback addresses through.
-func dialer(resolver *net.Resolver, allowPrivate, localOnly bool) func(context.Context, string, string) (net.Conn, error) {
+// its name was resolved. allowLoopback is for a URL that names this machine by itself.
+func dialer(
+	resolver *net.Resolver, allowPrivate, allowLoopback bool,
+) func(ctx context.Context, network, address string) (net.Conn, error) {
 	d := &net.Dialer{Timeout: attemptTimeout, KeepAlive: 30 * time.Second, Resolver: resolver}
 	d.Control = func(_, address string, _ syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(address)
 		switch {
 		case err != nil:
 			return &addressError{"the address cannot be read"}
-		case localOnly && to.Addr().Unmap().IsLoopback():
+		case allowLoopback && to.Addr().Unmap().IsLoopback():
 			return nil
-		case localOnly:
-			return &addressError{fmt.Sprintf("%s is not an address of this machine", to.Addr())}
 		default:
 			return checkAddress(to.Addr(), allowPrivate)
 		}
