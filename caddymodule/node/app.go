@@ -89,6 +89,9 @@ type App struct {
 	// Events says which events of the feed of changes are kept.
 	Events *Events `json:"events,omitempty"`
 
+	// Webhooks are receivers of changes. Default: none.
+	Webhooks []Webhook `json:"webhooks,omitempty"`
+
 	// Upstream makes the node a sidecar, which has neither storage nor secrets: the upstream has the keys. Of the
 	// options above it takes the prefixes, by which it tells credentials apart, the cache and the rate limit.
 	// Default: none.

@@ -53,13 +53,16 @@ func ParseCaddyfile(d *caddyfile.Dispenser, existing any) (any, error) {
 //			keep       <duration>
 //			keep_count <number>
 //		}
+//		webhook <url> {
+//			...
+//		}
 //		upstream <address>... {
 //			...
 //		}
 //	}
 //
-// Each option is given at most once, but for upstream, which [Upstream.unmarshalCaddyfile] reads. Values without
-// placeholders are checked here, so that an error names its line.
+// Each option is given at most once, but for webhook and upstream, which [Webhook.unmarshalCaddyfile] and
+// [Upstream.unmarshalCaddyfile] read. Values without placeholders are checked here, so that an error names its line.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	seenUpstream := directive.Once{}
 	err := directive.Read(d, func(option string) (err error) {
@@ -70,6 +73,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "events":
 			a.Events = new(Events)
 			err = a.Events.unmarshalCaddyfile(d)
+		case "webhook":
+			var w Webhook
+			err = w.unmarshalCaddyfile(d)
+			a.Webhooks = append(a.Webhooks, w)
 		case "upstream":
 			if a.Upstream == nil {
 				a.Upstream = new(Upstream)
@@ -82,7 +89,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 		return a.checkLiteral(d, false)
-	}, "upstream")
+	}, "webhook", "upstream")
 	if err != nil {
 		return err
 	}
@@ -154,7 +161,7 @@ func (a *App) checkLiteral(d *caddyfile.Dispenser, complete bool) error {
 		SigningKeys:             directive.Literal(a.SigningKeys), ActiveKid: directive.Literal(a.ActiveKid),
 		DefaultTTL: a.DefaultTTL, MaxTTL: a.MaxTTL, ClockSkew: a.ClockSkew, KeyQuota: a.KeyQuota,
 		RateLimit: directive.Literal(a.RateLimit), Cache: a.Cache, Events: a.Events,
-		Upstream: a.Upstream.literal(),
+		Webhooks: literalWebhooks(a.Webhooks), Upstream: a.Upstream.literal(),
 	}
 	if literal.SigningKeys == "" || literal.ActiveKid != a.ActiveKid {
 		literal.SigningKeys, literal.ActiveKid = "", "" // neither means anything without the other

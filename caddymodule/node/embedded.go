@@ -20,6 +20,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/outage"
+	"github.com/talos-edge/talos-edge/adminapi/webhook"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/logging"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/secrets"
 	"github.com/talos-edge/talos-edge/core"
@@ -38,6 +39,7 @@ type Embedded struct {
 	dsn    string     // names Store in its pool
 	watch  *databaseWatch
 	pruner *pruner
+	hooks  []*webhook.Sender
 }
 
 // embeddedSettings are what only an embedded node has.
@@ -53,6 +55,7 @@ type embeddedSettings struct {
 	clockSkew  time.Duration // as [engine.Config] has it
 	keyQuota   int64
 	retention  retention
+	webhooks   []Webhook
 	keyring    *credential.Keyring
 }
 
@@ -63,6 +66,7 @@ func (a *App) resolveEmbedded() (s settings, err error) {
 		maxTTL:     time.Duration(a.MaxTTL),
 		clockSkew:  orOff(a.ClockSkew),
 		keyQuota:   a.KeyQuota,
+		webhooks:   a.Webhooks,
 		signing:    secrets.SigningKeys{Source: a.SigningKeys, Active: a.ActiveKid},
 	}
 	s = settings{prefixes: a.prefixes(), kind: e}
@@ -74,6 +78,9 @@ func (a *App) resolveEmbedded() (s settings, err error) {
 	}
 	if e.retention, err = a.Events.resolve(); err != nil {
 		return s, fmt.Errorf("events: %w", err)
+	}
+	if err := checkWebhooks(e.webhooks); err != nil {
+		return s, err
 	}
 	if e.clockSkew > maxClockSkew {
 		return s, fmt.Errorf("clock_skew: must be at most %s", core.FormatSeconds(maxClockSkew))
@@ -182,7 +189,7 @@ func (e *embeddedSettings) seal(ctx context.Context, a *App, s *settings) error 
 	s.key = s.hash(e.issuers, keyring.Checks(), []string{
 		e.dsn, string(e.signing.Set), e.signing.Active, e.defaultTTL.String(), e.maxTTL.String(),
 		e.clockSkew.String(), strconv.FormatInt(e.keyQuota, 10), fmt.Sprint(e.retention),
-	})
+	}, webhookFields(e.webhooks))
 	return nil
 }
 
@@ -241,6 +248,11 @@ func (e *embeddedSettings) open(ctx context.Context, s *settings, limiter rateli
 		return nil, fmt.Errorf("cache: %w", err)
 	}
 	n.base = base{verifier: verifier, limiter: limiter, outage: n.watch.active}
+	if n.hooks, err = openWebhooks(ctx, e.webhooks, store); err != nil {
+		verifier.Close()
+		n.watch.close()
+		return nil, err
+	}
 	n.pruner = newPruner(ctx, e.retention, store, logging.Current("talos.storage"))
 	return n, nil
 }
@@ -294,9 +306,11 @@ func (n *Embedded) collect(ch chan<- prometheus.Metric) {
 	if at := positions.CompleteAt(); at != 0 {
 		gauge(ch, feedLagDesc, max(0, time.Since(time.Unix(0, at)).Seconds()))
 	}
+	collectWebhooks(ch, n.hooks)
 }
 
 func (n *Embedded) close() error {
+	closeWebhooks(n.hooks)
 	n.pruner.close()
 	n.watch.close()
 	return releaseStore(n.dsn)
