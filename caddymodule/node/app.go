@@ -104,6 +104,7 @@ type App struct {
 
 	secretOrigin string                         // where HMACSecret is from, for errors
 	onlyChecked  bool                           // the configuration will not be started
+	emitter      *emitter                       // nil before Provision
 	servers      []*caddyhttp.Server            // those with a handler of ours
 	http         func() (*caddyhttp.App, error) // of the configuration; nil before Provision
 
@@ -216,6 +217,7 @@ func (a *App) Start() error {
 	if err := a.take(); err != nil {
 		return err
 	}
+	a.emitter.prepare(a.node.Load().Node)
 	a.exposure.Warn(a.logger)
 	return nil
 }
@@ -233,8 +235,11 @@ func (a *App) take() error {
 	return nil
 }
 
-// Stop does nothing: requests may be on their way until Cleanup, and after it.
-func (*App) Stop() error { return nil }
+// Stop ends the events of changes. Requests may be on their way until Cleanup, and after it.
+func (a *App) Stop() error {
+	a.emitter.stop()
+	return nil
+}
 
 // Cleanup gives back the configuration's own use of the node, if there is one: it also runs when Provision failed.
 // Caddy does not wait for requests before it; the last of those that have begun closes the node.
