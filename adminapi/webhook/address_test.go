@@ -163,7 +163,7 @@ func TestTest_NoProxyOfTheEnvironmentIsUsed(t *testing.T) {
 	proxy, calls := local(t)
 	t.Setenv("HTTP_PROXY", proxy)
 	t.Setenv("HTTPS_PROXY", proxy)
-	if o := attempt(t, "127.0.0.1", false); o.Result != webhook.ResultForbidden || *calls != 0 {
+	if o := attempt(t, "127.0.0.1", true); o.Result != webhook.ResultUnreachable || *calls != 0 {
 		t.Errorf("got %+v, and %d calls of the proxy", o, *calls)
 	}
 }
