@@ -234,7 +234,7 @@ func TestSender_AnEventThatIsRefusedEndsWhenTheFeedDropsIt(t *testing.T) {
 		defer sender.Close()
 		s.create("k", 0)
 		s.rename("k")
-		s.wait(24 * time.Hour)
+		s.wait(2 * time.Hour)
 		if n := len(s.receiver.deliveries()); n != 0 {
 			t.Fatalf("%d deliveries: the order was not kept", n)
 		}

@@ -30,27 +30,28 @@ func notice(t *testing.T, d delivery) (data webhook.Expiring) {
 func TestSender_TellsOfAKeysExpiry30And7And1DaysAhead(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(s *setup) {
-		sender := s.start(onlyNotices)
-		defer sender.Close()
-		began := time.Now()
-		expires := began.Add(31 * day).UTC()
+		s.start(onlyNotices).Close()
+		expires := time.Now().Add(31 * day).UTC()
 		s.create("k", 31*day)
 		s.create("never", 0)
-		s.create("short", 12*time.Hour) // it begins behind all notices
-		s.wait(32 * day)
-		all := s.receiver.deliveries()
-		if len(all) != 3 {
-			t.Fatalf("got %s", s.receiver.kinds())
-		}
 		for i, days := range []int{30, 7, 1} {
+			due := expires.Add(-time.Duration(days) * day)
+			s.wait(time.Until(due) - time.Hour)
+			sender := s.start(onlyNotices)
+			s.create(fmt.Sprint("short", i), 12*time.Hour) // it begins behind all notices
+			s.wait(2 * time.Hour)
+			sender.Close()
+			all := s.receiver.deliveries()
+			if len(all) != i+1 {
+				t.Fatalf("got %s", s.receiver.kinds())
+			}
+			checkSignature(t, all[i])
 			got, want := notice(t, all[i]), webhook.Expiring{
 				KeyID: "k", KeyType: "issued", ActorID: "actor", Name: "name of k", ExpireTime: expires, DaysLeft: days,
 			}
 			if got != want {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
-			checkSignature(t, all[i])
-			due := expires.Add(-time.Duration(days) * day)
 			if late := all[i].at.Sub(due); late < 0 || late > 2*time.Minute {
 				t.Errorf("the notice of %d days came %s late", days, late)
 			}
@@ -66,9 +67,9 @@ func TestSender_ANoticeIsSentOnceWhateverIsRestartedAndLateIfNothingRan(t *testi
 	inBubble(t, func(s *setup) {
 		s.create("k", 10*day)
 		sender := s.start(onlyNotices)
-		s.wait(2 * day)
+		s.wait(time.Hour)
 		sender.Close()
-		s.wait(2 * day) // 7 days before is now in the past
+		s.wait(4 * day) // 7 days before is now in the past
 		for range 3 {
 			sender = s.start(onlyNotices)
 			s.wait(time.Hour)
@@ -103,13 +104,13 @@ func TestSender_NoNoticeIsLostWhenTheReceiverIsDown(t *testing.T) {
 	inBubble(t, func(s *setup) {
 		const keys = 250 // three pages
 		for i := range keys {
-			s.create(fmt.Sprintf("k%03d", i), 8*day)
+			s.create(fmt.Sprintf("k%03d", i), 7*day+time.Minute)
 		}
-		s.create("revoked", 8*day)
+		s.create("revoked", 7*day+time.Minute)
 		sender := s.start(onlyNotices)
 		defer sender.Close()
 		s.receiver.setDown(true)
-		s.wait(day + time.Hour)
+		s.wait(time.Hour + time.Minute)
 		if lag, _ := sender.Lag(); lag < 59*time.Minute || lag > time.Hour {
 			t.Errorf("the lag is %s", lag)
 		}
@@ -162,16 +163,19 @@ func TestSender_TypesWithoutNoticesHaveNone(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(s *setup) {
 		sender := s.start(func(c *webhook.Config) { c.Types = []string{"IssuedAPIKeyRevoked"} })
-		s.create("k", 8*day)
-		s.wait(2 * day)
+		s.create("k", 7*day+time.Hour)
+		s.wait(2 * time.Hour)
 		sender.Close()
 		sender = s.start() // from now on they are asked for
-		defer sender.Close()
 		s.wait(time.Hour)
 		if got := s.receiver.kinds(); got != "" {
 			t.Errorf("got %s", got)
 		}
-		s.wait(7 * day)
+		sender.Close()
+		s.wait(6*day - 3*time.Hour)
+		sender = s.start()
+		defer sender.Close()
+		s.wait(3 * time.Hour)
 		if got := s.receiver.kinds(); got != "key.expiring k\n" {
 			t.Errorf("got %s", got)
 		}
