@@ -39,7 +39,7 @@ func checkAddress(addr netip.Addr, allowPrivate bool) error {
 	case slices.ContainsFunc(forbiddenRanges, in):
 		return &addressError{fmt.Sprintf("%s is an address that no webhook is delivered to", addr)}
 	case !allowPrivate && slices.ContainsFunc(privateRanges, in):
-		return &addressError{fmt.Sprintf("%s is a private address: allow_private lets this webhook deliver there", addr)}
+		return &addressError{fmt.Sprintf("%s is a private address: allow_private lets the webhook deliver there", addr)}
 	default:
 		return nil
 	}

@@ -24,6 +24,7 @@ func TestConfig_RefusesWhatCannotBeDeliveredTo(t *testing.T) {
 		"http://hooks.example.com/":              "is not encrypted",
 		"http://10.0.0.1/":                       "is not encrypted",
 		"https://10.0.0.1/":                      "is a private address: allow_private",
+		"https://[::ffff:10.0.0.1]/":             "is a private address: allow_private",
 		"https://[fd12::1]/":                     "is a private address: allow_private",
 		"https://169.254.169.254/":               "no webhook is delivered to",
 	} {

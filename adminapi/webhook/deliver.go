@@ -61,7 +61,7 @@ func (s *Sender) take(w *window, queues *[lanes]chan *entry, page *feed.Page, af
 	if page.Begin > after && (len(page.Events) == 0 || page.Events[0].Position > after+1) {
 		s.config.Logger.Warn("events were not delivered to a webhook: the feed does not keep them any more",
 			zap.Uint64("events", page.Begin-after))
-		s.config.Observe(ResultDropped, int(min(page.Begin-after, 1<<30))) //nolint:gosec // it fits
+		s.config.Observe(ResultDropped, int(min(page.Begin-after, 1<<30)))
 		after = page.Begin
 		w.pass(after)
 	}
@@ -70,8 +70,8 @@ func (s *Sender) take(w *window, queues *[lanes]chan *entry, page *feed.Page, af
 		after = e.Position
 		switch {
 		case e.Kind == feed.EventRestored:
-			s.config.Logger.Warn("the database was restored from a copy: what happened after the copy was made is not " +
-				"delivered to a webhook, or was before")
+			s.config.Logger.Warn("the database was restored from a copy: what happened after the copy was made is " +
+				"not delivered to a webhook, or was before")
 			w.pass(after)
 		case e.Network != s.config.Network || !s.wants(engine.EventType(&e)):
 			w.pass(after)
@@ -130,7 +130,8 @@ func (s *Sender) deliver(ctx context.Context, m *message, wanted func() bool) bo
 		if o.Status == http.StatusGone {
 			delay = maxDelay
 			if !s.gone.Swap(true) {
-				s.config.Logger.Error("the receiver of a webhook accepts no more deliveries; remove the webhook", zap.Error(o.Err))
+				s.config.Logger.Error("the receiver of a webhook accepts no more deliveries; remove the webhook",
+					zap.Error(o.Err))
 			}
 		}
 		if !pause(ctx, max(jitter(delay), min(o.retryAfter, maxRetryAfter))) {

@@ -10,6 +10,6 @@
 // # Addresses
 //
 // A delivery goes to public addresses, and not to what an address of the machine's own network might reach: the address
-// is judged when a connection is made to it, so that no name can lead elsewhere. Redirects are not followed, and proxies
-// of the environment are not used.
+// is judged when a connection is made to it, so that no name can lead elsewhere. Redirects are not followed, and
+// proxies of the environment are not used.
 package webhook

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// lease is for how long a process owns the delivery. It gives it up by itself when it has not been able to renew the
-	// lease for the safe part of it, so that two processes do not deliver at once.
+	// lease is for how long a process owns the delivery. It gives the delivery up when it has not been able to renew
+	// the lease for the safe part of it, so that two processes do not deliver at once.
 	lease     = 30 * time.Second
 	leaseSafe = 20 * time.Second
 	// renewInterval is how often the lease is renewed.
@@ -65,8 +65,8 @@ func New(c Config) (*Sender, error) {
 		claim: core.ReaderClaim{Name: readerName(c.Network, e.url), Owner: rand.Text(), Lease: lease},
 		watch: outage.New(outage.Config{
 			Logger: c.Logger, Level: zapcore.ErrorLevel,
-			Begins: "deliveries to a webhook fail: they are tried again until they succeed, as long as the feed keeps " +
-				"the events",
+			Begins: "deliveries to a webhook fail: they are tried again until they succeed, as long as the feed " +
+				"keeps the events",
 			Ends: "deliveries to a webhook succeed again",
 		}),
 	}, nil
@@ -184,8 +184,10 @@ func (s *Sender) keep(ctx context.Context, w *window, lost context.CancelFunc) {
 
 // giveUp saves what is done for the last time, and lets another process deliver at once.
 func (s *Sender) giveUp(ctx context.Context, w *window) {
-	if err := s.save(context.WithoutCancel(ctx), w, closeTimeout, 0); err != nil && core.ReasonOf(err) != core.Conflict {
-		s.config.Logger.Warn("how far a webhook has come was not saved: the last deliveries may be repeated", zap.Error(err))
+	err := s.save(context.WithoutCancel(ctx), w, closeTimeout, 0)
+	if err != nil && core.ReasonOf(err) != core.Conflict {
+		s.config.Logger.Warn("how far a webhook has come was not saved: the last deliveries may be repeated",
+			zap.Error(err))
 	}
 }
 

@@ -105,7 +105,8 @@ func TestSender_LosesNothingWhenTheReceiverIsDownForAnHour(t *testing.T) {
 			t.Errorf("the position is %d", at)
 		}
 		for _, message := range []string{
-			"deliveries to a webhook fail: they are tried again until they succeed, as long as the feed keeps the events",
+			"deliveries to a webhook fail: they are tried again until they succeed, as long as the feed keeps the " +
+				"events",
 			"deliveries to a webhook succeed again",
 		} {
 			if n := s.logs.FilterMessage(message).Len(); n != 1 {
@@ -121,7 +122,7 @@ func TestSender_KeepsTheOrderOfEachKeyUnderFailures(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			inBubble(t, func(s *setup) {
-				random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test that can be repeated
+				random := rand.New(rand.NewPCG(seed, 0))
 				s.receiver.become(func(w http.ResponseWriter, r *http.Request, d delivery) bool {
 					s.receiver.mu.Lock()
 					what := random.IntN(6)

@@ -48,7 +48,8 @@ func (a *App) watchStart(ctx caddy.Context) error {
 // started is notified when the configuration of an app runs.
 type started struct{ app *App }
 
-// Handle logs what is served, and begins to emit events. Of two processes that start at once, each may have found the ports free.
+// Handle logs what is served, and begins to emit events. Of two processes that start at once, each may have found the
+// ports free.
 func (s started) Handle(ctx context.Context, _ caddy.Event) error {
 	if err := ports.Check(ctx, nil); err != nil {
 		s.app.logger.Error("another process has begun to listen at the same time", zap.Error(err))

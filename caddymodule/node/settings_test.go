@@ -66,7 +66,10 @@ func TestNodeIsSharedByEqualSettingsOnly(t *testing.T) {
 		"cache size":       func(a *App) { a.Cache = &Cache{MaxSize: 5 << 20} },
 		"cache off":        func(a *App) { a.Cache = &Cache{Off: true} },
 		"webhook":          func(a *App) { a.Webhooks = someWebhooks() },
-		"webhook types":    func(a *App) { a.Webhooks = someWebhooks(); a.Webhooks[0].Types = []string{"key.expiring"} },
+		"webhook types": func(a *App) {
+			a.Webhooks = someWebhooks()
+			a.Webhooks[0].Types = []string{"key.expiring"}
+		},
 		"webhook secret": func(a *App) {
 			a.Webhooks = someWebhooks()
 			a.Webhooks[0].Secret = "whsec_" + strings.Repeat("b", 40)
@@ -136,7 +139,8 @@ func TestUnsafeJSONIsRefused(t *testing.T) {
 		"null webhook":             `{"webhooks":[null]}`,
 		"webhook without a secret": `{"webhooks":[{"url":"https://a.example"}]}`,
 		"webhook, short secret":    `{"webhooks":[{"url":"https://a.example","secret":"whsec_aaaaaaaa"}]}`,
-		"webhook without TLS":      `{"webhooks":[{"url":"http://a.example","secret":"whsec_` + strings.Repeat("a", 40) + `"}]}`,
+		"webhook without TLS": `{"webhooks":[{"url":"http://a.example","secret":"whsec_` +
+			strings.Repeat("a", 40) + `"}]}`,
 		"webhook of a sidecar":     `{"upstream":{"addresses":["https://a.example"]},"webhooks":[{}]}`,
 		"cache of a negative size": `{"cache":{"max_size":-1}}`,
 	} {
