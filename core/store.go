@@ -92,7 +92,8 @@ type Store interface {
 	ClaimReader(ctx context.Context, c ReaderClaim) (FeedReader, error)
 
 	// SaveReader renews an owner's claim and records how far its reader has come; a position or a time before the
-	// recorded one changes nothing. Of anybody but the owner it is [Conflict]. A lease of 0 gives the name up.
+	// recorded one changes nothing. Of anybody but the owner it is [Conflict]. With a lease of 0 the claim ends, and
+	// another process may own the name.
 	SaveReader(ctx context.Context, c ReaderClaim, at FeedReader) error
 
 	// Expiring returns keys that expire in a period. It costs the same however many other keys there are.

@@ -14,7 +14,7 @@ const (
 		`VALUES ($1, (` + selectLast + `), $2, $3, $4) ` +
 		`ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, lease_until = excluded.lease_until ` +
 		`RETURNING position, notices_until`
-	saveFeedReader = `UPDATE feed_readers SET position = $2, notices_until = $3, owner = $4, lease_until = $5 ` +
+	saveFeedReader = `UPDATE feed_readers SET position = $2, notices_until = $3, lease_until = $4 ` +
 		`WHERE name = $1`
 
 	selectExpiring = `SELECT ` + keyColumns + ` FROM keys WHERE expire_time IS NOT NULL AND status = 1 ` +
@@ -44,7 +44,7 @@ func (w *Writer) ClaimReader(ctx context.Context, c core.ReaderClaim) (at core.F
 	if err != nil {
 		return at, err
 	}
-	if before.owner != "" && before.owner != c.Owner && before.until > now.UnixMicro() {
+	if before.owner != c.Owner && before.until > now.UnixMicro() {
 		return at, core.NewError(core.Conflict, "another process reads the feed under this name")
 	}
 	err = each(ctx, w.claimReader, func(rows *sql.Rows) error {
@@ -68,13 +68,9 @@ func (w *Writer) SaveReader(ctx context.Context, c core.ReaderClaim, at core.Fee
 	if before.owner != c.Owner {
 		return core.NewError(core.Conflict, "another process has begun to read the feed under this name")
 	}
-	owner, until := c.Owner, time.Now().Add(c.Lease)
-	if c.Lease == 0 {
-		owner = ""
-	}
 	_, err = w.saveReader.ExecContext(ctx, c.Name,
 		max(before.position, int64(at.Position)), //nolint:gosec // a store gave it
-		max(before.notices, at.NoticesUntil.UnixMicro()), owner, until.UnixMicro())
+		max(before.notices, at.NoticesUntil.UnixMicro()), time.Now().Add(c.Lease).UnixMicro())
 	return err
 }
 

@@ -28,7 +28,7 @@ func (m *Store) ClaimReader(_ context.Context, c core.ReaderClaim) (core.FeedRea
 	case !known:
 		r = &feedReader{FeedReader: core.FeedReader{Position: m.position, NoticesUntil: time.Now()}}
 		m.readers[c.Name] = r
-	case r.owner != "" && r.owner != c.Owner && r.until.After(time.Now()):
+	case r.owner != c.Owner && r.until.After(time.Now()):
 		return core.FeedReader{}, core.NewError(core.Conflict, "another process reads the feed under this name")
 	}
 	r.owner, r.until = c.Owner, time.Now().Add(c.Lease)
@@ -47,9 +47,6 @@ func (m *Store) SaveReader(_ context.Context, c core.ReaderClaim, at core.FeedRe
 		return core.NewError(core.Conflict, "another process has begun to read the feed under this name")
 	}
 	r.until = time.Now().Add(c.Lease)
-	if c.Lease == 0 {
-		r.owner = ""
-	}
 	r.Position = max(r.Position, at.Position)
 	if at.NoticesUntil.After(r.NoticesUntil) {
 		r.NoticesUntil = at.NoticesUntil
