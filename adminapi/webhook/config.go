@@ -39,7 +39,7 @@ type Config struct {
 	Store   core.Store
 	Logger  *zap.Logger // nil: nothing is logged
 
-	// Observe is told how n attempts ended. It may be called from several goroutines. nil: nobody is told.
+	// Observe gets how n attempts ended. It may be called from several goroutines. nil: it is not called.
 	Observe func(result Result, n int)
 
 	// TLS are the settings of connections. nil: the authorities of the system.

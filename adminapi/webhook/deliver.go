@@ -73,7 +73,7 @@ func (s *Sender) take(w *window, queues *[lanes]chan *entry, page *feed.Page, af
 			s.config.Logger.Warn("the database was restored from a copy: what happened after the copy was made is " +
 				"not delivered to a webhook, or was before")
 			w.pass(after)
-		case e.Network != s.config.Network || !s.wants(engine.EventType(&e)):
+		case e.Network != s.config.Network || !s.selects(engine.EventType(&e)):
 			w.pass(after)
 		default:
 			next := &entry{feedID: page.FeedID, event: e}
@@ -84,8 +84,8 @@ func (s *Sender) take(w *window, queues *[lanes]chan *entry, page *feed.Page, af
 	return after
 }
 
-// wants reports whether a type of event is delivered.
-func (s *Sender) wants(name string) bool {
+// selects reports whether a type of event is delivered.
+func (s *Sender) selects(name string) bool {
 	return len(s.config.Types) == 0 || slices.Contains(s.config.Types, name)
 }
 
@@ -113,8 +113,8 @@ func (s *Sender) keeps(ctx context.Context, position uint64) bool {
 	return err != nil || len(page.Events) == 1 && page.Events[0].Position == position
 }
 
-// deliver sends a message until it is accepted, or not wanted any more. It returns false if ctx has ended before.
-func (s *Sender) deliver(ctx context.Context, m *message, wanted func() bool) bool {
+// deliver sends a message until it is accepted, or out of date. It returns false if ctx has ended before.
+func (s *Sender) deliver(ctx context.Context, m *message, current func() bool) bool {
 	for delay := minDelay; ; delay = min(2*delay, maxDelay) {
 		o := s.endpoint.send(ctx, m)
 		if o.Result != ResultOK && ctx.Err() != nil {
@@ -137,7 +137,7 @@ func (s *Sender) deliver(ctx context.Context, m *message, wanted func() bool) bo
 		if !pause(ctx, max(jitter(delay), min(o.retryAfter, maxRetryAfter))) {
 			return false
 		}
-		if !wanted() {
+		if !current() {
 			s.config.Observe(ResultDropped, 1)
 			s.config.Logger.Warn("a message was not delivered to a webhook: it is out of date", zap.String("id", m.id))
 			return true

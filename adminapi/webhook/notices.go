@@ -32,7 +32,7 @@ func (s *Sender) sendNotices(ctx context.Context, w *window) {
 // cannot be read is left for the next time.
 func (s *Sender) sendNoticesUntil(ctx context.Context, w *window, now time.Time) {
 	since := w.done().NoticesUntil
-	if s.wants(TypeExpiring) {
+	if s.selects(TypeExpiring) {
 		for i, days := range noticeDays {
 			// A key that is past the next notice, or has expired, while no process was running gets that notice alone.
 			var next time.Duration

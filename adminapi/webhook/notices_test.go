@@ -27,7 +27,7 @@ func notice(t *testing.T, d delivery) (data webhook.Expiring) {
 	return message.Data
 }
 
-func TestSender_TellsOfAKeysExpiry30And7And1DaysAhead(t *testing.T) {
+func TestSender_SendsANotice30And7And1DaysBeforeAKeyExpires(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(s *setup) {
 		s.start(onlyNotices).Close()
