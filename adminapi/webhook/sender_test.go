@@ -72,7 +72,7 @@ func TestSender_LosesNothingWhenTheReceiverIsDownForAnHour(t *testing.T) {
 		sender := s.start()
 		defer sender.Close()
 		s.receiver.setDown(true)
-		const keys, minutes = 20, 60
+		const keys, minutes = 10, 60
 		for i := range keys {
 			s.create(fmt.Sprint("k", i), 0)
 		}
@@ -85,8 +85,8 @@ func TestSender_LosesNothingWhenTheReceiverIsDownForAnHour(t *testing.T) {
 		if lag, owner := sender.Lag(); !owner || lag != time.Hour {
 			t.Errorf("after an hour the lag is %s", lag)
 		}
-		// Eight lanes: about eight attempts while the wait grows to five minutes, and then one in five minutes.
-		if n := s.count(webhook.ResultUnreachable); n < 8*12 || n > 8*24 {
+		// Up to eight lanes: about eight attempts while the wait grows to five minutes, and then one in five minutes.
+		if n := s.count(webhook.ResultUnreachable); n < 12 || n > 8*24 {
 			t.Errorf("%d attempts in an hour", n)
 		}
 		if n := len(s.receiver.deliveries()); n != 0 {
@@ -118,7 +118,7 @@ func TestSender_LosesNothingWhenTheReceiverIsDownForAnHour(t *testing.T) {
 
 func TestSender_KeepsTheOrderOfEachKeyUnderFailures(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(8) {
+	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			inBubble(t, func(s *setup) {
@@ -139,19 +139,19 @@ func TestSender_KeepsTheOrderOfEachKeyUnderFailures(t *testing.T) {
 						return accept(w, r, d)
 					}
 				})
-				const changes, keys = 300, 12
+				const changes, keys = 120, 12
 				sender := s.start()
 				for i := range keys {
 					s.create(fmt.Sprint("k", i), 0)
 				}
 				for i := range changes {
 					s.rename(fmt.Sprint("k", i*7%keys))
-					if i%50 == 49 { // the process is replaced
+					if i%30 == 29 { // the process is replaced
 						sender.Close()
 						sender = s.start()
 					}
 				}
-				s.wait(6 * time.Hour)
+				s.wait(2 * time.Hour)
 				sender.Close()
 				checkOrder(t, s.receiver.deliveries(), changes+keys)
 			})
