@@ -11,7 +11,7 @@ import (
 )
 
 func init() { //nolint:gochecknoinits // the way in which modules of Caddy make themselves known
-	caddy.RegisterModule(changeHandler{})
+	caddy.RegisterModule(new(changeHandler))
 }
 
 // changeHandler is a handler of Caddy's events that hands them to a test, one at a time.
@@ -19,7 +19,7 @@ type changeHandler struct{}
 
 var handled = make(chan map[string]any)
 
-func (changeHandler) CaddyModule() caddy.ModuleInfo {
+func (*changeHandler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "events.handlers.hand_to_test", New: func() caddy.Module { return new(changeHandler) }}
 }
 

@@ -72,8 +72,9 @@ func (m *Store) Expiring(_ context.Context, q core.ExpiryQuery) (found []core.Ke
 		return nil, m.down
 	}
 	for _, k := range m.keys {
-		if k.Network != q.Network || k.Status != core.StatusActive || k.SuccessorID != "" || k.ExpireTime.Before(q.From) ||
-			!k.ExpireTime.Before(q.Before) || k.ExpireTime.Equal(q.From) && k.ID <= q.AfterID {
+		if k.Network != q.Network || k.Status != core.StatusActive || k.SuccessorID != "" ||
+			k.ExpireTime.Before(q.From) || !k.ExpireTime.Before(q.Before) ||
+			k.ExpireTime.Equal(q.From) && k.ID <= q.AfterID {
 			continue
 		}
 		found = append(found, k)
