@@ -93,7 +93,7 @@ func eventsResponse(result *engine.EventsResult) *client.EventsResponse {
 		Events: make([]client.Event, len(result.Events)),
 	}
 	for i := range result.Events {
-		out.Events[i] = eventRecord(&result.Events[i])
+		out.Events[i] = EventRecord(&result.Events[i])
 	}
 	if !result.CompleteAt.IsZero() {
 		out.CompleteAge = core.FormatSeconds(max(time.Since(result.CompleteAt), 0))
@@ -110,8 +110,8 @@ var callerNames = map[feed.CallerKind]client.CallerKind{
 	feed.CallerSystem:      client.CallerSystem,
 }
 
-// eventRecord is an event as the API shows it.
-func eventRecord(e *feed.Event) client.Event {
+// EventRecord is an event as the API shows it.
+func EventRecord(e *feed.Event) client.Event {
 	out := client.Event{
 		Position: client.Position(e.Position),
 		Time:     e.Time.UTC(),
@@ -216,7 +216,7 @@ func (s *eventStream) write(result *engine.EventsResult, known bool) error {
 		}
 	}
 	for i := range result.Events {
-		e := eventRecord(&result.Events[i])
+		e := EventRecord(&result.Events[i])
 		if err := s.event(fmt.Sprintf("id: %d\n", e.Position), e.Type, &e); err != nil {
 			return err
 		}

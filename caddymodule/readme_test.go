@@ -8,7 +8,8 @@ import (
 // TestExamplesOfTheManualAdapt adapts every Caddyfile in the manual's pages.
 func TestExamplesOfTheManualAdapt(t *testing.T) {
 	t.Parallel()
-	manual := readManual(t, "README.md") + readManual(t, "sidecar.md") + readManual(t, "operations.md")
+	manual := readManual(t, "README.md") + readManual(t, "sidecar.md") + readManual(t, "operations.md") +
+		readManual(t, "webhooks.md")
 	examples := strings.Split(string(manual), "```caddyfile\n")[1:]
 	if len(examples) < 10 {
 		t.Fatalf("%d examples", len(examples))

@@ -121,6 +121,19 @@ type Store interface {
 	// AwaitNodes says that somebody waits until a moment, or later if that was said before.
 	AwaitNodes(ctx context.Context, until time.Time) error
 
+	// ClaimReader makes a process the owner of a reader's name, or renews its claim, and returns how far the reader has
+	// come: to the end of the feed and to the present when the name is new. While another process owns it, and its
+	// lease has not ended by the wall clock, it is [Conflict].
+	ClaimReader(ctx context.Context, c ReaderClaim) (FeedReader, error)
+
+	// SaveReader renews an owner's claim and records how far its reader has come; a position or a time before the
+	// recorded one changes nothing. Of anybody but the owner it is [Conflict]. With a lease of 0 the claim ends, and
+	// another process may own the name.
+	SaveReader(ctx context.Context, c ReaderClaim, at FeedReader) error
+
+	// Expiring returns keys that expire in a period. It costs the same however many other keys there are.
+	Expiring(ctx context.Context, q ExpiryQuery) ([]Key, error)
+
 	// Positions is the table that every change, of this process and of others on the same database, is applied to. If
 	// there can be others, the store renews its lease ([feed.Positions.Renew]) while it knows of their changes.
 	Positions() *feed.Positions

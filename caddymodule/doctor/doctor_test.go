@@ -306,6 +306,12 @@ var faults = []fault{
 			"{env.TALOS_TEST_DOCTOR_SECRET}", `"` + testSecret + `"`, "persist_config off", "",
 		}, nil, doctor.Warning, "hmac_secret in plain text",
 	},
+	{
+		"caddy_admin", "a webhook's secret in it", []string{
+			"hmac_secret", "webhook https://hooks.example.com {\n\t\t\tsecret whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n" +
+				"\t\t}\n\t\thmac_secret", "persist_config off", "",
+		}, nil, doctor.Warning, "the secret of a webhook in plain text",
+	},
 }
 
 func TestEachFaultIsFoundByItsCheck(t *testing.T) {

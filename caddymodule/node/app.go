@@ -93,6 +93,9 @@ type App struct {
 	// Default: the host's name and a random part, a new one for each process.
 	EdgeID string `json:"edge_id,omitempty"`
 
+	// Webhooks are receivers of changes. Default: none.
+	Webhooks []Webhook `json:"webhooks,omitempty"`
+
 	// Upstream makes the node a sidecar, which has neither storage nor secrets: the upstream has the keys. Of the
 	// options above it takes the prefixes, by which it tells credentials apart, the cache and the rate limit.
 	// Default: none.
@@ -105,6 +108,7 @@ type App struct {
 
 	secretOrigin string                         // where HMACSecret is from, for errors
 	onlyChecked  bool                           // the configuration will not be started
+	emitter      *emitter                       // nil before Provision
 	servers      []*caddyhttp.Server            // those with a handler of ours
 	http         func() (*caddyhttp.App, error) // of the configuration; nil before Provision
 
@@ -217,6 +221,7 @@ func (a *App) Start() error {
 	if err := a.take(); err != nil {
 		return err
 	}
+	a.emitter.prepare(a.node.Load().Node)
 	a.exposure.Warn(a.logger)
 	return nil
 }
@@ -234,8 +239,11 @@ func (a *App) take() error {
 	return nil
 }
 
-// Stop does nothing: requests may be on their way until Cleanup, and after it.
-func (*App) Stop() error { return nil }
+// Stop ends the events of changes. Requests may be on their way until Cleanup, and after it.
+func (a *App) Stop() error {
+	a.emitter.stop()
+	return nil
+}
 
 // Cleanup gives back the configuration's own use of the node, if there is one: it also runs when Provision failed.
 // Caddy does not wait for requests before it; the last of those that have begun closes the node.

@@ -54,13 +54,16 @@ func ParseCaddyfile(d *caddyfile.Dispenser, existing any) (any, error) {
 //			keep_count <number>
 //		}
 //		edge_id         <name>
+//		webhook <url> {
+//			...
+//		}
 //		upstream <address>... {
 //			...
 //		}
 //	}
 //
-// Each option is given at most once, but for upstream, which [Upstream.unmarshalCaddyfile] reads. Values without
-// placeholders are checked here, so that an error names its line.
+// Each option is given at most once, but for webhook and upstream, which [Webhook.unmarshalCaddyfile] and
+// [Upstream.unmarshalCaddyfile] read. Values without placeholders are checked here, so that an error names its line.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	seenUpstream := directive.Once{}
 	err := directive.Read(d, func(option string) (err error) {
@@ -71,6 +74,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "events":
 			a.Events = new(Events)
 			err = a.Events.unmarshalCaddyfile(d)
+		case "webhook":
+			var w Webhook
+			err = w.unmarshalCaddyfile(d)
+			a.Webhooks = append(a.Webhooks, w)
 		case "upstream":
 			if a.Upstream == nil {
 				a.Upstream = new(Upstream)
@@ -83,7 +90,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 		return a.checkLiteral(d, false)
-	}, "upstream")
+	}, "webhook", "upstream")
 	if err != nil {
 		return err
 	}
@@ -157,7 +164,7 @@ func (a *App) checkLiteral(d *caddyfile.Dispenser, complete bool) error {
 		SigningKeys:             directive.Literal(a.SigningKeys), ActiveKid: directive.Literal(a.ActiveKid),
 		DefaultTTL: a.DefaultTTL, MaxTTL: a.MaxTTL, ClockSkew: a.ClockSkew, KeyQuota: a.KeyQuota,
 		RateLimit: directive.Literal(a.RateLimit), Cache: a.Cache, Events: a.Events,
-		Upstream: a.Upstream.literal(), EdgeID: directive.Literal(a.EdgeID),
+		Webhooks: literalWebhooks(a.Webhooks), Upstream: a.Upstream.literal(), EdgeID: directive.Literal(a.EdgeID),
 	}
 	if literal.SigningKeys == "" || literal.ActiveKid != a.ActiveKid {
 		literal.SigningKeys, literal.ActiveKid = "", "" // neither means anything without the other

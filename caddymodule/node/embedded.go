@@ -20,6 +20,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/outage"
+	"github.com/talos-edge/talos-edge/adminapi/webhook"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/logging"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/secrets"
 	"github.com/talos-edge/talos-edge/core"
@@ -40,6 +41,7 @@ type Embedded struct {
 	dsn    string     // names Store in its pool
 	watch  *databaseWatch
 	pruner *pruner
+	hooks  []*webhook.Sender
 
 	confirmations *confirm.Confirmations // of Store
 }
@@ -57,6 +59,7 @@ type embeddedSettings struct {
 	clockSkew  time.Duration // as [engine.Config] has it
 	keyQuota   int64
 	retention  retention
+	webhooks   []Webhook
 	keyring    *credential.Keyring
 }
 
@@ -67,6 +70,7 @@ func (a *App) resolveEmbedded() (s settings, err error) {
 		maxTTL:     time.Duration(a.MaxTTL),
 		clockSkew:  orOff(a.ClockSkew),
 		keyQuota:   a.KeyQuota,
+		webhooks:   a.Webhooks,
 		signing:    secrets.SigningKeys{Source: a.SigningKeys, Active: a.ActiveKid},
 	}
 	s = settings{prefixes: a.prefixes(), kind: e}
@@ -81,6 +85,9 @@ func (a *App) resolveEmbedded() (s settings, err error) {
 	}
 	if e.retention, err = a.Events.resolve(); err != nil {
 		return s, fmt.Errorf("events: %w", err)
+	}
+	if err := checkWebhooks(e.webhooks); err != nil {
+		return s, err
 	}
 	if e.clockSkew > maxClockSkew {
 		return s, fmt.Errorf("clock_skew: must be at most %s", core.FormatSeconds(maxClockSkew))
@@ -189,7 +196,7 @@ func (e *embeddedSettings) seal(ctx context.Context, a *App, s *settings) error 
 	s.key = s.hash(e.issuers, keyring.Checks(), []string{
 		e.dsn, string(e.signing.Set), e.signing.Active, e.defaultTTL.String(), e.maxTTL.String(),
 		e.clockSkew.String(), strconv.FormatInt(e.keyQuota, 10), fmt.Sprint(e.retention),
-	})
+	}, webhookFields(e.webhooks))
 	return nil
 }
 
@@ -248,6 +255,11 @@ func (e *embeddedSettings) open(ctx context.Context, s *settings, limiter rateli
 	verifier, err := verify.New(cache, keys)
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
+	}
+	if n.hooks, err = openWebhooks(ctx, e.webhooks, store); err != nil {
+		verifier.Close()
+		n.watch.close()
+		return nil, err
 	}
 	n.base = base{
 		verifier: verifier, limiter: limiter, outage: n.watch.active,
@@ -310,9 +322,11 @@ func (n *Embedded) collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(ch, edgesDesc, float64(n.confirmations.Live()))
 	edgeConfirmSeconds.Collect(ch)
+	collectWebhooks(ch, n.hooks)
 }
 
 func (n *Embedded) close() error {
+	closeWebhooks(n.hooks)
 	n.uses.close()
 	n.pruner.close()
 	n.watch.close()

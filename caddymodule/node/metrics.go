@@ -52,12 +52,13 @@ type collector struct{ app *App }
 func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		cacheRequestsDesc, cacheEntriesDesc, cacheBytesDesc, feedPositionDesc, feedLagDesc, keysChangedDesc,
-		upstreamQueueDesc, breakerDesc, edgesDesc,
+		upstreamQueueDesc, breakerDesc, edgesDesc, webhookLagDesc,
 	} {
 		ch <- d
 	}
 	edgeConfirmSeconds.Describe(ch)
 	limiterFailures.Describe(ch)
+	webhookDeliveries.Describe(ch)
 	selfRevocationFailures.Describe(ch)
 	for _, c := range upstreamCollectors {
 		c.Describe(ch)
@@ -70,6 +71,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(value), label)
 	}
 	limiterFailures.Collect(ch)
+	webhookDeliveries.Collect(ch)
 	collectSelfRevocations(ch)
 	totals := inUse.totals()
 	for _, s := range cacheResults {

@@ -41,18 +41,21 @@ func (a *App) watchStart(ctx caddy.Context) error {
 	if !ok {
 		return fmt.Errorf("the app events is a %T", module)
 	}
+	a.emitter = &emitter{events: events, ctx: ctx, logger: a.logger}
 	return events.On("started", started{a})
 }
 
 // started is notified when the configuration of an app runs.
 type started struct{ app *App }
 
-// Handle logs what is served. Of two processes that start at once, each may have found the ports free.
+// Handle logs what is served, and begins to emit events. Of two processes that start at once, each may have found the
+// ports free.
 func (s started) Handle(ctx context.Context, _ caddy.Event) error {
 	if err := ports.Check(ctx, nil); err != nil {
 		s.app.logger.Error("another process has begun to listen at the same time", zap.Error(err))
 	}
 	s.app.logReady()
+	s.app.emitter.start(ctx)
 	return nil
 }
 

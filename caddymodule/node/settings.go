@@ -51,6 +51,14 @@ func (a *App) expand() error {
 	if a.Upstream != nil {
 		a.Upstream.texts(func(option string, field *string) { text(option, field) })
 	}
+	for i := range a.Webhooks {
+		w := &a.Webhooks[i]
+		text("webhook", &w.URL)
+		text("webhook: secret", &w.Secret)
+		for j := range w.Types {
+			text("webhook: types", &w.Types[j])
+		}
+	}
 	text("issuer", &a.Issuer)
 	text("storage", &a.Storage)
 	text("hmac_secret", &a.HMACSecret)

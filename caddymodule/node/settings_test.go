@@ -65,6 +65,17 @@ func TestNodeIsSharedByEqualSettingsOnly(t *testing.T) {
 		"cache stale":      func(a *App) { a.Cache = &Cache{StaleIfError: &ten} },
 		"cache size":       func(a *App) { a.Cache = &Cache{MaxSize: 5 << 20} },
 		"cache off":        func(a *App) { a.Cache = &Cache{Off: true} },
+		"webhook":          func(a *App) { a.Webhooks = someWebhooks() },
+		"webhook types": func(a *App) {
+			a.Webhooks = someWebhooks()
+			a.Webhooks[0].Types = []string{"key.expiring"}
+		},
+		"webhook secret": func(a *App) {
+			a.Webhooks = someWebhooks()
+			a.Webhooks[0].Secret = "whsec_" + strings.Repeat("b", 40)
+		},
+		"webhook private":  func(a *App) { a.Webhooks = someWebhooks(); a.Webhooks[0].AllowPrivate = true },
+		"webhook URL":      func(a *App) { a.Webhooks = someWebhooks(); a.Webhooks[0].URL = "https://b.example" },
 		"cache stale zero": func(a *App) { a.Cache = &Cache{StaleIfError: new(Duration)} },
 	} {
 		a := base()
@@ -78,6 +89,10 @@ func TestNodeIsSharedByEqualSettingsOnly(t *testing.T) {
 			t.Error("the key holds the secret")
 		}
 	}
+}
+
+func someWebhooks() []Webhook {
+	return []Webhook{{URL: "https://a.example", Secret: "whsec_" + strings.Repeat("a", 40)}}
 }
 
 func TestPlaceholderThatIsEmptyIsNotAMissingSecret(t *testing.T) {
@@ -121,6 +136,12 @@ func TestUnsafeJSONIsRefused(t *testing.T) {
 		"shadowed prefix":          `{"key_prefix":"mc_v1_acme"}`,
 		"shadowed by a retired":    `{"key_prefix":"m_v1_acme","retired_macaroon_prefixes":["m"]}`,
 		"cache of a few bytes":     `{"cache":{"max_size":100}}`,
+		"null webhook":             `{"webhooks":[null]}`,
+		"webhook without a secret": `{"webhooks":[{"url":"https://a.example"}]}`,
+		"webhook, short secret":    `{"webhooks":[{"url":"https://a.example","secret":"whsec_aaaaaaaa"}]}`,
+		"webhook without TLS": `{"webhooks":[{"url":"http://a.example","secret":"whsec_` +
+			strings.Repeat("a", 40) + `"}]}`,
+		"webhook of a sidecar":     `{"upstream":{"addresses":["https://a.example"]},"webhooks":[{}]}`,
 		"cache of a negative size": `{"cache":{"max_size":-1}}`,
 	} {
 		a := new(App)

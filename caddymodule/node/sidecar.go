@@ -97,6 +97,7 @@ func (a *App) checkSidecar() error {
 		{"clock_skew", a.ClockSkew != nil},
 		{"key_quota", a.KeyQuota != 0},
 		{"events", a.Events != nil},
+		{"webhook", len(a.Webhooks) > 0},
 	} {
 		if a.Upstream != nil && o.given {
 			return fmt.Errorf("%s: has no meaning beside upstream, where the keys are", o.name)

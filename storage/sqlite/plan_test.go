@@ -100,3 +100,31 @@ func TestTheKeysOfALineageAreFoundByAnIndex(t *testing.T) {
 	}
 	t.Error("no query looks for a lineage")
 }
+
+func TestTheKeysAboutToExpireAreFoundByTheirIndex(t *testing.T) {
+	t.Parallel()
+	s := openAt(t, newDatabase(t).path, Options{})
+	r := &recorder{DB: s.readers}
+	reader, err := sqlstore.NewReader(t.Context(), r, dialect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.Close(); err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, query := range r.queries {
+		if !strings.Contains(query, "ORDER BY expire_time") {
+			continue
+		}
+		found = true
+		want := "SEARCH keys USING INDEX keys_by_expiry (expire_time>? AND expire_time<?); " +
+			"USE TEMP B-TREE FOR LAST TERM OF ORDER BY"
+		if got := plan(t, s, query); got != want {
+			t.Errorf("%s\n is run as\n%s\nand not as\n%s", query, got, want)
+		}
+	}
+	if !found {
+		t.Error("no such query")
+	}
+}

@@ -15,6 +15,7 @@ type Reader struct {
 	dialect      *Dialect
 	get, getMany *sql.Stmt
 	prefixes     *sql.Stmt
+	expiring     *sql.Stmt
 	lists        lists
 }
 
@@ -25,7 +26,7 @@ func NewReader(ctx context.Context, p Preparer, d *Dialect) (*Reader, error) {
 	var err error
 	r.prepared, err = prepare(ctx, p,
 		append(r.lists.statements(), statement{&r.get, selectKey}, statement{&r.getMany, selectKeys},
-			statement{&r.prefixes, selectPrefixes})...)
+			statement{&r.prefixes, selectPrefixes}, statement{&r.expiring, selectExpiring})...)
 	if err != nil {
 		return nil, err
 	}

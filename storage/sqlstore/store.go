@@ -128,6 +128,26 @@ func (c Changes) ClaimSecret(ctx context.Context, network core.NetworkID, checks
 	})
 }
 
+// ClaimReader makes a process the owner of a reader's name.
+func (c Changes) ClaimReader(ctx context.Context, claim core.ReaderClaim) (core.FeedReader, error) {
+	var at core.FeedReader
+	err := c.group.do(ctx, func(ctx context.Context, w *Writer) (_ []feed.Event, err error) {
+		at, err = w.ClaimReader(ctx, claim)
+		return nil, err
+	})
+	if err != nil {
+		return core.FeedReader{}, err
+	}
+	return at, nil
+}
+
+// SaveReader records how far an owner's reader has come.
+func (c Changes) SaveReader(ctx context.Context, claim core.ReaderClaim, at core.FeedReader) error {
+	return c.group.do(ctx, func(ctx context.Context, w *Writer) ([]feed.Event, error) {
+		return nil, w.SaveReader(ctx, claim, at)
+	})
+}
+
 // one has a change of one key made and returns the key.
 func (c Changes) one(
 	ctx context.Context, apply func(context.Context, *Writer) (core.Key, []feed.Event, error),
@@ -192,6 +212,15 @@ func (r Reads) Prefixes(ctx context.Context, network core.NetworkID) (counts []c
 		return err
 	})
 	return counts, err
+}
+
+// Expiring returns keys that expire in a period.
+func (r Reads) Expiring(ctx context.Context, q core.ExpiryQuery) (found []core.Key, err error) {
+	err = r.guard(ctx, func(ctx context.Context) error {
+		found, err = r.reader.Expiring(ctx, q)
+		return err
+	})
+	return found, err
 }
 
 // Events returns a page of changes.

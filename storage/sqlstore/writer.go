@@ -26,7 +26,8 @@ type Writer struct {
 
 	oldest, pruned *sql.Stmt // of the events
 
-	node, noNode, noNodes, awaited *sql.Stmt // processes on the database
+	node, noNode, noNodes, awaited  *sql.Stmt // processes on the database
+	reader, claimReader, saveReader *sql.Stmt
 }
 
 // NewWriter prepares a Writer. Whoever does closes it.
@@ -42,7 +43,8 @@ func NewWriter(ctx context.Context, p Preparer) (*Writer, error) {
 		statement{&w.counted, countPrefix}, statement{&w.uncounted, uncountPrefix},
 		statement{&w.oldest, selectOldest}, statement{&w.pruned, deleteEvents},
 		statement{&w.node, upsertNode}, statement{&w.noNode, deleteNode}, statement{&w.noNodes, deleteNodes},
-		statement{&w.awaited, updateAwaited})
+		statement{&w.awaited, updateAwaited}, statement{&w.reader, selectFeedReader},
+		statement{&w.claimReader, claimFeedReader}, statement{&w.saveReader, saveFeedReader})
 	if err != nil {
 		return nil, err
 	}

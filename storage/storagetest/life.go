@@ -262,6 +262,8 @@ func calls(ctx context.Context, s core.Store) map[string]error {
 	_, _, errs["rotate"] = s.Rotate(ctx, home, "k", rotation("new"))
 	errs["delete"] = s.Delete(ctx, home, "k", deletion())
 	errs["claim"] = s.ClaimSecret(ctx, home, []string{"x"})
+	_, errs["claim reader"] = s.ClaimReader(ctx, claimBy("x", time.Minute))
+	_, errs["expiring"] = s.Expiring(ctx, core.ExpiryQuery{Limit: 1})
 	errs["ping"] = s.Ping(ctx)
 	return errs
 }

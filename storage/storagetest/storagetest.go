@@ -108,6 +108,8 @@ func Run(t *testing.T, open func(t *testing.T) Opener) {
 		{"events", eventTests},
 		{"nodes", nodeTests},
 		{"positions", positionTests},
+		{"feed readers", feedReaderTests},
+		{"expiring", expiringTests},
 		{"life", lifeTests},
 		{"together", togetherTests},
 		{"two stores", twoStoreTests},

@@ -22,14 +22,17 @@ type Store struct {
 	writes    int
 	events    []feed.Event
 	pruned    uint64 // the position of the last event that is not kept
-	down      error  // in place of every answer
+	readers   map[string]*feedReader
+	down      error // in place of every answer
 	nodes     map[string]core.NodeState
 	awaited   time.Time
 }
 
 // NewStore makes an empty store.
 func NewStore() *Store {
-	return &Store{keys: map[string]core.Key{}, nodes: map[string]core.NodeState{}}
+	return &Store{
+		keys: map[string]core.Key{}, nodes: map[string]core.NodeState{}, readers: map[string]*feedReader{},
+	}
 }
 
 // SetDown is that of [core.Store].

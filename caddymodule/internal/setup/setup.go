@@ -147,6 +147,9 @@ func (s *Setup) readSources(talos json.RawMessage) error {
 		HMACSecret  string   `json:"hmac_secret"`
 		Retired     []string `json:"retired_hmac_secrets"`
 		SigningKeys string   `json:"signing_keys"`
+		Webhooks    []struct {
+			Secret string `json:"secret"`
+		} `json:"webhooks"`
 	}
 	if err := json.Unmarshal(talos, &app); err != nil {
 		return fmt.Errorf("reading the app %s: %w", appName, err)
@@ -172,6 +175,12 @@ func (s *Setup) readSources(talos json.RawMessage) error {
 	default:
 		s.SigningKeysSource = inside
 		s.RawSecrets = append(s.RawSecrets, "signing_keys")
+	}
+	for _, w := range app.Webhooks {
+		if w.Secret != "" && !isPlaceholder(w.Secret) {
+			s.RawSecrets = append(s.RawSecrets, "the secret of a webhook")
+			break
+		}
 	}
 	return nil
 }

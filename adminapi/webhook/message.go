@@ -1,0 +1,74 @@
+package webhook
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/talos-edge/talos-edge/adminapi"
+	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/feed"
+)
+
+// The types of message that are no change of a key.
+const (
+	TypeExpiring = "key.expiring" // a key is about to expire
+	TypeTest     = "talos.test"   // somebody tries the webhook
+)
+
+// message is what is delivered: an id, which is the same in each attempt and from each process, and a body.
+type message struct {
+	id   string
+	body []byte
+}
+
+// envelope is a message's body.
+type envelope struct {
+	Type      string    `json:"type"`
+	Timestamp time.Time `json:"timestamp"` // when it happened
+	Data      any       `json:"data"`
+}
+
+// Expiring is the data of a message of [TypeExpiring].
+type Expiring struct {
+	KeyID      string    `json:"key_id"`
+	KeyType    string    `json:"key_type"` // issued or imported
+	ActorID    string    `json:"actor_id"` // whom the key acts for
+	Name       string    `json:"name"`
+	ExpireTime time.Time `json:"expire_time"`
+	DaysLeft   int       `json:"days_left"` // at most so many
+}
+
+// ofEvent is a change as the API's list of events shows it.
+func ofEvent(feedID string, e *feed.Event) (*message, error) {
+	record := adminapi.EventRecord(e)
+	return newMessage(fmt.Sprintf("event_%s_%d", feedID, e.Position), envelope{record.Type, record.Time, record})
+}
+
+// ofNotice is the notice that a key expires in at most a number of days.
+func ofNotice(k *core.Key, days int) (*message, error) {
+	kind := "issued"
+	if k.Kind == core.Imported {
+		kind = "imported"
+	}
+	id := fmt.Sprintf("expiring_%s_%d_%d", k.ID, days, k.ExpireTime.Unix())
+	due := k.ExpireTime.Add(-time.Duration(days) * day).UTC()
+	return newMessage(id, envelope{TypeExpiring, due, Expiring{
+		KeyID: k.ID, KeyType: kind, ActorID: k.ActorID, Name: k.Name, ExpireTime: k.ExpireTime.UTC(), DaysLeft: days,
+	}})
+}
+
+func ofTest(now time.Time) (*message, error) {
+	return newMessage("test_"+rand.Text(), envelope{TypeTest, now.UTC().Truncate(time.Second), map[string]string{
+		"message": "This is a test. No key has changed.",
+	}})
+}
+
+func newMessage(id string, e envelope) (*message, error) {
+	body, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("encode message: %w", err)
+	}
+	return &message{id, body}, nil
+}
