@@ -146,9 +146,9 @@ func freePorts(n int) (ports []int, err error) {
 	return ports, nil
 }
 
-// readAddress reads the address that [listen] wrote in a child, which ends if it takes longer than d.
-func readAddress(p *process, d time.Duration) (string, error) {
-	timer := time.AfterFunc(d, p.cancel)
+// readAddress reads the address that [listen] wrote in a child, which ends if it takes too long.
+func readAddress(p *process) (string, error) {
+	timer := time.AfterFunc(startPatience, p.cancel)
 	defer timer.Stop()
 	line, err := bufio.NewReaderSize(p.stdout, 64).ReadString('\n')
 	return strings.TrimSpace(line), err

@@ -45,8 +45,8 @@ type issuesRow struct {
 }
 
 func (c *costResult) title() string {
-	return fmt.Sprintf("what the feed costs, %d rounds: whole requests through an edge (%s at %d connections, a change a "+
-		"second), and issues at a node (%d a slot, %d at once)", c.Rounds, c.Slot, c.Conns, c.Issues, c.AtOnce)
+	return fmt.Sprintf("what the feed costs, %d rounds: whole requests through an edge (%s at %d connections, a "+
+		"change a second), and issues at a node (%d a slot, %d at once)", c.Rounds, c.Slot, c.Conns, c.Issues, c.AtOnce)
 }
 
 func (c *costResult) table(line func(string, ...any)) {
@@ -57,7 +57,8 @@ func (c *costResult) table(line func(string, ...any)) {
 		if r.CPU != nil {
 			cpu = fmt.Sprintf("%.1f", *r.CPU)
 		}
-		line("%s\t%s\t%s\t%s\t%s\t%d %s\t", r.Name, around(r.Rate, 0), cpu, middle(r.P50), middle(r.P99), r.Failures, r.First)
+		line("%s\t%s\t%s\t%s\t%s\t%d %s\t", r.Name, around(r.Rate, 0), cpu, middle(r.P50), middle(r.P99),
+			r.Failures, r.First)
 	}
 	line("")
 	line("node\tissues/s (quartiles)\tnode CPU µs/issue\t")
@@ -70,8 +71,8 @@ func (c *costResult) table(line func(string, ...any)) {
 		line("%s\t%s %s\t%s\t", p.What, around(p.Value, 3), p.Unit, p.Goal)
 	}
 	line("")
-	line("%s: the upstream answers its questions for events with 404. With edges: %d processes follow the node, and share "+
-		"the processors with it.", notFollowing, c.Edges)
+	line("%s: the upstream answers its questions for events with 404. With edges: %d processes follow the node, and "+
+		"share the processors with it.", notFollowing, c.Edges)
 }
 
 func (c *costResult) wrong() error {
@@ -84,7 +85,8 @@ func (c *costResult) wrong() error {
 // cost compares edges that follow and that do not, and nodes that have edges and that have none.
 func (f *feedBench) cost(ctx context.Context) (section, error) {
 	c := &costResult{
-		Rounds: f.rounds, Slot: f.slot.String(), Conns: f.conns, Edges: f.feed.edges, Issues: f.sizes.issues, AtOnce: issuers,
+		Rounds: f.rounds, Slot: f.slot.String(), Conns: f.conns,
+		Edges: f.feed.edges, Issues: f.sizes.issues, AtOnce: issuers,
 	}
 	if err := f.costOfRequests(ctx, c); err != nil {
 		return nil, err
@@ -103,13 +105,19 @@ func (f *feedBench) costOfRequests(ctx context.Context, c *costResult) error {
 		return err
 	}
 	f.proxies = nil
-	defer func() { stopAll(f.proxies...) }()
+	var filters []*process
+	defer func() {
+		stopAll(f.proxies...)
+		for _, p := range filters {
+			p.stop()
+		}
+	}()
 	for _, name := range []string{following, notFollowing} {
 		filter, at, err := f.filter(ctx, node.api, name == notFollowing)
 		if err != nil {
 			return err
 		}
-		defer filter.stop()
+		filters = append(filters, filter)
 		p, err := f.launch(ctx, variant{
 			name: name, file: "sidecar.caddyfile", env: []string{"TALOS_LOADTEST_UPSTREAM=" + portOf(at)},
 		})
@@ -242,16 +250,18 @@ func (s *issuer) slot(ctx context.Context, n int) error {
 
 // compareIssues describes what the nodes did, each of them beside the one before it.
 func (c *costResult) compareIssues(all []*issuer) {
-	for i, s := range all {
+	var before *issuer
+	for _, s := range all {
 		c.Rows = append(c.Rows, issuesRow{Name: s.name, Rate: known(s.rate), CPU: known(s.cpu)})
-		if i == 0 {
+		if before == nil {
+			before = s
 			continue
 		}
-		before := all[i-1]
 		what := fmt.Sprintf("issues/s: %s / %s", s.name, before.name)
 		c.IssuePairs = append(c.IssuePairs, comparison{What: what, Value: known(combine(s.rate, before.rate, ratio))})
 		what = fmt.Sprintf("node CPU an issue: %s − %s", s.name, before.name)
 		c.IssuePairs = append(c.IssuePairs,
 			comparison{What: what, Unit: "µs", Value: known(combine(s.cpu, before.cpu, difference))})
+		before = s
 	}
 }

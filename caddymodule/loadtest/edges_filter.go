@@ -19,7 +19,8 @@ type filterJob struct {
 	NoFeed bool   `json:"no_feed"` // questions for events are answered with 404
 }
 
-// serveFilter is the role of a filter: it passes calls of an API on. It writes its address to out and ends when in does.
+// serveFilter is the role of a filter, which passes calls of an API on. It writes its address to out and ends when in
+// does.
 func serveFilter(in io.Reader, out io.Writer) error {
 	lines := bufio.NewReader(in)
 	line, err := lines.ReadBytes('\n')
@@ -56,7 +57,7 @@ func (b *bench) filter(ctx context.Context, to string, noFeed bool) (p *process,
 		return nil, "", err
 	}
 	if err = json.NewEncoder(p.stdin).Encode(filterJob{To: to, NoFeed: noFeed}); err == nil {
-		addr, err = readAddress(p, startPatience)
+		addr, err = readAddress(p)
 	}
 	if err != nil {
 		return nil, "", p.failure(err)

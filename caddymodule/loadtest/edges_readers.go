@@ -29,12 +29,13 @@ type readersResult struct {
 }
 
 func (r *readersResult) title() string {
-	return fmt.Sprintf("a node and %d edges as blocking queries of one process (%.0f s each: without edges, idle, with a "+
-		"change a second)", r.Readers, r.Phase)
+	return fmt.Sprintf("a node and %d edges as blocking queries of one process (%.0f s each: without edges, idle, "+
+		"with a change a second)", r.Readers, r.Phase)
 }
 
 func (r *readersResult) table(line func(string, ...any)) {
-	line("the node\twithout edges\tidle\ta change/s\teach edge idle\teach edge and change\tfor 10,000 edges: idle\ta change/s\t")
+	line("the node\twithout edges\tidle\ta change/s\teach edge idle\teach edge and change\t" +
+		"for 10,000 edges: idle\ta change/s\t")
 	perEdge := func(more float64) float64 { return more / float64(r.Readers) }
 	if r.NoneCPU < 0 {
 		line("CPU\tn/a\t")
@@ -50,8 +51,9 @@ func (r *readersResult) table(line func(string, ...any)) {
 		line("resident memory\tn/a\t")
 	} else {
 		idle, busy := perEdge(r.MemoryIdle-r.MemoryBefore), perEdge(r.MemoryBusy-r.MemoryBefore)
-		line("resident MiB (at most %s)\t%s\t%s\t%s\t%.4f\t%.4f (in all)\t%.0f\t%.0f\t", mebi(r.MemoryMost), mebi(r.MemoryBefore),
-			mebi(r.MemoryIdle), mebi(r.MemoryBusy), idle/(1<<20), busy/(1<<20), idle*10_000/(1<<20), busy*10_000/(1<<20))
+		line("resident MiB (at most %s)\t%s\t%s\t%s\t%.4f\t%.4f (in all)\t%.0f\t%.0f\t", mebi(r.MemoryMost),
+			mebi(r.MemoryBefore), mebi(r.MemoryIdle), mebi(r.MemoryBusy), idle/(1<<20), busy/(1<<20),
+			idle*10_000/(1<<20), busy*10_000/(1<<20))
 	}
 	line("")
 	line("a revocation with ?wait=%s\t"+distributionColumns, waitForEdges)

@@ -67,7 +67,7 @@ func (r *revocationResult) table(line func(string, ...any)) {
 // and a good key that was not admitted.
 func (r *revocationResult) wrong() (err error) {
 	if r.After.Good > 0 {
-		err = fmt.Errorf("%d requests with a revoked key were admitted that were sent after the confirmation", r.After.Good)
+		err = fmt.Errorf("%d requests with a revoked key, sent after its confirmation, were admitted", r.After.Good)
 	}
 	if r.Unconfirmed == 0 && (r.Confirmed.Q1 != float64(r.Edges) || r.Confirmed.Q3 != float64(r.Edges)) {
 		err = errors.Join(err, fmt.Errorf("a call says that all have confirmed, and they are not %d edges", r.Edges))
@@ -97,7 +97,8 @@ func (f *feedBench) revocations(ctx context.Context) (section, error) {
 		return nil, err
 	}
 	found := &revocationResult{
-		Edges: len(edges), LoadRate: float64(time.Second) / float64(f.sizes.pace), Pace: milliseconds(probePace(len(edges))),
+		Edges: len(edges), LoadRate: float64(time.Second) / float64(f.sizes.pace),
+		Pace: milliseconds(probePace(len(edges))),
 	}
 	load := startLoad(ctx, edges, node.credentials, f.sizes.pace)
 	err = found.measure(ctx, node, edges, f.feed.revocations)
@@ -105,7 +106,8 @@ func (f *feedBench) revocations(ctx context.Context) (section, error) {
 	if err != nil {
 		return nil, err
 	}
-	return found, found.weigh(ctx, node, edges)
+	err = found.weigh(ctx, node, edges)
+	return found, err
 }
 
 // measure makes n revocations of each kind.
@@ -113,8 +115,12 @@ func (r *revocationResult) measure(ctx context.Context, node *proxy, edges []*pr
 	probes := make([]*client, len(edges))
 	for i, p := range edges {
 		probes[i] = &client{addr: p.addr}
-		defer probes[i].close()
 	}
+	defer func() {
+		for _, c := range probes {
+			c.close()
+		}
+	}()
 	var calls, refused, waited []time.Duration
 	var confirmed []float64
 	for i := range 2 * n {
@@ -127,6 +133,7 @@ func (r *revocationResult) measure(ctx context.Context, node *proxy, edges []*pr
 			return err
 		}
 		if wait == 0 {
+			//nolint:contextcheck // each request has a deadline, and there are as many as refusePatience permits
 			times, err := untilRefused(edges, probes, key.Secret, made.answered)
 			if err != nil {
 				return err
@@ -139,7 +146,7 @@ func (r *revocationResult) measure(ctx context.Context, node *proxy, edges []*pr
 			r.Unconfirmed++
 			continue
 		}
-		after := askAfter(probes, key.Secret)
+		after := askAfter(probes, key.Secret) //nolint:contextcheck // each request has a deadline
 		r.After.join(&after)
 	}
 	r.Call, r.Refused, r.Waited = distributionOf(calls), distributionOf(refused), distributionOf(waited)
@@ -155,15 +162,16 @@ func revokeOne(ctx context.Context, node *proxy, edges []*proxy, probes []*clien
 		return key, made, node.failure(err)
 	}
 	admitted := make([]error, len(probes))
-	onEach(probes, func(i int, c *client) {
+	onEach(probes, func(i int, c *client) { //nolint:contextcheck // each request has a deadline
 		// Twice: the first request fills the cache.
 		for range 2 {
-			if status, err := exchange(c, requestFor(c.addr, key.Secret)); err != nil || status != http.StatusOK {
+			status, err := exchange(c, requestFor(c.addr, key.Secret))
+			if err != nil || status != http.StatusOK {
 				admitted[i] = edges[i].failure(unexpected("a key that is good", status, err))
 			}
 		}
 	})
-	if err = errors.Join(admitted...); err != nil {
+	if err := errors.Join(admitted...); err != nil {
 		return key, made, err
 	}
 	if made, err = node.revoke(ctx, key.Key.ID, wait); err != nil {
@@ -274,7 +282,7 @@ func startLoad(ctx context.Context, edges []*proxy, credentials []string, pace t
 				if n%2 == 1 {
 					credential = credentials[n/2%len(credentials)]
 				}
-				l.each[i].add(exchange(c, requestFor(c.addr, credential)))
+				l.each[i].add(exchange(c, requestFor(c.addr, credential))) //nolint:contextcheck // it has a deadline
 				next = next.Add(pace)
 				if now := time.Now(); next.Before(now) {
 					next = now // what was missed is not made up for

@@ -20,7 +20,8 @@ func TestFlagsOfARunWithEdgesRefuseNonsense(t *testing.T) {
 	t.Parallel()
 	for _, args := range []string{
 		"-edges 0", "-edges -1", "-edges 201", "-edges many", "-edges 3 -sidecar", "-edges 3 -rounds 5",
-		"-edges 3 -conns 64", "-edges 3 -only bare", "-edges 3 -only burst", "-edges 3 -only cost,", "-edges 3 argument",
+		"-edges 3 -conns 64", "-edges 3 -only bare", "-edges 3 -only burst", "-edges 3 -only cost,",
+		"-edges 3 argument",
 		"-edges 3 -revocations 0", "-edges 3 -revocations 1001", "-edges 3 -changes 2000", "-edges 3 -changes 3001",
 		"-edges 3 -changes 1001000", "-edges 3 -readers 0", "-edges 3 -readers 10001",
 		"-revocations 5", "-changes 3000", "-readers 5", "-before f",
@@ -29,7 +30,8 @@ func TestFlagsOfARunWithEdgesRefuseNonsense(t *testing.T) {
 			t.Errorf("%s: accepted as %+v", args, o)
 		}
 	}
-	o, err := parseOptions(strings.Fields("-edges 3 -only cost,readers -json -binary f -before g -changes 3000"), io.Discard)
+	args := strings.Fields("-edges 3 -only cost,readers -json -binary f -before g -changes 3000")
+	o, err := parseOptions(args, io.Discard)
 	if err != nil || o.feed.edges != 3 || o.feed.before != "g" || o.feed.changes != 3000 {
 		t.Errorf("%+v, %v", o, err)
 	}

@@ -80,7 +80,9 @@ func (l *launcher) attempt(ctx context.Context, v variant) (*proxy, error) {
 		return nil, err
 	}
 	local := func(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
-	p := &proxy{variant: v, addr: local(ports[0]), metrics: local(ports[1]), database: filepath.ToSlash(dir) + "/talos.db"}
+	p := &proxy{
+		variant: v, addr: local(ports[0]), metrics: local(ports[1]), database: filepath.ToSlash(dir) + "/talos.db",
+	}
 	env := []string{
 		"TALOS_LOADTEST_PORT=" + strconv.Itoa(ports[0]), "TALOS_LOADTEST_METRICS=" + strconv.Itoa(ports[1]),
 		"TALOS_LOADTEST_API=" + strconv.Itoa(ports[2]), "TALOS_LOADTEST_DB=" + p.database,
@@ -160,7 +162,7 @@ type collector struct {
 
 // collector asks the proxy itself: its settings may come from the environment, from its own defaults or from a cgroup.
 func (p *proxy) collector(ctx context.Context) (c collector, err error) {
-	status, body, err := request(ctx, loopback, http.MethodGet, "http://"+p.metrics+"/", "", nil)
+	status, body, err := get(ctx, loopback, "http://"+p.metrics+"/", "")
 	if err != nil {
 		return c, err
 	}
@@ -185,16 +187,14 @@ func (p *proxy) collector(ctx context.Context) (c collector, err error) {
 	return c, lines.Err()
 }
 
-// request makes one call to a child and reads at most 4 MiB of what it answers.
-func request(ctx context.Context, client *http.Client, method, url, credential string, body io.Reader) (
-	int, []byte, error,
-) {
-	status, _, answer, err := exchangeHTTP(ctx, client, method, url, credential, body)
+// get asks a child for something. It reads as much of the answer as request does.
+func get(ctx context.Context, client *http.Client, url, credential string) (int, []byte, error) {
+	status, _, answer, err := request(ctx, client, http.MethodGet, url, credential, nil)
 	return status, answer, err
 }
 
-// exchangeHTTP is [request] with the header of the answer.
-func exchangeHTTP(ctx context.Context, client *http.Client, method, url, credential string, body io.Reader) (
+// request makes one call to a child and reads at most 4 MiB of what it answers.
+func request(ctx context.Context, client *http.Client, method, url, credential string, body io.Reader) (
 	int, http.Header, []byte, error,
 ) {
 	r, err := http.NewRequestWithContext(ctx, method, url, body)

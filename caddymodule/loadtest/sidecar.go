@@ -228,7 +228,7 @@ func (e *edgeBench) connect(ctx context.Context, roundTrip time.Duration) (err e
 	e.children = append(e.children, e.link)
 	err = json.NewEncoder(e.link.stdin).Encode(linkJob{At: at, To: e.node.api, Delay: roundTrip / 2})
 	if err == nil {
-		e.behind, err = readAddress(e.link, startPatience)
+		e.behind, err = readAddress(e.link)
 	}
 	if err != nil {
 		return e.link.failure(err)
