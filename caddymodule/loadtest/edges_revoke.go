@@ -11,7 +11,7 @@ import (
 
 // Bounds of the requests that find out whether an edge refuses a revoked key.
 const (
-	probesASecond  = 10_000 // on all edges together, at most
+	probesASecond  = 5000 // on all edges together, at most
 	refusePatience = 10 * time.Second
 	probesAfter    = 3 // on each edge, after a confirmed revocation
 )
@@ -22,8 +22,9 @@ type revocationResult struct {
 	LoadRate float64 `json:"load_per_edge_and_second"`
 	Pace     float64 `json:"ms_between_requests_with_the_revoked_key"`
 
-	Call    distribution `json:"call"`    // of a revocation that is not waited for
-	Refused distribution `json:"refused"` // from its answer to the first refusal on an edge: edges × revocations
+	Call     distribution `json:"call"`     // of a revocation that is not waited for
+	Refused  distribution `json:"refused"`  // from its answer to the first refusal on an edge: edges × revocations
+	Admitted distribution `json:"admitted"` // from its answer to when the last admitted request was sent; 0: none was
 
 	Waited      distribution `json:"waited"` // the call with ?wait=
 	Confirmed   spread       `json:"confirmed"`
@@ -47,6 +48,7 @@ func (r *revocationResult) table(line func(string, ...any)) {
 	line("\t" + distributionColumns + "goal p99\t")
 	line("the call, without wait\t%s\t", r.Call.columns())
 	line("from its answer to the first refusal, each edge and revocation\t%s≤ 50\t", r.Refused.columns())
+	line("from its answer to when the last admitted request was sent\t%s\t", r.Admitted.columns())
 	line("the call with ?wait=%s\t%s\t", waitForEdges, r.Waited.columns())
 	line("")
 	line("Talos-Confirmed, median of the calls\t%s\t", around(&r.Confirmed, 0))
@@ -121,7 +123,7 @@ func (r *revocationResult) measure(ctx context.Context, node *proxy, edges []*pr
 			c.close()
 		}
 	}()
-	var calls, refused, waited []time.Duration
+	var calls, refused, admitted, waited []time.Duration
 	var confirmed []float64
 	for i := range 2 * n {
 		wait := time.Duration(0)
@@ -134,11 +136,12 @@ func (r *revocationResult) measure(ctx context.Context, node *proxy, edges []*pr
 		}
 		if wait == 0 {
 			//nolint:contextcheck // each request has a deadline, and there are as many as refusePatience permits
-			times, err := untilRefused(edges, probes, key.Secret, made.answered)
+			times, last, err := untilRefused(edges, probes, key.Secret, made.answered)
 			if err != nil {
 				return err
 			}
 			calls, refused = append(calls, made.took), append(refused, times...)
+			admitted = append(admitted, last...)
 			continue
 		}
 		waited, confirmed = append(waited, made.took), append(confirmed, float64(made.confirmed))
@@ -149,8 +152,8 @@ func (r *revocationResult) measure(ctx context.Context, node *proxy, edges []*pr
 		after := askAfter(probes, key.Secret) //nolint:contextcheck // each request has a deadline
 		r.After.join(&after)
 	}
-	r.Call, r.Refused, r.Waited = distributionOf(calls), distributionOf(refused), distributionOf(waited)
-	r.Confirmed = spreadOf(confirmed)
+	r.Call, r.Refused, r.Admitted = distributionOf(calls), distributionOf(refused), distributionOf(admitted)
+	r.Waited, r.Confirmed = distributionOf(waited), spreadOf(confirmed)
 	return nil
 }
 
@@ -202,29 +205,37 @@ func probePace(n int) time.Duration {
 	return max(time.Duration(n)*time.Second/probesASecond, time.Millisecond)
 }
 
-// untilRefused asks each edge until it refuses a key, and returns how long after a moment that was seen.
-func untilRefused(edges []*proxy, probes []*client, credential string, from time.Time) ([]time.Duration, error) {
+// untilRefused asks each edge until it refuses a key. It returns how long after a moment that was seen, and how long
+// after it the last request was sent that was admitted, if any was.
+func untilRefused(edges []*proxy, probes []*client, credential string, from time.Time) (
+	times, admitted []time.Duration, err error,
+) {
 	pace := probePace(len(probes))
-	times, errs := make([]time.Duration, len(probes)), make([]error, len(probes))
+	times, admitted = make([]time.Duration, len(probes)), make([]time.Duration, len(probes))
+	errs := make([]error, len(probes))
 	onEach(probes, func(i int, c *client) {
 		timer := time.NewTimer(pace * time.Duration(i) / time.Duration(len(probes)))
 		defer timer.Stop()
 		request := requestFor(c.addr, credential)
 		for {
 			<-timer.C
+			sent := time.Since(from)
 			status, err := exchange(c, request)
 			times[i] = time.Since(from)
 			switch {
 			case status == http.StatusUnauthorized && err == nil:
 				return
-			case err != nil || times[i] > refusePatience:
+			case status == http.StatusOK && err == nil:
+				admitted[i] = sent
+			}
+			if err != nil || times[i] > refusePatience {
 				errs[i] = edges[i].failure(unexpected("a revoked key after "+times[i].String(), status, err))
 				return
 			}
 			timer.Reset(pace)
 		}
 	})
-	return times, errors.Join(errs...)
+	return times, admitted, errors.Join(errs...)
 }
 
 // askAfter sends requests with a key to each edge, at once.

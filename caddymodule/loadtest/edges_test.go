@@ -128,9 +128,14 @@ func TestARefusalIsTimedFromAMomentOnEachEdge(t *testing.T) {
 		t.Cleanup(probes[i].close)
 	}
 	from := time.Now()
-	times, err := untilRefused(all, probes, "revoked", from)
+	times, admitted, err := untilRefused(all, probes, "revoked", from)
 	if err != nil || len(times) != edges || slices.Min(times) <= 0 || slices.Max(times) > time.Since(from) {
 		t.Errorf("%v, %v", times, err)
+	}
+	for i, at := range admitted {
+		if i == 0 && at != 0 || i > 0 && (at <= 0 || at >= times[i]) {
+			t.Errorf("edge %d admitted a request at %s and refused one at %s", i, at, times[i])
+		}
 	}
 	for i := range edges {
 		if n := asked[i].Load(); n != int64(i)+1 {
