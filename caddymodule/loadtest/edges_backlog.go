@@ -28,6 +28,7 @@ type backlogResult struct {
 	Before    latencies `json:"verifications_before"`
 	Meanwhile latencies `json:"verifications_meanwhile"`
 
+	CPU          float64 `json:"node_cpu_s"`                 // until all edges have all; -1: unknown
 	MemoryBefore float64 `json:"node_resident_bytes_before"` // -1: unknown
 	MemoryMost   float64 `json:"node_resident_bytes_at_most"`
 	MemoryAfter  float64 `json:"node_resident_bytes_after"`
@@ -63,6 +64,10 @@ func (b *backlogResult) table(line func(string, ...any)) {
 	line("an edge that starts in the middle and reads from the oldest change on\t%.2f s\t", b.Late)
 	line("a process that starts in the middle, until it is at the end\t%.2f s\t", b.Process)
 	line("changes seen by all edges\t%d\t", b.Seen)
+	if b.CPU >= 0 {
+		line("processor time of the node, the import included\t%.2f s\t(%.1f µs for each change that an edge has seen)\t", b.CPU,
+			b.CPU*1e6/float64(max(b.Seen, 1)))
+	}
 	line("resident memory of the node: before, at most, after\t%s, %s, %s MiB\t",
 		mebi(b.MemoryBefore), mebi(b.MemoryMost), mebi(b.MemoryAfter))
 	line("")
@@ -153,7 +158,12 @@ func (b *backlogResult) measure(ctx context.Context, f *feedBench, node *proxy, 
 		b.Meanwhile, err = f.verifyFor(func(n int) bool { return n == 0 || changing.Err() == nil })
 		verified <- err
 	}()
+	before, ok := cpuTime(node.pid)
 	edge, err := b.changeAll(ctx, f, node, all)
+	after, ok2 := cpuTime(node.pid)
+	if b.CPU = -1; ok && ok2 {
+		b.CPU = (after - before).Seconds()
+	}
 	stop()
 	b.MemoryAfter, b.MemoryMost = node.resident()
 	return edge, errors.Join(err, <-verified)

@@ -54,8 +54,11 @@ func TestEachSectionOfEdgesPrintsATable(t *testing.T) {
 		{&revocationResult{Edges: 3, LoadRate: 20, Refused: d, NodeMemory: -1, GOGC: "400"}, []string{
 			"all 3 edges", "15 1.00 2.00 3.00 4.00 ≤ 50", "admitted 0 must be 0", "the node n/a", "(GOGC 400,",
 		}},
-		{&backlogResult{Changes: 3000, Readers: 3, MemoryMost: 3 << 20, Asleep: asleep{Changes: 3001}}, []string{
+		{&backlogResult{
+			Changes: 3000, Readers: 3, CPU: 2, Seen: 4, MemoryMost: 3 << 20, Asleep: asleep{Changes: 3001},
+		}, []string{
 			"3000 keys imported in calls of 1000, read by 3 edges", "0.0, 3.0, 0.0 MiB", "slept through 3001 changes",
+			"2.00 s (500000.0 µs for each change",
 		}},
 		{&backlogResult{Asleep: asleep{Skipped: true}}, []string{"not measured on this system"}},
 		{&readersResult{
