@@ -65,7 +65,7 @@ func (b *backlogResult) table(line func(string, ...any)) {
 	line("a process that starts in the middle, until it is at the end\t%.2f s\t", b.Process)
 	line("changes seen by all edges\t%d\t", b.Seen)
 	if b.CPU >= 0 {
-		line("processor time of the node, the import included\t%.2f s\t(%.1f µs for each change that an edge has seen)\t",
+		line("processor time of the node, the import included\t%.2f s\t(%.1f µs for a change that an edge has seen)\t",
 			b.CPU, b.CPU*1e6/float64(max(b.Seen, 1)))
 	}
 	line("resident memory of the node: before, at most, after\t%s, %s, %s MiB\t",

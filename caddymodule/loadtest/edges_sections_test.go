@@ -58,7 +58,7 @@ func TestEachSectionOfEdgesPrintsATable(t *testing.T) {
 			Changes: 3000, Readers: 3, CPU: 2, Seen: 4, MemoryMost: 3 << 20, Asleep: asleep{Changes: 3001},
 		}, []string{
 			"3000 keys imported in calls of 1000, read by 3 edges", "0.0, 3.0, 0.0 MiB", "slept through 3001 changes",
-			"2.00 s (500000.0 µs for each change",
+			"2.00 s (500000.0 µs for a change",
 		}},
 		{&backlogResult{Asleep: asleep{Skipped: true}}, []string{"not measured on this system"}},
 		{&readersResult{
