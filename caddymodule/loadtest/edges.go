@@ -23,16 +23,17 @@ type feedSizes struct {
 	slots int           // before a backlog
 	conns int
 
-	manyKeys       int           // of the comparison of whole requests
-	rounds, issues int           // of both comparisons; issues: of a slot
-	phase          time.Duration // of many readers
-	waits          int           // changes that all of many readers confirm
+	manyKeys      int           // of the comparison of whole requests
+	rounds        int           // of that
+	turns, issues int           // of the comparison of issues: rounds, and issues in a slot
+	phase         time.Duration // of many readers
+	waits         int           // changes that all of many readers confirm
 }
 
 // fullFeedSizes are those of the project's goals.
 var fullFeedSizes = feedSizes{
 	keys: 20, pace: 50 * time.Millisecond, slot: time.Second, slots: 5, conns: 64,
-	manyKeys: 1000, rounds: 20, issues: 2000,
+	manyKeys: 1000, rounds: 20, turns: 10, issues: 2000,
 	phase: 30 * time.Second, waits: 50,
 }
 

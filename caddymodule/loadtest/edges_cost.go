@@ -31,6 +31,7 @@ type costResult struct {
 	Failed   uint64       `json:"failed"`
 
 	Edges      int          `json:"edges"`
+	Turns      int          `json:"rounds_of_issues"`
 	Issues     int          `json:"issues_a_slot"`
 	AtOnce     int          `json:"at_once"`
 	Rows       []issuesRow  `json:"issues"`
@@ -45,8 +46,9 @@ type issuesRow struct {
 }
 
 func (c *costResult) title() string {
-	return fmt.Sprintf("what the feed costs, %d rounds: whole requests through an edge (%s at %d connections, a "+
-		"change a second), and issues at a node (%d a slot, %d at once)", c.Rounds, c.Slot, c.Conns, c.Issues, c.AtOnce)
+	return fmt.Sprintf("what the feed costs: whole requests through an edge (%d rounds of %s at %d connections, "+
+		"a change a second), and issues at a node (%d rounds of %d, %d at once)", c.Rounds, c.Slot, c.Conns,
+		c.Turns, c.Issues, c.AtOnce)
 }
 
 func (c *costResult) table(line func(string, ...any)) {
@@ -86,7 +88,7 @@ func (c *costResult) wrong() error {
 func (f *feedBench) cost(ctx context.Context) (section, error) {
 	c := &costResult{
 		Rounds: f.rounds, Slot: f.slot.String(), Conns: f.conns,
-		Edges: f.feed.edges, Issues: f.sizes.issues, AtOnce: issuers,
+		Edges: f.feed.edges, Turns: f.sizes.turns, Issues: f.sizes.issues, AtOnce: issuers,
 	}
 	if err := f.costOfRequests(ctx, c); err != nil {
 		return nil, err
@@ -201,8 +203,8 @@ func (f *feedBench) costOfIssues(ctx context.Context, c *costResult) error {
 			}
 		}
 	}
-	for round := range f.rounds {
-		f.say("issues, round %d of %d", round+1, f.rounds)
+	for round := range f.sizes.turns {
+		f.say("issues, round %d of %d", round+1, f.sizes.turns)
 		for _, s := range rotated(all, round) {
 			if err := s.slot(ctx, f.sizes.issues); err != nil {
 				return err

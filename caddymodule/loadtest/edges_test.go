@@ -208,7 +208,7 @@ func TestAFilterKeepsTheFeedBack(t *testing.T) {
 // smokeFeedSizes are a run with edges in little.
 var smokeFeedSizes = feedSizes{
 	keys: 5, pace: 50 * time.Millisecond, slot: 200 * time.Millisecond, slots: 2, conns: 4,
-	manyKeys: 50, rounds: 2, issues: 50,
+	manyKeys: 50, rounds: 2, turns: 2, issues: 50,
 	phase: 2 * time.Second, waits: 3,
 }
 
