@@ -82,21 +82,25 @@ func serveAuth(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{ReadHeaderTimeout: exchangeTimeout, Handler: http.HandlerFunc(
-		func(w http.ResponseWriter, r *http.Request) {
-			credential, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-			id, ok := known[sha256.Sum256([]byte(credential))]
-			if !ok {
-				w.WriteHeader(http.StatusUnauthorized)
-				return
-			}
-			w.Header().Set("X-Auth-Key-Id", id)
-			w.Header().Set("X-Auth-Actor", "load")
-			w.Header().Set("X-Auth-Scopes", "orders:read")
-		})}
+	return serveUntilEnd(lines, ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		credential, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		id, ok := known[sha256.Sum256([]byte(credential))]
+		if !ok {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.Header().Set("X-Auth-Key-Id", id)
+		w.Header().Set("X-Auth-Actor", "load")
+		w.Header().Set("X-Auth-Scopes", "orders:read")
+	}))
+}
+
+// serveUntilEnd serves HTTP until in ends.
+func serveUntilEnd(in io.Reader, ln net.Listener, h http.Handler) error {
+	server := &http.Server{ReadHeaderTimeout: exchangeTimeout, Handler: h}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
-	_, err = io.Copy(io.Discard, lines)
+	_, err := io.Copy(io.Discard, in)
 	err = errors.Join(err, server.Close())
 	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
 		err = errors.Join(err, e)
@@ -142,9 +146,9 @@ func freePorts(n int) (ports []int, err error) {
 	return ports, nil
 }
 
-// readAddress reads the address that [listen] wrote in a child, which ends if it takes longer than d.
-func readAddress(p *process, d time.Duration) (string, error) {
-	timer := time.AfterFunc(d, p.cancel)
+// readAddress reads the address that [listen] wrote in a child, which ends if it takes too long.
+func readAddress(p *process) (string, error) {
+	timer := time.AfterFunc(startPatience, p.cancel)
 	defer timer.Stop()
 	line, err := bufio.NewReaderSize(p.stdout, 64).ReadString('\n')
 	return strings.TrimSpace(line), err

@@ -93,7 +93,7 @@ func (b *bench) helpers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if b.app, err = readAddress(app, startPatience); err != nil {
+	if b.app, err = readAddress(app); err != nil {
 		return app.failure(err)
 	}
 	auth, err := b.role(ctx, roleAuth)
@@ -103,7 +103,7 @@ func (b *bench) helpers(ctx context.Context) error {
 	if err := json.NewEncoder(auth.stdin).Encode(b.credentials); err != nil {
 		return auth.failure(err)
 	}
-	if b.auth, err = readAddress(auth, startPatience); err != nil {
+	if b.auth, err = readAddress(auth); err != nil {
 		return auth.failure(err)
 	}
 	b.generator, err = b.role(ctx, roleGenerator)

@@ -82,6 +82,44 @@
 //
 // A good key that is refused with 401, an unknown one that is let in and an answer of any other kind fail the run.
 //
+// # Edges that follow the feed
+//
+//	go run ./caddymodule/loadtest -edges 50 -only revocations            4 minutes
+//	go run ./caddymodule/loadtest -edges 50 -only backlog                3 minutes
+//	go run ./caddymodule/loadtest -edges 50 -only readers                3 minutes; -readers 10000 for more of them
+//	go run ./caddymodule/loadtest -edges 50 -only cost -before ../older/older   7 minutes
+//
+// A node of ours with SQLite, and edges that follow its feed of changes as we ship them: GOGC and GOMEMLIMIT are what
+// the binary sets. A section starts its own node and edges.
+//
+// revocations runs 50 edges (-edges), each a process with a gate in front of `respond`. Each gets 20 requests a second,
+// half of them with one key and half with 20 others. Keys are revoked one after the other (-revocations, 200 of each
+// kind), each after every edge has admitted it twice. Without wait, each edge is then asked until it refuses the key.
+// The time counts from the answer of the revocation to the answer of the first refusal, so it includes a request and
+// the time between two of them, which is printed. The row below it is the least that it can have been: until the last
+// request was sent that was admitted. With ?wait=5s, each edge gets three requests with the key as soon as the answer
+// is there. One of them that is admitted fails the run, unless the answer said that an edge had not confirmed.
+//
+// backlog imports 100,000 keys (-changes) in calls of 1,000. 50 edges (-edges) read that in this process by the Go
+// client, with the questions of an edge, and check that positions are without a gap and come once; anything else fails
+// the run. In the middle, one more starts at the oldest change, and an edge process is started. Verifications over the
+// node's API go on, one every 2 ms. They share two processors with 50 readers that decode JSON. At last, the process is
+// stopped (SIGSTOP), 3,000 keys are imported, one that it has cached is revoked among them, and all but 1,000 events
+// are removed. When it goes on, it has to refuse the key.
+//
+// readers lets 1,000 edges (-readers) ask one node from this process. Memory and processor time of the node are read
+// for 30 s without edges, 30 s idle and 30 s with a change a second. 50 revocations with ?wait=5s follow. The columns
+// for 10,000 edges are computed from those for one.
+//
+// cost loads two edges of one node by turns, as the gates above. One follows the feed, in which there is a change a
+// second; the other gets 404 for its questions. Both have a proxy between them and the node. Then nodes issue 2,000
+// keys by turns, 32 at once: one of -before, one of this build, and one of this build that edges (-edges, a process
+// each) follow. The last one's processor time counts until its edges have applied the keys. A binary from before there
+// were events shows what those cost:
+//
+//	git worktree add --detach ../older 1e43355
+//	(cd ../older && go build -o older ./caddymodule/talos)
+//
 // # A profile for the compiler
 //
 //	go run ./caddymodule/loadtest -rounds 30 -cpuprofile caddymodule/talos/default.pgo

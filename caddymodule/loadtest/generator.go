@@ -36,7 +36,7 @@ type job struct {
 	Latency     bool          `json:"latency,omitempty"` // time every request
 	Ask         bool          `json:"ask,omitempty"`     // the target is an API: each request verifies its credential
 	At          time.Time     `json:"at,omitzero"`       // when a timeline begins
-	Pace        time.Duration `json:"pace,omitempty"`    // of the requests of one connection
+	Pace        time.Duration `json:"pace,omitempty"`    // between the requests of one connection
 	Rate        int           `json:"rate,omitempty"`    // of a flood, requests a second
 	KnownRate   int           `json:"known_rate,omitempty"`
 }
@@ -232,6 +232,7 @@ func (t *target) run(j job) tally {
 	for i, c := range clients {
 		wg.Go(func() {
 			w := worker{client: c, requests: t.requests, counter: &counters[i], failed: &failed, stop: &stop}
+			w.pace = j.Pace
 			if j.Latency {
 				w.measuring = &measuring
 			}
@@ -264,6 +265,7 @@ type worker struct {
 	failed    *failures
 	stop      *atomic.Bool
 	measuring *atomic.Bool // nil: time nothing
+	pace      time.Duration
 }
 
 func (w *worker) work(until time.Time) (times []time.Duration) {
@@ -273,6 +275,9 @@ func (w *worker) work(until time.Time) (times []time.Duration) {
 		return nil
 	}
 	for failing := 0; failing < maxFailing && !w.stop.Load(); {
+		if w.pace > 0 {
+			<-time.After(w.pace)
+		}
 		var began time.Time
 		if w.measuring != nil {
 			began = time.Now()

@@ -73,18 +73,24 @@ func (p *proxy) issueOne(ctx context.Context, name string) (key issuedKey, err e
 }
 
 func (p *proxy) admin(ctx context.Context, call string, body []byte) ([]byte, error) {
+	answer, _, err := p.post(ctx, call, body)
+	return answer, err
+}
+
+// post makes a call of the admin API that is answered with 200, and returns the body and the header of the answer.
+func (p *proxy) post(ctx context.Context, call string, body []byte) ([]byte, http.Header, error) {
 	url := "http://" + p.api + "/v2alpha1/admin/" + call
-	status, answer, err := request(ctx, loopback, http.MethodPost, url, "", bytes.NewReader(body))
+	status, header, answer, err := request(ctx, loopback, http.MethodPost, url, "", bytes.NewReader(body))
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("%s: status %d", call, status)
 	}
-	return answer, err
+	return answer, header, err
 }
 
 // sane makes sure that what is measured is a gate: a good key passes, a forged, an absent and a revoked one do not.
 func (p *proxy) sane(ctx context.Context) error {
 	expect := func(what, credential string, want int) error {
-		status, _, err := request(ctx, loopback, http.MethodGet, "http://"+p.addr+"/orders/17", credential, nil)
+		status, _, err := get(ctx, loopback, "http://"+p.addr+"/orders/17", credential)
 		if err == nil && status != want {
 			err = fmt.Errorf("status %d, want %d", status, want)
 		}

@@ -18,6 +18,7 @@ const (
 	roleAuth      = "auth"
 	roleGenerator = "generator"
 	roleLink      = "link"
+	roleFilter    = "filter"
 )
 
 func main() {
@@ -49,6 +50,8 @@ func play(role string, in io.Reader, out io.Writer) error {
 		return generate(in, out)
 	case roleLink:
 		return serveLink(in, out)
+	case roleFilter:
+		return serveFilter(in, out)
 	}
 	return fmt.Errorf("no role %q", role)
 }
@@ -65,13 +68,11 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	if o.sidecar {
 		return runSidecar(ctx, o, fullSizes, out, progress)
 	}
+	if o.feed.edges > 0 {
+		return runFeed(ctx, o, fullFeedSizes, out, progress)
+	}
 	b, err := newBench(ctx, o, progress)
-	defer func() {
-		if e := ctx.Err(); e != nil {
-			err = fmt.Errorf("stopped before the end: %w", e) // the cause of whatever broke then
-		}
-		err = errors.Join(err, b.close())
-	}()
+	defer func() { err = b.end(ctx, err) }()
 	if err != nil {
 		return err
 	}

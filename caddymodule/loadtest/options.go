@@ -1,12 +1,15 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
+
+	api "github.com/talos-edge/talos-edge/adminapi/client"
 )
 
 // options are what the command line asks for. Every one that costs time or memory is bounded by [parseOptions].
@@ -24,6 +27,16 @@ type options struct {
 	gogc        string // GOGC of every variant but stock; empty: the default of the binary
 	gomemlimit  string // GOMEMLIMIT, likewise
 	sidecar     bool   // measure an edge and its upstream
+	feed        feedOptions
+}
+
+// feedOptions are those of a run with -edges.
+type feedOptions struct {
+	edges       int    // 1 to 200 processes, or readers of a backlog; 0: no such run
+	revocations int    // 1 to 1000 of each kind
+	changes     int    // 3000 to 1,000,000, in thousands
+	readers     int    // 1 to 10,000 connections
+	before      string // another talos binary; empty: none is compared
 }
 
 // parseOptions reads the command line. Usage and complaints of the flag package go to out; [flag.ErrHelp] means that
@@ -44,7 +57,8 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 	fs.StringVar(&o.gogc, "gogc", "", "GOGC of every variant but stock (default: unset)")
 	fs.StringVar(&o.gomemlimit, "gomemlimit", "", "GOMEMLIMIT of every variant but stock (default: unset)")
 	fs.BoolVar(&o.sidecar, "sidecar", false, "measure an edge and its upstream; -only names sections: "+
-		strings.Join(sectionNames(), ", "))
+		strings.Join(namesOf(sections), ", "))
+	o.feed.flags(fs)
 	fs.Func("extra", "one more variant, `name=Caddyfile`; may be repeated", func(s string) error {
 		v, err := extraVariant(s)
 		o.extra = append(o.extra, v)
@@ -59,10 +73,52 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 	if fs.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
-	if o.sidecar {
-		return o, o.validateSidecar(fs)
+	return o, o.validateMode(fs)
+}
+
+func (f *feedOptions) flags(fs *flag.FlagSet) {
+	fs.IntVar(&f.edges, "edges", 0, "measure a node and so many edges that follow its feed; -only names sections: "+
+		strings.Join(namesOf(feedSections), ", "))
+	fs.IntVar(&f.revocations, "revocations", 200, "revocations with -edges, without waiting and as many with it")
+	fs.IntVar(&f.changes, "changes", 100_000, "changes at once with -edges")
+	fs.IntVar(&f.readers, "readers", 1000, "edges of one process with -edges")
+	fs.StringVar(&f.before, "before", "", "talos binary to compare with -edges -only cost (default: none)")
+}
+
+// validateMode judges the flags by what is to be measured.
+func (o options) validateMode(fs *flag.FlagSet) error {
+	shared := []string{"only", "binary", "json", "gogc", "gomemlimit"}
+	ofFeed := []string{"edges", "revocations", "changes", "readers", "before"}
+	given := make(map[string]bool)
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	switch {
+	case o.sidecar:
+		return o.validateSections(given, "sidecar", append(shared, "sidecar"), namesOf(sections))
+	case given["edges"]:
+		return errors.Join(o.validateSections(given, "edges", append(shared, ofFeed...), namesOf(feedSections)),
+			o.feed.validate())
 	}
-	return o, o.validate()
+	for _, name := range ofFeed {
+		if given[name] {
+			return fmt.Errorf("-%s has a meaning with -edges only", name)
+		}
+	}
+	return o.validate()
+}
+
+func (f *feedOptions) validate() error {
+	switch {
+	case f.edges < 1 || f.edges > 200:
+		return fmt.Errorf("-edges %d: must be 1 to 200", f.edges)
+	case f.revocations < 1 || f.revocations > 1000:
+		return fmt.Errorf("-revocations %d: must be 1 to 1000", f.revocations)
+	case f.changes < 3*api.MaxImports || f.changes > 1_000_000 || f.changes%api.MaxImports != 0:
+		return fmt.Errorf("-changes %d: must be 3000 to 1000000, in thousands", f.changes)
+	case f.readers < 1 || f.readers > 10_000:
+		return fmt.Errorf("-readers %d: must be 1 to 10000", f.readers)
+	default:
+		return nil
+	}
 }
 
 func (o options) validate() error {
@@ -86,20 +142,19 @@ func (o options) validate() error {
 	return nil
 }
 
-// validateSidecar refuses what has no meaning for an edge: the sizes of its sections are the goals'.
-func (o options) validateSidecar(fs *flag.FlagSet) (err error) {
-	known := []string{"sidecar", "only", "binary", "json", "gogc", "gomemlimit"}
-	fs.Visit(func(f *flag.Flag) {
-		if !slices.Contains(known, f.Name) {
-			err = fmt.Errorf("-%s has no meaning with -sidecar", f.Name)
+// validateSections refuses flags that a run of sections does not use, and sections that it does not have.
+func (o options) validateSections(given map[string]bool, mode string, known, names []string) error {
+	for name := range given {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("-%s has no meaning with -%s", name, mode)
 		}
-	})
+	}
 	for _, name := range o.only {
-		if !slices.Contains(sectionNames(), name) {
+		if !slices.Contains(names, name) {
 			return fmt.Errorf("-only: no section %q", name)
 		}
 	}
-	return err
+	return nil
 }
 
 // variants are the ones to run, in the order of the table.
@@ -125,7 +180,7 @@ func (o options) variants() ([]variant, error) {
 
 // length bounds a run: its slots, twice over for warm-ups and slow machines, and ten minutes for building and starting.
 func (o options) length() time.Duration {
-	if o.sidecar {
+	if o.sidecar || o.feed.edges > 0 {
 		return 20 * time.Minute
 	}
 	variants := len(standardVariants(o.keys)) + len(o.extra)

@@ -68,7 +68,7 @@ func (b *bench) profileOf(ctx context.Context, p *proxy, seconds int, file strin
 func (p *proxy) takeProfile(ctx context.Context, seconds int) ([]byte, error) {
 	url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", p.pprof, seconds)
 	client := &http.Client{Transport: loopback.Transport} // without a limit of its own: ctx has one
-	status, body, err := request(ctx, client, http.MethodGet, url, "", nil)
+	status, body, err := get(ctx, client, url, "")
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("profile: status %d", status)
 	}

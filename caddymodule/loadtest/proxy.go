@@ -31,6 +31,7 @@ type proxy struct {
 	api         string // admin API of a gated one
 	pprof       string // Caddy's own admin endpoint, if it is on
 	metrics     string
+	database    string // file of a gated one
 	credentials []string
 	env         []string
 	command     []string
@@ -79,10 +80,12 @@ func (l *launcher) attempt(ctx context.Context, v variant) (*proxy, error) {
 		return nil, err
 	}
 	local := func(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
-	p := &proxy{variant: v, addr: local(ports[0]), metrics: local(ports[1])}
+	p := &proxy{
+		variant: v, addr: local(ports[0]), metrics: local(ports[1]), database: filepath.ToSlash(dir) + "/talos.db",
+	}
 	env := []string{
 		"TALOS_LOADTEST_PORT=" + strconv.Itoa(ports[0]), "TALOS_LOADTEST_METRICS=" + strconv.Itoa(ports[1]),
-		"TALOS_LOADTEST_API=" + strconv.Itoa(ports[2]), "TALOS_LOADTEST_DB=" + filepath.ToSlash(dir) + "/talos.db",
+		"TALOS_LOADTEST_API=" + strconv.Itoa(ports[2]), "TALOS_LOADTEST_DB=" + p.database,
 		"TALOS_LOADTEST_APP=" + portOf(l.app), "TALOS_LOADTEST_AUTH=" + portOf(l.auth),
 	}
 	env = append(env, v.env...)
@@ -159,7 +162,7 @@ type collector struct {
 
 // collector asks the proxy itself: its settings may come from the environment, from its own defaults or from a cgroup.
 func (p *proxy) collector(ctx context.Context) (c collector, err error) {
-	status, body, err := request(ctx, loopback, http.MethodGet, "http://"+p.metrics+"/", "", nil)
+	status, body, err := get(ctx, loopback, "http://"+p.metrics+"/", "")
 	if err != nil {
 		return c, err
 	}
@@ -184,22 +187,28 @@ func (p *proxy) collector(ctx context.Context) (c collector, err error) {
 	return c, lines.Err()
 }
 
+// get asks a child for something. It reads as much of the answer as request does.
+func get(ctx context.Context, client *http.Client, url, credential string) (int, []byte, error) {
+	status, _, answer, err := request(ctx, client, http.MethodGet, url, credential, nil)
+	return status, answer, err
+}
+
 // request makes one call to a child and reads at most 4 MiB of what it answers.
 func request(ctx context.Context, client *http.Client, method, url, credential string, body io.Reader) (
-	int, []byte, error,
+	int, http.Header, []byte, error,
 ) {
 	r, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
 	if credential != "" {
 		r.Header.Set("Authorization", "Bearer "+credential)
 	}
 	resp, err := client.Do(r)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
 	defer resp.Body.Close() //nolint:errcheck // read to its end
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
-	return resp.StatusCode, answer, err
+	return resp.StatusCode, resp.Header, answer, err
 }

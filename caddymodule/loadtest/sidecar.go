@@ -72,11 +72,14 @@ type section interface {
 	wrong() error                                // answers that were not right, whatever the figures are
 }
 
-// The sections, in their order.
-var sections = []struct {
+// A part of a run is a section that the command line can name.
+type part[B any] struct {
 	name string
-	run  func(*edgeBench, context.Context) (section, error)
-}{
+	run  func(B, context.Context) (section, error)
+}
+
+// The sections of a run with -sidecar, in their order.
+var sections = []part[*edgeBench]{
 	{"burst", (*edgeBench).burst},
 	{"lonely", (*edgeBench).lonely},
 	{"hits", (*edgeBench).hits},
@@ -85,9 +88,9 @@ var sections = []struct {
 	{"overload", (*edgeBench).overload},
 }
 
-func sectionNames() (names []string) {
-	for _, s := range sections {
-		names = append(names, s.name)
+func namesOf[B any](parts []part[B]) (names []string) {
+	for _, p := range parts {
+		names = append(names, p.name)
 	}
 	return names
 }
@@ -104,28 +107,36 @@ type edgeBench struct {
 // runSidecar does the sections and prints each when it is done, or all of them as JSON.
 func runSidecar(ctx context.Context, o options, sizes sidecarSizes, out, progress io.Writer) (err error) {
 	e, err := newEdgeBench(ctx, o, sizes, progress)
-	defer func() {
-		if e := ctx.Err(); e != nil {
-			err = fmt.Errorf("stopped before the end: %w", e) // the cause of whatever broke then
-		}
-		err = errors.Join(err, e.close())
-	}()
+	defer func() { err = e.end(ctx, err) }()
 	if err != nil {
 		return err
 	}
+	return runParts(ctx, e, e.bench, sections, out)
+}
+
+// end closes the bench of a run that ended with err.
+func (b *bench) end(ctx context.Context, err error) error {
+	if e := ctx.Err(); e != nil {
+		err = fmt.Errorf("stopped before the end: %w", e) // the cause of whatever broke then
+	}
+	return errors.Join(err, b.close())
+}
+
+// runParts does the sections that were chosen and prints each when it is done, or all of them as JSON.
+func runParts[B any](ctx context.Context, run B, b *bench, parts []part[B], out io.Writer) error {
 	all := map[string]any{
 		"time": time.Now().UTC().Truncate(time.Second), "machine": machine(), "go": runtime.Version(),
 	}
-	if !o.json {
+	if !b.json {
 		_, _ = fmt.Fprintf(out, "%s, %s\n", machine(), runtime.Version()) // what follows would fail as well
 	}
 	var wrong error
-	for _, s := range sections {
-		if len(o.only) > 0 && !slices.Contains(o.only, s.name) {
+	for _, s := range parts {
+		if len(b.only) > 0 && !slices.Contains(b.only, s.name) {
 			continue
 		}
-		e.say("%s …", s.name)
-		found, err := s.run(e, ctx)
+		b.say("%s …", s.name)
+		found, err := s.run(run, ctx)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
@@ -133,13 +144,13 @@ func runSidecar(ctx context.Context, o options, sizes sidecarSizes, out, progres
 			wrong = errors.Join(wrong, fmt.Errorf("%s: %w", s.name, err))
 		}
 		all[s.name] = found
-		if !o.json {
+		if !b.json {
 			if err := writeSection(out, found); err != nil {
 				return err
 			}
 		}
 	}
-	if o.json {
+	if b.json {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
 		encoder.SetEscapeHTML(false)
@@ -217,7 +228,7 @@ func (e *edgeBench) connect(ctx context.Context, roundTrip time.Duration) (err e
 	e.children = append(e.children, e.link)
 	err = json.NewEncoder(e.link.stdin).Encode(linkJob{At: at, To: e.node.api, Delay: roundTrip / 2})
 	if err == nil {
-		e.behind, err = readAddress(e.link, startPatience)
+		e.behind, err = readAddress(e.link)
 	}
 	if err != nil {
 		return e.link.failure(err)
@@ -240,14 +251,14 @@ func (e *edgeBench) edge(ctx context.Context, name string, settings ...string) (
 }
 
 // aim makes a target of the load generator.
-func (e *edgeBench) aim(name, addr string, credentials []string, ask bool) error {
-	_, err := e.do(job{Op: opTarget, Target: name, Addr: addr, Credentials: credentials, Ask: ask})
+func (b *bench) aim(name, addr string, credentials []string, ask bool) error {
+	_, err := b.do(job{Op: opTarget, Target: name, Addr: addr, Credentials: credentials, Ask: ask})
 	return err
 }
 
 // each sends the requests of a target once, over some connections. One that is not answered with 200 is an error.
-func (e *edgeBench) each(name string, conns int, pace time.Duration) (tally, error) {
-	did, err := e.do(job{Op: opEach, Target: name, Conns: conns, Latency: true, Pace: pace})
+func (b *bench) each(name string, conns int, pace time.Duration) (tally, error) {
+	did, err := b.do(job{Op: opEach, Target: name, Conns: conns, Latency: true, Pace: pace})
 	if err == nil && did.Failures > 0 {
 		err = fmt.Errorf("%s: %d of the requests failed, the first: %s", name, did.Failures, did.First)
 	}

@@ -29,7 +29,7 @@ type reading map[string]float64
 
 // read asks a proxy for its metrics.
 func (p *proxy) read(ctx context.Context) (reading, error) {
-	status, body, err := request(ctx, loopback, http.MethodGet, "http://"+p.metrics+"/", "", nil)
+	status, body, err := get(ctx, loopback, "http://"+p.metrics+"/", "")
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("metrics: status %d", status)
 	}
