@@ -86,7 +86,7 @@ func (f *lateFeed) watch(ctx context.Context) func() {
 	return func() {
 		for f.age > 0 && ctx.Err() == nil {
 			at := time.Now()
-			f.node.running(func(p *process, _ int) {
+			f.node.running(func(p *process) {
 				f.mu.Lock()
 				defer f.mu.Unlock()
 				f.ends = append(f.ends, feedEnd{at, p.store.Positions().Applied()})

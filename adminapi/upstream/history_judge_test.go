@@ -142,7 +142,7 @@ type version struct {
 }
 
 // marks is a set of numbers of confirmed changes of a key.
-type marks [16]uint64
+type marks [4]uint64
 
 func (m *marks) add(number int) { m[number/64] |= 1 << (number % 64) }
 
@@ -158,7 +158,8 @@ func (m *marks) hold(others *marks) bool {
 // step is an operation as the model has it.
 type step struct {
 	*operation
-	mark marks // of a confirmed change: itself; of a read: the changes that come before
+	from, to int64
+	mark     marks // of a confirmed change: itself; of a read: the changes that come before
 }
 
 // register is a key as a register: what is read is what was written last. An operation may take effect at any moment
@@ -245,8 +246,10 @@ func (h *history) steps() (all []porcupine.Operation) {
 			number(o.after)
 		}
 	}
-	for i, o := range h.operations {
-		s, required, returned := &step{operation: o}, h.requirementOf(o), o.returned
+	steps := make(map[string][]*step)
+	for _, o := range h.operations {
+		required := h.requirementOf(o)
+		s := &step{operation: o, from: required.from, to: o.returned}
 		if n, confirmed := numbers[o]; confirmed {
 			s.mark.add(n)
 		}
@@ -254,11 +257,25 @@ func (h *history) steps() (all []porcupine.Operation) {
 			s.mark.add(numbers[change])
 		}
 		if o.effect == unclear {
-			returned = math.MaxInt64
+			s.to = math.MaxInt64
 		}
-		all = append(all, porcupine.Operation{ClientId: i, Input: s, Call: required.from, Return: returned})
+		steps[o.key] = append(steps[o.key], s)
+	}
+	for _, of := range steps {
+		for _, s := range of {
+			if !slices.ContainsFunc(of, s.follows) {
+				all = append(all, porcupine.Operation{ClientId: len(all), Input: s, Call: s.from, Return: s.to})
+			}
+		}
 	}
 	return all
+}
+
+// follows reports whether a read can take effect right after another one that has, so that it need not be judged: both
+// read the same state, and the other may not do so at any moment at which this one may not.
+func (s *step) follows(other *step) bool {
+	return s != other && s.action == reads && other.action == reads && s.state == other.state &&
+		s.from <= other.from && other.to <= s.to && other.mark.hold(&s.mark)
 }
 
 // explain describes the part of a history for which no order was found: what is around the first operation that the

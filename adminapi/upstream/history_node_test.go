@@ -23,8 +23,8 @@ type restartable struct {
 
 	mu      sync.Mutex
 	path    string
-	process *process // nil: it is stopped
-	starts  int
+	process *process             // nil: it is stopped
+	seen    map[string]time.Time // when edges were last heard of, by any process
 }
 
 // process is a node from one start to the next stop.
@@ -41,7 +41,7 @@ type process struct {
 
 func newRestartable(t testing.TB) *restartable {
 	t.Helper()
-	n := &restartable{t: t, path: filepath.Join(t.TempDir(), "talos.db")}
+	n := &restartable{t: t, path: filepath.Join(t.TempDir(), "talos.db"), seen: make(map[string]time.Time)}
 	n.start()
 	t.Cleanup(n.stop)
 	return n
@@ -79,7 +79,6 @@ func (n *restartable) start() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.process = p
-	n.starts++
 }
 
 // stop ends the process. What it answers to requests that are under way does not arrive.
@@ -93,6 +92,7 @@ func (n *restartable) stop() {
 	}
 	p.stop()
 	p.requests.Wait()
+	n.note(p)
 	p.verifier.Close()
 	p.confirmations.Close()
 	if err := p.store.Close(); err != nil {
@@ -120,35 +120,44 @@ func (n *restartable) serve(r *http.Request) (w *httptest.ResponseRecorder, arri
 }
 
 // running calls f with the process, unless the node is stopped. The process does not stop meanwhile.
-func (n *restartable) running(f func(p *process, starts int)) {
+func (n *restartable) running(f func(*process)) {
 	n.mu.Lock()
-	p, starts := n.process, n.starts
+	p := n.process
 	if p != nil {
 		p.requests.Add(1)
 	}
 	n.mu.Unlock()
 	if p != nil {
 		defer p.requests.Done()
-		f(p, starts)
+		f(p)
 	}
 }
 
-// edges are the names of the edges that a change which is made now waits for, and the number of the node's start.
-func (n *restartable) edges() (names []string, starts int) {
-	n.running(func(p *process, started int) {
-		starts = started
-		for _, e := range p.confirmations.Edges.List() {
-			if time.Since(e.Seen) < confirm.LiveFor/2 {
-				names = append(names, e.ID)
-			}
+// note notes which edges a process has heard of.
+func (n *restartable) note(p *process) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, e := range p.confirmations.Edges.List() {
+		n.seen[e.ID] = e.Seen
+	}
+}
+
+// edges are the names of the edges that a change which is made now waits for, whatever process has heard of them.
+func (n *restartable) edges() (names []string) {
+	n.running(n.note)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for name, seen := range n.seen {
+		if time.Since(seen) < confirm.LiveFor/2 {
+			names = append(names, name)
 		}
-	})
-	return names, starts
+	}
+	return names
 }
 
 // prune removes all events but the newest.
 func (n *restartable) prune() {
-	n.running(func(p *process, _ int) {
+	n.running(func(p *process) {
 		if _, err := p.store.PruneEvents(p.open, time.Now().Add(time.Hour), 1); err != nil && p.open.Err() == nil {
 			n.t.Errorf("pruning: %v", err)
 		}

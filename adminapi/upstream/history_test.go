@@ -72,7 +72,7 @@ func TestAHistoryOfChangesAndVerificationsKeepsThePromisesOfTheFeed(t *testing.T
 				w.length = time.Minute
 			}
 			var seen counts
-			for _, seed := range historySeeds(t, 2, 40) {
+			for _, seed := range historySeeds(t, 1, 40) {
 				var r *run
 				synctest.Test(t, func(t *testing.T) { r = makeHistory(t, seed, w, &seen) })
 				if r.report(t, seed); t.Failed() {

@@ -56,7 +56,7 @@ func (f *follows) revoke(k *client.IssueResponse) {
 func (f *follows) catchUp() {
 	f.t.Helper()
 	var position uint64
-	f.node.running(func(p *process, _ int) { position = p.store.Positions().Applied() })
+	f.node.running(func(p *process) { position = p.store.Positions().Applied() })
 	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
 	defer cancel()
 	if err := f.remote.AwaitPosition(ctx, position); err != nil {
