@@ -53,8 +53,7 @@ type operation struct {
 }
 
 func (o *operation) String() string {
-	s := fmt.Sprintf("%9.6f to %9.6f: %s %s %s", float64(o.call)/1e9, float64(min(o.returned, o.call+1e12))/1e9, o.action,
-		o.key, o.state)
+	s := fmt.Sprintf("%9.6f to %9.6f: %s %s %s", float64(o.call)/1e9, float64(o.returned)/1e9, o.action, o.key, o.state)
 	if o.action != reads {
 		return s + ", " + string(o.effect)
 	}
@@ -106,9 +105,9 @@ type requirement struct {
 // At the node, that is the call: whatever was acknowledged before it counts.
 //
 // An edge may answer with a state that was current within a bound before the call, but with none from before a change
-// that it has confirmed. If that change is one of the same key, it has to come before. What had been acknowledged before
-// the call of such a change, of whatever key, has a lower position in the feed, so the edge has applied it as well: then
-// the state must have been current after that call.
+// that it has confirmed. If that change is one of the same key, it has to come before. What had been acknowledged
+// before the call of such a change, of whatever key, has a lower position in the feed, so the edge has applied it as
+// well: then the state must have been current after that call.
 func (h *history) requirementOf(o *operation) requirement {
 	r := requirement{from: o.call}
 	if o.action != reads || o.edge == "" {
@@ -304,8 +303,8 @@ func (h *history) explain(info porcupine.LinearizationInfo) string {
 			continue
 		}
 		required := h.requirementOf(of[first])
-		fmt.Fprintf(&text, "no order is found for\n  %s\nwhich must not be older than %.6f, nor than %v, among\n", of[first],
-			float64(required.from)/1e9, required.applied)
+		fmt.Fprintf(&text, "no order is found for\n  %s\nwhich must not be older than %.6f, nor than %v, among\n",
+			of[first], float64(required.from)/1e9, required.applied)
 		for _, o := range of {
 			if o.action != reads && o.call < of[first].returned {
 				fmt.Fprintf(&text, "  %s\n", o)

@@ -187,7 +187,8 @@ func remoteAt(t testing.TB, config Config, places ...place) *Remote {
 	for i, a := range u.pool.addresses {
 		if places[i].dial != nil {
 			_, carrier := a.client.Target()
-			carrier.(*http.Transport).DialContext = places[i].dial //nolint:errcheck,forcetypeassert // the client has made it
+			transport := carrier.(*http.Transport) //nolint:errcheck,forcetypeassert // the client has made it
+			transport.DialContext = places[i].dial
 		}
 	}
 	return u

@@ -54,12 +54,14 @@ func historySeeds(t *testing.T, normal, long uint64) (seeds []uint64) {
 	return seeds
 }
 
-// What is acknowledged counts at the node at once, what an edge has confirmed counts there from then on, and what it has
-// not confirmed counts there within the bounds of its configuration: callers change keys, and read them at the node and
-// at three edges, while links are slow, lose and repeat requests and are cut, edges and the node are restarted, and old
-// events are removed. A model of a key as a register judges what they were told. The clock is the test's own.
+// What is acknowledged counts at the node at once, what an edge has confirmed counts there from then on, and what it
+// has not confirmed counts there within the bounds of its configuration. Callers change keys, and read them at the node
+// and at three edges, while links are slow, lose and repeat requests and are cut, edges and the node are restarted, and
+// old events are removed. A model of a key as a register judges what they have read. The clock is the test's own.
 func TestAHistoryOfChangesAndVerificationsKeepsThePromisesOfTheFeed(t *testing.T) {
 	t.Parallel()
+	var seen counts
+	t.Cleanup(func() { seen.check(t) })
 	for name, w := range map[string]world{
 		"one address":                {},
 		"a second address is behind": {behind: time.Second},
@@ -71,7 +73,6 @@ func TestAHistoryOfChangesAndVerificationsKeepsThePromisesOfTheFeed(t *testing.T
 			if os.Getenv("TALOS_LONG") != "" {
 				w.length = time.Minute
 			}
-			var seen counts
 			for _, seed := range historySeeds(t, 1, 40) {
 				var r *run
 				synctest.Test(t, func(t *testing.T) { r = makeHistory(t, seed, w, &seen) })
@@ -79,7 +80,6 @@ func TestAHistoryOfChangesAndVerificationsKeepsThePromisesOfTheFeed(t *testing.T
 					return
 				}
 			}
-			seen.check(t)
 		})
 	}
 }

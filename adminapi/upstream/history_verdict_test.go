@@ -18,30 +18,32 @@ func TestAHistoryIsJudged(t *testing.T) {
 		return o
 	}
 	read := func(state, edge string, bound time.Duration, at int64) *operation {
-		return &operation{key: "k", action: reads, state: state, edge: edge, bound: bound, call: at * s, returned: at*s + 1}
+		return &operation{
+			key: "k", action: reads, state: state, edge: edge, bound: bound, call: at * s, returned: at*s + 1,
+		}
 	}
 	const long = time.Hour
 	for name, tc := range map[string]struct {
-		others    []*operation
+		further   []*operation
 		confirmed bool // the edge has confirmed the update
 		elsewhere bool // it has confirmed a change of another key, from 6 s to 7 s
 		holds     bool
 	}{
-		"the node is up to date":         {others: []*operation{read("[v2]", "", 0, 6)}, holds: true},
-		"the node is behind":             {others: []*operation{read("[v1]", "", 0, 6)}},
-		"the node is asked meanwhile":    {others: []*operation{read("[v1]", "", 0, 4)}, holds: true},
-		"the node goes back":             {others: []*operation{read("[v2]", "", 0, 3), read("[v1]", "", 0, 4)}},
-		"an edge is behind by less":      {others: []*operation{read("[v1]", "e", 2*time.Second, 6)}, holds: true},
-		"an edge is behind by more":      {others: []*operation{read("[v1]", "e", 2*time.Second, 8)}},
-		"an edge goes back":              {others: []*operation{read("[v1]", "e", long, 8)}, confirmed: true},
-		"another edge has not confirmed": {others: []*operation{read("[v1]", "f", long, 8)}, confirmed: true, holds: true},
-		"an edge is asked meanwhile":     {others: []*operation{read("[v1]", "e", long, 4)}, confirmed: true, holds: true},
-		"a later change is confirmed":    {others: []*operation{read("[v1]", "e", long, 8)}, elsewhere: true},
-		"and the edge was asked before":  {others: []*operation{read("[v1]", "e", long, 6)}, elsewhere: true, holds: true},
-		"a state that was never":         {others: []*operation{read("[v3]", "e", long, 8)}},
+		"the node is up to date":         {[]*operation{read("[v2]", "", 0, 6)}, false, false, true},
+		"the node is behind":             {[]*operation{read("[v1]", "", 0, 6)}, false, false, false},
+		"the node is asked meanwhile":    {[]*operation{read("[v1]", "", 0, 4)}, false, false, true},
+		"the node goes back":             {[]*operation{read("[v2]", "", 0, 3), read("[v1]", "", 0, 4)}, false, false, false},
+		"an edge is behind by less":      {[]*operation{read("[v1]", "e", 2*time.Second, 6)}, false, false, true},
+		"an edge is behind by more":      {[]*operation{read("[v1]", "e", 2*time.Second, 8)}, false, false, false},
+		"an edge goes back":              {[]*operation{read("[v1]", "e", long, 8)}, true, false, false},
+		"another edge has not confirmed": {[]*operation{read("[v1]", "f", long, 8)}, true, false, true},
+		"an edge is asked meanwhile":     {[]*operation{read("[v1]", "e", long, 4)}, true, false, true},
+		"a later change is confirmed":    {[]*operation{read("[v1]", "e", long, 8)}, false, true, false},
+		"and the edge was asked before":  {[]*operation{read("[v1]", "e", long, 6)}, false, true, true},
+		"a state that was never":         {[]*operation{read("[v3]", "e", long, 8)}, false, false, false},
 		"a change that is still under way": {
-			others:    []*operation{change("k", "[v3]", 4, 9), read("[v3]", "", 0, 6), read("[v2]", "e", long, 7)},
-			confirmed: true, holds: true,
+			[]*operation{change("k", "[v3]", 4, 9), read("[v3]", "", 0, 6), read("[v2]", "e", long, 7)},
+			true, false, true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -51,7 +53,7 @@ func TestAHistoryIsJudged(t *testing.T) {
 			by := map[bool][]string{true: {"e"}}
 			h.add(change("k", "[v2]", 3, 5), by[tc.confirmed]...)
 			h.add(change("other", "[v1]", 6, 7), by[tc.elsewhere]...)
-			for _, o := range tc.others {
+			for _, o := range tc.further {
 				h.add(o)
 			}
 			if wrong := h.judge(); (wrong == "") != tc.holds {

@@ -18,8 +18,8 @@ func TestAChangeAfterARestartIsNotConfirmedByAnEdgeThatIsNotBackYet(t *testing.T
 	for name, next := range map[string]string{"another name": "node-2", "the same name": "node-1"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			store, err := storage.Open(t.Context(), "sqlite://"+filepath.ToSlash(filepath.Join(t.TempDir(), "talos.db")),
-				storage.Options{})
+			dsn := "sqlite://" + filepath.ToSlash(filepath.Join(t.TempDir(), "talos.db"))
+			store, err := storage.Open(t.Context(), dsn, storage.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
