@@ -61,7 +61,11 @@ func historySeeds(t *testing.T, normal, long uint64) (seeds []uint64) {
 func TestAHistoryOfChangesAndVerificationsKeepsThePromisesOfTheFeed(t *testing.T) {
 	t.Parallel()
 	var seen counts
-	t.Cleanup(func() { seen.check(t) })
+	t.Cleanup(func() {
+		if !raceDetector {
+			seen.check(t)
+		}
+	})
 	for name, w := range map[string]world{
 		"one address":                {},
 		"a second address is behind": {behind: time.Second},
@@ -69,19 +73,30 @@ func TestAHistoryOfChangesAndVerificationsKeepsThePromisesOfTheFeed(t *testing.T
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w.length, w.faults, w.connect = 20*time.Second, 10, inPipes
+			w.length, w.faults = 20*time.Second, 10
 			if os.Getenv("TALOS_LONG") != "" {
 				w.length = time.Minute
 			}
 			for _, seed := range historySeeds(t, 1, 40) {
-				var r *run
-				synctest.Test(t, func(t *testing.T) { r = makeHistory(t, seed, w, &seen) })
-				if r.report(t, seed); t.Failed() {
+				if w.make(t, seed, &seen).report(t, seed); t.Failed() {
 					return
 				}
 			}
 		})
 	}
+}
+
+// make makes a history on a clock of its own. The race detector fails on long ones (https://go.dev/issue/78156): with it,
+// the history is shorter, over sockets and on the machine's clock.
+func (w world) make(t *testing.T, seed uint64, seen *counts) (r *run) {
+	t.Helper()
+	if raceDetector {
+		w.length, w.connect = w.length/5, overTCP
+		return makeHistory(t, seed, w, seen)
+	}
+	w.connect = inPipes
+	synctest.Test(t, func(t *testing.T) { r = makeHistory(t, seed, w, seen) })
+	return r
 }
 
 // The same over sockets and on the machine's clock.

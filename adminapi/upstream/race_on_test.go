@@ -1,0 +1,6 @@
+//go:build race
+
+package upstream
+
+// raceDetector is on: memory is not what it is without it.
+const raceDetector = true
