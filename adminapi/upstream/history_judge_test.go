@@ -168,7 +168,7 @@ func register() porcupine.Model {
 		Partition: func(all []porcupine.Operation) (parts [][]porcupine.Operation) {
 			byKey := make(map[string][]porcupine.Operation)
 			for _, o := range all {
-				key := o.Input.(*step).key
+				key := stepOf(o.Input).key
 				byKey[key] = append(byKey[key], o)
 			}
 			for _, part := range byKey {
@@ -178,7 +178,8 @@ func register() porcupine.Model {
 		},
 		Init: func() any { return version{state: absent} },
 		Step: func(state, input, _ any) (bool, any) {
-			now, o := state.(version), input.(*step)
+			now := state.(version) //nolint:errcheck,forcetypeassert // as Init makes it
+			o := stepOf(input)
 			if o.action == reads {
 				return now.state == o.state && now.applied.hold(&o.mark), now
 			}
@@ -197,6 +198,9 @@ func register() porcupine.Model {
 		},
 	}
 }
+
+// stepOf is an input of the model.
+func stepOf(input any) *step { return input.(*step) } //nolint:errcheck,forcetypeassert // nothing else is one
 
 // next is the state of a key after a change, if its state allows that.
 func (o *operation) next(now string) (next string, allowed bool) {
@@ -288,9 +292,9 @@ func (h *history) explain(info porcupine.LinearizationInfo) string {
 		longest := slices.MaxFunc(part, func(a, b []porcupine.Operation) int { return len(a) - len(b) })
 		placed := make(map[*operation]bool)
 		for _, o := range longest {
-			placed[o.Input.(*step).operation] = true
+			placed[stepOf(o.Input).operation] = true
 		}
-		key := longest[0].Input.(*step).key
+		key := stepOf(longest[0].Input).key
 		var of []*operation
 		for _, o := range h.operations {
 			if o.key == key {

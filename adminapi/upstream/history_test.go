@@ -86,8 +86,8 @@ func TestAHistoryOfChangesAndVerificationsKeepsThePromisesOfTheFeed(t *testing.T
 	}
 }
 
-// make makes a history on a clock of its own. The race detector fails on long ones (https://go.dev/issue/78156): with it,
-// the history is shorter, over sockets and on the machine's clock.
+// make makes a history on a clock of its own. The race detector fails on long ones (https://go.dev/issue/78156): with
+// it, the history is shorter, over sockets and on the machine's clock.
 func (w world) make(t *testing.T, seed uint64, seen *counts) (r *run) {
 	t.Helper()
 	if raceDetector {

@@ -29,10 +29,12 @@ func TestAHistoryIsJudged(t *testing.T) {
 		elsewhere bool // it has confirmed a change of another key, from 6 s to 7 s
 		holds     bool
 	}{
-		"the node is up to date":         {[]*operation{read("[v2]", "", 0, 6)}, false, false, true},
-		"the node is behind":             {[]*operation{read("[v1]", "", 0, 6)}, false, false, false},
-		"the node is asked meanwhile":    {[]*operation{read("[v1]", "", 0, 4)}, false, false, true},
-		"the node goes back":             {[]*operation{read("[v2]", "", 0, 3), read("[v1]", "", 0, 4)}, false, false, false},
+		"the node is up to date":      {[]*operation{read("[v2]", "", 0, 6)}, false, false, true},
+		"the node is behind":          {[]*operation{read("[v1]", "", 0, 6)}, false, false, false},
+		"the node is asked meanwhile": {[]*operation{read("[v1]", "", 0, 4)}, false, false, true},
+		"the node goes back": {
+			[]*operation{read("[v2]", "", 0, 3), read("[v1]", "", 0, 4)}, false, false, false,
+		},
 		"an edge is behind by less":      {[]*operation{read("[v1]", "e", 2*time.Second, 6)}, false, false, true},
 		"an edge is behind by more":      {[]*operation{read("[v1]", "e", 2*time.Second, 8)}, false, false, false},
 		"an edge goes back":              {[]*operation{read("[v1]", "e", long, 8)}, true, false, false},

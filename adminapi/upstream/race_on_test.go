@@ -2,5 +2,5 @@
 
 package upstream
 
-// raceDetector is on: memory is not what it is without it.
+// raceDetector is on: see world.make.
 const raceDetector = true
