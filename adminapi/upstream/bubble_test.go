@@ -41,7 +41,7 @@ func inMemory(t *testing.T, s *standIn, change func(*Config)) (*Remote, *observe
 }
 
 // serveInMemory serves without a network, for a test on a clock of its own, and returns what connects to the server.
-func serveInMemory(t *testing.T, h http.Handler) func(ctx context.Context, network, address string) (net.Conn, error) {
+func serveInMemory(t testing.TB, h http.Handler) func(ctx context.Context, network, address string) (net.Conn, error) {
 	t.Helper()
 	l := &memoryListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	server := &http.Server{Handler: h}

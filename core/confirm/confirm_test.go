@@ -275,6 +275,27 @@ func TestAProcessThatIsKilledIsGivenUpAfterAMinute(t *testing.T) {
 	})
 }
 
+// An edge that has moved from one process to another has one position: the one that it told last.
+func TestAnEdgeOfAProcessThatWasKilledIsKnownWhereItReadsNow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := new(database)
+		a := d.process(t, "a")
+		if err := d.SaveNode(t.Context(), core.NodeState{
+			Edge:  feed.Edge{ID: "killed", Position: 7, Seen: time.Now()},
+			Edges: []feed.Edge{{ID: "edge", Position: 1, Seen: time.Now()}, {ID: "other", Position: 1, Seen: time.Now()}},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		a.acknowledge(t, "edge", 7)
+		got, _ := a.await(t, 7)
+		want(t, got, 2, "other")
+		if all, err := a.List(t.Context()); err != nil || len(all) != 3 {
+			t.Errorf("got %+v, %v", all, err)
+		}
+	})
+}
+
 // A process that is idle says now and then that it is there.
 func TestAnIdleProcessIsWaitedFor(t *testing.T) {
 	t.Parallel()

@@ -50,7 +50,8 @@ func New(ctx context.Context, store Store, id, version string) *Confirmations {
 	return c
 }
 
-// Close removes the record of this process. It is called before the store is closed, at most once.
+// Close ends the record of this process. Another process, such as the next one, waits for the edges that read from this
+// one. It is called before the store is closed, at most once.
 func (c *Confirmations) Close() {
 	c.stop()
 	<-c.done
@@ -82,7 +83,35 @@ func (c *Confirmations) run(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
-	_ = c.store.RemoveNode(ctx, c.self.ID) // it is given up after a minute in any case
+	c.end(ctx)
+}
+
+// ended is when a process was last heard of that has left its edges to others.
+var ended = time.Unix(0, 0).UTC()
+
+// end removes the record, or leaves the edges to whoever reads it next. What fails makes others wait for this process
+// for a minute.
+func (c *Confirmations) end(ctx context.Context) {
+	if c.Live() == 0 {
+		_ = c.store.RemoveNode(ctx, c.self.ID)
+		return
+	}
+	n := core.NodeState{Edge: c.self, Edges: c.Edges.List()}
+	n.Seen = ended
+	_ = c.store.SaveNode(ctx, n)
+}
+
+// inherit takes over the edges of processes that have ended, and returns the other records. An edge that reads from
+// this process by now is known better here.
+func (c *Confirmations) inherit(ctx context.Context, nodes []core.NodeState) []core.NodeState {
+	return slices.DeleteFunc(nodes, func(n core.NodeState) bool {
+		if !n.Seen.Equal(ended) {
+			return false
+		}
+		c.Edges.inherit(n.Edges)
+		_ = c.store.RemoveNode(ctx, n.ID) // if that fails, it is inherited once more
+		return true
+	})
 }
 
 // moved is a channel that is closed when an edge of this process has come further.
@@ -94,6 +123,7 @@ func (c *Confirmations) look(ctx context.Context, now time.Time) (alone, awaited
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	nodes, until, err := c.store.Nodes(ctx)
+	nodes = c.inherit(ctx, nodes)
 	return err == nil && len(c.without(nodes)) == 0, err == nil && now.Before(until)
 }
 
@@ -119,7 +149,7 @@ func (c *Confirmations) Announce(ctx context.Context, until time.Time) error {
 // others are the records of the other processes.
 func (c *Confirmations) others(ctx context.Context) ([]core.NodeState, error) {
 	nodes, _, err := c.store.Nodes(ctx)
-	return c.without(nodes), err
+	return c.without(c.inherit(ctx, nodes)), err
 }
 
 // without are records without that of this process.
@@ -147,7 +177,7 @@ func (c *Confirmations) Await(ctx context.Context, position uint64) Result {
 			elsewhere.behind = []string{unknownNodes}
 		}
 		for i := range nodes {
-			elsewhere.addNode(&nodes[i], position, began)
+			c.tallyNode(&elsewhere, &nodes[i], position, began)
 		}
 		var again <-chan struct{} // nil: no other process is waited for
 		if len(elsewhere.behind) > 0 {
@@ -179,15 +209,16 @@ func (c *Confirmations) awaitOwn(
 	}
 }
 
-// addNode counts a process and its edges.
-func (t *tally) addNode(n *core.NodeState, position uint64, at time.Time) {
+// tallyNode counts a process and its edges, but for those that read from this process by now: they are known better
+// here. Their process may have been killed.
+func (c *Confirmations) tallyNode(t *tally, n *core.NodeState, position uint64, at time.Time) {
 	if !isLive(&n.Edge, at) {
 		return
 	}
 	t.add(&n.Edge, position)
 	for i := range n.Edges {
-		if isLive(&n.Edges[i], at) {
-			t.add(&n.Edges[i], position)
+		if e := &n.Edges[i]; isLive(e, at) && !c.knows(e) {
+			t.add(e, position)
 		}
 	}
 }
@@ -203,6 +234,9 @@ func (c *Confirmations) List(ctx context.Context) ([]feed.Edge, error) {
 	for i := range nodes {
 		n := &nodes[i]
 		for _, e := range append([]feed.Edge{n.Edge}, n.Edges...) {
+			if c.knows(&e) {
+				continue
+			}
 			if e.ID != n.ID && e.Via == "" {
 				e.Via = n.ID
 			}

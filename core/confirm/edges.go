@@ -91,6 +91,30 @@ func (e *Edges) Leave(who *feed.Edge) {
 	e.wake()
 }
 
+// inherit adds edges that have read from another process, unless they are known.
+func (e *Edges) inherit(all []feed.Edge) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range all {
+		key := name{all[i].ID, all[i].Instance}
+		if e.edges[key] != nil || len(e.edges) >= MaxEdges {
+			continue
+		}
+		if e.edges == nil {
+			e.edges = make(map[name]*edge)
+		}
+		e.edges[key] = &edge{Edge: all[i]}
+	}
+	e.wake()
+}
+
+// knows reports whether an edge has read from this process.
+func (e *Edges) knows(who *feed.Edge) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.edges[name{who.ID, who.Instance}] != nil
+}
+
 // wake wakes who waits. mu is held.
 func (e *Edges) wake() {
 	if e.changed != nil {

@@ -1,0 +1,6 @@
+//go:build race
+
+package upstream
+
+// raceDetector is on: see world.make.
+const raceDetector = true
