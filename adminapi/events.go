@@ -34,7 +34,7 @@ func listEvents(s *surface, w http.ResponseWriter, r *http.Request, n Network, _
 	if err != nil {
 		return err
 	}
-	if edge != nil && n.Confirmations != nil && len(result.Events) > 0 {
+	if edge != nil && n.Confirmations != nil && len(result.Events) > 0 && request.After != 0 && !result.Reset {
 		n.Confirmations.Sent(&edge.Edge, result.Position, result.Events[len(result.Events)-1].Time)
 	}
 	writeJSON(w, http.StatusOK, eventsResponse(&result))

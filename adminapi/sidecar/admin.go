@@ -89,6 +89,10 @@ func (h *admin) pass(w http.ResponseWriter, r *http.Request, op *adminapi.Operat
 		w = &boundedWriter{w, http.NewResponseController(w)}
 	} else {
 		ctx, cancel = context.WithTimeout(ctx, passTimeout+confirmWait(r))
+		if confirmWait(r) > 0 && h.options.WhenClosing != nil {
+			stop := h.options.WhenClosing(func() { time.AfterFunc(closingTimeout, cancel) })
+			defer stop()
+		}
 	}
 	defer cancel()
 	out := r.WithContext(context.WithValue(ctx, passingKey{}, p))
@@ -105,6 +109,10 @@ func (h *admin) pass(w http.ResponseWriter, r *http.Request, op *adminapi.Operat
 	}
 	return p.err
 }
+
+// closingTimeout is how long a change that waits for edges may still take when the server begins to close. It was sent,
+// and is made in any case.
+const closingTimeout = 2 * time.Second
 
 // confirmWait is how long the caller of a change has the upstream wait for edges. One that the upstream refuses is 0.
 func confirmWait(r *http.Request) time.Duration {

@@ -52,7 +52,7 @@ func (p *passing) classify(w http.ResponseWriter, keyID string, content []byte) 
 		if keyID, below = adminapi.KeyInPath(p.caller.URL.Path); !below || keyID == "" {
 			return adminapi.NoPathError()
 		}
-		p.change = change{keyIDs: spellings(keyID), creates: true} // it may name a successor of the key
+		p.change.keyIDs, p.change.creates = spellings(keyID), true // it may name a successor of the key
 		return nil
 	}
 	if op.Changes&adminapi.ChangesKey != 0 {

@@ -96,3 +96,27 @@ func TestASidecarThatIsBehindDoesNotAnswer(t *testing.T) {
 		}
 	}
 }
+
+// A change that waits for edges does not keep a server from closing.
+func TestAChangeThatWaitsEndsSoonWhenTheSidecarCloses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		closing, closeServer := context.WithCancel(t.Context())
+		h := Admin(Options{
+			Options: adminapi.Options{
+				Network:     func(*http.Request) (adminapi.Network, error) { return adminapi.Network{}, nil },
+				WhenClosing: func(f func()) (stop func() bool) { return context.AfterFunc(closing, f) },
+			},
+			Upstream: &lateUpstream{&upstreamNode{}, 30 * time.Second},
+		})
+		began := time.Now()
+		go func() {
+			time.Sleep(time.Second)
+			closeServer()
+		}()
+		apitest.Post(h, anyPath+"/"+unknownUUID+":revoke?wait=30s", "{}")
+		if took := time.Since(began); took != time.Second+closingTimeout {
+			t.Errorf("it took %s", took)
+		}
+	})
+}

@@ -72,8 +72,10 @@ func (c *changes) forget(network core.NetworkID, keyID string, position uint64) 
 func (c *changes) reset(position uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	clear(c.floors)
-	c.all = floor{position: position, until: time.Now().Add(floorLifetime)}
+	for slot, f := range c.floors {
+		c.floors[slot] = floor{noCacheUntil: f.noCacheUntil} // a cache may hold what it held before
+	}
+	c.all.position, c.all.until = position, time.Now().Add(floorLifetime)
 	c.own++
 	c.table.Reset(c.own)
 }

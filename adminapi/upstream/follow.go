@@ -28,6 +28,9 @@ const (
 	// noFeedPause is the pause when the upstream has no feed, or does not let this node read it.
 	noFeedPause = time.Minute
 
+	// maxRefusals is how often in a row a feed that was followed is refused before it counts as not there.
+	maxRefusals = 5
+
 	// leaveTimeout bounds the farewell of a node that closes.
 	leaveTimeout = time.Second
 )
@@ -223,7 +226,7 @@ func (f *follower) edgeHeaders() []client.CallOption {
 func (f *follower) pause(ctx context.Context, err error) {
 	pause := noFeedPause
 	switch {
-	case errors.Is(err, errNoFeed), errors.Is(err, errFeedRefused):
+	case f.feedID == "" && isLasting(err), f.failures >= maxRefusals && isLasting(err):
 		f.noFeed(err)
 	default:
 		f.failures++
@@ -244,6 +247,10 @@ func (f *follower) pause(ctx context.Context, err error) {
 	case <-ctx.Done():
 	}
 }
+
+// isLasting reports whether an operator has to change something. A proxy before the upstream may answer so for a moment,
+// too, while something is replaced there.
+func isLasting(err error) bool { return errors.Is(err, errNoFeed) || errors.Is(err, errFeedRefused) }
 
 // noFeed logs, once, that nothing is followed. If there was a feed before, this node begins anew when there is one
 // again: what it follows by then may be another one.

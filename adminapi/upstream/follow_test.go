@@ -421,3 +421,27 @@ func TestAnAnswerIsCompleteAsOfItsQuestion(t *testing.T) {
 		}
 	})
 }
+
+// A proxy before the upstream may answer for it while it is replaced.
+func TestAFeedThatIsRefusedForAMomentIsFollowedOn(t *testing.T) {
+	follow(t, nil, func(f *followed) {
+		f.set(func() {
+			f.fault = func(w http.ResponseWriter, r *http.Request) bool {
+				if isEvents(r) {
+					w.WriteHeader(http.StatusNotFound)
+				}
+				return isEvents(r)
+			}
+		})
+		key, secret := f.issue() // the edge asks on, and is refused
+		expect(f, f.edge, secret, core.CodeValid, "before")
+		f.set(func() { f.fault = nil })
+		later(2 * time.Second)
+		f.revoke(key.ID)
+		synctest.Wait()
+		expect(f, f.edge, secret, core.CodeRevoked, "after the revocation")
+		if f.logs.FilterMessageSnippet("has no change feed").Len() != 0 {
+			f.Error("the log says that there is no feed")
+		}
+	})
+}

@@ -220,6 +220,14 @@ func (sharedRemote) Forget(network core.NetworkID, keyID string, position uint64
 	})
 }
 
+// ForgetAll forgets every key on every sidecar of the process.
+func (sharedRemote) ForgetAll(position uint64) {
+	remotes.Range(func(remote, _ any) bool {
+		remote.(*upstream.Remote).ForgetAll(position) //nolint:errcheck,forcetypeassert // nothing else
+		return true
+	})
+}
+
 // Interface guards.
 var (
 	_ Node           = (*Sidecar)(nil)

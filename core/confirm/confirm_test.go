@@ -296,6 +296,43 @@ func TestAnEdgeOfAProcessThatWasKilledIsKnownWhereItReadsNow(t *testing.T) {
 	})
 }
 
+func TestAnEdgeThatHasMovedToAnotherProcessIsKnownThere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := new(database)
+		a, b := d.process(t, "a"), d.process(t, "b")
+		a.acknowledge(t, "edge", 1)
+		time.Sleep(time.Second)
+		b.acknowledge(t, "edge", 7)
+		if err := a.Announce(t.Context(), time.Now().Add(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		a.apply(7)
+		b.apply(7)
+		got, took := a.await(t, 7)
+		if want(t, got, 2, ""); took > 200*time.Millisecond {
+			t.Errorf("that took %s", took)
+		}
+	})
+}
+
+// A record that could not be written is written soon after.
+func TestAProcessThatCouldNotRecordItselfTriesAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &database{down: core.NewError(core.Unavailable, "down")}
+		d.process(t, "late")
+		time.Sleep(10 * time.Second)
+		d.mu.Lock()
+		d.down, d.nodes = nil, nil
+		d.mu.Unlock()
+		time.Sleep(2 * time.Second)
+		a := d.process(t, "a")
+		got, _ := a.await(t, 1)
+		want(t, got, 0, "late")
+	})
+}
+
 // A process that is idle says now and then that it is there.
 func TestAnIdleProcessIsWaitedFor(t *testing.T) {
 	t.Parallel()

@@ -12,10 +12,12 @@ import (
 const (
 	// heartbeat is how often a process records that it is there.
 	heartbeat = 20 * time.Second
-	// nodesInterval is how often the records of other processes are read while somebody waits for them, and how often
-	// at most this process looks for somebody who does. One that is alone has looked for it aloneInterval ago at most.
+	// nodesInterval is how often the records of other processes are read while somebody waits for them. A process looks
+	// with each change whether somebody does: at most that often, and at most each aloneInterval while it is alone.
 	nodesInterval = 5 * time.Millisecond
 	aloneInterval = 50 * time.Millisecond
+	// retryInterval is the pause after a call of the store that failed.
+	retryInterval = time.Second
 	// storeTimeout bounds a call of the store.
 	storeTimeout = 5 * time.Second
 )
@@ -64,33 +66,44 @@ func (c *Confirmations) run(ctx context.Context) {
 	var written time.Time
 	for ctx.Err() == nil {
 		changed, moved := c.store.Positions().After(c.store.Positions().Applied()), c.moved()
-		now := time.Now()
-		alone, awaited := c.look(ctx, now)
-		if awaited || now.Sub(written) >= heartbeat {
-			c.save(ctx, now)
-			written = now
+		now, next := time.Now(), retryInterval
+		seen, err := c.look(ctx)
+		if err == nil && (now.Before(seen.awaited) || now.Sub(written) >= heartbeat) {
+			if err = c.save(ctx, now); err == nil {
+				written = now
+			}
 		}
+		pace := nodesInterval
+		if err == nil {
+			next = written.Add(heartbeat).Sub(now)
+		}
+		if seen.alone {
+			pace = aloneInterval
+		}
+		timer := time.NewTimer(next)
 		select {
 		case <-changed:
 		case <-moved:
-		case <-after(ctx, written.Add(heartbeat).Sub(now)):
+		case <-timer.C:
+		case <-ctx.Done():
 		}
-		if alone {
-			<-after(ctx, aloneInterval)
-		} else {
-			<-after(ctx, nodesInterval)
+		timer.Reset(pace)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
 		}
+		timer.Stop()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	c.end(ctx)
 }
 
-// ended is when a process was last heard of that has left its edges to others.
+// ended is in the record of a process that has ended, in place of when it was last heard of. Its edges are waited for
+// until they read from another process.
 var ended = time.Unix(0, 0).UTC()
 
-// end removes the record, or leaves the edges to whoever reads it next. What fails makes others wait for this process
-// for a minute.
+// end removes the record, or what it says but for the edges. If that fails, others wait for this process for a minute.
 func (c *Confirmations) end(ctx context.Context) {
 	if c.Live() == 0 {
 		_ = c.store.RemoveNode(ctx, c.self.ID)
@@ -101,39 +114,45 @@ func (c *Confirmations) end(ctx context.Context) {
 	_ = c.store.SaveNode(ctx, n)
 }
 
-// inherit takes over the edges of processes that have ended, and returns the other records. An edge that reads from
-// this process by now is known better here.
-func (c *Confirmations) inherit(ctx context.Context, nodes []core.NodeState) []core.NodeState {
-	return slices.DeleteFunc(nodes, func(n core.NodeState) bool {
-		if !n.Seen.Equal(ended) {
-			return false
-		}
-		c.Edges.inherit(n.Edges)
-		_ = c.store.RemoveNode(ctx, n.ID) // if that fails, it is inherited once more
-		return true
-	})
-}
-
 // moved is a channel that is closed when an edge of this process has come further.
 func (c *Confirmations) moved() <-chan struct{} { return c.tally(new(tally), 0, time.Time{}) }
 
-// look reports whether there is no other process, and whether somebody waits for the records. A database that does not
-// answer is asked again with the next change.
-func (c *Confirmations) look(ctx context.Context, now time.Time) (alone, awaited bool) {
+// sight is what the database says to a process.
+type sight struct {
+	alone   bool      // there is no other process
+	awaited time.Time // until when somebody waits for records
+}
+
+// look reads the records, and takes over the edges of processes that have ended.
+func (c *Confirmations) look(ctx context.Context) (sight, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	nodes, until, err := c.store.Nodes(ctx)
-	nodes = c.inherit(ctx, nodes)
-	return err == nil && len(c.without(nodes)) == 0, err == nil && now.Before(until)
+	if err != nil {
+		return sight{}, err
+	}
+	s := sight{alone: true, awaited: until}
+	for i := range nodes {
+		switch n := &nodes[i]; {
+		case n.Seen.Equal(ended):
+			c.Edges.inherit(n.Edges)
+			if n.ID != c.self.ID { // else it is overwritten
+				_ = c.store.RemoveNode(ctx, n.ID) // if that fails, it is inherited once more
+			}
+		case n.ID != c.self.ID:
+			s.alone = false
+		}
+	}
+	return s, nil
 }
 
-// save writes the record. What fails is tried again with the next heartbeat or change.
-func (c *Confirmations) save(ctx context.Context, now time.Time) {
+// save writes the record.
+func (c *Confirmations) save(ctx context.Context, now time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	n := core.NodeState{Edge: c.self, Edges: c.Edges.List()}
 	n.Position, n.Seen = c.store.Positions().Applied(), now
-	_ = c.store.SaveNode(ctx, n)
+	return c.store.SaveNode(ctx, n)
 }
 
 // Announce says that a change is about to be made that is waited for until a moment. Other processes then record their
@@ -146,15 +165,14 @@ func (c *Confirmations) Announce(ctx context.Context, until time.Time) error {
 	return c.store.AwaitNodes(ctx, until)
 }
 
-// others are the records of the other processes.
+// others are the records of the other processes, those that have ended too.
 func (c *Confirmations) others(ctx context.Context) ([]core.NodeState, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	nodes, _, err := c.store.Nodes(ctx)
-	return c.without(c.inherit(ctx, nodes)), err
-}
-
-// without are records without that of this process.
-func (c *Confirmations) without(nodes []core.NodeState) []core.NodeState {
-	return slices.DeleteFunc(nodes, func(n core.NodeState) bool { return n.ID == c.self.ID })
+	return slices.DeleteFunc(nodes, func(n core.NodeState) bool {
+		return n.ID == c.self.ID && !n.Seen.Equal(ended)
+	}), err
 }
 
 // Result is who has applied a change.
@@ -170,7 +188,7 @@ const unknownNodes = "(other processes on the database)"
 func (c *Confirmations) Await(ctx context.Context, position uint64) Result {
 	began := time.Now()
 	for {
-		// The database answers also when ctx has ended: the result is that of the end.
+		// It is asked also when ctx has ended: the result is that of the end.
 		nodes, err := c.others(context.WithoutCancel(ctx))
 		var elsewhere tally
 		if err != nil {
@@ -179,9 +197,9 @@ func (c *Confirmations) Await(ctx context.Context, position uint64) Result {
 		for i := range nodes {
 			c.tallyNode(&elsewhere, &nodes[i], position, began)
 		}
-		var again <-chan struct{} // nil: no other process is waited for
+		again := heartbeat // no other process is waited for
 		if len(elsewhere.behind) > 0 {
-			again = after(ctx, nodesInterval)
+			again = nodesInterval
 		}
 		if result, over := c.awaitOwn(ctx, &elsewhere, position, began, again); over {
 			return result
@@ -191,8 +209,10 @@ func (c *Confirmations) Await(ctx context.Context, position uint64) Result {
 
 // awaitOwn waits for the edges of this process, until the other processes are to be asked again.
 func (c *Confirmations) awaitOwn(
-	ctx context.Context, elsewhere *tally, position uint64, began time.Time, again <-chan struct{},
+	ctx context.Context, elsewhere *tally, position uint64, began time.Time, again time.Duration,
 ) (result Result, over bool) {
+	timer := time.NewTimer(again)
+	defer timer.Stop()
 	for {
 		t := tally{confirmed: elsewhere.confirmed, behind: slices.Clone(elsewhere.behind)}
 		changed := c.tally(&t, position, began)
@@ -202,22 +222,24 @@ func (c *Confirmations) awaitOwn(
 		}
 		select {
 		case <-changed:
-		case <-again:
+		case <-timer.C:
 			return Result{}, false
 		case <-ctx.Done():
 		}
 	}
 }
 
-// tallyNode counts a process and its edges, but for those that read from this process by now: they are known better
-// here. Their process may have been killed.
+// tallyNode counts a process, unless it has ended, and its edges, unless they are known better here.
 func (c *Confirmations) tallyNode(t *tally, n *core.NodeState, position uint64, at time.Time) {
-	if !isLive(&n.Edge, at) {
+	switch {
+	case n.Seen.Equal(ended):
+	case isLive(&n.Edge, at):
+		t.add(&n.Edge, position)
+	default:
 		return
 	}
-	t.add(&n.Edge, position)
 	for i := range n.Edges {
-		if e := &n.Edges[i]; isLive(e, at) && !c.knows(e) {
+		if e := &n.Edges[i]; isLive(e, at) && c.isElsewhere(e) {
 			t.add(e, position)
 		}
 	}
@@ -230,27 +252,22 @@ func (c *Confirmations) List(ctx context.Context) ([]feed.Edge, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, now := c.Edges.List(), time.Now()
+	var all []feed.Edge
+	now := time.Now()
 	for i := range nodes {
 		n := &nodes[i]
-		for _, e := range append([]feed.Edge{n.Edge}, n.Edges...) {
-			if c.knows(&e) {
+		if now.Sub(n.Seen) <= ShownFor {
+			all = append(all, n.Edge)
+		}
+		for _, e := range n.Edges {
+			if now.Sub(e.Seen) > ShownFor || !c.isElsewhere(&e) {
 				continue
 			}
-			if e.ID != n.ID && e.Via == "" {
+			if e.Via == "" {
 				e.Via = n.ID
 			}
-			if now.Sub(e.Seen) <= ShownFor {
-				all = append(all, e)
-			}
+			all = append(all, e)
 		}
 	}
-	return all, nil
-}
-
-// after is a channel that is closed after a time, or when ctx ends.
-func after(ctx context.Context, d time.Duration) <-chan struct{} {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	context.AfterFunc(ctx, cancel)
-	return ctx.Done()
+	return append(c.Edges.List(), all...), nil
 }

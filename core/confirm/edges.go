@@ -91,13 +91,14 @@ func (e *Edges) Leave(who *feed.Edge) {
 	e.wake()
 }
 
-// inherit adds edges that have read from another process, unless they are known.
+// inherit adds edges that have read from another process, unless they are known better.
 func (e *Edges) inherit(all []feed.Edge) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for i := range all {
 		key := name{all[i].ID, all[i].Instance}
-		if e.edges[key] != nil || len(e.edges) >= MaxEdges {
+		known := e.edges[key]
+		if known == nil && len(e.edges) >= MaxEdges || known != nil && !all[i].Seen.After(known.Seen) {
 			continue
 		}
 		if e.edges == nil {
@@ -108,11 +109,18 @@ func (e *Edges) inherit(all []feed.Edge) {
 	e.wake()
 }
 
-// knows reports whether an edge has read from this process.
-func (e *Edges) knows(who *feed.Edge) bool {
+// isElsewhere reports whether an edge of another process is not known here, or has read from there since. What is known
+// here is then forgotten: the edge has moved.
+func (e *Edges) isElsewhere(who *feed.Edge) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.edges[name{who.ID, who.Instance}] != nil
+	key := name{who.ID, who.Instance}
+	known := e.edges[key]
+	if known != nil && !who.Seen.After(known.Seen) {
+		return false
+	}
+	delete(e.edges, key)
+	return true
 }
 
 // wake wakes who waits. mu is held.

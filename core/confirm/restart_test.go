@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/confirm"
 	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/storage"
@@ -45,6 +46,13 @@ func TestAChangeAfterARestartIsNotConfirmedByAnEdgeThatIsNotBackYet(t *testing.T
 			a.Position = 6
 			acknowledge(t, c, a)
 			want(1)
+			for inherited := false; !inherited; {
+				nodes, _, err := store.Nodes(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				inherited = !slices.ContainsFunc(nodes, func(n core.NodeState) bool { return n.Seen.Unix() == 0 })
+			}
 			c.Leave(&a)
 			want(0)
 		})

@@ -15,12 +15,13 @@ const (
 	upsertNode  = `INSERT INTO nodes (id, address, version, position, edges, seen) VALUES ($1, $2, $3, $4, $5, $6) ` +
 		`ON CONFLICT (id) DO UPDATE SET address = $2, version = $3, position = $4, edges = $5, seen = $6`
 	deleteNode    = `DELETE FROM nodes WHERE id = $1`
-	deleteNodes   = `DELETE FROM nodes WHERE seen < $1`
+	deleteNodes   = `DELETE FROM nodes WHERE seen < $1 AND seen > 0`
 	selectAwaited = `SELECT awaited FROM feed`
 	updateAwaited = `UPDATE feed SET awaited = $1 WHERE awaited < $1`
 )
 
-// forgetNodes is after what time the record of a node is removed that was not heard of.
+// forgetNodes is after what time the record of a node is removed that was not heard of. One whose time is that of the
+// Unix epoch stays: package confirm leaves it for the next process.
 const forgetNodes = time.Hour
 
 // SaveNode records how far a process has come, and removes the records of processes that have ended long ago.

@@ -71,13 +71,14 @@ var nodeTests = []test{
 		}
 		wantNodes(t, s, newNode("b"))
 	}},
-	{"a node that was not heard of for long is removed with the next record", func(t *harness) {
+	{"a node that was not heard of for long is removed with the next record, unless it says that it has ended", func(t *harness) {
 		s := t.store()
 		saveNode(t, s, newNode("old"))
-		fresh := newNode("fresh")
-		fresh.Seen = now.Add(24 * time.Hour)
+		ended, fresh := newNode("ended"), newNode("fresh")
+		ended.Seen, fresh.Seen = time.Unix(0, 0).UTC(), now.Add(24*time.Hour)
+		saveNode(t, s, ended)
 		saveNode(t, s, fresh)
-		wantNodes(t, s, fresh)
+		wantNodes(t, s, ended, fresh)
 	}},
 	{"who waits longest is waited for", func(t *harness) {
 		s := t.store()
