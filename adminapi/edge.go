@@ -55,7 +55,7 @@ func (a *caller) accept(results []verify.Result) {
 	}
 }
 
-// mark tells an edge that the key alone was judged, and the position that holds for the whole answer.
+// mark notes for an edge that the key alone was judged, and the position that holds for the whole answer.
 func (a *caller) mark(w http.ResponseWriter) {
 	if a.edge {
 		setPosition(w.Header(), a.position)
@@ -70,7 +70,7 @@ func withoutList(v *core.Verdict) *core.Verdict {
 }
 
 // positionWriter writes the response to a change that an edge asked for. The response carries a feed position that is
-// not before the change, by which the edge can tell later responses of a node that does not know of the change yet.
+// not before the change, by which the edge recognizes later responses of a node that does not know of the change yet.
 type positionWriter struct {
 	http.ResponseWriter
 	applied func() uint64
@@ -88,8 +88,8 @@ func (p *positionWriter) Unwrap() http.ResponseWriter { return p.ResponseWriter 
 // maxChangedKeys is how many keys a response names in its header.
 const maxChangedKeys = 100
 
-// setChangedKeys tells an edge which keys a change was about that the request has not named. Of very many it tells that
-// it may have been any.
+// setChangedKeys names to an edge the keys that were changed and that its request has not named. If they are very many,
+// it says that any key may have been.
 func setChangedKeys(h http.Header, keys []core.Key) {
 	if len(keys) > maxChangedKeys {
 		h.Set(client.ChangedKeysHeader, client.AnyKey)
@@ -102,7 +102,7 @@ func setChangedKeys(h http.Header, keys []core.Key) {
 	h.Set(client.ChangedKeysHeader, strings.Join(ids, ","))
 }
 
-// setPosition tells an edge that it was understood, and the feed position that holds for the answer.
+// setPosition notes for an edge that it was understood, and the feed position that holds for the answer.
 func setPosition(h http.Header, position uint64) {
 	h.Set(client.EdgeHeader, "1")
 	h.Set(client.PositionHeader, strconv.FormatUint(position, 10))

@@ -218,7 +218,7 @@ func (s *surface) network(r *http.Request) (Network, error) {
 	return n, nil
 }
 
-// NetworkError is what a caller is told when [Options.Network] returns an error.
+// NetworkError is the caller's answer when [Options.Network] returns an error.
 func NetworkError(err error) error {
 	if _, ok := errors.AsType[*core.Error](err); ok {
 		return err

@@ -66,7 +66,7 @@ func (u *Update) Of(k Key) (Key, error) {
 	return k, nil
 }
 
-// Rotation is a request to put a new key in the place of an issued one.
+// Rotation is a request to replace an issued key by a new one.
 type Rotation struct {
 	Patch                  // what the new key has that the old one has not
 	Visibility *Visibility // nil: the old key's
@@ -175,7 +175,7 @@ type ListQuery struct {
 	Kind    Kind      // Issued or Imported
 	ActorID string    // empty: of any actor
 	Status  Status    // at the moment Now; StatusUnknown: in any
-	Now     time.Time // the moment that tells expired keys from active ones
+	Now     time.Time // decides which keys have expired
 
 	// UsedBefore narrows the list to keys whose last use was before it, or that were never used. Zero: all.
 	UsedBefore time.Time

@@ -14,7 +14,7 @@ import (
 const (
 	// EdgeIDHeader names the edge. The request then acknowledges its position: all changes up to it are applied.
 	EdgeIDHeader = "Talos-Edge-Id"
-	// EdgeInstanceHeader tells two processes apart that have the same name, at most MaxEdgeID characters.
+	// EdgeInstanceHeader distinguishes processes that have the same name, at most MaxEdgeID characters.
 	EdgeInstanceHeader = "Talos-Edge-Instance"
 	// EdgeLeavesHeader with the value 1 says that the edge ends: nobody waits for it any more.
 	EdgeLeavesHeader = "Talos-Edge-Leaves"
@@ -86,8 +86,8 @@ type Confirmation struct {
 	Known       bool     // the server has said so; another implementation of the API does not
 }
 
-// Wait has a change answered when every live edge has applied it, or after a time of at most 30 s; the change is made
-// in any case. The client's timeout has to be longer. out is set when the answer arrives; of a call that makes several,
+// Wait delays the answer to a change until every live edge has applied it, for at most 30 s; the change is made in any
+// case. The client's timeout has to be longer. out is set when the answer arrives; of a call that makes several,
 // as when there are many keys, it is that of the last one.
 func Wait(d time.Duration, out *Confirmation) CallOption {
 	return func(r *request) {
@@ -113,4 +113,17 @@ func readConfirmation(h http.Header) (c Confirmation) {
 	}
 	c.Known = true
 	return c
+}
+
+// ChangedKeys asks which keys a revocation of a lineage was about. out gets their ids, or [AnyKey] if they are very
+// many. It stays empty if the server does not say: another implementation has revoked the named key only.
+func ChangedKeys(out *[]string) CallOption {
+	return func(r *request) {
+		r.header.Set(EdgeHeader, "1")
+		r.answers = append(r.answers, func(h http.Header) {
+			if ids := h.Get(ChangedKeysHeader); ids != "" {
+				*out = strings.Split(ids, ",")
+			}
+		})
+	}
 }

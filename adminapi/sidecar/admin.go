@@ -123,7 +123,7 @@ func confirmWait(r *http.Request) time.Duration {
 	return wait
 }
 
-// passedError is what a caller is told when a request that passed got no answer.
+// passedError is the caller's answer when a request that passed got no answer.
 func passedError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return core.WrapError(core.DeadlineExceeded, "the upstream did not answer in time", err)

@@ -34,7 +34,7 @@ type importItem struct {
 	RawKey string `json:"raw_key"`
 }
 
-// classify finds out what a request may change. One that may change something, and does not tell which key, does
+// classify finds out what a request may change. One that may change something, and does not name the key, does
 // not pass: the sidecar would go on using what it has cached.
 func (p *passing) classify(w http.ResponseWriter, keyID string, content []byte) error {
 	op := p.op
@@ -146,7 +146,7 @@ func (c *created) each(f func(key *created)) {
 }
 
 // forget forgets the keys that the request named and those that its answer names. The position is what the upstream
-// told of the change's position in its feed; 0: nothing.
+// said of the change's position in its feed; 0: nothing.
 func (p *passing) forget(answer *created, position uint64) {
 	for _, keyID := range p.change.keyIDs {
 		p.upstream.Forget(p.network, keyID, position)

@@ -61,7 +61,7 @@ func (s *holders) forgetUnidentified(ctx context.Context, cred string, position 
 	return known
 }
 
-// holderFailures are the refusals of a self-revocation that are about the credential, with what the holder is told. The
+// holderFailures are the refusals of a self-revocation that are about the credential, with the holder's answer. The
 // upstream's own text is not passed on: it may repeat what was sent.
 var holderFailures = map[core.Reason]string{
 	core.BadRequest:               "the upstream does not accept this request; check its credential and reason",
@@ -74,7 +74,7 @@ var holderFailures = map[core.Reason]string{
 	core.FailedPrecondition:       "the key is revoked",
 }
 
-// selfRevokeError is what a holder is told. A refusal that is neither about the credential nor a throttle is the
+// selfRevokeError is a holder's answer. A refusal that is neither about the credential nor a throttle is the
 // upstream's trouble, or ours with it: it is no failed attempt.
 func selfRevokeError(err error) error {
 	if err == nil {

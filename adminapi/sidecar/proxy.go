@@ -111,7 +111,7 @@ func overridesMethod(name string) bool {
 	}
 }
 
-// arrived sees an answer before the caller does: what it tells of is forgotten here first.
+// arrived sees an answer before the caller does: the keys that it names are forgotten here first.
 func arrived(resp *http.Response) error {
 	p := passingOf(resp.Request)
 	if resp.StatusCode == http.StatusSwitchingProtocols {
@@ -127,9 +127,9 @@ func arrived(resp *http.Response) error {
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
 		resp.Body = &closingStream{resp.Body, resp.Request.Context().Err}
 	}
-	told := client.ReadEdgeAnswer(resp.Header)
-	p.forget(answer, told.Position)
-	p.forgetLineage(resp, told.Position)
+	position := client.ReadEdgeAnswer(resp.Header).Position
+	p.forget(answer, position)
+	p.forgetLineage(resp, position)
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		p.record(answer)
 	}

@@ -28,7 +28,7 @@ type Remote interface {
 	VerifyFor(ctx context.Context, network core.NetworkID, credential string, client netip.Addr) (*core.Verdict, error)
 
 	// SelfRevoke asks the upstream to revoke the key behind a credential. The call is made of these two values and of
-	// nothing that the sidecar or its caller has beside them. The position is what the upstream tells of the change's
+	// nothing that the sidecar or its caller has beside them. The position is what the upstream says of the change's
 	// position in its feed, see Forget.
 	SelfRevoke(ctx context.Context, credential string, reason client.RevocationReason) (position uint64, err error)
 
@@ -36,7 +36,7 @@ type Remote interface {
 	JWKS(ctx context.Context) (*client.JWKS, error)
 
 	// Forget makes everything that was looked up about a key before the call too old to be used. So are later
-	// answers from before a position in the upstream's feed, where that has told one; 0: it has not.
+	// answers from before a position in the upstream's feed, where that has named one; 0: it has not.
 	Forget(network core.NetworkID, keyID string, position uint64)
 
 	// AwaitPosition waits until all changes up to a position of the upstream's feed are applied here, or ctx ends.
@@ -48,13 +48,13 @@ type Remote interface {
 
 // Options say what a surface of a sidecar serves: a node that has no keys, and an upstream that does.
 type Options struct {
-	// Options are those of any surface. Of a network the id and the verifier are used; Ready tells of the upstream.
+	// Options are those of any surface. Of a network the id and the verifier are used; Ready is about the upstream.
 	adminapi.Options
 
 	// Upstream is required.
 	Upstream Remote
 
-	// EdgeID is the name of this sidecar as an edge. The upstream is told that what passes here comes through it.
+	// EdgeID is the name of this sidecar as an edge. What passes here carries it, for the upstream.
 	EdgeID string
 }
 
@@ -63,7 +63,7 @@ type Options struct {
 // what the caller sent and nothing of the sidecar's own. When something that passes may have changed a key, the sidecar
 // has forgotten that key before the caller gets the response, whatever it is.
 //
-// A verification that an edge asks for passes, too: what it is to be told of positions only the upstream knows.
+// A verification that an edge asks for passes, too: only the upstream knows the positions that belong to the answer.
 func Admin(o Options) http.Handler {
 	s, local := newSidecar(o)
 	h := &admin{sidecar: s, local: adminapi.Admin(local), options: o.WithDefaults()}
@@ -125,7 +125,7 @@ const (
 type sidecar struct {
 	upstream Remote
 	edgeID   string
-	mark     string // tells this sidecar's passed requests
+	mark     string // of the requests that have passed this sidecar
 	keys     cached[*client.JWKS]
 	ready    cached[struct{}]
 }

@@ -40,7 +40,7 @@ type floor struct {
 }
 
 // Forget makes every verdict on a key that was looked up before now be looked up again, before it returns. It is called
-// when a change of the key has passed through here, after the upstream acknowledged it. Where the upstream told the
+// when a change of the key has passed through here, after the upstream acknowledged it. Where the upstream named the
 // change's feed position (else 0), an answer from an earlier position is refused, whichever address gives it. Where it
 // has not, look-ups of the key ask for no-cache, for 5 minutes.
 func (u *Remote) Forget(network core.NetworkID, keyID string, position uint64) {

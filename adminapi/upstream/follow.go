@@ -248,8 +248,8 @@ func (f *follower) pause(ctx context.Context, err error) {
 	}
 }
 
-// isLasting reports whether an operator has to change something. A proxy before the upstream may answer so for a moment,
-// too, while something is replaced there.
+// isLasting reports whether an operator has to change something. A proxy before the upstream may answer so for a
+// moment, too, while something is replaced there.
 func isLasting(err error) bool { return errors.Is(err, errNoFeed) || errors.Is(err, errFeedRefused) }
 
 // noFeed logs, once, that nothing is followed. If there was a feed before, this node begins anew when there is one
@@ -268,7 +268,7 @@ func (f *follower) noFeed(err error) {
 		"cached verdicts expire; it is asked for again each minute")
 }
 
-// leave tells the upstream that this edge ends, so that no change waits for it.
+// leave notifies the upstream that this edge ends, so that no change waits for it.
 func (f *follower) leave(ctx context.Context) {
 	if f.feedID == "" {
 		return

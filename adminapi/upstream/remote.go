@@ -169,7 +169,7 @@ func nameOf(endpoint string) string {
 	return parsed.Redacted()
 }
 
-// Close ends the source: what waits is refused, calls in flight are cut short. It returns when they have ended. A
+// Close ends the source: what waits is refused, calls under way are cut short. It returns when they have ended. A
 // verifier on top is closed first.
 func (u *Remote) Close() {
 	u.stop()

@@ -60,6 +60,10 @@ they are connected again, or when their cached verdicts expire.`,
 			if wait > 0 {
 				options = append(options, client.Wait(wait, &confirmation))
 			}
+			var revoked []string
+			if lineage {
+				options = append(options, client.ChangedKeys(&revoked))
+			}
 			began := time.Now()
 			err := c.Revoke(cmd.Context(), client.RevokeRequest{
 				Kind: kind, KeyID: keyID, Reason: client.RevocationReason(reason.value()), Description: text,
@@ -73,7 +77,11 @@ they are connected again, or when their cached verdicts expire.`,
 				return o.failed(err)
 			}
 			done := "revoked " + keyID
-			if lineage {
+			switch {
+			case lineage && len(revoked) == 0:
+				return errors.New("the server does not know lineages: it has revoked this key, and neither its " +
+					"predecessors nor its successors")
+			case lineage:
 				done += ", its predecessors and its successors"
 			}
 			if err := o.printDone(cmd, answer, done); err != nil || wait == 0 {

@@ -25,7 +25,6 @@ func TestWhatTheCommandsForStatesAndLineagesSend(t *testing.T) {
 		"keys resume " + testKeyID:                 {keyJSON, issued + ":resume", `{}`},
 		"keys issued resume " + testKeyID:          {keyJSON, issued + ":resume", `{}`},
 		"keys imported resume " + testImportedID:   {importedJSON, imported + ":resume", `{}`},
-		"keys revoke --lineage " + testKeyID:       {`{}`, issued + ":revoke?lineage=true", `{}`},
 		"keys issued rotate " + testKeyID:          {rotateJSON, issued + ":rotate", `{}`},
 		"keys rotate --grace 24h " + testKeyID:     {graceJSON, issued + ":rotate", `{"grace":"24h"}`},
 		"keys issued rotate --grace= " + testKeyID: {rotateJSON, issued + ":rotate", `{}`},
@@ -37,6 +36,19 @@ func TestWhatTheCommandsForStatesAndLineagesSend(t *testing.T) {
 		} else if got := seen.Load(); got.method != "POST" || got.path != want.path || got.body != want.body {
 			t.Errorf("%s: sent %+v", given, got)
 		}
+	}
+}
+
+// Another implementation passes over the parameter and revokes the one key.
+func TestALineageThatWasNotRevokedIsAnError(t *testing.T) {
+	t.Parallel()
+	endpoint, seen := stub(t, reply{http.StatusOK, `{}`})
+	_, _, err := runTree(t.Context(), "", "keys", "revoke", "--lineage", testKeyID, "-e", endpoint)
+	if err == nil || !strings.Contains(err.Error(), "does not know lineages") {
+		t.Errorf("got %v", err)
+	}
+	if path := seen.Load().path; path != "/v2alpha1/admin/issuedApiKeys/"+testKeyID+":revoke?lineage=true" {
+		t.Errorf("sent %s", path)
 	}
 }
 

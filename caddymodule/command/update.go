@@ -145,8 +145,8 @@ func newRotate(o *options) *cobra.Command {
 	var grace string
 	cmd := &cobra.Command{
 		Use:   "rotate KEY_ID",
-		Short: "Puts a new key in the place of one, and prints its secret, once",
-		Long: `Puts a new key in the place of one, which is revoked in the same moment or, with
+		Short: "Replaces a key by a new one, and prints its secret, once",
+		Long: `Replaces a key by a new one. The old one is revoked in the same moment or, with
 --grace, stays valid for that long. The new one has a key id and a secret of its own,
 and in all else is like the old one, but for what flags say. ` + strings.ReplaceAll(changeLong, "\n", " ") + `
 With --quiet the secret is all that is printed.`,

@@ -308,8 +308,8 @@ var faults = []fault{
 	},
 	{
 		"caddy_admin", "a webhook's secret in it", []string{
-			"hmac_secret", "webhook https://hooks.example.com {\n\t\t\tsecret whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n" +
-				"\t\t}\n\t\thmac_secret", "persist_config off", "",
+			"hmac_secret", "webhook https://hooks.example.com {\n" +
+				"\t\t\tsecret whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n\t\t}\n\t\thmac_secret", "persist_config off", "",
 		}, nil, doctor.Warning, "the secret of a webhook in plain text",
 	},
 }

@@ -111,7 +111,7 @@ func releaseNode(key string) error {
 	return err
 }
 
-// Destruct closes the node after its last use. It waits for look-ups in flight.
+// Destruct closes the node after its last use. It waits for look-ups under way.
 func (n *pooledNode) Destruct() error {
 	n.Verifier().Close()
 	inUse.removeNode(n)

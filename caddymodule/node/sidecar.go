@@ -208,7 +208,7 @@ func (n *Sidecar) close() error {
 // remotes has the [upstream.Remote] of each open sidecar of the process.
 var remotes sync.Map
 
-// sharedRemote is a sidecar's upstream as its surfaces use it: a change that passes through one sidecar is told to all,
+// sharedRemote is a sidecar's upstream as its surfaces use it: a change that passes through one sidecar counts for all,
 // since another one may serve the same keys during a reload.
 type sharedRemote struct{ *upstream.Remote }
 

@@ -282,8 +282,10 @@ func TestAnEdgeOfAProcessThatWasKilledIsKnownWhereItReadsNow(t *testing.T) {
 		d := new(database)
 		a := d.process(t, "a")
 		if err := d.SaveNode(t.Context(), core.NodeState{
-			Edge:  feed.Edge{ID: "killed", Position: 7, Seen: time.Now()},
-			Edges: []feed.Edge{{ID: "edge", Position: 1, Seen: time.Now()}, {ID: "other", Position: 1, Seen: time.Now()}},
+			Edge: feed.Edge{ID: "killed", Position: 7, Seen: time.Now()},
+			Edges: []feed.Edge{
+				{ID: "edge", Position: 1, Seen: time.Now()}, {ID: "other", Position: 1, Seen: time.Now()},
+			},
 		}); err != nil {
 			t.Fatal(err)
 		}

@@ -135,7 +135,7 @@ func (c *Confirmations) look(ctx context.Context) (sight, error) {
 	for i := range nodes {
 		switch n := &nodes[i]; {
 		case n.Seen.Equal(ended):
-			c.Edges.inherit(n.Edges)
+			c.inherit(n.Edges)
 			if n.ID != c.self.ID { // else it is overwritten
 				_ = c.store.RemoveNode(ctx, n.ID) // if that fails, it is inherited once more
 			}

@@ -32,7 +32,7 @@ type Edges struct {
 	changed chan struct{} // closed when an edge acknowledges or leaves; nil: nobody waits
 }
 
-// name is what tells edges apart.
+// name is what distinguishes edges.
 type name struct{ id, instance string }
 
 type edge struct {

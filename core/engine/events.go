@@ -74,8 +74,8 @@ func (e *Engine) Events(ctx context.Context, r EventsRequest) (EventsResult, err
 		if over || err != nil || result.Reset || len(result.Events) > 0 || result.CompleteAt.IsZero() {
 			return result, err
 		}
-		// What had been applied has been looked at. When the wait is over, the feed is read once more: the result tells
-		// of the end of the wait.
+		// What had been applied has been looked at. When the wait is over, the feed is read once more: the result is
+		// that of the end.
 		r.After = result.Position
 		_ = e.store.Positions().AwaitAfter(waiting, max(r.After, applied))
 	}

@@ -106,7 +106,7 @@ func (e *Engine) AwaitPosition(ctx context.Context, position uint64) error {
 	return e.Positions().AwaitAfter(ctx, position-1)
 }
 
-// verdict tells what a stored key means for a credential. A key of another kind than the credential's is no key: an
+// verdict is what a stored key means for a credential. A key of another kind than the credential's is no key: an
 // imported string that happens to be a key id opens nothing.
 func (e *Engine) verdict(q *core.Query, key *core.Key, found bool) *core.Verdict {
 	want, ok := q.Parsed.(*target)

@@ -182,7 +182,7 @@ func (e *Engine) judgeTime(t *token, now time.Time) core.Code {
 	}
 }
 
-// tokenVerdict tells what a parent's state means for a token: it is never more than its parent is now, nor than the
+// tokenVerdict is what a parent's state means for a token: it is never more than its parent is now, nor than the
 // token says. Metadata and visibility are the parent's.
 func (e *Engine) tokenVerdict(t *token, parent *core.Key, now time.Time) *core.Verdict {
 	key := *parent

@@ -73,7 +73,7 @@ type RotateRequest struct {
 	Grace time.Duration
 }
 
-// Rotate puts a new issued key in the place of one that is active and not expired: in one transaction the new one is
+// Rotate replaces an issued key that is active and not expired by a new one: in one transaction the new one is
 // made, with the old one's expiry, limit and count of uses, and the old one revoked as superseded or, with a grace
 // period, made to expire at its end. The secret is returned this once. An old key that is revoked, suspended, expired
 // or rotated already is [core.FailedPrecondition]. Both keys of a grace period count for the quota: where it is full, a

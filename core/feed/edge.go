@@ -5,7 +5,7 @@ import "time"
 // Edge is a reader of the feed that acknowledges the changes that it has applied.
 type Edge struct {
 	ID       string    `json:"id"`
-	Instance string    `json:"instance,omitempty"` // tells processes apart that have the same ID
+	Instance string    `json:"instance,omitempty"` // distinguishes processes that have the same ID
 	Address  string    `json:"address,omitempty"`
 	Version  string    `json:"version,omitempty"`
 	Via      string    `json:"via,omitempty"` // the ID of the node or sidecar that it reads from; empty: this node

@@ -10,10 +10,10 @@ import (
 	"github.com/google/uuid"
 )
 
-// slots is how many keys' positions are told apart. Keys that share a slot cost each other a look-up at a change.
+// slots is how many keys' positions can be distinguished. Keys that share a slot cost each other a look-up at a change.
 const slots = 1 << 16
 
-// Positions tells how old a verdict may be. It is a table of fixed size: each key has a slot, and a slot holds the
+// Positions says how old a verdict may be. It is a table of fixed size: each key has a slot, and a slot holds the
 // position of the last change of any key in it. Whoever changes a key calls [Positions.Apply] before the change is
 // acknowledged. The zero value is an empty table. All methods may be called at any time from any goroutine.
 type Positions struct {

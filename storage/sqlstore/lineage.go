@@ -14,7 +14,7 @@ import (
 var selectLineage = fmt.Sprintf(`SELECT key_id FROM keys WHERE network = $1 AND lineage_id = $2 AND lineage_id <> '' `+
 	`AND (status <> %d OR suspend_time IS NOT NULL) ORDER BY created_seq`, core.StatusRevoked)
 
-// Rotate puts a new key in the place of an issued one, as [core.Store] says.
+// Rotate replaces an issued key by a new one, as [core.Store] says.
 func (w *Writer) Rotate(
 	ctx context.Context, network core.NetworkID, keyID string, r core.Rotation,
 ) (fresh, old core.Key, events []feed.Event, err error) {

@@ -71,7 +71,7 @@ var nodeTests = []test{
 		}
 		wantNodes(t, s, newNode("b"))
 	}},
-	{"a node that was not heard of for long is removed with the next record, unless it says that it has ended", func(t *harness) {
+	{"a node that was not heard of for long is removed with the next record, unless it has ended", func(t *harness) {
 		s := t.store()
 		saveNode(t, s, newNode("old"))
 		ended, fresh := newNode("ended"), newNode("fresh")
