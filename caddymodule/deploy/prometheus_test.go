@@ -317,6 +317,24 @@ func (m *monitored) traffic() {
 	}
 }
 
+// change makes a change at the node, which the sidecar follows.
+func (m *monitored) change() {
+	m.t.Helper()
+	req, err := http.NewRequestWithContext(m.t.Context(), http.MethodPost, m.url("ADMIN")+"/v2alpha1/admin/issuedApiKeys",
+		strings.NewReader(`{"name":"a change","actor_id":"a"}`))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if err := resp.Body.Close(); err != nil || resp.StatusCode != http.StatusOK {
+		m.t.Fatalf("%d, %v", resp.StatusCode, err)
+	}
+}
+
 // query returns what an expression gives, by its labels. NaN does not count.
 func (m *monitored) query(expr string) (map[string]float64, error) {
 	m.t.Helper()
@@ -404,6 +422,7 @@ func TestQueriesFindTheMetricsOfANodeAndASidecar(t *testing.T) {
 			expr := strings.NewReplacer("$__rate_interval", "30s", "$instance", ".*").Replace(target.Expr)
 			m.prometheus.Await(t, p.Title+": "+expr, func() error {
 				m.traffic()
+				m.change()
 				values, err := m.query(expr)
 				if err == nil && len(values) == 0 {
 					err = errors.New("no data")

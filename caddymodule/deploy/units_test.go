@@ -127,6 +127,10 @@ func startNode(t *testing.T) *deployment {
 	node := d.start("node", strings.Replace(read(t, "systemd/node.caddyfile"), "{\n",
 		"{\n\tlocal_certs\n\tskip_install_trust\n\thttp_port "+d.ports["80"]+"\n\thttps_port "+d.ports["443"]+"\n", 1))
 	node.AwaitOK(t, "http://127.0.0.1:"+d.ports["4420"]+"/health/ready")
+	node.Await(t, "the site has its certificate", func() error {
+		_, _, err := get(t, clientTo("127.0.0.1:"+d.ports["443"]), "https://api.example.com/", nil)
+		return err
+	})
 	return d
 }
 
