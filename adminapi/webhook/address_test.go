@@ -113,6 +113,13 @@ func TestTest_SomeAddressesAreNotDeliveredToEvenIfPrivateOnesAre(t *testing.T) {
 	}
 }
 
+func TestTest_AllowPrivateDeliversToTheLoopbackAddressOfIPv6(t *testing.T) {
+	t.Parallel()
+	if o := attempt(t, "::1", true); o.Result == webhook.ResultForbidden {
+		t.Errorf("got %v", o.Err)
+	}
+}
+
 // local is a receiver on this machine, without TLS.
 func local(t *testing.T) (url string, calls *int) {
 	t.Helper()

@@ -89,8 +89,8 @@ const maxDropped = 1 << 30
 // noteDropped logs and counts events that the feed does not keep any more. Their number is not known if the database
 // was restored among them: positions jump there.
 func (s *Sender) noteDropped(page *feed.Page, n uint64) {
-	const message = "events were not delivered to a webhook: the feed does not keep them any more; keep events longer, " +
-		"or mend the receiver sooner"
+	const message = "events were not delivered to a webhook: the feed does not keep them any more; keep events " +
+		"longer, or mend the receiver sooner"
 	switch {
 	case len(page.Events) > 0 && page.Events[0].Kind == feed.EventRestored: // which is logged
 	case n > maxDropped:
@@ -158,8 +158,8 @@ func (s *Sender) deliver(
 		}
 		if !current() {
 			s.config.Observe(ResultDropped, 1)
-			s.config.Logger.Warn("a message was not delivered to a webhook: the feed does not keep its event any more, "+
-				"or its key has expired or changed; see why the receiver did not accept it",
+			s.config.Logger.Warn("a message was not delivered to a webhook: the feed does not keep its event any "+
+				"more, or its key has expired or changed; see why the receiver did not accept it",
 				zap.String("id", m.id), zap.Error(o.Err))
 			return true
 		}

@@ -51,8 +51,8 @@ func newPeriods(until time.Time) (all [len(noticeDays)]*period) {
 			days: days, ahead: ahead, read: until.Add(ahead), pending: map[*notice]struct{}{},
 			room: make(chan struct{}, 1),
 		}
-		if i > 0 {
-			all[i-1].next = ahead
+		if i+1 < len(noticeDays) {
+			all[i].next = time.Duration(noticeDays[i+1]) * day
 		}
 	}
 	return all
