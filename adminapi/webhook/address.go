@@ -38,8 +38,8 @@ func checkAddress(addr netip.Addr, allowPrivate bool) error {
 	in := func(p netip.Prefix) bool { return p.Contains(addr) }
 	switch {
 	case !addr.IsLoopback() && slices.ContainsFunc(forbiddenRanges, in):
-		return &addressError{fmt.Sprintf("%s is an address that no webhook is delivered to: it is reserved, or that of "+
-			"a service inside a cloud; use a URL that leads to another address", addr)}
+		return &addressError{fmt.Sprintf("%s is an address that no webhook is delivered to: it is reserved, or that "+
+			"of a service inside a cloud; use a URL that leads to another address", addr)}
 	case !allowPrivate && slices.ContainsFunc(privateRanges, in):
 		return &addressError{fmt.Sprintf("%s is a private address: allow_private lets the webhook deliver there", addr)}
 	default:

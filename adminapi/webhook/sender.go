@@ -173,8 +173,9 @@ func (s *Sender) keep(ctx context.Context, w *window, lost context.CancelFunc) {
 		case err == nil:
 			safe.Reset(leaseSafe - min(time.Since(began), leaseSafe))
 		case core.ReasonOf(err) == core.Conflict:
-			s.config.Logger.Warn("another process has taken the lease of a webhook's reader, and delivers from now on; "+
-				"if this repeats, see whether the database is slow and the clocks of the processes agree", zap.Error(err))
+			s.config.Logger.Warn("another process has taken the lease of a webhook's reader, and delivers from now "+
+				"on; if this repeats, see whether the database is slow and the clocks of the processes agree",
+				zap.Error(err))
 			return
 		default: // the store logs that the database fails
 			signal(w.moved)

@@ -37,7 +37,7 @@ type emitter struct {
 	store    core.Store               // nil: the node has no feed
 	emitting *atomic.Pointer[emitter] // of store
 	network  core.NetworkID           // whose changes count
-	after    atomic.Uint64            // the position of the last change that was handled; at first, of the last one there is
+	after    atomic.Uint64            // the position of the last change that was handled; at first, of the last one
 	cancel   context.CancelFunc
 	done     chan struct{} // closed when the goroutine has ended; nil: there is none
 	stopped  chan struct{} // closed when stop has returned
