@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,6 +105,18 @@ func TestSender_AKeyThatPassedTwoNoticesWhileNothingRanGetsTheLaterOneAlone(t *t
 	})
 }
 
+// countedKeys counts the keys that were read because they are about to expire.
+type countedKeys struct {
+	*apitest.Store
+	n atomic.Int64
+}
+
+func (c *countedKeys) Expiring(ctx context.Context, q core.ExpiryQuery) ([]core.Key, error) {
+	found, err := c.Store.Expiring(ctx, q)
+	c.n.Add(int64(len(found)))
+	return found, err
+}
+
 func TestSender_NoNoticeIsLostWhenTheReceiverIsDown(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(s *setup) {
@@ -112,12 +125,16 @@ func TestSender_NoNoticeIsLostWhenTheReceiverIsDown(t *testing.T) {
 			s.create(fmt.Sprintf("k%03d", i), 7*day+time.Minute)
 		}
 		s.create("revoked", 7*day+time.Minute)
-		sender := s.start(onlyNotices)
+		read := &countedKeys{Store: s.Store}
+		sender := s.start(onlyNotices, func(c *webhook.Config) { c.Store = read })
 		defer sender.Close()
 		s.receiver.setDown(true)
 		s.wait(time.Hour + time.Minute)
 		if lag, _ := sender.Lag(); lag < 59*time.Minute || lag > time.Hour {
 			t.Errorf("the lag is %s", lag)
+		}
+		if n := read.n.Load(); n != 300 {
+			t.Errorf("%d keys were read while nothing was delivered", n)
 		}
 		s.revoke("revoked")
 		s.receiver.setDown(false)
