@@ -3,6 +3,7 @@ package caddymodule_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"testing"
 
@@ -33,8 +34,12 @@ func (*changeHandler) Handle(ctx context.Context, e caddy.Event) error {
 	if e.Origin().CaddyModule().ID != "talos" {
 		return errors.New("the event is not from the node")
 	}
+	data := maps.Clone(e.Data)
+	if r, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		data["placeholder"] = r.ReplaceAll("{event.data.key_id}", "")
+	}
 	select {
-	case handled <- e.Data:
+	case handled <- data:
 		return errors.New("a handler that fails")
 	case <-ctx.Done():
 		return ctx.Err()
@@ -60,7 +65,7 @@ func TestEachChangeIsAnEventOfCaddyWhileItsHandlersAreSlow(t *testing.T) {
 		data := <-handled
 		for field, want := range map[string]any{
 			"type": "IssuedAPIKeyCreated", "key_id": id, "key_type": "issued", "actor_id": "someone", "reason": "",
-			"caller_kind": "address", "caller_id": "127.0.0.1",
+			"caller_kind": "address", "caller_id": "127.0.0.1", "placeholder": id,
 		} {
 			if data[field] != want {
 				t.Errorf("event %d: %s is %v, want %v", i, field, data[field], want)
@@ -74,10 +79,35 @@ func TestAReloadAndAStopWaitForNoHandlerOfChanges(t *testing.T) {
 	s.mustLoad(handlesChanges, onlyAdmin)
 	s.issue()
 	s.mustLoad(handlesChanges, onlyAdmin)
+	s.issue()
+	s.stop()
+}
+
+func TestAReloadHandsTheChangesThatWereNotHandledToTheNextConfiguration(t *testing.T) {
+	s := newSolo(t)
+	s.mustLoad(handlesChanges, onlyAdmin)
+	var ids []string
+	for range 3 { // two reloads, in which the first event is being handled
+		id, _ := s.issue()
+		ids = append(ids, id)
+		s.mustLoad(handlesChanges, onlyAdmin)
+	}
+	for i, id := range ids {
+		if data := <-handled; data["key_id"] != id {
+			t.Errorf("event %d is of %v, want %s", i, data["key_id"], id)
+		}
+	}
+}
+
+func TestChangesWithoutAHandlerAreNotHandledLater(t *testing.T) {
+	s := newSolo(t)
+	s.mustLoad(handlesChanges, onlyAdmin)
+	s.issue()
+	s.mustLoad("talos {\nstorage sqlite://FOLDER/a.db\n}", onlyAdmin)
+	s.issue()
+	s.mustLoad(handlesChanges, onlyAdmin)
 	id, _ := s.issue()
 	if data := <-handled; data["key_id"] != id {
 		t.Errorf("got %v", data)
 	}
-	s.issue()
-	s.stop()
 }

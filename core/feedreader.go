@@ -2,10 +2,10 @@ package core
 
 import "time"
 
-// FeedReader is how far a reader of the feed has come that works on behalf of somebody outside.
+// FeedReader is the progress of a reader of the feed that delivers to an external receiver.
 type FeedReader struct {
 	Position     uint64    // of the last event that is done, and with it all before
-	NoticesUntil time.Time // the moment up to which keys were looked for that are about to expire
+	NoticesUntil time.Time // no notice of a key's expiry that was due before is left to deliver
 }
 
 // ReaderClaim is a request to be the one process that reads the feed under a name.

@@ -86,6 +86,7 @@ func TestTest_ANameThatLeadsToAPrivateAddressIsNotDeliveredTo(t *testing.T) {
 		"fc00::1", "fd12:3456::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
 		"169.254.169.254", "fe80::1", "0.0.0.0", "::", "224.0.0.1", "255.255.255.255", "ff02::1", "100.100.100.200",
 		"fd00:ec2::254", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "2002:7f00:1::", "2001::1",
+		"fd00:ec2::23", "fd20:ce::254", "168.63.129.16", "::7f00:1", "::ffff:0:7f00:1",
 	} {
 		t.Run(address, func(t *testing.T) {
 			t.Parallel()
@@ -100,7 +101,8 @@ func TestTest_SomeAddressesAreNotDeliveredToEvenIfPrivateOnesAre(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{
 		"169.254.169.254", "fe80::1", "0.0.0.0", "::", "224.0.0.1", "255.255.255.255", "100.100.100.200",
-		"fd00:ec2::254", "64:ff9b::7f00:1", "2002:7f00:1::",
+		"fd00:ec2::254", "64:ff9b::7f00:1", "2002:7f00:1::", "fd00:ec2::23", "fd20:ce::254", "168.63.129.16",
+		"::7f00:1", "::ffff:0:7f00:1",
 	} {
 		t.Run(address, func(t *testing.T) {
 			t.Parallel()
@@ -108,6 +110,13 @@ func TestTest_SomeAddressesAreNotDeliveredToEvenIfPrivateOnesAre(t *testing.T) {
 				t.Errorf("got %s: %v", o.Result, o.Err)
 			}
 		})
+	}
+}
+
+func TestTest_AllowPrivateDeliversToTheLoopbackAddressOfIPv6(t *testing.T) {
+	t.Parallel()
+	if o := attempt(t, "::1", true); o.Result == webhook.ResultForbidden {
+		t.Errorf("got %v", o.Err)
 	}
 }
 
@@ -143,6 +152,21 @@ func TestTest_AllowPrivateDeliversToANameWithAPrivateAddress(t *testing.T) {
 		if err != nil || o.Result != want {
 			t.Errorf("allowed %v: got %+v, %v", allow, o, err)
 		}
+	}
+}
+
+func TestTest_AnInterruptIsNotTakenForASlowReceiver(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	o, err := webhook.Test(ctx, webhook.Config{
+		URL: hookURL, Secret: secret, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			cancel()
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+	})
+	if err != nil || o.Err == nil || !strings.Contains(o.Err.Error(), "interrupted") {
+		t.Errorf("got %+v, %v", o, err)
 	}
 }
 

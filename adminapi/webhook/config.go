@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.uber.org/zap"
@@ -83,8 +84,10 @@ func (c *Config) Validate() error {
 func (c *Config) target() (*url.URL, error) {
 	u, err := url.Parse(c.URL)
 	switch {
-	case err != nil, u.Host == "", u.Scheme != "https" && u.Scheme != "http", len(c.URL) > maxURLLength:
+	case err != nil, u.Hostname() == "", u.Scheme != "https" && u.Scheme != "http", len(c.URL) > maxURLLength:
 		return nil, errors.New("must be a URL such as https://hooks.example.com/talos, of at most 2048 bytes")
+	case !validPort(u.Port()):
+		return nil, errors.New("the URL's port must be a number from 1 to 65535, or be left out")
 	case u.User != nil:
 		return nil, errors.New("the URL holds a user or a password: deliveries are signed, so leave it out")
 	case u.Fragment != "":
@@ -100,12 +103,28 @@ func (c *Config) target() (*url.URL, error) {
 	return u, nil
 }
 
+// validPort reports whether a URL's port can be connected to. An empty one is that of the scheme.
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
+}
+
 // isLoopback reports whether a host names this machine by itself.
 func isLoopback(host string) bool {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return addr.Unmap().IsLoopback()
 	}
 	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost")
+}
+
+// Reader is the name under which the database has the position of the webhook. Two webhooks of one name cannot be
+// delivered to at once. It is empty if the URL is not valid.
+func (c *Config) Reader() string {
+	u, err := c.target()
+	if err != nil {
+		return ""
+	}
+	return readerName(c.Network, u)
 }
 
 // readerName is the sender's name in the database. It does not reveal the URL beyond its host.

@@ -18,6 +18,9 @@ func TestConfig_RefusesWhatCannotBeDeliveredTo(t *testing.T) {
 		"ftp://hooks.example.com/":               "must be a URL",
 		"https://":                               "must be a URL",
 		"https://a\x00b/":                        "must be a URL",
+		"https://:443/":                          "must be a URL",
+		"https://a.example:0/":                   "port must be",
+		"https://a.example:65536/":               "port must be",
 		"https://a/" + strings.Repeat("x", 2048): "must be a URL",
 		"https://user:pass@a.example/":           "holds a user or a password",
 		"https://a.example/#part":                "has a fragment",
@@ -44,6 +47,18 @@ func TestConfig_RefusesWhatCannotBeDeliveredTo(t *testing.T) {
 		if err := c.Validate(); err != nil {
 			t.Errorf("%s: %v", url, err)
 		}
+	}
+}
+
+func TestConfig_AURLIsOneReaderInWhateverWayItIsWritten(t *testing.T) {
+	t.Parallel()
+	a, b := webhook.Config{URL: "https://a.example/x"}, webhook.Config{URL: "HTTPS://a.example/x"}
+	other := webhook.Config{URL: "https://a.example/y"}
+	if a.Reader() != b.Reader() {
+		t.Errorf("%s and %s are two", a.Reader(), b.Reader())
+	}
+	if a.Reader() == other.Reader() {
+		t.Error("another path is the same")
 	}
 }
 

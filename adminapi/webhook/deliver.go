@@ -44,6 +44,7 @@ func (s *Sender) read(ctx context.Context, w *window, queues *[lanes]chan *entry
 		}
 		applied := s.config.Store.Positions().Applied()
 		page, err := s.config.Store.Events(ctx, after, min(room, pageSize))
+		w.unread.Store(err != nil)
 		if err != nil {
 			pause(ctx, readPause) // the store logs that the database fails
 			continue
@@ -59,9 +60,7 @@ func (s *Sender) read(ctx context.Context, w *window, queues *[lanes]chan *entry
 // take hands out the events of a page, and returns the position that the next one begins after.
 func (s *Sender) take(w *window, queues *[lanes]chan *entry, page *feed.Page, after uint64) uint64 {
 	if page.Begin > after && (len(page.Events) == 0 || page.Events[0].Position > after+1) {
-		s.config.Logger.Warn("events were not delivered to a webhook: the feed does not keep them any more",
-			zap.Uint64("events", page.Begin-after))
-		s.config.Observe(ResultDropped, int(min(page.Begin-after, 1<<30)))
+		s.noteDropped(page, page.Begin-after)
 		after = page.Begin
 		w.pass(after)
 	}
@@ -70,8 +69,8 @@ func (s *Sender) take(w *window, queues *[lanes]chan *entry, page *feed.Page, af
 		after = e.Position
 		switch {
 		case e.Kind == feed.EventRestored:
-			s.config.Logger.Warn("the database was restored from a copy: what happened after the copy was made is " +
-				"not delivered to a webhook, or was before")
+			s.config.Logger.Warn("the database was restored from a backup: of the changes after the backup was made, " +
+				"a webhook gets none that had not been delivered before")
 			w.pass(after)
 		case e.Network != s.config.Network || !s.selects(engine.EventType(&e)):
 			w.pass(after)
@@ -82,6 +81,24 @@ func (s *Sender) take(w *window, queues *[lanes]chan *entry, page *feed.Page, af
 		}
 	}
 	return after
+}
+
+// maxDropped is the highest number of events that can have been dropped. A larger one is a jump in the positions.
+const maxDropped = 1 << 30
+
+// noteDropped logs and counts events that the feed does not keep any more. Their number is not known if the database
+// was restored among them: positions jump there.
+func (s *Sender) noteDropped(page *feed.Page, n uint64) {
+	const message = "events were not delivered to a webhook: the feed does not keep them any more; keep events " +
+		"longer, or mend the receiver sooner"
+	switch {
+	case len(page.Events) > 0 && page.Events[0].Kind == feed.EventRestored: // which is logged
+	case n > maxDropped:
+		s.config.Logger.Warn(message)
+	default:
+		s.config.Logger.Warn(message, zap.Uint64("events", n))
+		s.config.Observe(ResultDropped, int(n))
+	}
 }
 
 // selects reports whether a type of event is delivered.
@@ -99,7 +116,7 @@ func (s *Sender) deliverEvents(ctx context.Context, w *window, queue <-chan *ent
 			m, err := ofEvent(e.feedID, &e.event)
 			if err != nil {
 				s.config.Logger.Error("an event cannot be delivered to a webhook", zap.Error(err))
-			} else if !s.deliver(ctx, m, func() bool { return s.keeps(ctx, e.event.Position) }) {
+			} else if !s.deliver(ctx, m, s.endpoint.send, func() bool { return s.keeps(ctx, e.event.Position) }) {
 				return
 			}
 			w.finish(e)
@@ -113,10 +130,12 @@ func (s *Sender) keeps(ctx context.Context, position uint64) bool {
 	return err != nil || len(page.Events) == 1 && page.Events[0].Position == position
 }
 
-// deliver sends a message until it is accepted, or out of date. It returns false if ctx has ended before.
-func (s *Sender) deliver(ctx context.Context, m *message, current func() bool) bool {
+// deliver sends a message until it is accepted, or not current any more. It returns false if ctx has ended before.
+func (s *Sender) deliver(
+	ctx context.Context, m *message, send func(context.Context, *message) Outcome, current func() bool,
+) bool {
 	for delay := minDelay; ; delay = min(2*delay, maxDelay) {
-		o := s.endpoint.send(ctx, m)
+		o := send(ctx, m)
 		if o.Result != ResultOK && ctx.Err() != nil {
 			return false
 		}
@@ -139,7 +158,9 @@ func (s *Sender) deliver(ctx context.Context, m *message, current func() bool) b
 		}
 		if !current() {
 			s.config.Observe(ResultDropped, 1)
-			s.config.Logger.Warn("a message was not delivered to a webhook: it is out of date", zap.String("id", m.id))
+			s.config.Logger.Warn("a message was not delivered to a webhook: the feed does not keep its event any "+
+				"more, or its key has expired or changed; see why the receiver did not accept it",
+				zap.String("id", m.id), zap.Error(o.Err))
 			return true
 		}
 	}

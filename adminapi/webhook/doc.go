@@ -1,5 +1,5 @@
-// Package webhook delivers the changes in the feed to an HTTP endpoint of somebody else, by the Standard Webhooks
-// specification (https://www.standardwebhooks.com).
+// Package webhook delivers the changes in the feed to an external HTTP endpoint, by the Standard Webhooks specification
+// (https://www.standardwebhooks.com).
 //
 // A [Sender] is a reader of the feed. Its position is stored in the database, and one process at a time owns it, by a
 // lease. A delivery is a POST that is signed; an answer of 2xx ends it. Anything else is tried again, with a back-off,
@@ -9,7 +9,7 @@
 //
 // # Addresses
 //
-// A delivery goes to public addresses, and not to what an address of the machine's own network might reach: the address
-// is judged when a connection is made to it, so that no name can lead elsewhere. Redirects are not followed, and
-// proxies of the environment are not used.
+// Deliveries go to public addresses, and to private ones only if the settings allow it. An address is checked when the
+// connection is made, after its name was resolved, so DNS cannot lead a delivery into the network of the machine.
+// Redirects are not followed, and proxies of the environment are not used.
 package webhook

@@ -75,7 +75,7 @@ func newEndpoint(c *Config) (*endpoint, error) {
 	}
 	dial := c.Dial
 	if dial == nil {
-		dial = dialer(c.Resolver, c.AllowPrivate, isLoopback(u.Hostname()))
+		dial = dialer(c.Resolver, c.AllowPrivate, isLoopback(u.Hostname()), u.Scheme == "http")
 	}
 	// HTTP/1.1 alone: an attempt that times out closes its connection, and no other one waits on it.
 	protocols := new(http.Protocols)
@@ -83,6 +83,7 @@ func newEndpoint(c *Config) (*endpoint, error) {
 	return &endpoint{url: u, secret: secret, client: &http.Client{
 		Transport: &http.Transport{
 			DialContext: dial, TLSClientConfig: settings, Protocols: protocols,
+			TLSHandshakeTimeout: attemptTimeout, // a dial goes on when its attempt has ended
 			MaxIdleConnsPerHost: lanes, IdleConnTimeout: 90 * time.Second,
 			MaxResponseHeaderBytes: maxAnswer, DisableCompression: true,
 		},
@@ -159,6 +160,9 @@ func failed(ctx context.Context, err error) Outcome {
 	}
 	if forbidden, ok := errors.AsType[*addressError](err); ok {
 		return Outcome{Result: ResultForbidden, Err: forbidden}
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return Outcome{Result: ResultTimeout, Err: errors.New("interrupted before the receiver answered")}
 	}
 	timeout, isTimeout := errors.AsType[interface {
 		error

@@ -3,7 +3,9 @@ package webhook_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,12 +21,15 @@ type process struct {
 	*apitest.Store
 	cut     atomic.Bool
 	highest atomic.Uint64 // the position after which the feed was read
+	unread  atomic.Bool   // the feed cannot be read
+	saves   atomic.Int64  // how often the position was saved
 }
 
 func (p *process) SaveReader(ctx context.Context, c core.ReaderClaim, at core.FeedReader) error {
 	if p.cut.Load() {
 		return core.NewError(core.Unavailable, "cut off")
 	}
+	p.saves.Add(1)
 	return p.Store.SaveReader(ctx, c, at)
 }
 
@@ -37,6 +42,9 @@ func (p *process) ClaimReader(ctx context.Context, c core.ReaderClaim) (core.Fee
 
 func (p *process) Events(ctx context.Context, after uint64, limit int) (feed.Page, error) {
 	p.highest.Store(max(p.highest.Load(), after))
+	if p.unread.Load() {
+		return feed.Page{}, core.NewError(core.Unavailable, "the disk is full")
+	}
 	return p.Store.Events(ctx, after, limit)
 }
 
@@ -168,6 +176,81 @@ func TestSender_BeginsWhenTheDatabaseAnswersAgain(t *testing.T) {
 	})
 }
 
+func TestSender_ReportsNoLagWhileTheFeedCannotBeRead(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(s *setup) {
+		p := &process{Store: s.Store}
+		sender := s.start(p.of)
+		defer sender.Close()
+		p.unread.Store(true)
+		s.create("k", 0)
+		s.wait(time.Minute)
+		if lag, known := sender.Lag(); known {
+			t.Errorf("the lag is %s", lag)
+		}
+		p.unread.Store(false)
+		s.wait(2 * time.Second)
+		if lag, known := sender.Lag(); !known || lag != 0 || len(s.receiver.deliveries()) != 1 {
+			t.Errorf("the lag is %s, %d deliveries", lag, len(s.receiver.deliveries()))
+		}
+	})
+}
+
+func TestSender_SavesNoPositionForEachChangeThatIsNotDelivered(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(s *setup) {
+		p := &process{Store: s.Store}
+		sender := s.start(p.of, func(c *webhook.Config) { c.Types = []string{"IssuedAPIKeyRevoked"} })
+		defer sender.Close()
+		s.create("k", 0)
+		for range 60 {
+			s.rename("k")
+			s.wait(time.Second)
+		}
+		if n := p.saves.Load(); n > 7 {
+			t.Errorf("the position was saved %d times in a minute", n)
+		}
+		if at := s.Reader().Position; at < 50 {
+			t.Errorf("the position is %d", at)
+		}
+	})
+}
+
+// countedConn counts itself in a number while it is open.
+type countedConn struct {
+	net.Conn
+	open *atomic.Int64
+	once sync.Once
+}
+
+func (c *countedConn) Close() error {
+	c.once.Do(func() { c.open.Add(-1) })
+	return c.Conn.Close()
+}
+
+func TestSender_AReceiverThatDoesNotAnswerTheHandshakeHoldsNoConnection(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(s *setup) {
+		var open atomic.Int64
+		sender := s.start(func(c *webhook.Config) {
+			c.Dial = func(context.Context, string, string) (net.Conn, error) {
+				near, _ := net.Pipe() // nobody reads at the other end
+				open.Add(1)
+				return &countedConn{Conn: near, open: &open}, nil
+			}
+		})
+		defer sender.Close()
+		s.create("k", 0)
+		s.wait(time.Hour)
+		if n := s.count(webhook.ResultTimeout); n < 10 {
+			t.Errorf("%d attempts timed out", n)
+		}
+		if n := open.Load(); n > 1 {
+			t.Errorf("%d connections are open", n)
+		}
+	})
+}
+
 func TestSender_ReadsNoFurtherAheadThanAThousandEvents(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(s *setup) {
@@ -218,8 +301,7 @@ func TestSender_CountsWhatTheFeedDoesNotKeepAnyMoreAndGoesOn(t *testing.T) {
 		if dropped := s.count(webhook.ResultDropped); dropped < 480 || dropped+len(all) != 1502 {
 			t.Errorf("%d were dropped, and %d delivered", dropped, len(all))
 		}
-		const message = "events were not delivered to a webhook: the feed does not keep them any more"
-		if s.logs.FilterMessage(message).Len() != 1 {
+		if s.logs.FilterMessageSnippet("the feed does not keep them any more").Len() != 1 {
 			t.Error("the log says nothing")
 		}
 		checkOrder(t, all, len(all))
@@ -254,6 +336,36 @@ func TestSender_AnEventThatIsRefusedEndsWhenTheFeedDropsIt(t *testing.T) {
 			t.Errorf("%d were dropped", n)
 		}
 	})
+}
+
+func TestSender_DoesNotCountThePositionsThatARestoredDatabasePassesOver(t *testing.T) {
+	t.Parallel()
+	for name, keep := range map[string]int{"the mark is kept": 2, "it is not": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(s *setup) {
+				s.start().Close()
+				s.create("a", 0)
+				s.Restore(1 << 50)
+				s.create("b", 0)
+				if _, err := s.PruneEvents(t.Context(), time.Time{}, keep); err != nil {
+					t.Fatal(err)
+				}
+				sender := s.start()
+				defer sender.Close()
+				s.wait(time.Second)
+				if got := s.receiver.kinds(); got != "IssuedAPIKeyCreated b\n" {
+					t.Errorf("got %s", got)
+				}
+				if n := s.count(webhook.ResultDropped); n != 0 {
+					t.Errorf("%d events are counted as dropped", n)
+				}
+				if s.logs.Len() != 1 {
+					t.Errorf("logged %v", s.logs.All())
+				}
+			})
+		})
+	}
 }
 
 func TestSender_PassesOverTheMarkOfARestoredDatabase(t *testing.T) {

@@ -37,7 +37,7 @@ type Expiring struct {
 	ActorID    string    `json:"actor_id"` // whom the key acts for
 	Name       string    `json:"name"`
 	ExpireTime time.Time `json:"expire_time"`
-	DaysLeft   int       `json:"days_left"` // at most so many
+	DaysLeft   int       `json:"days_left"` // the number of days of the notice: 30, 7 or 1
 }
 
 // ofEvent is a change as the API's list of events shows it.
@@ -46,7 +46,7 @@ func ofEvent(feedID string, e *feed.Event) (*message, error) {
 	return newMessage(fmt.Sprintf("event_%s_%d", feedID, e.Position), envelope{record.Type, record.Time, record})
 }
 
-// ofNotice is the notice that a key expires in at most a number of days.
+// ofNotice is the notice that a key expires in a number of days, or less.
 func ofNotice(k *core.Key, days int) (*message, error) {
 	kind := "issued"
 	if k.Kind == core.Imported {

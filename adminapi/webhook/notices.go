@@ -10,98 +10,138 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// noticeInterval is how often keys are looked for that are about to expire.
-const noticeInterval = time.Minute
+const (
+	// noticeInterval is how often keys are looked for that are about to expire.
+	noticeInterval = time.Minute
+	// maxNotices is how many notices of a period are not delivered, at most. No more are read until there is room.
+	maxNotices = 300
+)
 
 // noticeDays are how many days before a key's expiry there is a notice, the earliest first.
 var noticeDays = [...]int{30, 7, 1}
 
 const day = 24 * time.Hour
 
-// sendNotices delivers notices of keys that are about to expire, until ctx ends.
-func (s *Sender) sendNotices(ctx context.Context, w *window) {
+// notice is a notice that has been read and is not delivered yet.
+type notice struct {
+	message *message
+	due     time.Time
+	network core.NetworkID
+	keyID   string
+	expires time.Time
+}
+
+// period are the notices of one number of days. Each notice is repeated on its own, so one that is refused holds up no
+// other. The lock of the window guards what changes.
+type period struct {
+	days  int
+	ahead time.Duration // before the expiry of a key
+	next  time.Duration // the one of the following period; 0: there is none
+
+	read    time.Time // the notices of all keys that expire before it have been read
+	pending map[*notice]struct{}
+	room    chan struct{} // has an element when a notice was removed
+}
+
+// newPeriods are the periods of which all notices before a moment were delivered.
+func newPeriods(until time.Time) (all [len(noticeDays)]*period) {
+	for i, days := range noticeDays {
+		ahead := time.Duration(days) * day
+		all[i] = &period{
+			days: days, ahead: ahead, read: until.Add(ahead), pending: map[*notice]struct{}{},
+			room: make(chan struct{}, 1),
+		}
+		if i+1 < len(noticeDays) {
+			all[i].next = time.Duration(noticeDays[i+1]) * day
+		}
+	}
+	return all
+}
+
+// sendNotices delivers the notices of a period, until ctx ends. Of all periods, as many attempts are made at once as
+// slots has room for.
+func (s *Sender) sendNotices(ctx context.Context, w *window, p *period, slots chan struct{}) {
+	var group sync.WaitGroup
+	defer group.Wait()
+	begin := func(n *notice) { group.Go(func() { s.sendNotice(ctx, w, p, n, slots) }) }
+	q := core.ExpiryQuery{Network: s.config.Network, From: p.read}
 	for {
-		s.sendNoticesUntil(ctx, w, time.Now())
-		if !pause(ctx, noticeInterval) {
+		q.Limit = min(w.awaitNoticeRoom(ctx, p), pageSize)
+		if q.Limit == 0 {
+			return
+		}
+		if !s.readNotices(ctx, w, p, &q, begin) && !pause(ctx, noticeInterval) {
 			return
 		}
 	}
 }
 
-// sendNoticesUntil delivers the notices that have become due since the last time, and returns when all have been. What
-// cannot be read is left for the next time.
-func (s *Sender) sendNoticesUntil(ctx context.Context, w *window, now time.Time) {
-	since := w.done().NoticesUntil
-	if s.selects(TypeExpiring) {
-		for i, days := range noticeDays {
-			// A key that is past the next notice, or has expired, while no process was running gets that notice alone.
-			var next time.Duration
-			if i+1 < len(noticeDays) {
-				next = time.Duration(noticeDays[i+1]) * day
-			}
-			ahead := time.Duration(days) * day
-			from := since.Add(ahead)
-			if past := now.Add(next); from.Before(past) {
-				from = past
-			}
-			if !s.sendNoticesOf(ctx, w, days, core.ExpiryQuery{
-				Network: s.config.Network, From: from, Before: now.Add(ahead), Limit: pageSize,
-			}) {
-				return
-			}
-		}
+// readNotices reads one page of the notices that have become due, begins each, and moves q behind them. It reports
+// whether there may be more. What cannot be read is left for the next time.
+func (s *Sender) readNotices(
+	ctx context.Context, w *window, p *period, q *core.ExpiryQuery, begin func(*notice),
+) (more bool) {
+	now := time.Now()
+	q.Before = now.Add(p.ahead)
+	// A key that is past the next notice, or has expired, while none could be read gets that notice alone.
+	if past := now.Add(p.next); q.From.Before(past) {
+		q.From, q.AfterID = past, ""
 	}
-	w.finishNotices(now)
-}
-
-// sendNoticesOf delivers the notices of a number of days for all keys of a query. It returns false if not all of them
-// were.
-func (s *Sender) sendNoticesOf(ctx context.Context, w *window, days int, q core.ExpiryQuery) bool {
-	for {
-		found, err := s.config.Store.Expiring(ctx, q)
-		if err != nil {
+	if !q.From.Before(q.Before) { // the clock was set back
+		return false
+	}
+	var found []core.Key
+	if s.selects(TypeExpiring) {
+		var err error
+		if found, err = s.config.Store.Expiring(ctx, *q); err != nil {
 			return false // the store logs that the database fails
 		}
-		if len(found) > 0 {
-			w.beginNotices(time.Now())
+	}
+	for i := range found {
+		k := &found[i]
+		q.From, q.AfterID = k.ExpireTime, k.ID
+		due := k.ExpireTime.Add(-p.ahead)
+		if !due.After(k.CreateTime) { // it was issued for no longer than that
+			continue
 		}
-		var (
-			group sync.WaitGroup
-			slots = make(chan struct{}, lanes)
-		)
-		for i := range found {
-			slots <- struct{}{}
-			group.Go(func() {
-				defer func() { <-slots }()
-				s.sendNotice(ctx, &found[i], days)
-			})
+		m, err := ofNotice(k, p.days)
+		if err != nil {
+			s.config.Logger.Error("a notice cannot be delivered to a webhook", zap.Error(err))
+			continue
 		}
-		group.Wait()
-		if ctx.Err() != nil {
-			return false
+		n := &notice{message: m, due: due, network: k.Network, keyID: k.ID, expires: k.ExpireTime}
+		w.addNotice(p, n)
+		begin(n)
+	}
+	more = len(found) == q.Limit
+	if !more {
+		q.From, q.AfterID = q.Before, ""
+	}
+	w.noticesRead(p, q.From)
+	return more
+}
+
+// sendNotice delivers a notice.
+func (s *Sender) sendNotice(ctx context.Context, w *window, p *period, n *notice, slots chan struct{}) {
+	send := func(ctx context.Context, m *message) Outcome {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+			return s.endpoint.send(ctx, m)
+		case <-ctx.Done():
+			return Outcome{Result: ResultTimeout, Err: ctx.Err()}
 		}
-		if len(found) < q.Limit {
-			return true
-		}
-		last := &found[len(found)-1]
-		q.From, q.AfterID = last.ExpireTime, last.ID
+	}
+	if s.deliver(ctx, n.message, send, func() bool { return s.expires(ctx, n) }) {
+		w.finishNotice(p, n)
 	}
 }
 
-func (s *Sender) sendNotice(ctx context.Context, k *core.Key, days int) {
-	m, err := ofNotice(k, days)
-	if err != nil {
-		s.config.Logger.Error("a notice cannot be delivered to a webhook", zap.Error(err))
-		return
-	}
-	s.deliver(ctx, m, func() bool { return s.expires(ctx, k) })
-}
-
-// expires reports whether a notice about a key is of use: the key is still about to expire, as far as is known.
-func (s *Sender) expires(ctx context.Context, k *core.Key) bool {
-	now, err := s.config.Store.Get(ctx, k.Network, k.ID)
+// expires reports whether a notice is of use: its key is still about to expire, as far as is known.
+func (s *Sender) expires(ctx context.Context, n *notice) bool {
+	k, err := s.config.Store.Get(ctx, n.network, n.keyID)
 	if err != nil {
 		return core.ReasonOf(err) != core.KeyNotFound
 	}
-	return now.StatusAt(time.Now()) == core.StatusActive && now.SuccessorID == "" && now.ExpireTime.Equal(k.ExpireTime)
+	return k.StatusAt(time.Now()) == core.StatusActive && k.SuccessorID == "" && k.ExpireTime.Equal(n.expires)
 }

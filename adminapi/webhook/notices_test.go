@@ -1,12 +1,18 @@
 package webhook_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/talos-edge/talos-edge/adminapi/internal/apitest"
 	"github.com/talos-edge/talos-edge/adminapi/webhook"
+	"github.com/talos-edge/talos-edge/core"
 )
 
 const day = 24 * time.Hour
@@ -99,20 +105,36 @@ func TestSender_AKeyThatPassedTwoNoticesWhileNothingRanGetsTheLaterOneAlone(t *t
 	})
 }
 
+// countedKeys counts the keys that were read because they are about to expire.
+type countedKeys struct {
+	*apitest.Store
+	n atomic.Int64
+}
+
+func (c *countedKeys) Expiring(ctx context.Context, q core.ExpiryQuery) ([]core.Key, error) {
+	found, err := c.Store.Expiring(ctx, q)
+	c.n.Add(int64(len(found)))
+	return found, err
+}
+
 func TestSender_NoNoticeIsLostWhenTheReceiverIsDown(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(s *setup) {
-		const keys = 250 // three pages
+		const keys = 350 // more than are read ahead
 		for i := range keys {
 			s.create(fmt.Sprintf("k%03d", i), 7*day+time.Minute)
 		}
 		s.create("revoked", 7*day+time.Minute)
-		sender := s.start(onlyNotices)
+		read := &countedKeys{Store: s.Store}
+		sender := s.start(onlyNotices, func(c *webhook.Config) { c.Store = read })
 		defer sender.Close()
 		s.receiver.setDown(true)
 		s.wait(time.Hour + time.Minute)
 		if lag, _ := sender.Lag(); lag < 59*time.Minute || lag > time.Hour {
 			t.Errorf("the lag is %s", lag)
+		}
+		if n := read.n.Load(); n != 300 {
+			t.Errorf("%d keys were read while nothing was delivered", n)
 		}
 		s.revoke("revoked")
 		s.receiver.setDown(false)
@@ -129,6 +151,88 @@ func TestSender_NoNoticeIsLostWhenTheReceiverIsDown(t *testing.T) {
 		}
 		if lag, _ := sender.Lag(); lag != 0 {
 			t.Errorf("the lag is %s", lag)
+		}
+	})
+}
+
+func TestSender_ANoticeThatIsRefusedHoldsUpNoOtherOne(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(s *setup) {
+		s.receiver.become(func(w http.ResponseWriter, r *http.Request, d delivery) bool {
+			if d.keyID == "refused" {
+				return refuse(http.StatusBadRequest)(w, r, d)
+			}
+			return accept(w, r, d)
+		})
+		sender := s.start(onlyNotices)
+		due := time.Now().Add(time.Hour)
+		s.create("refused", 30*day+time.Hour)
+		want := map[string]bool{}
+		for i := range 20 {
+			s.create(fmt.Sprint("month", i), 30*day+2*time.Hour)
+			s.create(fmt.Sprint("week", i), 7*day+2*time.Hour)
+			s.create(fmt.Sprint("day", i), day+2*time.Hour)
+			want[fmt.Sprint("month", i)], want[fmt.Sprint("week", i)], want[fmt.Sprint("day", i)] = true, true, true
+		}
+		s.wait(2*time.Hour + 2*time.Minute)
+		for _, d := range s.receiver.deliveries() {
+			delete(want, d.keyID)
+		}
+		if len(want) != 0 || len(s.receiver.deliveries()) != 60 {
+			t.Errorf("%d keys have no notice, %d were delivered", len(want), len(s.receiver.deliveries()))
+		}
+		if at := s.Reader().NoticesUntil; !at.Equal(due) {
+			t.Errorf("notices were sent until %s, want %s: the refused one is not done", at, due)
+		}
+		sender.Close()
+		s.receiver.become(accept)
+		sender = s.start(onlyNotices)
+		defer sender.Close()
+		s.wait(time.Minute)
+		if got := s.receiver.kinds(); strings.Count(got, " refused\n") != 1 {
+			t.Errorf("after a restart: %s", got)
+		}
+	})
+}
+
+func TestSender_AKeyThatWasIssuedForAsLongAsANoticeIsAheadGetsTheNextOne(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(s *setup) {
+		sender := s.start(onlyNotices)
+		defer sender.Close()
+		for i, days := range []int{30, 7, 1} {
+			s.create(fmt.Sprint("k", i), time.Duration(days)*day)
+		}
+		s.wait(5 * time.Minute)
+		if got := s.receiver.kinds(); got != "" {
+			t.Errorf("got %s", got)
+		}
+		s.wait(6 * day)
+		if all := s.receiver.deliveries(); len(all) != 1 || notice(t, all[0]).DaysLeft != 1 {
+			t.Errorf("got %s", s.receiver.kinds())
+		}
+	})
+}
+
+// brokenAhead is a database that cannot read keys that expire after a week.
+type brokenAhead struct{ *apitest.Store }
+
+func (b brokenAhead) Expiring(ctx context.Context, q core.ExpiryQuery) ([]core.Key, error) {
+	if ahead := time.Until(q.Before); ahead > day && ahead <= 7*day {
+		return nil, core.NewError(core.Unavailable, "the disk is full")
+	}
+	return b.Store.Expiring(ctx, q)
+}
+
+func TestSender_NoNoticeIsRepeatedWhileThoseOfAnotherNumberOfDaysCannotBeRead(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(s *setup) {
+		sender := s.start(onlyNotices, func(c *webhook.Config) { c.Store = brokenAhead{s.Store} })
+		defer sender.Close()
+		s.create("k", 30*day+time.Minute)
+		s.wait(time.Hour)
+		if got := s.receiver.kinds(); got != "key.expiring k\n" {
+			t.Errorf("got %s", got)
 		}
 	})
 }

@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// lease is for how long a process owns the delivery. It gives the delivery up when it has not been able to renew
-	// the lease for the safe part of it, so that two processes do not deliver at once.
+	// lease is how long the reader's lease lasts. A process stops to deliver when it has not been able to renew its
+	// lease for the safe part of it, so that two processes do not deliver at once.
 	lease     = 30 * time.Second
 	leaseSafe = 20 * time.Second
 	// renewInterval is how often the lease is renewed.
 	renewInterval = 10 * time.Second
-	// claimInterval is how often a process that does not own the delivery asks for it.
+	// claimInterval is how often a process without the lease tries to get it.
 	claimInterval = time.Second
 	// saveInterval is how long the position is not saved again: it bounds what is delivered twice after a crash.
 	saveInterval = 100 * time.Millisecond
@@ -79,7 +79,7 @@ func (s *Sender) Host() string { return s.endpoint.host() }
 // delivers, or the database does not answer.
 func (s *Sender) Lag() (time.Duration, bool) {
 	w := s.window.Load()
-	if w == nil {
+	if w == nil || w.unread.Load() {
 		return 0, false
 	}
 	oldest := w.oldest()
@@ -98,8 +98,8 @@ func (s *Sender) Start(ctx context.Context) {
 	go s.run(ctx, at, err)
 }
 
-// Close ends deliveries under way, gives the delivery up to other processes, and returns when all is done. It is called
-// once, after Start.
+// Close ends deliveries under way, gives the reader's lease up, and returns when all is done. It is called once, after
+// Start.
 func (s *Sender) Close() {
 	s.cancel()
 	<-s.done
@@ -113,7 +113,7 @@ func (s *Sender) tryClaim(ctx context.Context) (core.FeedReader, error) {
 	return s.config.Store.ClaimReader(ctx, s.claim)
 }
 
-// run delivers while this process owns the delivery, and asks for it while it does not.
+// run delivers while this process has the reader's lease, and tries to get it while it has not.
 func (s *Sender) run(ctx context.Context, at core.FeedReader, err error) {
 	defer close(s.done)
 	for {
@@ -143,7 +143,10 @@ func (s *Sender) serve(ctx context.Context, at core.FeedReader) {
 		group.Go(func() { s.deliverEvents(ctx, w, queues[i]) })
 	}
 	group.Go(func() { s.read(ctx, w, &queues) })
-	group.Go(func() { s.sendNotices(ctx, w) })
+	slots := make(chan struct{}, lanes)
+	for _, p := range w.periods {
+		group.Go(func() { s.sendNotices(ctx, w, p, slots) })
+	}
 	group.Go(func() {
 		defer cancel()
 		s.keep(ctx, w, cancel)
@@ -170,7 +173,9 @@ func (s *Sender) keep(ctx context.Context, w *window, lost context.CancelFunc) {
 		case err == nil:
 			safe.Reset(leaseSafe - min(time.Since(began), leaseSafe))
 		case core.ReasonOf(err) == core.Conflict:
-			s.config.Logger.Warn("another process has taken over the deliveries of a webhook", zap.Error(err))
+			s.config.Logger.Warn("another process has taken the lease of a webhook's reader, and delivers from now "+
+				"on; if this repeats, see whether the database is slow and the clocks of the processes agree",
+				zap.Error(err))
 			return
 		default: // the store logs that the database fails
 			signal(w.moved)
@@ -182,11 +187,11 @@ func (s *Sender) keep(ctx context.Context, w *window, lost context.CancelFunc) {
 	}
 }
 
-// giveUp saves what is done for the last time, and lets another process deliver at once.
+// giveUp saves what is done for the last time, and ends the lease, so that another process delivers at once.
 func (s *Sender) giveUp(ctx context.Context, w *window) {
 	err := s.save(context.WithoutCancel(ctx), w, closeTimeout, 0)
 	if err != nil && core.ReasonOf(err) != core.Conflict {
-		s.config.Logger.Warn("how far a webhook has come was not saved: the last deliveries may be repeated",
+		s.config.Logger.Warn("the position of a webhook was not saved: the last deliveries may be repeated",
 			zap.Error(err))
 	}
 }

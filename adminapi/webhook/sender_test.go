@@ -298,7 +298,7 @@ func TestSender_DeliversTheTypesAndTheNetworkThatWereAskedFor(t *testing.T) {
 		})
 		s.revoke("k")
 		s.create("last", 0)
-		s.wait(time.Second)
+		s.wait(11 * time.Second) // the lease has been renewed
 		if got := s.receiver.kinds(); got != "IssuedAPIKeyRevoked k\n" {
 			t.Errorf("got %s", got)
 		}

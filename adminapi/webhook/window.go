@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
@@ -26,14 +27,17 @@ type window struct {
 	mu      sync.Mutex
 	at      core.FeedReader
 	entries []*entry
-	notices time.Time // since when notices are being delivered; zero: there are none
+	periods [len(noticeDays)]*period
 
-	moved chan struct{} // has an element when at has changed
-	room  chan struct{} // has an element when entries were removed
+	unread atomic.Bool   // the feed could not be read the last time
+	moved  chan struct{} // has an element when something was delivered
+	room   chan struct{} // has an element when entries were removed
 }
 
 func newWindow(at core.FeedReader) *window {
-	return &window{at: at, moved: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	return &window{
+		at: at, periods: newPeriods(at.NoticesUntil), moved: make(chan struct{}, 1), room: make(chan struct{}, 1),
+	}
 }
 
 // signal puts an element into a channel that has none.
@@ -52,7 +56,7 @@ func (w *window) add(e *entry) {
 	w.entries = append(w.entries, e)
 }
 
-// pass notes that the events up to a position are not to be delivered.
+// pass notes that the events up to a position are not to be delivered. The next save is soon enough for that.
 func (w *window) pass(position uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -61,7 +65,6 @@ func (w *window) pass(position uint64) {
 		return
 	}
 	w.at.Position = position
-	signal(w.moved)
 }
 
 // finish notes that an event was delivered.
@@ -82,41 +85,75 @@ func (w *window) finish(e *entry) {
 	}
 }
 
-// beginNotices notes that there are notices to deliver.
-func (w *window) beginNotices(now time.Time) {
+// addNotice adds a notice that is to be delivered.
+func (w *window) addNotice(p *period, n *notice) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.notices.IsZero() {
-		w.notices = now
-	}
+	p.pending[n] = struct{}{}
 }
 
-// finishNotices notes that the notices that were due at a moment were delivered.
-func (w *window) finishNotices(until time.Time) {
+// noticesRead notes that the notices of all keys that expire before a moment have been added.
+func (w *window) noticesRead(p *period, before time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.notices, w.at.NoticesUntil = time.Time{}, until
+	p.read = before
+}
+
+// finishNotice notes that a notice was delivered.
+func (w *window) finishNotice(p *period, n *notice) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(p.pending, n)
 	signal(w.moved)
+	signal(p.room)
 }
 
-// done is what is done.
+// awaitNoticeRoom waits until there is room for another notice of a period, and returns for how many. 0: ctx has ended.
+func (w *window) awaitNoticeRoom(ctx context.Context, p *period) int {
+	return w.await(ctx, p.room, func() int { return maxNotices - len(p.pending) })
+}
+
+// done is what is done. All notices that were due before its moment are.
 func (w *window) done() core.FeedReader {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.at
+	until := w.periods[0].read.Add(-w.periods[0].ahead)
+	for _, p := range w.periods {
+		until = earlier(until, p.read.Add(-p.ahead))
+		for n := range p.pending {
+			until = earlier(until, n.due)
+		}
+	}
+	at := w.at
+	if until.After(at.NoticesUntil) {
+		at.NoticesUntil = until
+	}
+	return at
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // awaitRoom waits until there is room for another event, and returns for how many. 0: ctx has ended.
 func (w *window) awaitRoom(ctx context.Context) int {
+	return w.await(ctx, w.room, func() int { return maxWindow - len(w.entries) })
+}
+
+// await waits for a channel until there is room, and returns for how many. 0: ctx has ended.
+func (w *window) await(ctx context.Context, changed <-chan struct{}, room func() int) int {
 	for {
 		w.mu.Lock()
-		room := maxWindow - len(w.entries)
+		n := room()
 		w.mu.Unlock()
-		if room > 0 && ctx.Err() == nil {
-			return room
+		if n > 0 && ctx.Err() == nil {
+			return n
 		}
 		select {
-		case <-w.room:
+		case <-changed:
 		case <-ctx.Done():
 			return 0
 		}
@@ -124,13 +161,20 @@ func (w *window) awaitRoom(ctx context.Context) int {
 }
 
 // oldest is the time of the oldest event or notice that is not delivered; zero: there is none.
-func (w *window) oldest() time.Time {
+func (w *window) oldest() (oldest time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	oldest := w.notices
-	if len(w.entries) > 0 {
-		if at := w.entries[0].event.Time; oldest.IsZero() || at.Before(oldest) {
+	add := func(at time.Time) {
+		if oldest.IsZero() || at.Before(oldest) {
 			oldest = at
+		}
+	}
+	if len(w.entries) > 0 {
+		add(w.entries[0].event.Time)
+	}
+	for _, p := range w.periods {
+		for n := range p.pending {
+			add(n.due)
 		}
 	}
 	return oldest

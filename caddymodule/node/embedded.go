@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -43,7 +44,8 @@ type Embedded struct {
 	pruner *pruner
 	hooks  []*webhook.Sender
 
-	confirmations *confirm.Confirmations // of Store
+	confirmations *confirm.Confirmations   // of Store
+	emitting      *atomic.Pointer[emitter] // of Store
 }
 
 // embeddedSettings are what only an embedded node has.
@@ -245,7 +247,9 @@ func (e *embeddedSettings) open(ctx context.Context, s *settings, limiter rateli
 		return nil, fmt.Errorf("reading the prefixes of the stored keys: %w", err)
 	}
 	e.warnOfPrefixes(&s.prefixes, unknown)
-	n := &Embedded{Engine: keys, Store: store, dsn: e.dsn, confirmations: store.Confirmations}
+	n := &Embedded{
+		Engine: keys, Store: store, dsn: e.dsn, confirmations: store.Confirmations, emitting: &store.emitting,
+	}
 	n.watch = newDatabaseWatch(logging.Current("talos.storage"), &s.cache,
 		func() outage.Counts { return countsOf(n.verifier) })
 	cache := s.cache

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -33,29 +34,34 @@ type emitter struct {
 	ctx    caddy.Context // of the app talos, from which the events come
 	logger *zap.Logger
 
-	store   core.Store     // nil: the node has no feed
-	network core.NetworkID // whose changes count
-	after   uint64         // the position of the last change before the configuration
-	cancel  context.CancelFunc
-	done    chan struct{} // closed when the goroutine has ended; nil: there is none
+	store    core.Store               // nil: the node has no feed
+	emitting *atomic.Pointer[emitter] // of store
+	network  core.NetworkID           // whose changes count
+	after    atomic.Uint64            // the position of the last change that was handled; at first, of the last one
+	cancel   context.CancelFunc
+	done     chan struct{} // closed when the goroutine has ended; nil: there is none
+	stopped  chan struct{} // closed when stop has returned
 }
 
 // prepare notes what a node's feed holds before the configuration runs.
 func (e *emitter) prepare(n Node) {
 	if node, ok := n.(*Embedded); ok {
-		e.store, e.network, e.after = node.Store, node.network, node.Store.Positions().Applied()
+		e.store, e.emitting, e.network = node.Store, node.emitting, node.network
+		e.after.Store(node.Store.Positions().Applied())
 	}
 }
 
 // start begins to emit events, if anybody would get them. It is called after all apps have started: by then it is known
-// who subscribes.
-func (e *emitter) start(ctx context.Context) {
+// who subscribes. The emitter of the configuration before stops later, and this one goes on where it ended. The context
+// is that of the app: Emit adds to a Replacer if one is in its context, as there is in that of the event "started".
+func (e *emitter) start() {
 	if e.store == nil || !e.events.ShouldEmit(keyChanged) {
 		return
 	}
-	ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	e.done = make(chan struct{})
-	go e.run(ctx)
+	var ctx context.Context
+	ctx, e.cancel = context.WithCancel(e.ctx)
+	e.done, e.stopped = make(chan struct{}), make(chan struct{})
+	go e.run(ctx, e.emitting.Swap(e))
 }
 
 // stop ends the goroutine. A handler that does not end with its context is not waited for beyond emitStop.
@@ -63,19 +69,29 @@ func (e *emitter) stop() {
 	if e.done == nil {
 		return
 	}
+	defer e.emitting.CompareAndSwap(e, nil) // no other one goes on
+	defer close(e.stopped)
 	e.cancel()
 	select {
 	case <-e.done:
 	case <-time.After(emitStop):
-		e.logger.Warn("a handler of the event " + keyChanged + " does not end")
+		e.logger.Warn("a handler of the event " + keyChanged + " does not end: it must return when its context ends")
 	}
 }
 
-func (e *emitter) run(ctx context.Context) {
+func (e *emitter) run(ctx context.Context, before *emitter) {
 	defer close(e.done)
+	if before != nil && before.network == e.network {
+		select {
+		case <-before.stopped:
+		case <-ctx.Done():
+		}
+		e.after.Store(before.after.Load())
+	}
 	for ctx.Err() == nil {
 		applied := e.store.Positions().Applied()
-		page, err := e.store.Events(ctx, e.after, emitPage)
+		after := e.after.Load()
+		page, err := e.store.Events(ctx, after, emitPage)
 		switch {
 		case err != nil: // the store logs that the database fails
 			select {
@@ -85,23 +101,24 @@ func (e *emitter) run(ctx context.Context) {
 		case len(page.Events) > 0:
 			e.emitAll(ctx, page.Events)
 		default:
-			_ = e.store.Positions().AwaitAfter(ctx, max(e.after, applied))
+			_ = e.store.Positions().AwaitAfter(ctx, max(after, applied))
 		}
 	}
 }
 
+// emitAll emits an event for each change. One that is interrupted is left for the next configuration.
 func (e *emitter) emitAll(ctx context.Context, changes []feed.Event) {
 	caddyCtx := e.ctx
 	caddyCtx.Context = ctx
 	for i := range changes {
 		change := &changes[i]
-		if ctx.Err() != nil {
-			return
-		}
-		e.after = change.Position
 		if change.Network == e.network && change.Kind != feed.EventRestored {
 			e.events.Emit(caddyCtx, keyChanged, changeData(change))
 		}
+		if ctx.Err() != nil {
+			return
+		}
+		e.after.Store(change.Position)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/talos-edge/talos-edge/caddymodule/internal/build"
@@ -23,6 +24,7 @@ var closing sync.Map
 type pooledStore struct {
 	core.Store
 	Confirmations *confirm.Confirmations
+	emitting      atomic.Pointer[emitter] // the last one that began, until it stops; nil: there is none
 
 	dsn    string
 	closed chan struct{}

@@ -55,7 +55,7 @@ func (s started) Handle(ctx context.Context, _ caddy.Event) error {
 		s.app.logger.Error("another process has begun to listen at the same time", zap.Error(err))
 	}
 	s.app.logReady()
-	s.app.emitter.start(ctx)
+	s.app.emitter.start() //nolint:contextcheck // that of the app, as start says
 	return nil
 }
 

@@ -48,15 +48,16 @@ func checkWebhooks(list []Webhook) error {
 	if len(list) > maxWebhooks {
 		return fmt.Errorf("webhook: at most %d are possible", maxWebhooks)
 	}
+	var readers []string
 	for i := range list {
-		w := &list[i]
-		c := w.Config()
+		c := list[i].Config()
 		if err := c.Validate(); err != nil {
 			return fmt.Errorf("webhook %d: %w", i+1, err)
 		}
-		if slices.ContainsFunc(list[:i], func(before Webhook) bool { return before.URL == w.URL }) {
+		if slices.Contains(readers, c.Reader()) {
 			return fmt.Errorf("webhook %d: the URL is that of an earlier webhook", i+1)
 		}
+		readers = append(readers, c.Reader())
 	}
 	return nil
 }

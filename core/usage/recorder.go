@@ -34,7 +34,7 @@ func (r *Recorder) Record(u core.Use) {
 	case known && !u.Time.After(before.Time):
 		return
 	case known:
-		u.KeyID = before.KeyID
+		u.KeyID, k.id = before.KeyID, before.KeyID // an assignment stores the key of the map again, too
 	case len(r.last) >= MaxKeys:
 		return
 	default:

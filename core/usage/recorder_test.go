@@ -1,7 +1,10 @@
 package usage_test
 
 import (
+	"fmt"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -52,6 +55,27 @@ func TestTheLatestUseOfEachKeyIsKeptUntilItIsDrained(t *testing.T) {
 	r.Record(core.Use{KeyID: "a", Time: at}) // as whoever could not write it does
 	if uses := drained(t, &r); len(uses) != 1 {
 		t.Errorf("got %v", uses)
+	}
+}
+
+// The ids are parts of larger texts, as that of a verdict is. No other test runs meanwhile: it measures the memory.
+func TestTheTextAroundAKeysIDDoesNotStayInMemory(t *testing.T) {
+	const size, keys, limit = 1 << 20, 64, 16 << 20
+	var r usage.Recorder
+	for i := range keys {
+		for seconds := range 2 { // a first use, and a later one
+			text := fmt.Sprintf("%09d%s", i, strings.Repeat("x", size))
+			r.Record(core.Use{KeyID: text[:9], Time: at.Add(time.Duration(seconds) * time.Second)})
+		}
+	}
+	runtime.GC()
+	var after runtime.MemStats
+	runtime.ReadMemStats(&after)
+	if after.HeapAlloc > limit {
+		t.Errorf("%d bytes are in use", after.HeapAlloc)
+	}
+	if len(r.Drain()) != keys {
+		t.Error("a use is missing")
 	}
 }
 

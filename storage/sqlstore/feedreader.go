@@ -77,7 +77,7 @@ func (w *Writer) SaveReader(ctx context.Context, c core.ReaderClaim, at core.Fee
 // Expiring returns keys that expire in a period, as [core.Store] says.
 func (r *Reader) Expiring(ctx context.Context, q core.ExpiryQuery) (found []core.Key, err error) {
 	if q.Limit < 1 {
-		return nil, core.NewError(core.Internal, "keys were asked for, and none of them")
+		return nil, core.NewError(core.Internal, "the limit of a list of expiring keys must be at least 1")
 	}
 	err = keys(ctx, r.expiring, q.Network, func(k core.Key) { found = append(found, k) },
 		q.Network[:], q.From.UnixMicro(), q.Before.UnixMicro(), q.AfterID, q.Limit)

@@ -10,7 +10,8 @@ import (
 )
 
 // lists are the statements that list keys: of any actor or of one, whenever used or not since a moment, in any state or
-// in one. Each walks an index from the last key of the page before, so the place in the list costs nothing.
+// in one. Each walks an index from the last key of the page before, so a late page costs
+// no more than the first one.
 type lists [2][2][core.StatusExpired + 1]*sql.Stmt
 
 // statements are the queries of lists. Parameters: network, kind, cursor, limit, then the actor, the

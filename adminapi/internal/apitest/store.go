@@ -109,6 +109,14 @@ func (m *Store) Append(e feed.Event) {
 	m.append(e)
 }
 
+// Restore makes the feed continue at a position, as it does in a database that was restored from a backup.
+func (m *Store) Restore(at uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.position = at - 1
+	m.append(feed.Event{Kind: feed.EventRestored})
+}
+
 func (m *Store) append(e feed.Event) {
 	m.position++
 	e.Position = m.position

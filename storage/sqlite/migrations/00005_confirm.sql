@@ -13,7 +13,8 @@ CREATE INDEX keys_by_expiry ON keys (expire_time) WHERE expire_time IS NOT NULL 
 -- The keys of a lineage but for the first.
 CREATE INDEX keys_by_lineage ON keys (network, lineage_id) WHERE lineage_id <> '';
 
--- Who reads the feed on behalf of somebody outside, and how far it has come. One process at a time does: the owner.
+-- The readers of the feed that deliver to external receivers, and their positions. One process at a time, the owner,
+-- reads under a name.
 CREATE TABLE feed_readers (
     name          TEXT    PRIMARY KEY,
     position      INTEGER NOT NULL, -- of the last event that is done, and with it all before
