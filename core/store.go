@@ -105,7 +105,7 @@ type Store interface {
 	// feed starts over when after is lower than the page's Begin or higher than its Last.
 	Events(ctx context.Context, after uint64, limit int) (feed.Page, error)
 
-	// PruneEvents removes the oldest events: those of before a time, and those beyond a number. The newest one stays.
+	// PruneEvents removes the oldest events: those from before a time, and those beyond a number. The newest one stays.
 	// It works in steps, between which changes are made, and returns how many it has removed, also with an error.
 	PruneEvents(ctx context.Context, before time.Time, keep int) (removed int, err error)
 

@@ -320,8 +320,8 @@ func (m *monitored) traffic() {
 // change makes a change at the node, which the sidecar follows.
 func (m *monitored) change() {
 	m.t.Helper()
-	req, err := http.NewRequestWithContext(m.t.Context(), http.MethodPost, m.url("ADMIN")+"/v2alpha1/admin/issuedApiKeys",
-		strings.NewReader(`{"name":"a change","actor_id":"a"}`))
+	req, err := http.NewRequestWithContext(m.t.Context(), http.MethodPost,
+		m.url("ADMIN")+"/v2alpha1/admin/issuedApiKeys", strings.NewReader(`{"name":"a change","actor_id":"a"}`))
 	if err != nil {
 		m.t.Fatal(err)
 	}
