@@ -29,7 +29,7 @@ func TestARotationWithGraceLeavesTheOldKeyValidUntilTheGracePeriodEnds(t *testin
 		n := newNode(t)
 		made := n.issue(t, `,"ttl":"1d"`)
 		old := made.IssuedAPIKey.KeyID
-		if !n.verify(t, made.Secret).IsValid { // the verdict is cached with the expiry of before
+		if !n.verify(t, made.Secret).IsValid { // the verdict is cached with the earlier expiry
 			t.Fatal("a new key is not valid")
 		}
 		time.Sleep(time.Second)
@@ -131,7 +131,7 @@ func TestOnlyAnEdgeIsShownTheLineage(t *testing.T) {
 		body := `{"credential":"` + tt.secret + `"}`
 		v := apitest.Unmarshal[client.VerifyResponse](t, apitest.AsEdge(n.admin, anyPath+":verify", body).Body.Bytes())
 		if !v.IsValid || v.LineageID != tt.lineage {
-			t.Errorf("an edge gets %+v, want the lineage %q", v, tt.lineage)
+			t.Errorf("an edge gets %+v, expected the lineage %q", v, tt.lineage)
 		}
 		if v := n.verify(t, tt.secret); v.LineageID != "" {
 			t.Errorf("another caller gets the lineage %q", v.LineageID)

@@ -60,10 +60,10 @@ func TestTheShorterExpiryOfARotatedKeyReplacesACachedOneInASidecar(t *testing.T)
 	old, out := s.rotated(t, `,"ttl":"1d"`)
 	v, _ := s.ask(t, old.Secret)
 	if !v.IsValid || !v.ExpireTime.Equal(out.OldIssuedAPIKey.ExpireTime) || time.Until(v.ExpireTime) > time.Hour {
-		t.Errorf("the old key: %+v, want the expiry %s", v, out.OldIssuedAPIKey.ExpireTime)
+		t.Errorf("the old key: %+v, expected the expiry %s", v, out.OldIssuedAPIKey.ExpireTime)
 	}
 	if v, _ := s.ask(t, out.Secret); !v.IsValid || !v.ExpireTime.Equal(old.IssuedAPIKey.ExpireTime) {
-		t.Errorf("the new key: %+v, want the expiry %s", v, old.IssuedAPIKey.ExpireTime)
+		t.Errorf("the new key: %+v, expected the expiry %s", v, old.IssuedAPIKey.ExpireTime)
 	}
 }
 

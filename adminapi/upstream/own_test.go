@@ -133,6 +133,6 @@ func TestAnEdgeCountsTheKeysOfALineageTogether(t *testing.T) {
 	use(secret, core.CodeRateLimited)
 	r, err := v.Verify(t.Context(), core.NetworkID{}, secret, verify.Use)
 	if err != nil || !r.Verdict.ExpireTime.Equal(old.ExpireTime) {
-		t.Errorf("the old key: %+v, %v; want the expiry %s", r.Verdict, err, old.ExpireTime)
+		t.Errorf("the old key: %+v, %v; expected the expiry %s", r.Verdict, err, old.ExpireTime)
 	}
 }

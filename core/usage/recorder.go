@@ -47,7 +47,7 @@ func (r *Recorder) Record(u core.Use) {
 	r.last[k] = u
 }
 
-// Drain returns what is noted, in no order, and forgets it. A caller that cannot pass it on records it again.
+// Drain returns what is noted, in any order, and forgets it. A caller that cannot pass it on records it again.
 func (r *Recorder) Drain() []core.Use {
 	r.mu.Lock()
 	last := r.last

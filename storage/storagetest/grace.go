@@ -26,7 +26,7 @@ func rotate(t *harness, s core.Store, keyID string, r core.Rotation) (fresh, old
 }
 
 var graceTests = []test{
-	{"the old key stays active and expires when the grace period ends; the new one has the expiry of before",
+	{"the old key stays active and expires when the grace period ends; the new one has the old expiry",
 		func(t *harness) {
 			s, c := t.controlled()
 			k := fullKey(home, "old")
@@ -83,7 +83,7 @@ var graceTests = []test{
 			t.Errorf("got %+v", read)
 		}
 		if at := s.Positions().At(feed.SlotOf(home, "old")); at != 3 {
-			t.Errorf("the slot of the old key is at %d: verdicts of before stay", at)
+			t.Errorf("the slot of the old key is at %d: earlier verdicts stay", at)
 		}
 	}},
 	{"a key that has been rotated is not rotated again, and the error names its successor", func(t *harness) {
