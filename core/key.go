@@ -78,9 +78,9 @@ type Key struct {
 	RevocationReason      RevocationReason
 	RevocationDescription string
 
-	// CreatePosition is the position in the feed of the event that created the key. The store sets it. An imported key
-	// that was deleted and imported again has another one.
-	CreatePosition uint64
+	// Sequence orders keys by their creation. The store sets it, and gives none twice: an imported key that was deleted
+	// and imported again has another one.
+	Sequence uint64
 
 	CreateTime   time.Time
 	UpdateTime   time.Time

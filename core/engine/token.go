@@ -21,7 +21,7 @@ type token struct {
 	actor  string // of the parent
 	issuer string
 
-	parent    uint64 // the parent's CreatePosition, in its low 48 bits
+	parent    uint64 // the parent's Sequence, in its low 48 bits
 	hasParent bool   // false: an earlier build issued the token, and parent is not known
 
 	issue, notBefore, expire time.Time  // claims: judged with leeway
@@ -121,7 +121,7 @@ const positionBits = 48
 func tokenID(parent *core.Key) string {
 	id := uuid.New()
 	var position [8]byte
-	binary.BigEndian.PutUint64(position[:], parent.CreatePosition<<(64-positionBits))
+	binary.BigEndian.PutUint64(position[:], parent.Sequence<<(64-positionBits))
 	copy(id[:positionBits/8], position[:])
 	id[6] = id[6]&0x0f | 8<<4
 	return id.String()
@@ -146,7 +146,7 @@ func (t *token) isOf(key *core.Key) bool {
 	case t.actor != key.ActorID:
 		return false
 	case t.hasParent:
-		return t.parent == key.CreatePosition&(1<<positionBits-1)
+		return t.parent == key.Sequence&(1<<positionBits-1)
 	default:
 		return !t.issue.Before(key.CreateTime)
 	}

@@ -191,7 +191,7 @@ func loadSome(ctx context.Context, db *sql.DB, ids *[]string, upTo int) (err err
 			err = errors.Join(err, tx.Rollback())
 		}
 	}()
-	w, err := sqlstore.NewWriter(ctx, tx)
+	w, err := sqlstore.NewWriter(ctx, sqlstore.SQLPreparer{On: tx}, dialect())
 	if err != nil {
 		return err
 	}
@@ -201,6 +201,9 @@ func loadSome(ctx context.Context, db *sql.DB, ids *[]string, upTo int) (err err
 			return err
 		}
 		*ids = append(*ids, k.ID)
+	}
+	if _, err := w.Finish(ctx); err != nil {
+		return err
 	}
 	return errors.Join(w.Close(), tx.Commit())
 }

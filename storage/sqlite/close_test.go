@@ -82,7 +82,7 @@ func TestAConnectionThatCannotRollBackIsGivenUp(t *testing.T) {
 		conn, err := s.group.Connect(context.Background())
 		for _, statement := range []string{"ROLLBACK", "PRAGMA query_only = 1"} {
 			if err == nil {
-				_, err = conn.ExecContext(context.Background(), statement)
+				err = runOn(context.Background(), conn, statement)
 			}
 		}
 		return errors.Join(errLost, err)

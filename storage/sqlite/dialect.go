@@ -14,9 +14,12 @@ func dialect() *sqlstore.Dialect {
 		Begin:      "BEGIN IMMEDIATE",
 		KeyIDIn:    "key_id IN (SELECT value FROM json_each($2))",
 		KeyIDs:     encodeKeyIDs,
+		Sequence:   "$2",
+		Savepoints: true,
 		Translate:  translate,
 		FailsAlone: failsAlone,
 		Busy:       isBusy,
+		Unknown:    func(error) bool { return false }, // a commit that fails was not made
 	}
 }
 

@@ -1,12 +1,15 @@
 package sqlite
 
 import (
+	"context"
 	"database/sql"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/feed"
+	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
 var testTime = time.Date(2026, 3, 14, 15, 9, 26, 535_897_000, time.UTC)
@@ -73,6 +76,16 @@ func outside(t *testing.T, path, statement string) {
 func outsideText(t *testing.T, path, query string) string {
 	t.Helper()
 	return queryText(t, outsider(t, path), query)
+}
+
+// runOn runs a statement on a connection of a store's.
+func runOn(ctx context.Context, conn sqlstore.Conn, statement string) error {
+	stmt, err := conn.Prepare(ctx, statement)
+	if err != nil {
+		return err
+	}
+	_, err = stmt.Exec(ctx)
+	return errors.Join(err, stmt.Close())
 }
 
 // eventually waits until a condition holds.

@@ -48,7 +48,7 @@ func TestEachListWalksAnIndexFromThePageBeforeAndSortsNothing(t *testing.T) {
 	t.Parallel()
 	s := openAt(t, newDatabase(t).path, Options{})
 	r := &recorder{DB: s.readers}
-	reader, err := sqlstore.NewReader(t.Context(), r, dialect())
+	reader, err := sqlstore.NewReader(t.Context(), sqlstore.SQLPreparer{On: r}, dialect())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestTheKeysOfALineageAreFoundByAnIndex(t *testing.T) {
 	t.Parallel()
 	s := openAt(t, newDatabase(t).path, Options{})
 	r := &recorder{DB: s.readers}
-	writer, err := sqlstore.NewWriter(t.Context(), r)
+	writer, err := sqlstore.NewWriter(t.Context(), sqlstore.SQLPreparer{On: r}, dialect())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestTheKeysAboutToExpireAreFoundByTheirIndex(t *testing.T) {
 	t.Parallel()
 	s := openAt(t, newDatabase(t).path, Options{})
 	r := &recorder{DB: s.readers}
-	reader, err := sqlstore.NewReader(t.Context(), r, dialect())
+	reader, err := sqlstore.NewReader(t.Context(), sqlstore.SQLPreparer{On: r}, dialect())
 	if err != nil {
 		t.Fatal(err)
 	}

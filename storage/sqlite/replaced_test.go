@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"math"
 	"os"
@@ -193,7 +194,7 @@ func TestAttack21_NoConnectionIsOpenedToAnotherFile(t *testing.T) {
 		conn, err := s.readers.Conn(t.Context())
 		must(t, err) // all were open
 		if i == 0 {
-			sqlstore.Discard(conn)
+			_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 		}
 		defer func() { _ = conn.Close() }()
 	}

@@ -116,7 +116,7 @@ func (s *Store) connect(ctx context.Context, path string, opts Options) error {
 		return err
 	}
 	s.group = sqlstore.NewGroupCommit(sqlstore.GroupCommitOptions{
-		DB: s.writing, Dialect: dialect(), Positions: s.positions, Logger: opts.Logger,
+		Dial: s.dial, Dialect: dialect(), Positions: s.positions, Logger: opts.Logger,
 		LockWait: wait, MaxQueue: opts.queue, Check: s.identity.check, Rewound: s.identity.rewind, Hooks: opts.hooks,
 	})
 	s.Changes = s.group.Changes()
@@ -144,12 +144,12 @@ func (s *Store) connect(ctx context.Context, path string, opts Options) error {
 	if err := fill(ctx, s.readers, size); err != nil {
 		return err
 	}
-	reader, err := sqlstore.NewReader(ctx, s.readers, dialect())
+	reader, err := sqlstore.NewReader(ctx, sqlstore.SQLPreparer{On: s.readers}, dialect())
 	if err != nil {
 		return err
 	}
 	s.prepared = append(s.prepared, reader)
-	events, err := sqlstore.NewFeed(ctx, s.readers)
+	events, err := sqlstore.NewFeed(ctx, sqlstore.SQLPreparer{On: s.readers})
 	if err != nil {
 		return err
 	}
@@ -157,6 +157,11 @@ func (s *Store) connect(ctx context.Context, path string, opts Options) error {
 	s.Reads = sqlstore.NewReads(s.read, reader, events)
 	// SQLite has opened these with the first statement. They stay while a connection is open.
 	return errors.Join(s.identity.add(path+"-wal"), s.identity.add(path+"-shm"), s.identity.check())
+}
+
+// dial opens the connection that writes.
+func (s *Store) dial(ctx context.Context) (sqlstore.Conn, error) {
+	return sqlstore.SQLConn(ctx, s.writing)
 }
 
 // pool opens a pool of at most size connections to the store's file, which it keeps.

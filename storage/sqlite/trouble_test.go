@@ -36,7 +36,7 @@ func onWriter(t *testing.T, opts Options) (*Store, func(statement string)) {
 		ctx := context.Background()
 		conn, err := s.group.Connect(ctx)
 		if err == nil {
-			_, err = conn.ExecContext(ctx, *statement)
+			err = runOn(ctx, conn, *statement)
 		}
 		if err != nil {
 			t.Errorf("%s: %v", *statement, err)
@@ -136,7 +136,7 @@ func TestAttack22_TheWriterReopensAConnectionThatWasLost(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			sqlstore.Discard(conn)
+			conn.Discard()
 		}
 	}}})
 	create(t, s, "before")

@@ -44,9 +44,9 @@ type watcher struct {
 
 	// The rest is used by run alone, and before it by begin. A data version means something on its own connection only,
 	// so both end together.
-	conn        *sql.Conn
+	conn        sqlstore.Conn
 	feed        *sqlstore.Feed
-	dataVersion *sql.Stmt
+	dataVersion sqlstore.Statement
 	seen        int64
 	known       bool // seen holds a version, up to which all events are applied
 }
@@ -123,7 +123,7 @@ func (w *watcher) poll(ctx context.Context) (found int, err error) {
 		return 0, err
 	}
 	var version int64
-	if err := w.dataVersion.QueryRowContext(ctx).Scan(&version); err != nil {
+	if _, err := sqlstore.One(ctx, w.dataVersion, []any{&version}); err != nil {
 		return 0, fmt.Errorf("read the data version: %w", err)
 	}
 	if w.known && version == w.seen {
@@ -150,18 +150,18 @@ func (w *watcher) connect(ctx context.Context) error {
 	if w.conn != nil {
 		return nil
 	}
-	conn, err := w.db.Conn(ctx)
+	conn, err := sqlstore.SQLConn(ctx, w.db)
 	if err != nil {
 		return err
 	}
 	feed, err := sqlstore.NewFeed(ctx, conn)
 	if err != nil {
-		sqlstore.Discard(conn)
+		conn.Discard()
 		return err
 	}
-	dataVersion, err := conn.PrepareContext(ctx, "PRAGMA data_version")
+	dataVersion, err := conn.Prepare(ctx, "PRAGMA data_version")
 	if err != nil {
-		sqlstore.Discard(conn, feed)
+		conn.Discard(feed)
 		return fmt.Errorf("prepare statement: %w", err)
 	}
 	w.conn, w.feed, w.dataVersion, w.known = conn, feed, dataVersion, false
@@ -171,7 +171,7 @@ func (w *watcher) connect(ctx context.Context) error {
 // drop closes the connection.
 func (w *watcher) drop() {
 	if w.conn != nil {
-		sqlstore.Discard(w.conn, w.feed, w.dataVersion)
+		w.conn.Discard(w.feed, w.dataVersion)
 		w.conn = nil
 	}
 }

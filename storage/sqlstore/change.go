@@ -25,86 +25,68 @@ var deleteKey = fmt.Sprintf(`DELETE FROM keys WHERE network = $1 AND key_id = $2
 // [core.KeyNotFound]; one that is revoked already is [core.FailedPrecondition].
 func (w *Writer) Revoke(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
-) (core.Key, []feed.Event, error) {
-	k, event, found, err := w.end(ctx, network, kind, keyID, &r)
-	if err != nil {
-		return core.Key{}, nil, err
+) (core.Key, error) {
+	k, found, err := w.end(ctx, network, kind, keyID, &r)
+	if err != nil || found {
+		return k, err
 	}
-	if !found {
-		if _, err := w.find(ctx, network, kind, keyID); err != nil {
-			return core.Key{}, nil, err
-		}
-		return core.Key{}, nil, core.NewError(core.FailedPrecondition, "the key is revoked already")
+	if _, err := w.find(ctx, network, kind, keyID); err != nil {
+		return core.Key{}, err
 	}
-	return k, []feed.Event{event}, nil
+	return core.Key{}, core.NewError(core.FailedPrecondition, "the key is revoked already")
 }
 
 // end revokes a key. found is false where there is no such key that is not revoked.
 func (w *Writer) end(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r *core.Revocation,
-) (k core.Key, event feed.Event, found bool, err error) {
+) (k core.Key, found bool, err error) {
 	k, found, err = oneKey(ctx, w.revoke, network, int64(core.StatusRevoked), int64(r.Reason), r.Description,
 		r.Time.UnixMicro(), network[:], keyID, int64(kind))
 	if err != nil || !found {
-		return core.Key{}, feed.Event{}, false, err
+		return core.Key{}, false, err
 	}
-	if err := count(ctx, w.uncounted, &k); err != nil {
-		return core.Key{}, feed.Event{}, false, err
-	}
-	event = eventOf(&k, feed.EventRevoked, r.Time)
-	event.Reason = uint8(r.Reason)
-	if err := w.write(ctx, &event); err != nil {
-		return core.Key{}, feed.Event{}, false, err
-	}
-	return k, event, true, nil
+	w.count(&k, -1)
+	w.add(ctx, &k, feed.EventRevoked, r.Time).Reason = uint8(r.Reason)
+	return k, true, nil
 }
 
 // Update changes fields of a key, as [core.Store] says.
 func (w *Writer) Update(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, u core.Update,
-) (core.Key, []feed.Event, error) {
+) (core.Key, error) {
 	k, err := w.find(ctx, network, kind, keyID)
 	if err != nil {
-		return core.Key{}, nil, err
+		return core.Key{}, err
 	}
 	next, err := u.Of(k)
 	if err != nil {
-		return core.Key{}, nil, err
+		return core.Key{}, err
 	}
 	if u.IsZero() {
-		return k, nil, nil
+		return k, nil
 	}
 	row, err := rowOf(&next)
 	if err != nil {
-		return core.Key{}, nil, err
+		return core.Key{}, err
 	}
-	_, err = w.update.ExecContext(ctx, row.name, row.scopes, row.metadata, row.cidrs, row.rateQuota, row.rateUnit,
+	_, err = w.update.Exec(ctx, row.name, row.scopes, row.metadata, row.cidrs, row.rateQuota, row.rateUnit,
 		row.rateWindow, row.updated, network[:], keyID)
 	if err != nil {
-		return core.Key{}, nil, err
+		return core.Key{}, err
 	}
-	event := eventOf(&k, feed.EventUpdated, u.Time)
-	if err := w.write(ctx, &event); err != nil {
-		return core.Key{}, nil, err
-	}
-	stored, err := row.key(network)
-	return stored, []feed.Event{event}, err
+	w.add(ctx, &k, feed.EventUpdated, u.Time)
+	return row.key(network)
 }
 
 // Delete removes an imported key. One that does not exist or was issued is [core.KeyNotFound].
-func (w *Writer) Delete(
-	ctx context.Context, network core.NetworkID, keyID string, d core.Deletion,
-) ([]feed.Event, error) {
+func (w *Writer) Delete(ctx context.Context, network core.NetworkID, keyID string, d core.Deletion) error {
 	k, found, err := oneKey(ctx, w.remove, network, network[:], keyID)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if !found {
-		return nil, errNotFound()
+		return errNotFound()
 	}
-	event := eventOf(&k, feed.EventDeleted, d.Time)
-	if err := w.write(ctx, &event); err != nil {
-		return nil, err
-	}
-	return []feed.Event{event}, nil
+	w.add(ctx, &k, feed.EventDeleted, d.Time)
+	return nil
 }

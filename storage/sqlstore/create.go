@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -10,14 +11,15 @@ import (
 	"github.com/talos-edge/talos-edge/core/feed"
 )
 
-const (
-	selectByRequest = `SELECT ` + keyColumns + ` FROM keys WHERE network = $1 AND kind = $2 AND request_id = $3 ` +
-		`AND request_id <> ''`
-	insertKey = `INSERT INTO keys (network, ` + keyColumns + `) VALUES ` +
-		`($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, ` +
-		`$22, $23, $24, $25, $26) ` +
-		`ON CONFLICT (network, key_id) DO NOTHING`
-)
+const selectByRequest = `SELECT ` + keyColumns + ` FROM keys WHERE network = $1 AND kind = $2 AND request_id = $3 ` +
+	`AND request_id <> ''`
+
+// insertKey inserts a key unless its id or its request id is taken, and returns its created_seq.
+func insertKey(d *Dialect) string {
+	return `INSERT INTO keys (network, ` + keyColumns + `) VALUES ` +
+		`($1, ` + d.Sequence + `, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, ` +
+		`$21, $22, $23, $24, $25, $26) ON CONFLICT DO NOTHING RETURNING created_seq`
+}
 
 // countLive counts what a quota counts, and stops where the answer makes no difference any more.
 var countLive = fmt.Sprintf(`SELECT COUNT(*) FROM (SELECT 1 FROM keys WHERE network = $1 AND kind IN (%d, %d) `+
@@ -25,62 +27,77 @@ var countLive = fmt.Sprintf(`SELECT COUNT(*) FROM (SELECT 1 FROM keys WHERE netw
 	core.Issued, core.Imported, core.StatusActive)
 
 // Create adds a key and returns it as it was stored. When the key's request id was used before, it returns the key of
-// that request and no event. A key id that is taken is [core.Conflict].
-func (w *Writer) Create(ctx context.Context, key core.Key) (core.Key, []feed.Event, error) {
-	k, found, err := w.ofRequest(ctx, &key)
+// that request, which was not created. A key id that is taken is [core.Conflict].
+func (w *Writer) Create(ctx context.Context, key core.Key) (stored core.Key, created bool, err error) {
+	stored, found, err := w.ofRequest(ctx, &key)
 	if err != nil || found {
-		return k, nil, err
+		return stored, false, err
 	}
-	return w.insert(ctx, key, "")
+	stored, created, err = w.insert(ctx, key, "")
+	if err != nil || created {
+		return stored, created, err
+	}
+	// Another transaction may have used the request id meanwhile.
+	if stored, found, err = w.ofRequest(ctx, &key); err != nil || found {
+		return stored, false, err
+	}
+	return core.Key{}, false, errTaken()
 }
 
 // CreateMany adds keys, as [core.Store] says.
 func (w *Writer) CreateMany(
 	ctx context.Context, network core.NetworkID, keys []core.Key, quota int64,
-) ([]core.CreateResult, []feed.Event, error) {
+) ([]core.CreateResult, error) {
 	if len(keys) == 0 {
-		return nil, nil, nil
+		return nil, nil
 	}
 	room, err := w.room(ctx, network, keys[0].CreateTime, quota)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	results := make([]core.CreateResult, len(keys))
-	events := make([]feed.Event, 0, len(keys))
 	for i, key := range keys {
 		r := &results[i]
 		if r.Err = w.refuse(&key, network); r.Err != nil {
 			continue
 		}
-		// What would fail alone is found before anything is written: then no savepoint has to be set for each key.
-		known, found, err := w.ofRequest(ctx, &key)
-		if err != nil {
-			return nil, nil, err
-		}
-		if found {
-			r.Key = known
-			continue
-		}
-		if _, found, err = oneKey(ctx, w.get, network, network[:], key.ID); err != nil {
-			return nil, nil, err
-		}
-		if found {
-			r.Err = errTaken()
-			continue
-		}
 		if room <= 0 {
-			r.Err = errQuota(quota)
+			if r.Key, r.Err = w.known(ctx, &key, quota); r.Err != nil && !isRefusal(r.Err) {
+				return nil, r.Err
+			}
 			continue
 		}
-		stored, created, err := w.insert(ctx, key, "")
-		if err != nil {
-			return nil, nil, err
+		r.Key, r.Created, r.Err = w.Create(ctx, key)
+		switch {
+		case r.Err != nil && !isRefusal(r.Err):
+			return nil, r.Err
+		case r.Created:
+			room--
 		}
-		r.Key, r.Created = stored, true
-		events = append(events, created...)
-		room--
 	}
-	return results, events, nil
+	return results, nil
+}
+
+// known is what comes of a key for which the quota has no room: the key of its request, or why there is none.
+func (w *Writer) known(ctx context.Context, key *core.Key, quota int64) (core.Key, error) {
+	k, found, err := w.ofRequest(ctx, key)
+	if err != nil || found {
+		return k, err
+	}
+	_, found, err = oneKey(ctx, w.get, key.Network, key.Network[:], key.ID)
+	switch {
+	case err != nil:
+		return core.Key{}, err
+	case found:
+		return core.Key{}, errTaken()
+	}
+	return core.Key{}, errQuota(quota)
+}
+
+// isRefusal reports whether an error is about one key, and not about the database.
+func isRefusal(err error) bool {
+	_, ok := errors.AsType[*core.Error](err)
+	return ok
 }
 
 // room is how many keys more may be active at a moment within a quota, of which 0 is none.
@@ -88,8 +105,13 @@ func (w *Writer) room(ctx context.Context, network core.NetworkID, now time.Time
 	if quota <= 0 {
 		return math.MaxInt64, nil
 	}
+	if w.quota != nil {
+		if _, err := w.quota.Exec(ctx, network[:]); err != nil {
+			return 0, err
+		}
+	}
 	var live int64
-	err := w.live.QueryRowContext(ctx, network[:], now.UnixMicro(), quota).Scan(&live)
+	_, err := One(ctx, w.live, []any{&live}, network[:], now.UnixMicro(), quota)
 	return quota - live, err
 }
 
@@ -126,34 +148,24 @@ func (w *Writer) ofRequest(ctx context.Context, key *core.Key) (k core.Key, foun
 	return oneKey(ctx, w.byRequest, key.Network, key.Network[:], int64(key.Kind), key.RequestID)
 }
 
-// insert writes a key and the event of its creation. replaces is the id of the key in whose place it is put, or empty.
-// A key id that is taken is [core.Conflict].
-func (w *Writer) insert(ctx context.Context, key core.Key, replaces string) (core.Key, []feed.Event, error) {
+// insert writes a key and adds the event of its creation. replaces is the id of the key in whose place it is put, or
+// empty. A key whose id or request id is taken is not created.
+func (w *Writer) insert(ctx context.Context, key core.Key, replaces string) (stored core.Key, created bool, err error) {
 	row, err := rowOf(&key)
 	if err != nil {
-		return core.Key{}, nil, err
+		return core.Key{}, false, err
 	}
-	event := eventOf(&key, feed.EventCreated, key.CreateTime)
-	event.Related = replaces
-	if err := w.write(ctx, &event); err != nil {
-		return core.Key{}, nil, err
+	if row.sequence, err = w.next(ctx); err != nil {
+		return core.Key{}, false, err
 	}
-	row.position = int64(event.Position) //nolint:gosec // was read from an int64
-	result, err := w.key.ExecContext(ctx, append([]any{key.Network[:]}, row.values()...)...)
-	if err != nil {
-		return core.Key{}, nil, err
+	created, err = One(ctx, w.key, []any{&row.sequence}, append([]any{key.Network[:]}, row.values()...)...)
+	if err != nil || !created {
+		return core.Key{}, false, err
 	}
-	switch n, err := result.RowsAffected(); {
-	case err != nil:
-		return core.Key{}, nil, err
-	case n == 0:
-		return core.Key{}, nil, errTaken()
-	}
-	if err := count(ctx, w.counted, &key); err != nil {
-		return core.Key{}, nil, err
-	}
-	stored, err := row.key(key.Network)
-	return stored, []feed.Event{event}, err
+	w.add(ctx, &key, feed.EventCreated, key.CreateTime).Related = replaces
+	w.count(&key, 1)
+	stored, err = row.key(key.Network)
+	return stored, true, err
 }
 
 func errTaken() error { return core.NewError(core.Conflict, "a key with this id exists already") }

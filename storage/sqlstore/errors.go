@@ -1,6 +1,10 @@
 package sqlstore
 
-import "github.com/talos-edge/talos-edge/core"
+import (
+	"errors"
+
+	"github.com/talos-edge/talos-edge/core"
+)
 
 // ClosedError is the error of a call after the store was closed.
 func ClosedError() error { return core.NewError(core.Unavailable, "the store is closed") }
@@ -15,3 +19,6 @@ func errUnknown(cause error) error {
 	return core.WrapError(core.DeadlineExceeded,
 		"the database did not answer in time; whether the change was made is not known", cause)
 }
+
+// errOutcome is in the error of a commit that may have been made.
+var errOutcome = errors.New("whether the changes were made is not known")

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -17,8 +16,7 @@ import (
 const (
 	selectLast   = `SELECT COALESCE(MAX(seq), 0) FROM events`
 	selectBounds = `SELECT (SELECT id FROM feed), (SELECT MIN(seq) FROM events), (SELECT MAX(seq) FROM events)`
-	selectEvents = `SELECT seq, network, key_id, key_kind, actor_id, kind, time, reason, related_key_id, ` +
-		`caller_kind, caller_id, caller_user, request_id FROM events WHERE seq > $1 ORDER BY seq LIMIT $2`
+	selectEvents = `SELECT ` + eventColumns + ` FROM events WHERE seq > $1 ORDER BY seq LIMIT $2`
 
 	// Of events that are not kept any more.
 	selectBeyond = `SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET $1`
@@ -29,9 +27,9 @@ const (
 // Feed reads the feed of changes.
 type Feed struct {
 	prepared
-	last, bounds, after, beyond *sql.Stmt
+	last, bounds, after, beyond Statement
 
-	nodes, awaited *sql.Stmt
+	nodes, awaited Statement
 }
 
 // NewFeed prepares a Feed. Whoever does closes it.
@@ -50,7 +48,7 @@ func NewFeed(ctx context.Context, p Preparer) (*Feed, error) {
 // Last is the position of the last change; 0 when there is none.
 func (f *Feed) Last(ctx context.Context) (uint64, error) {
 	var last int64
-	if err := f.last.QueryRowContext(ctx).Scan(&last); err != nil {
+	if _, err := One(ctx, f.last, []any{&last}); err != nil {
 		return 0, err
 	}
 	return position(last)
@@ -62,7 +60,7 @@ func (f *Feed) After(ctx context.Context, after uint64, limit int) ([]feed.Event
 		return nil, fmt.Errorf("read feed: position %d is out of range", after)
 	}
 	var events []feed.Event
-	err := each(ctx, f.after, func(rows *sql.Rows) error {
+	err := each(ctx, f.after, func(rows Rows) error {
 		var row eventRow
 		if err := rows.Scan(row.columns()...); err != nil {
 			return err
@@ -112,7 +110,7 @@ func (f *Feed) Events(ctx context.Context, after uint64, limit int) (page feed.P
 		}
 	}
 	var oldest, newest sql.NullInt64
-	if err := f.bounds.QueryRowContext(ctx).Scan(&page.FeedID, &oldest, &newest); err != nil {
+	if _, err := One(ctx, f.bounds, []any{&page.FeedID, &oldest, &newest}); err != nil {
 		return feed.Page{}, err
 	}
 	if page.Last, err = position(newest.Int64); err != nil {
@@ -179,10 +177,8 @@ const pruneChunk = 1000
 func PruneEvents(ctx context.Context, r Reads, c Changes, before time.Time, keep int) (removed int, err error) {
 	var beyond int64
 	err = r.guard(ctx, func(ctx context.Context) error {
-		err := r.feed.beyond.QueryRowContext(ctx, max(keep, 1)).Scan(&beyond)
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil // there are fewer
-		}
+		beyond = 0 // there are fewer
+		_, err := One(ctx, r.feed.beyond, []any{&beyond}, max(keep, 1))
 		return err
 	})
 	if err != nil {
@@ -190,9 +186,9 @@ func PruneEvents(ctx context.Context, r Reads, c Changes, before time.Time, keep
 	}
 	for {
 		var n int
-		err := c.group.do(ctx, func(ctx context.Context, w *Writer) (_ []feed.Event, err error) {
+		err := c.group.do(ctx, func(ctx context.Context, w *Writer) (err error) {
 			n, err = w.prune(ctx, before.UnixMicro(), beyond)
-			return nil, err
+			return err
 		})
 		if err != nil {
 			return removed, err
@@ -208,7 +204,7 @@ func PruneEvents(ctx context.Context, r Reads, c Changes, before time.Time, keep
 func (w *Writer) prune(ctx context.Context, before, beyond int64) (removed int, err error) {
 	var upTo int64
 	kept := false
-	err = each(ctx, w.oldest, func(rows *sql.Rows) error {
+	err = each(ctx, w.oldest, func(rows Rows) error {
 		var seq, at int64
 		if err := rows.Scan(&seq, &at); err != nil {
 			return err
@@ -222,6 +218,6 @@ func (w *Writer) prune(ctx context.Context, before, beyond int64) (removed int, 
 	if err != nil || removed == 0 {
 		return 0, err
 	}
-	_, err = w.pruned.ExecContext(ctx, upTo)
+	_, err = w.pruned.Exec(ctx, upTo)
 	return removed, err
 }

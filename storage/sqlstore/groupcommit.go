@@ -3,7 +3,8 @@ package sqlstore
 import (
 	"cmp"
 	"context"
-	"database/sql"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -22,8 +23,8 @@ const (
 
 // GroupCommitOptions are the settings of a [GroupCommit].
 type GroupCommitOptions struct {
-	// DB is the pool that the writing connection is taken from. Whoever opened it closes it, after Disconnect.
-	DB      *sql.DB
+	// Dial opens the connection that writes.
+	Dial    func(context.Context) (Conn, error)
 	Dialect *Dialect
 	// Positions is the table that the events of committed changes are applied to.
 	Positions *feed.Positions
@@ -38,6 +39,8 @@ type GroupCommitOptions struct {
 	Check func() error
 	// Rewound is called when the feed ends before what was read of it. It returns the error for the group's changes.
 	Rewound func() error
+	// Changed is called after a transaction that has changed keys. nil: nobody has to know.
+	Changed func()
 
 	Hooks Hooks
 }
@@ -137,26 +140,37 @@ func (g *GroupCommit) commit(ctx context.Context, group []*mutation) {
 		g.answer(group, err)
 		return
 	}
-	group = g.begin(ctx, group)
-	if len(group) == 0 {
+	if group = g.begin(ctx, group); len(group) == 0 {
 		return
 	}
 	err := g.transact(ctx, group)
-	if err == nil {
+	switch {
+	case err == nil:
 		return
-	}
-	if len(group) == 1 {
+	case errors.Is(err, errOutcome), len(group) == 1 && !g.Dialect.Busy(err):
 		g.answer(group, err)
 		return
 	}
 	for i := range group {
-		one := g.begin(ctx, group[i:i+1:i+1])
-		if len(one) == 0 {
-			continue
+		g.commitOne(ctx, group[i:i+1:i+1])
+	}
+}
+
+// commitOne has one change committed, as often as it meets another process's transaction, until its time is over.
+func (g *GroupCommit) commitOne(ctx context.Context, one []*mutation) {
+	for delay := NextLockDelay(0); ; delay = NextLockDelay(delay) {
+		if one = g.begin(ctx, one); len(one) == 0 {
+			return
 		}
-		if err := g.transact(ctx, one); err != nil {
+		err := g.transact(ctx, one)
+		if err == nil {
+			return
+		}
+		if !g.Dialect.Busy(err) || !time.Now().Before(one[0].until) {
 			g.answer(one, err)
+			return
 		}
+		<-time.After(delay)
 	}
 }
 
@@ -208,8 +222,8 @@ func (g *GroupCommit) answer(group []*mutation, err error) {
 }
 
 // transact makes the changes of a group in the transaction that begin has begun, and answers its members. When it
-// returns an error, nothing was changed and nobody was answered. A change that went into a database which was taken
-// away meanwhile is made as far as this process can tell, and is not acknowledged.
+// returns an error, nobody was answered, and nothing was changed, unless the error is errOutcome. A change that went into
+// a database which was taken away meanwhile is made as far as this process can tell, and is not acknowledged.
 func (g *GroupCommit) transact(ctx context.Context, group []*mutation) error {
 	s := g.session
 	outcomes := make([]error, len(group))
@@ -218,7 +232,9 @@ func (g *GroupCommit) transact(ctx context.Context, group []*mutation) error {
 		err = g.Hooks.BeforeCommit()
 	}
 	if err == nil {
-		err = s.exec(ctx, s.commit)
+		if err = s.exec(ctx, s.commit); err != nil && g.Dialect.Unknown(err) {
+			err = fmt.Errorf("%w: %w", errOutcome, err)
+		}
 	}
 	if err != nil {
 		g.health.Failed(err)
@@ -232,6 +248,9 @@ func (g *GroupCommit) transact(ctx context.Context, group []*mutation) error {
 	g.health.OK()
 	g.Hooks.Committed()
 	g.Positions.Apply(events...)
+	if g.Changed != nil && len(events) > 0 {
+		g.Changed()
+	}
 	lost := g.Check()
 	for i, m := range group {
 		m.finish(g.Dialect.Translate(cmp.Or(outcomes[i], lost)))
@@ -239,34 +258,22 @@ func (g *GroupCommit) transact(ctx context.Context, group []*mutation) error {
 	return nil
 }
 
-// apply makes the changes, each in a savepoint, and returns their events. A change that fails alone has its error in
-// outcomes.
+// apply makes the changes and returns their events. A change that fails alone has its error in outcomes.
 func (g *GroupCommit) apply(
 	ctx context.Context, s *session, group []*mutation, outcomes []error,
 ) (events []feed.Event, err error) {
+	s.writer.begin()
 	for i, m := range group {
-		if err := s.exec(ctx, s.savepoint); err != nil {
-			return nil, err
-		}
-		made, err := m.apply(core.WithCaller(ctx, m.by), s.writer)
-		if err != nil {
+		if err := g.applyOne(ctx, s, m); err != nil {
 			if !g.Dialect.FailsAlone(err) {
 				return nil, err
 			}
 			outcomes[i] = err
-			if err := s.exec(ctx, s.rollbackTo); err != nil {
-				return nil, err
-			}
-		}
-		if err := s.exec(ctx, s.release); err != nil {
-			return nil, err
-		}
-		if err == nil {
-			events = append(events, made...)
 		}
 	}
-	if len(events) == 0 {
-		return nil, nil
+	events, err = s.writer.Finish(ctx)
+	if err != nil || len(events) == 0 {
+		return nil, err
 	}
 	first := events[0].Position
 	if g.Positions.Applied() >= first {
@@ -276,4 +283,34 @@ func (g *GroupCommit) apply(
 	// between any more.
 	_, err = s.feed.CatchUp(ctx, g.Positions, first)
 	return events, err
+}
+
+// applyOne makes one change, in a savepoint where one is of use. After an error nothing of it is left.
+func (g *GroupCommit) applyOne(ctx context.Context, s *session, m *mutation) error {
+	ctx = core.WithCaller(ctx, m.by)
+	before := s.writer.mark()
+	if !g.Dialect.Savepoints {
+		err := m.apply(ctx, s.writer)
+		if err != nil {
+			s.writer.undo(before)
+		}
+		return err
+	}
+	if err := s.exec(ctx, s.savepoint); err != nil {
+		return err
+	}
+	err := m.apply(ctx, s.writer)
+	if err != nil {
+		s.writer.undo(before)
+		if !g.Dialect.FailsAlone(err) {
+			return err
+		}
+		if err := s.exec(ctx, s.rollbackTo); err != nil {
+			return err
+		}
+	}
+	if err := s.exec(ctx, s.release); err != nil {
+		return err
+	}
+	return err
 }

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"github.com/talos-edge/talos-edge/core"
@@ -17,8 +16,8 @@ var selectLineage = fmt.Sprintf(`SELECT key_id FROM keys WHERE network = $1 AND 
 // Rotate replaces an issued key by a new one, as [core.Store] says.
 func (w *Writer) Rotate(
 	ctx context.Context, network core.NetworkID, keyID string, r core.Rotation,
-) (fresh, old core.Key, events []feed.Event, err error) {
-	fail := func(err error) (core.Key, core.Key, []feed.Event, error) { return core.Key{}, core.Key{}, nil, err }
+) (fresh, old core.Key, err error) {
+	fail := func(err error) (core.Key, core.Key, error) { return core.Key{}, core.Key{}, err }
 	if old, err = w.find(ctx, network, core.Issued, keyID); err != nil {
 		return fail(err)
 	}
@@ -32,52 +31,53 @@ func (w *Writer) Rotate(
 			return fail(err)
 		}
 	}
-	fresh, events, err = w.insert(ctx, fresh, keyID)
-	if err != nil {
+	fresh, created, err := w.insert(ctx, fresh, keyID)
+	switch {
+	case err != nil:
 		return fail(err)
+	case !created:
+		return fail(errTaken())
 	}
 	if revokes {
-		if err := count(ctx, w.uncounted, &old); err != nil {
-			return fail(err)
-		}
+		w.count(&old, -1)
 	}
-	rotated := eventOf(&old, feed.EventRotated, r.Time)
+	rotated := w.add(ctx, &old, feed.EventRotated, r.Time)
 	rotated.Reason, rotated.Related = uint8(left.RevocationReason), fresh.ID
-	if old, err = w.setState(ctx, &left, &rotated); err != nil {
+	if old, err = w.setState(ctx, &left); err != nil {
 		return fail(err)
 	}
-	return fresh, old, append(events, rotated), nil
+	return fresh, old, nil
 }
 
 // RevokeLineage revokes a key and those that rotations have made of it or it of, as [core.Store] says.
 func (w *Writer) RevokeLineage(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
-) (revoked []core.Key, events []feed.Event, err error) {
+) (revoked []core.Key, err error) {
 	k, err := w.find(ctx, network, kind, keyID)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	ids := []string{k.Lineage()}
-	err = each(ctx, w.lineage, func(rows *sql.Rows) error {
+	err = each(ctx, w.lineage, func(rows Rows) error {
 		var id string
 		err := rows.Scan(&id)
 		ids = append(ids, id)
 		return err
 	}, network[:], k.Lineage())
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for _, id := range ids {
-		k, event, found, err := w.end(ctx, network, core.AnyKind, id, &r)
+		k, found, err := w.end(ctx, network, core.AnyKind, id, &r)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if found { // the first of all may be revoked
-			revoked, events = append(revoked, k), append(events, event)
+			revoked = append(revoked, k)
 		}
 	}
 	if len(revoked) == 0 {
-		return nil, nil, core.NewError(core.FailedPrecondition, "the key and all of its lineage are revoked already")
+		return nil, core.NewError(core.FailedPrecondition, "the key and all of its lineage are revoked already")
 	}
-	return revoked, events, nil
+	return revoked, nil
 }

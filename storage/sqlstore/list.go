@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"math"
 
@@ -12,7 +11,7 @@ import (
 // lists are the statements that list keys: of any actor or of one, whenever used or not since a moment, in any state or
 // in one. Each walks an index from the last key of the page before, so a late page costs
 // no more than the first one.
-type lists [2][2][core.StatusExpired + 1]*sql.Stmt
+type lists [2][2][core.StatusExpired + 1]Statement
 
 // statements are the queries of lists. Parameters: network, kind, cursor, limit, then the actor, the
 // bound of the last use and the moment, as far as the query has them.
@@ -82,12 +81,12 @@ func (r *Reader) List(ctx context.Context, q core.ListQuery) (core.KeyPage, erro
 		row  keyRow
 	)
 	targets := row.targets()
-	err := each(ctx, r.lists[actor][used][q.Status], func(rows *sql.Rows) error {
+	err := each(ctx, r.lists[actor][used][q.Status], func(rows Rows) error {
 		if err := rows.Scan(targets...); err != nil {
 			return err
 		}
 		if len(page.Keys) == q.Limit {
-			page.Next = page.Keys[q.Limit-1].CreatePosition
+			page.Next = page.Keys[q.Limit-1].Sequence
 			return nil
 		}
 		k, err := row.key(q.Network)

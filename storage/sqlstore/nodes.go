@@ -2,8 +2,8 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
@@ -26,15 +26,16 @@ const forgetNodes = time.Hour
 
 // SaveNode records how far a process has come, and removes the records of processes that have ended long ago.
 func (c Changes) SaveNode(ctx context.Context, n core.NodeState) error {
+	n = shifted(n, c.group.Dialect.ahead())
 	edges, err := encodeList(n.Edges)
 	if err != nil {
 		return core.WrapError(core.Internal, "the edges could not be stored", err)
 	}
-	return c.unrecorded(ctx, func(ctx context.Context, w *Writer) error {
-		if _, err := w.noNodes.ExecContext(ctx, n.Seen.Add(-forgetNodes).UnixMicro()); err != nil {
+	return c.group.do(ctx, func(ctx context.Context, w *Writer) error {
+		if _, err := w.noNodes.Exec(ctx, n.Seen.Add(-forgetNodes).UnixMicro()); err != nil {
 			return err
 		}
-		_, err := w.node.ExecContext(ctx, n.ID, n.Address, n.Version,
+		_, err := w.node.Exec(ctx, n.ID, n.Address, n.Version,
 			int64(n.Position), edges, n.Seen.UnixMicro()) //nolint:gosec // a position was read from an int64
 		return err
 	})
@@ -42,44 +43,55 @@ func (c Changes) SaveNode(ctx context.Context, n core.NodeState) error {
 
 // RemoveNode removes the record of a process.
 func (c Changes) RemoveNode(ctx context.Context, id string) error {
-	return c.unrecorded(ctx, func(ctx context.Context, w *Writer) error {
-		_, err := w.noNode.ExecContext(ctx, id)
+	return c.group.do(ctx, func(ctx context.Context, w *Writer) error {
+		_, err := w.noNode.Exec(ctx, id)
 		return err
 	})
 }
 
 // AwaitNodes says that somebody waits until a moment for processes to record each change.
 func (c Changes) AwaitNodes(ctx context.Context, until time.Time) error {
-	return c.unrecorded(ctx, func(ctx context.Context, w *Writer) error {
-		_, err := w.awaited.ExecContext(ctx, until.UnixMicro())
+	return c.group.do(ctx, func(ctx context.Context, w *Writer) error {
+		_, err := w.awaited.Exec(ctx, until.Add(w.dialect.ahead()).UnixMicro())
 		return err
 	})
 }
 
-// unrecorded writes something that is no change of a key.
-func (c Changes) unrecorded(ctx context.Context, write func(context.Context, *Writer) error) error {
-	return c.group.do(ctx, func(ctx context.Context, w *Writer) ([]feed.Event, error) { return nil, write(ctx, w) })
+// shifted is the state of a process with its times by another clock. The Unix epoch is no time, see forgetNodes.
+func shifted(n core.NodeState, by time.Duration) core.NodeState {
+	if by == 0 {
+		return n
+	}
+	if n.Seen.UnixMicro() > 0 {
+		n.Seen = n.Seen.Add(by)
+	}
+	n.Edges = slices.Clone(n.Edges)
+	for i := range n.Edges {
+		n.Edges[i].Seen = n.Edges[i].Seen.Add(by)
+	}
+	return n
 }
 
 // Nodes returns what processes have recorded.
 func (r Reads) Nodes(ctx context.Context) (nodes []core.NodeState, awaited time.Time, err error) {
 	err = r.guard(ctx, func(ctx context.Context) error {
 		var micros int64
-		if err := r.feed.awaited.QueryRowContext(ctx).Scan(&micros); err != nil {
+		if _, err := One(ctx, r.feed.awaited, []any{&micros}); err != nil {
 			return err
 		}
-		awaited = time.UnixMicro(micros).UTC()
+		ahead := r.reader.dialect.ahead()
+		awaited = time.UnixMicro(micros).Add(-ahead).UTC()
 		nodes = nil
-		return each(ctx, r.feed.nodes, func(rows *sql.Rows) error {
+		return each(ctx, r.feed.nodes, func(rows Rows) error {
 			n, err := readNode(rows)
-			nodes = append(nodes, n)
+			nodes = append(nodes, shifted(n, -ahead))
 			return err
 		})
 	})
 	return nodes, awaited, err
 }
 
-func readNode(rows *sql.Rows) (n core.NodeState, err error) {
+func readNode(rows Rows) (n core.NodeState, err error) {
 	var (
 		seq, seen int64
 		edges     string

@@ -1,37 +1,72 @@
 package sqlstore
 
 import (
+	"bytes"
+	"cmp"
 	"context"
-	"database/sql"
+	"slices"
+	"strings"
 
 	"github.com/talos-edge/talos-edge/core"
 )
 
 const (
-	countPrefix = `INSERT INTO issued_prefixes (network, prefix, keys) VALUES ($1, $2, 1) ` +
-		`ON CONFLICT (network, prefix) DO UPDATE SET keys = issued_prefixes.keys + 1`
-	uncountPrefix  = `UPDATE issued_prefixes SET keys = keys - 1 WHERE network = $1 AND prefix = $2`
+	countPrefix = `INSERT INTO issued_prefixes (network, prefix, keys) VALUES ($1, $2, $3) ` +
+		`ON CONFLICT (network, prefix) DO UPDATE SET keys = issued_prefixes.keys + excluded.keys`
+	uncountPrefix  = `UPDATE issued_prefixes SET keys = keys - $3 WHERE network = $1 AND prefix = $2`
 	selectPrefixes = `SELECT prefix, keys FROM issued_prefixes WHERE network = $1 AND keys > 0 ORDER BY prefix`
 )
 
-// count runs counted or uncounted for a key that was created or revoked. Imported keys have no prefix.
-func count(ctx context.Context, stmt *sql.Stmt, k *core.Key) error {
-	if k.Kind != core.Issued {
-		return nil
+// prefixChange is by how much the number of issued keys with a prefix changes.
+type prefixChange struct {
+	network core.NetworkID
+	prefix  string
+	by      int64
+}
+
+func (c *prefixChange) compare(other *prefixChange) int {
+	return cmp.Or(bytes.Compare(c.network[:], other.network[:]), strings.Compare(c.prefix, other.prefix))
+}
+
+// count counts one key more (1) or fewer (-1) of its prefix. Imported keys have no prefix.
+func (w *Writer) count(k *core.Key, by int64) {
+	if k.Kind == core.Issued {
+		w.counts = append(w.counts, prefixChange{k.Network, k.Prefix, by})
 	}
-	_, err := stmt.ExecContext(ctx, k.Network[:], k.Prefix)
-	return err
+}
+
+// countPrefixes writes what was counted, in an order that is the same in all transactions: two of them never wait for
+// each other.
+func (w *Writer) countPrefixes(ctx context.Context) error {
+	changes := slices.Clone(w.counts)
+	slices.SortFunc(changes, func(a, b prefixChange) int { return a.compare(&b) })
+	for i := range changes {
+		c := &changes[i]
+		if i+1 < len(changes) && c.compare(&changes[i+1]) == 0 {
+			changes[i+1].by += c.by
+			continue
+		}
+		stmt, by := w.counted, c.by
+		if by < 0 {
+			stmt, by = w.uncounted, -by
+		}
+		if by == 0 {
+			continue
+		}
+		if _, err := stmt.Exec(ctx, c.network[:], c.prefix, by); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Prefixes returns how many issued keys are not revoked, by prefix, as [core.Store] says.
 func (r *Reader) Prefixes(ctx context.Context, network core.NetworkID) (counts []core.PrefixCount, err error) {
-	err = each(ctx, r.prefixes, func(rows *sql.Rows) error {
+	err = each(ctx, r.prefixes, func(rows Rows) error {
 		var c core.PrefixCount
-		if err := rows.Scan(&c.Prefix, &c.Keys); err != nil {
-			return err
-		}
+		err := rows.Scan(&c.Prefix, &c.Keys)
 		counts = append(counts, c)
-		return nil
+		return err
 	}, network[:])
 	if err != nil {
 		return nil, err

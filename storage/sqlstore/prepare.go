@@ -2,28 +2,45 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// Preparer is where statements are prepared: a [*sql.DB], [*sql.Conn] or [*sql.Tx].
+// Preparer is where statements are prepared: a connection or a pool of an engine's driver.
 type Preparer interface {
-	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+	Prepare(ctx context.Context, query string) (Statement, error)
+}
+
+// Statement is a prepared statement. Its parameters are $1, $2 and so on.
+type Statement interface {
+	// Query runs the statement. The caller closes the rows.
+	Query(ctx context.Context, args ...any) (Rows, error)
+	// Exec runs the statement and returns how many rows it has changed.
+	Exec(ctx context.Context, args ...any) (int64, error)
+	io.Closer
+}
+
+// Rows are the result of a statement. Next returns false after the last row and at an error, which Err then returns.
+type Rows interface {
+	Next() bool
+	Scan(targets ...any) error
+	Err() error
+	io.Closer
 }
 
 // statement is a query, and where its prepared form goes.
 type statement struct {
-	to    **sql.Stmt
+	to    *Statement
 	query string
 }
 
 // prepared are statements to be closed together.
-type prepared []*sql.Stmt
+type prepared []Statement
 
-// Close closes the statements. Those of a [*sql.Conn] must be closed before it: database/sql does not do it, and the
+// Close closes the statements. Those of a connection must be closed before it: database/sql does not do it, and the
 // driver then keeps the file open.
 func (p prepared) Close() error {
 	var err error
@@ -37,7 +54,7 @@ func (p prepared) Close() error {
 func prepare(ctx context.Context, p Preparer, statements ...statement) (prepared, error) {
 	var done prepared
 	for _, s := range statements {
-		stmt, err := p.PrepareContext(ctx, s.query) //nolint:sqlclosecheck // prepared.Close does
+		stmt, err := p.Prepare(ctx, s.query)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("prepare statement: %w", err), done.Close())
 		}
@@ -49,8 +66,8 @@ func prepare(ctx context.Context, p Preparer, statements ...statement) (prepared
 
 // each runs a query and calls row for each of its rows, to the last one: only then has a statement that changes
 // something and returns rows done all of its work for certain.
-func each(ctx context.Context, stmt *sql.Stmt, row func(*sql.Rows) error, args ...any) error {
-	rows, err := stmt.QueryContext(ctx, args...)
+func each(ctx context.Context, stmt Statement, row func(Rows) error, args ...any) error {
+	rows, err := stmt.Query(ctx, args...)
 	if err != nil {
 		return err
 	}
@@ -58,7 +75,7 @@ func each(ctx context.Context, stmt *sql.Stmt, row func(*sql.Rows) error, args .
 }
 
 // eachOf calls row for each of rows, and closes them.
-func eachOf(rows *sql.Rows, row func(*sql.Rows) error) (err error) {
+func eachOf(rows Rows, row func(Rows) error) (err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		if err := row(rows); err != nil {
@@ -68,11 +85,20 @@ func eachOf(rows *sql.Rows, row func(*sql.Rows) error) (err error) {
 	return rows.Err()
 }
 
+// one runs a query that has at most one row, and reports whether it had one.
+func One(ctx context.Context, stmt Statement, targets []any, args ...any) (found bool, err error) {
+	err = each(ctx, stmt, func(rows Rows) error {
+		found = true
+		return rows.Scan(targets...)
+	}, args...)
+	return found && err == nil, err
+}
+
 // keys runs a query for keyColumns and calls f for each key.
-func keys(ctx context.Context, stmt *sql.Stmt, network core.NetworkID, f func(core.Key), args ...any) error {
+func keys(ctx context.Context, stmt Statement, network core.NetworkID, f func(core.Key), args ...any) error {
 	var row keyRow
 	targets := row.targets()
-	return each(ctx, stmt, func(rows *sql.Rows) error {
+	return each(ctx, stmt, func(rows Rows) error {
 		if err := rows.Scan(targets...); err != nil {
 			return err
 		}
@@ -87,7 +113,7 @@ func keys(ctx context.Context, stmt *sql.Stmt, network core.NetworkID, f func(co
 
 // oneKey runs a query for keyColumns that has at most one row.
 func oneKey(
-	ctx context.Context, stmt *sql.Stmt, network core.NetworkID, args ...any,
+	ctx context.Context, stmt Statement, network core.NetworkID, args ...any,
 ) (k core.Key, found bool, err error) {
 	err = keys(ctx, stmt, network, func(row core.Key) { k, found = row, true }, args...)
 	return k, found, err

@@ -9,9 +9,8 @@ import (
 	"github.com/talos-edge/talos-edge/core/feed"
 )
 
-// change makes a change in a transaction and returns its events; none when nothing was changed. It may be called again
-// after a rollback.
-type change func(context.Context, *Writer) ([]feed.Event, error)
+// change makes a change in a transaction. It may be called again after a rollback.
+type change func(context.Context, *Writer) error
 
 // mutation is one change on its way through the group commit.
 type mutation struct {

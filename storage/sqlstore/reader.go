@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 
 	"github.com/talos-edge/talos-edge/core"
 )
@@ -13,9 +12,9 @@ const selectKey = `SELECT ` + keyColumns + ` FROM keys WHERE network = $1 AND ke
 type Reader struct {
 	prepared
 	dialect      *Dialect
-	get, getMany *sql.Stmt
-	prefixes     *sql.Stmt
-	expiring     *sql.Stmt
+	get, getMany Statement
+	prefixes     Statement
+	expiring     Statement
 	lists        lists
 }
 

@@ -24,7 +24,7 @@ type keyRow struct {
 	id, name, actor, scopes, metadata, cidrs, requestID, description string
 	rateUnit, prefix, predecessor, successor, lineage                string
 	rateQuota, rateWindow                                            int64
-	position                                                         int64
+	sequence                                                         int64
 	kind, visibility, status, reason                                 int64
 	created, updated                                                 int64
 	expires, suspended, used                                         sql.NullInt64
@@ -33,7 +33,7 @@ type keyRow struct {
 // targets are what [sql.Rows.Scan] fills, in the order of keyColumns.
 func (r *keyRow) targets() []any {
 	return []any{
-		&r.position, &r.id, &r.kind, &r.name, &r.actor, &r.scopes, &r.metadata, &r.visibility, &r.cidrs, &r.requestID,
+		&r.sequence, &r.id, &r.kind, &r.name, &r.actor, &r.scopes, &r.metadata, &r.visibility, &r.cidrs, &r.requestID,
 		&r.rateQuota, &r.rateUnit, &r.rateWindow,
 		&r.status, &r.reason, &r.description, &r.created, &r.updated, &r.expires, &r.prefix,
 		&r.suspended, &r.predecessor, &r.successor, &r.lineage, &r.used,
@@ -43,7 +43,7 @@ func (r *keyRow) targets() []any {
 // values are what an INSERT writes, in the order of keyColumns.
 func (r *keyRow) values() []any {
 	return []any{
-		r.position, r.id, r.kind, r.name, r.actor, r.scopes, r.metadata, r.visibility, r.cidrs, r.requestID,
+		r.sequence, r.id, r.kind, r.name, r.actor, r.scopes, r.metadata, r.visibility, r.cidrs, r.requestID,
 		r.rateQuota, r.rateUnit, r.rateWindow,
 		r.status, r.reason, r.description, r.created, r.updated, r.expires, r.prefix,
 		r.suspended, r.predecessor, r.successor, r.lineage, r.used,
@@ -70,7 +70,7 @@ func rowOf(k *core.Key) (*keyRow, error) {
 		requestID: k.RequestID, prefix: k.Prefix, description: k.RevocationDescription,
 		predecessor: k.PredecessorID, successor: k.SuccessorID, lineage: k.LineageID,
 		rateQuota: k.RateLimit.Quota, rateUnit: k.RateLimit.Unit, rateWindow: k.RateLimit.Window.Microseconds(),
-		position: int64(k.CreatePosition), //nolint:gosec // a store gave it, or it is 0
+		sequence: int64(k.Sequence), //nolint:gosec // a store gave it, or it is 0
 		kind:     int64(k.Kind), visibility: int64(k.Visibility),
 		status: int64(k.Status), reason: int64(k.RevocationReason),
 		created: k.CreateTime.UnixMicro(), updated: k.UpdateTime.UnixMicro(),
@@ -109,7 +109,7 @@ func (r *keyRow) key(network core.NetworkID) (core.Key, error) {
 		return core.Key{}, errors.New("read key: the rate limit is out of range")
 	}
 	var err error
-	if k.CreatePosition, err = position(r.position); err != nil {
+	if k.Sequence, err = position(r.sequence); err != nil {
 		return core.Key{}, fmt.Errorf("read key: %w", err)
 	}
 	if k.Scopes, err = decodeList[string](r.scopes); err != nil {

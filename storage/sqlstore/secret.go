@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 
@@ -11,7 +10,7 @@ import (
 
 const (
 	selectCheck = `SELECT check_value FROM secrets WHERE network = $1`
-	insertCheck = `INSERT INTO secrets (network, check_value) VALUES ($1, $2)`
+	insertCheck = `INSERT INTO secrets (network, check_value) VALUES ($1, $2) ON CONFLICT (network) DO NOTHING`
 	updateCheck = `UPDATE secrets SET check_value = $2 WHERE network = $1`
 )
 
@@ -20,26 +19,22 @@ func (w *Writer) ClaimSecret(ctx context.Context, network core.NetworkID, checks
 	if len(checks) == 0 {
 		return core.NewError(core.Internal, "no check value of an HMAC secret was given")
 	}
-	var (
-		stored string
-		found  bool
-	)
-	err := each(ctx, w.check, func(rows *sql.Rows) error {
-		found = true
-		return rows.Scan(&stored)
-	}, network[:])
-	switch {
-	case err != nil:
+	// A row that another transaction inserts meanwhile is read after it.
+	if _, err := w.newCheck.Exec(ctx, network[:], checks[0]); err != nil {
 		return err
-	case !found:
-		_, err = w.newCheck.ExecContext(ctx, network[:], checks[0])
+	}
+	var stored string
+	if _, err := One(ctx, w.check, []any{&stored}, network[:]); err != nil {
+		return err
+	}
+	switch {
 	case stored == checks[0]:
 		return nil
 	case slices.Contains(checks, stored):
-		_, err = w.nextCheck.ExecContext(ctx, network[:], checks[0])
+		_, err := w.nextCheck.Exec(ctx, network[:], checks[0])
+		return err
 	default:
 		return core.NewError(core.FailedPrecondition, fmt.Sprintf("the HMAC secrets of network %s, current and "+
 			"retired, do not include the one that its keys were made with: none of them would verify", network))
 	}
-	return err
 }

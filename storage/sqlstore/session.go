@@ -2,24 +2,21 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
-	"database/sql/driver"
-	"errors"
 	"io"
 )
 
 // session is the connection of a [GroupCommit] with its prepared statements.
 type session struct {
-	conn   *sql.Conn
+	conn   Conn
 	writer *Writer
 	feed   *Feed
 	prepared
 
-	begin, commit, rollback, savepoint, rollbackTo, release *sql.Stmt
+	begin, commit, rollback, savepoint, rollbackTo, release Statement
 }
 
-func newSession(ctx context.Context, db *sql.DB, d *Dialect) (_ *session, err error) {
-	conn, err := db.Conn(ctx)
+func newSession(ctx context.Context, connect func(context.Context) (Conn, error), d *Dialect) (_ *session, err error) {
+	conn, err := connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -36,15 +33,15 @@ func newSession(ctx context.Context, db *sql.DB, d *Dialect) (_ *session, err er
 	if err != nil {
 		return nil, err
 	}
-	if s.writer, err = NewWriter(ctx, conn); err != nil {
+	if s.writer, err = NewWriter(ctx, conn, d); err != nil {
 		return nil, err
 	}
 	s.feed, err = NewFeed(ctx, conn)
 	return s, err
 }
 
-func (s *session) exec(ctx context.Context, stmt *sql.Stmt) error {
-	_, err := stmt.ExecContext(ctx)
+func (s *session) exec(ctx context.Context, stmt Statement) error {
+	_, err := stmt.Exec(ctx)
 	return err
 }
 
@@ -57,25 +54,13 @@ func (s *session) close() {
 	if s.feed != nil {
 		closers = append(closers, s.feed)
 	}
-	Discard(s.conn, closers...)
-}
-
-// Discard closes a connection of a pool for good, after its statements. The statements of a connection that
-// database/sql has closed must not be touched. Errors would repeat why the connection is discarded.
-func Discard(conn *sql.Conn, statements ...io.Closer) {
-	if err := conn.Raw(func(any) error { return nil }); errors.Is(err, sql.ErrConnDone) {
-		return
-	}
-	for _, s := range statements {
-		_ = s.Close()
-	}
-	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+	s.conn.Discard(closers...)
 }
 
 // Connect opens the connection when there is none, and returns it. From Start on only hooks may call it.
-func (g *GroupCommit) Connect(ctx context.Context) (*sql.Conn, error) {
+func (g *GroupCommit) Connect(ctx context.Context) (Conn, error) {
 	if g.session == nil {
-		s, err := newSession(ctx, g.DB, g.Dialect)
+		s, err := newSession(ctx, g.Dial, g.Dialect)
 		if err != nil {
 			return nil, err
 		}

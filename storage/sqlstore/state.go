@@ -84,7 +84,7 @@ func ReadState(ctx context.Context, q Querier, s *State) (err error) {
 }
 
 func readPrefixes(ctx context.Context, q Querier) (counts []core.PrefixCount, err error) {
-	err = query(ctx, q, sumPrefixes, func(rows *sql.Rows) error {
+	err = query(ctx, q, sumPrefixes, func(rows Rows) error {
 		var c core.PrefixCount
 		err := rows.Scan(&c.Prefix, &c.Keys)
 		counts = append(counts, c)
@@ -96,7 +96,7 @@ func readPrefixes(ctx context.Context, q Querier) (counts []core.PrefixCount, er
 // ReadChecks reads the check values of HMAC secrets, by network, from a database that has the table secrets.
 func ReadChecks(ctx context.Context, q Querier) (map[core.NetworkID]string, error) {
 	checks := map[core.NetworkID]string{}
-	err := query(ctx, q, selectChecks, func(rows *sql.Rows) error {
+	err := query(ctx, q, selectChecks, func(rows Rows) error {
 		var (
 			network []byte
 			check   string
@@ -115,7 +115,7 @@ func ReadChecks(ctx context.Context, q Querier) (map[core.NetworkID]string, erro
 }
 
 // query calls row for each row that a query returns.
-func query(ctx context.Context, q Querier, text string, row func(*sql.Rows) error) error {
+func query(ctx context.Context, q Querier, text string, row func(Rows) error) error {
 	rows, err := q.QueryContext(ctx, text)
 	if err != nil {
 		return err

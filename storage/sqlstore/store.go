@@ -20,10 +20,9 @@ func (c Changes) Create(ctx context.Context, key core.Key) (core.Key, bool, erro
 		stored  core.Key
 		created bool
 	)
-	err := c.group.do(ctx, func(ctx context.Context, w *Writer) (events []feed.Event, err error) {
-		stored, events, err = w.Create(ctx, key)
-		created = len(events) > 0
-		return events, err
+	err := c.group.do(ctx, func(ctx context.Context, w *Writer) (err error) {
+		stored, created, err = w.Create(ctx, key)
+		return err
 	})
 	if err != nil {
 		// The closure may still run, when ctx ended first: its variables are not touched. So in all methods below.
@@ -38,9 +37,9 @@ func (c Changes) CreateMany(
 ) ([]core.CreateResult, error) {
 	keys = slices.Clone(keys) // a caller that goes away must not change what is still being written
 	var results []core.CreateResult
-	err := c.group.do(ctx, func(ctx context.Context, w *Writer) (events []feed.Event, err error) {
-		results, events, err = w.CreateMany(ctx, network, keys, quota)
-		return events, err
+	err := c.group.do(ctx, func(ctx context.Context, w *Writer) (err error) {
+		results, err = w.CreateMany(ctx, network, keys, quota)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -52,7 +51,7 @@ func (c Changes) CreateMany(
 func (c Changes) Update(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, u core.Update,
 ) (core.Key, error) {
-	return c.one(ctx, func(ctx context.Context, w *Writer) (core.Key, []feed.Event, error) {
+	return c.one(ctx, func(ctx context.Context, w *Writer) (core.Key, error) {
 		return w.Update(ctx, network, kind, keyID, u)
 	})
 }
@@ -62,9 +61,9 @@ func (c Changes) Rotate(
 	ctx context.Context, network core.NetworkID, keyID string, r core.Rotation,
 ) (fresh, old core.Key, err error) {
 	var made, revoked core.Key
-	err = c.group.do(ctx, func(ctx context.Context, w *Writer) (events []feed.Event, err error) {
-		made, revoked, events, err = w.Rotate(ctx, network, keyID, r)
-		return events, err
+	err = c.group.do(ctx, func(ctx context.Context, w *Writer) (err error) {
+		made, revoked, err = w.Rotate(ctx, network, keyID, r)
+		return err
 	})
 	if err != nil {
 		return core.Key{}, core.Key{}, err
@@ -74,16 +73,14 @@ func (c Changes) Rotate(
 
 // Delete removes an imported key.
 func (c Changes) Delete(ctx context.Context, network core.NetworkID, keyID string, d core.Deletion) error {
-	return c.group.do(ctx, func(ctx context.Context, w *Writer) ([]feed.Event, error) {
-		return w.Delete(ctx, network, keyID, d)
-	})
+	return c.group.do(ctx, func(ctx context.Context, w *Writer) error { return w.Delete(ctx, network, keyID, d) })
 }
 
 // Revoke makes a key a revoked one.
 func (c Changes) Revoke(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
 ) (core.Key, error) {
-	return c.one(ctx, func(ctx context.Context, w *Writer) (core.Key, []feed.Event, error) {
+	return c.one(ctx, func(ctx context.Context, w *Writer) (core.Key, error) {
 		return w.Revoke(ctx, network, kind, keyID, r)
 	})
 }
@@ -93,9 +90,9 @@ func (c Changes) RevokeLineage(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Revocation,
 ) ([]core.Key, error) {
 	var revoked []core.Key
-	err := c.group.do(ctx, func(ctx context.Context, w *Writer) (events []feed.Event, err error) {
-		revoked, events, err = w.RevokeLineage(ctx, network, kind, keyID, r)
-		return events, err
+	err := c.group.do(ctx, func(ctx context.Context, w *Writer) (err error) {
+		revoked, err = w.RevokeLineage(ctx, network, kind, keyID, r)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -107,7 +104,7 @@ func (c Changes) RevokeLineage(
 func (c Changes) Suspend(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, s core.Suspension,
 ) (core.Key, error) {
-	return c.one(ctx, func(ctx context.Context, w *Writer) (core.Key, []feed.Event, error) {
+	return c.one(ctx, func(ctx context.Context, w *Writer) (core.Key, error) {
 		return w.Suspend(ctx, network, kind, keyID, s)
 	})
 }
@@ -116,24 +113,24 @@ func (c Changes) Suspend(
 func (c Changes) Resume(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r core.Resumption,
 ) (core.Key, error) {
-	return c.one(ctx, func(ctx context.Context, w *Writer) (core.Key, []feed.Event, error) {
+	return c.one(ctx, func(ctx context.Context, w *Writer) (core.Key, error) {
 		return w.Resume(ctx, network, kind, keyID, r)
 	})
 }
 
 // ClaimSecret compares a network's secrets with the ones that its keys were made with.
 func (c Changes) ClaimSecret(ctx context.Context, network core.NetworkID, checks []string) error {
-	return c.group.do(ctx, func(ctx context.Context, w *Writer) ([]feed.Event, error) {
-		return nil, w.ClaimSecret(ctx, network, checks)
+	return c.group.do(ctx, func(ctx context.Context, w *Writer) error {
+		return w.ClaimSecret(ctx, network, checks)
 	})
 }
 
 // ClaimReader makes a process the owner of a reader's name.
 func (c Changes) ClaimReader(ctx context.Context, claim core.ReaderClaim) (core.FeedReader, error) {
 	var at core.FeedReader
-	err := c.group.do(ctx, func(ctx context.Context, w *Writer) (_ []feed.Event, err error) {
+	err := c.group.do(ctx, func(ctx context.Context, w *Writer) (err error) {
 		at, err = w.ClaimReader(ctx, claim)
-		return nil, err
+		return err
 	})
 	if err != nil {
 		return core.FeedReader{}, err
@@ -143,19 +140,17 @@ func (c Changes) ClaimReader(ctx context.Context, claim core.ReaderClaim) (core.
 
 // SaveReader records how far an owner's reader has come.
 func (c Changes) SaveReader(ctx context.Context, claim core.ReaderClaim, at core.FeedReader) error {
-	return c.group.do(ctx, func(ctx context.Context, w *Writer) ([]feed.Event, error) {
-		return nil, w.SaveReader(ctx, claim, at)
-	})
+	return c.group.do(ctx, func(ctx context.Context, w *Writer) error { return w.SaveReader(ctx, claim, at) })
 }
 
 // one has a change of one key made and returns the key.
 func (c Changes) one(
-	ctx context.Context, apply func(context.Context, *Writer) (core.Key, []feed.Event, error),
+	ctx context.Context, apply func(context.Context, *Writer) (core.Key, error),
 ) (core.Key, error) {
 	var changed core.Key
-	err := c.group.do(ctx, func(ctx context.Context, w *Writer) (events []feed.Event, err error) {
-		changed, events, err = apply(ctx, w)
-		return events, err
+	err := c.group.do(ctx, func(ctx context.Context, w *Writer) (err error) {
+		changed, err = apply(ctx, w)
+		return err
 	})
 	if err != nil {
 		return core.Key{}, err

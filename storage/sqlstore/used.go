@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/talos-edge/talos-edge/core"
-	"github.com/talos-edge/talos-edge/core/feed"
 )
 
 // updateUsed never replaces a use by an earlier one, and none by one of the next minute.
@@ -20,9 +19,7 @@ const useChunk = 100
 func (c Changes) RecordUse(ctx context.Context, uses []core.Use) error {
 	uses = slices.Clone(uses) // as in CreateMany
 	for chunk := range slices.Chunk(uses, useChunk) {
-		err := c.group.do(ctx, func(ctx context.Context, w *Writer) ([]feed.Event, error) {
-			return nil, w.recordUse(ctx, chunk)
-		})
+		err := c.group.do(ctx, func(ctx context.Context, w *Writer) error { return w.recordUse(ctx, chunk) })
 		if err != nil {
 			return err
 		}
@@ -33,7 +30,7 @@ func (c Changes) RecordUse(ctx context.Context, uses []core.Use) error {
 func (w *Writer) recordUse(ctx context.Context, uses []core.Use) error {
 	for i := range uses {
 		u := &uses[i]
-		_, err := w.used.ExecContext(ctx, u.Time.UnixMicro(), u.Network[:], u.KeyID,
+		_, err := w.used.Exec(ctx, u.Time.UnixMicro(), u.Network[:], u.KeyID,
 			u.Time.Add(-core.UseInterval).UnixMicro())
 		if err != nil {
 			return err

@@ -2,56 +2,101 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
-	"time"
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/feed"
 )
 
-const insertEvent = `INSERT INTO events (network, key_id, key_kind, actor_id, kind, time, reason, related_key_id, ` +
-	`caller_kind, caller_id, caller_user, request_id) ` +
-	`VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING seq`
-
 // Writer changes keys. Its statements run in the transaction of the connection that it was prepared on, and a method
-// that returns an error may have changed something: the caller rolls back, to a savepoint or as a whole. Methods return
-// the events of what they changed, in the order of their positions.
+// that returns an error may have changed something: the caller rolls back, to a savepoint or as a whole. An error with
+// a meaning ([core.Error]) comes before anything is changed.
+//
+// What every change writes, its events and how many keys there are with a prefix, is written at the end of the
+// transaction ([Writer.Finish]): rows that all transactions write are locked for as short as can be.
 type Writer struct {
 	prepared
-	get, byRequest, live, event, key, remove, used, check, newCheck, nextCheck *sql.Stmt
+	dialect *Dialect
 
-	revoke, update, state, lineage *sql.Stmt
+	get, byRequest, quota, live, key, remove, used Statement
+	check, newCheck, nextCheck                     Statement
 
-	counted, uncounted *sql.Stmt // one issued key with a prefix more, or fewer
+	revoke, update, state, lineage Statement
 
-	oldest, pruned *sql.Stmt // of the events
+	newest, event      Statement // of the events
+	counted, uncounted Statement // so many issued keys with a prefix more, or fewer
+	oldest, pruned     Statement // of the events
 
-	node, noNode, noNodes, awaited  *sql.Stmt // processes on the database
-	reader, claimReader, saveReader *sql.Stmt
+	node, noNode, noNodes, awaited Statement // processes on the database
+	claimReader, saveReader        Statement
+
+	transaction
+}
+
+// transaction is what is to be written at the end of a transaction.
+type transaction struct {
+	last     int64 // the position of the last event before those of the transaction
+	lastRead bool
+
+	events []feed.Event
+	counts []prefixChange
 }
 
 // NewWriter prepares a Writer. Whoever does closes it.
-func NewWriter(ctx context.Context, p Preparer) (*Writer, error) {
-	w := &Writer{}
+func NewWriter(ctx context.Context, p Preparer, d *Dialect) (*Writer, error) {
+	w := &Writer{dialect: d}
+	event := d.AppendEvents
+	if event == "" {
+		event = insertEvent
+	}
+	statements := []statement{
+		{&w.get, selectKey + d.Locked}, {&w.byRequest, selectByRequest}, {&w.live, countLive},
+		{&w.key, insertKey(d)}, {&w.revoke, updateRevoked},
+		{&w.update, updateKey}, {&w.state, updateState}, {&w.lineage, selectLineage},
+		{&w.remove, deleteKey}, {&w.used, updateUsed}, {&w.check, selectCheck + d.Locked},
+		{&w.newCheck, insertCheck}, {&w.nextCheck, updateCheck},
+		{&w.newest, selectLast}, {&w.event, event},
+		{&w.counted, countPrefix}, {&w.uncounted, uncountPrefix},
+		{&w.oldest, selectOldest}, {&w.pruned, deleteEvents},
+		{&w.node, upsertNode}, {&w.noNode, deleteNode}, {&w.noNodes, deleteNodes},
+		{&w.awaited, updateAwaited}, {&w.claimReader, claimFeedReader}, {&w.saveReader, saveFeedReader},
+	}
+	if d.LockQuota != "" {
+		statements = append(statements, statement{&w.quota, d.LockQuota})
+	}
 	var err error
-	w.prepared, err = prepare(ctx, p,
-		statement{&w.get, selectKey}, statement{&w.byRequest, selectByRequest}, statement{&w.live, countLive},
-		statement{&w.event, insertEvent}, statement{&w.key, insertKey}, statement{&w.revoke, updateRevoked},
-		statement{&w.update, updateKey}, statement{&w.state, updateState}, statement{&w.lineage, selectLineage},
-		statement{&w.remove, deleteKey}, statement{&w.used, updateUsed}, statement{&w.check, selectCheck},
-		statement{&w.newCheck, insertCheck}, statement{&w.nextCheck, updateCheck},
-		statement{&w.counted, countPrefix}, statement{&w.uncounted, uncountPrefix},
-		statement{&w.oldest, selectOldest}, statement{&w.pruned, deleteEvents},
-		statement{&w.node, upsertNode}, statement{&w.noNode, deleteNode}, statement{&w.noNodes, deleteNodes},
-		statement{&w.awaited, updateAwaited}, statement{&w.reader, selectFeedReader},
-		statement{&w.claimReader, claimFeedReader}, statement{&w.saveReader, saveFeedReader})
-	if err != nil {
+	if w.prepared, err = prepare(ctx, p, statements...); err != nil {
 		return nil, err
 	}
 	return w, nil
 }
 
-// find returns a key of a kind, or [core.KeyNotFound].
+// begin begins to collect what a transaction writes at its end.
+func (w *Writer) begin() { w.transaction = transaction{} }
+
+// mark notes what there is to write before a change, which undo goes back to when the change has failed.
+func (w *Writer) mark() transaction { return w.transaction }
+
+func (w *Writer) undo(before transaction) {
+	before.last, before.lastRead = w.last, w.lastRead
+	w.transaction = before
+}
+
+// Finish writes what was collected, and returns the events with their positions. Where other transactions write too,
+// they wait from here on to the commit.
+func (w *Writer) Finish(ctx context.Context) ([]feed.Event, error) {
+	if err := w.countPrefixes(ctx); err != nil {
+		return nil, err
+	}
+	if len(w.events) == 0 {
+		return nil, nil
+	}
+	if err := w.writeEvents(ctx); err != nil {
+		return nil, err
+	}
+	return w.events, nil
+}
+
+// find returns a key of a kind, or [core.KeyNotFound]. No other transaction changes it before this one ends.
 func (w *Writer) find(ctx context.Context, network core.NetworkID, kind core.Kind, keyID string) (core.Key, error) {
 	k, found, err := oneKey(ctx, w.get, network, network[:], keyID)
 	if err != nil {
@@ -61,28 +106,4 @@ func (w *Writer) find(ctx context.Context, network core.NetworkID, kind core.Kin
 		return core.Key{}, errNotFound()
 	}
 	return k, nil
-}
-
-// eventOf is what happened to a key.
-func eventOf(k *core.Key, kind feed.EventKind, at time.Time) feed.Event {
-	return feed.Event{
-		Network: k.Network, KeyID: k.ID, KeyKind: uint8(k.Kind), ActorID: k.ActorID, Kind: kind, Time: at,
-	}
-}
-
-// write adds an event to the feed and gives it its caller, its position and its time as stored.
-func (w *Writer) write(ctx context.Context, e *feed.Event) error {
-	micros := e.Time.UnixMicro()
-	e.Time = time.UnixMicro(micros).UTC()
-	e.Caller = core.CallerOf(ctx)
-	return each(ctx, w.event, func(rows *sql.Rows) error {
-		var seq int64
-		if err := rows.Scan(&seq); err != nil {
-			return err
-		}
-		var err error
-		e.Position, err = position(seq)
-		return err
-	}, e.Network[:], e.KeyID, int64(e.KeyKind), e.ActorID, int64(e.Kind), micros, int64(e.Reason), e.Related,
-		int64(e.Caller.Kind), e.Caller.ID, e.Caller.User, e.Caller.RequestID)
 }

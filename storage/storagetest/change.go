@@ -170,8 +170,8 @@ var deleteTests = []test{
 		s := t.store()
 		create(t, s, newKey(home, "first"))
 		k := create(t, s, imported(home, "k"))
-		if k.CreatePosition != 2 || get(t, s, home, "k").CreatePosition != 2 {
-			t.Errorf("created at position 2, and it says %d", k.CreatePosition)
+		if k.Sequence != 2 || get(t, s, home, "k").Sequence != 2 {
+			t.Errorf("created at position 2, and it says %d", k.Sequence)
 		}
 		if err := s.Delete(t.Context(), home, "k", deletion()); err != nil {
 			t.Fatal(err)
@@ -190,8 +190,8 @@ var deleteTests = []test{
 			t.Fatal(err)
 		}
 		for what, got := range map[string]uint64{
-			"get": get(t, s, home, "k").CreatePosition, "update": updated.CreatePosition,
-			"get many": found["k"].CreatePosition, "create many": results[0].Key.CreatePosition - 2,
+			"get": get(t, s, home, "k").Sequence, "update": updated.Sequence,
+			"get many": found["k"].Sequence, "create many": results[0].Key.Sequence - 2,
 		} {
 			if got != 4 {
 				t.Errorf("%s: it was created at position 4, and says %d", what, got)

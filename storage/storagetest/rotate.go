@@ -31,7 +31,7 @@ var rotateTests = []test{
 		}
 		want := k
 		want.ID, want.RequestID, want.CreateTime, want.UpdateTime = "new", "", r.Time, r.Time
-		want.CreatePosition, want.PredecessorID, want.LineageID = 2, "old", "old"
+		want.Sequence, want.PredecessorID, want.LineageID = 2, "old", "old"
 		wantKey(t, fresh, want)
 		wantKey(t, get(t, s, home, "new"), want)
 		want = k

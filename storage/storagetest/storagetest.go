@@ -189,8 +189,8 @@ func get(t *harness, s core.Store, network core.NetworkID, id string) core.Key {
 // wantKey compares keys. A key that no store has returned has no position, and any will do.
 func wantKey(t *harness, got, want core.Key) {
 	t.Helper()
-	if want.CreatePosition == 0 {
-		want.CreatePosition = got.CreatePosition
+	if want.Sequence == 0 {
+		want.Sequence = got.Sequence
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("key is\n %+v\nwant\n %+v", got, want)
