@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/talos-edge/talos-edge/storage/sqlstore"
+	"github.com/talos-edge/talos-edge/storage/internal/schema"
 )
 
 // Schema is the state of a database's schema.
-type Schema = sqlstore.Schema
+type Schema = schema.Schema
 
 // ReadSchema reads the state of the schema of the database that dsn names. It changes nothing and creates nothing: of a
 // database that is missing the version is 0.

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/pressly/goose/v3"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -93,7 +92,7 @@ func TestBackup_OfNoDatabaseOrANewerOneIsRefused(t *testing.T) {
 	if _, err := MigrateUp(t.Context(), newer, 0); err != nil {
 		t.Fatal(err)
 	}
-	outside(t, newer, "INSERT INTO "+goose.DefaultTablename+" (version_id, is_applied) VALUES (999, 1)")
+	newerSchema(t, newer, migrations().New().Newest+1)
 	_, err = Backup(t.Context(), newer, target)
 	wantReason(t, err, core.FailedPrecondition)
 	for _, path := range []string{filepath.Dir(missing), target} {
@@ -216,9 +215,7 @@ func TestReadState_ReportsWhatIsThereAndChangesNothing(t *testing.T) {
 	}
 	look(2)
 	// An older schema does not count keys by prefix.
-	if _, err := MigrateDown(t.Context(), path, 3); err != nil {
-		t.Fatal(err)
-	}
+	downTo(t, path, 2)
 	state, err := ReadState(t.Context(), path)
 	if err != nil || state.Version != 2 || state.Keys != 1 || state.Prefixes != nil ||
 		state.Checks[core.NetworkID{}] != "check" {

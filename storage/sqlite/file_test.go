@@ -3,16 +3,17 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/pressly/goose/v3"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/storage/internal/schema"
 )
 
 func TestTheFileAndItsDirectoryAreTheOwnersAlone(t *testing.T) {
@@ -162,7 +163,7 @@ func TestAMigrationHasTheWriteLockBeforeItLooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = impatient.Close() }()
-	err = inTransaction(t.Context(), path, zap.NewNop(), true, func(*goose.Provider) error {
+	err = inTransaction(t.Context(), path, zap.NewNop(), true, func(*schema.Migrations) error {
 		if _, err := impatient.ExecContext(t.Context(), "BEGIN IMMEDIATE"); !isBusy(err) {
 			t.Errorf("another process could begin: %v", err)
 		}
@@ -180,11 +181,57 @@ func TestADatabaseOfANewerSchemaIsRefusedAndLeftAlone(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	sql := "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)"
-	outside(t, path, sql)
+	newerSchema(t, path, migrations().New().Newest+1)
 	_, err := Open(t.Context(), path, Options{})
 	if core.ReasonOf(err) != core.FailedPrecondition || !strings.Contains(err.Error(), "99") {
 		t.Errorf("opened with %v", err)
+	}
+}
+
+// downTo takes the schema of a file back to a version.
+func downTo(t *testing.T, path string, version int64) {
+	t.Helper()
+	_, err := MigrateDown(t.Context(), path, int(migrations().New().Newest-version))
+	must(t, err)
+}
+
+// newerSchema makes the schema of a file one that a later build has migrated, and that builds may run on from those on
+// which know a version.
+func newerSchema(t *testing.T, path string, oldest int64) {
+	t.Helper()
+	outside(t, path, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)")
+	outside(t, path, fmt.Sprintf("UPDATE compatibility SET oldest = %d", oldest))
+	outside(t, path, "ALTER TABLE keys ADD COLUMN added_later INTEGER NOT NULL DEFAULT 7")
+}
+
+func TestADatabaseOfANewerSchemaThatThisBuildMayRunOnIsUsedAndLeftAsItIs(t *testing.T) {
+	t.Parallel()
+	path := newDatabase(t).path
+	s := openAt(t, path, Options{})
+	create(t, s, "before")
+	must(t, s.Close())
+	newerSchema(t, path, migrations().New().Newest)
+	s = openAt(t, path, Options{})
+	create(t, s, "after")
+	if _, err := s.Get(t.Context(), core.NetworkID{}, "before"); err != nil {
+		t.Error(err)
+	}
+	if got := outsideText(t, path, "SELECT sum(added_later) FROM keys"); got != "14" {
+		t.Errorf("the column of the later build holds %s in all", got)
+	}
+	for what, migrate := range map[string]func(context.Context, string, int) (schema.Schema, error){
+		"up": MigrateUp, "down": MigrateDown,
+	} {
+		state, err := migrate(t.Context(), path, 1)
+		switch {
+		case what == "up" && (err != nil || state.Version != 99):
+			t.Errorf("up: %+v, %v", state, err)
+		case what == "down" && core.ReasonOf(err) != core.FailedPrecondition:
+			t.Errorf("down: %v", err)
+		}
+	}
+	if state, err := ReadState(t.Context(), path); err != nil || state.Keys != 2 || state.Version != 99 {
+		t.Errorf("its state reads %+v, %v", state, err)
 	}
 }
 
@@ -200,8 +247,8 @@ func TestMigrationsGoUpAndDown(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	err := inTransaction(t.Context(), path, zap.NewNop(), true, func(p *goose.Provider) error {
-		_, err := p.DownTo(t.Context(), 0)
+	err := inTransaction(t.Context(), path, zap.NewNop(), true, func(m *schema.Migrations) error {
+		_, err := m.Down(t.Context(), 100)
 		return err
 	})
 	if err != nil {
@@ -222,8 +269,8 @@ func TestKeysOfTheFirstSchemaReadTheSameAfterTheMigration(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	err := inTransaction(t.Context(), path, zap.NewNop(), true, func(p *goose.Provider) error {
-		_, err := p.DownTo(t.Context(), 1)
+	err := inTransaction(t.Context(), path, zap.NewNop(), true, func(m *schema.Migrations) error {
+		_, err := m.Down(t.Context(), int(migrations().New().Newest)-1)
 		return err
 	})
 	if err != nil {
@@ -248,8 +295,8 @@ func TestAMigrationThatFailsLeavesNothingBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := errors.New("broken")
-	err := inTransaction(t.Context(), path, zap.NewNop(), true, func(p *goose.Provider) error {
-		if _, err := p.Up(t.Context()); err != nil {
+	err := inTransaction(t.Context(), path, zap.NewNop(), true, func(m *schema.Migrations) error {
+		if _, err := m.Up(t.Context(), 0); err != nil {
 			return err
 		}
 		return broken

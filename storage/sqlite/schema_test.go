@@ -7,11 +7,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/pressly/goose/v3"
-
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/feed"
-	"github.com/talos-edge/talos-edge/storage/sqlstore"
+	"github.com/talos-edge/talos-edge/storage/internal/schema"
 )
 
 func TestSchema_OfNoDatabaseIsThatOfAnEmptyOne(t *testing.T) {
@@ -113,17 +111,7 @@ func TestSchema_NewerThanThisBuildIsLeftAsItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := outsidePool(uri(path, busyTimeout))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := db.ExecContext(t.Context(),
-		"INSERT INTO "+goose.DefaultTablename+" (version_id, is_applied) VALUES (?, 1)", top.Newest+7); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
+	newerSchema(t, path, top.Newest+1)
 	if _, err := MigrateUp(t.Context(), path, 0); core.ReasonOf(err) != core.FailedPrecondition {
 		t.Error(err)
 	}
@@ -161,11 +149,9 @@ func TestSchema_AMigrationThatIsCutShortLeavesTheOldOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := errors.New("broken")
-	if _, err := step(t.Context(), path, 0, func(*sqlstore.Schema) bool { return true }, func(p *goose.Provider) error {
-		if _, err := p.UpByOne(t.Context()); err != nil {
-			return err
-		}
-		return broken
+	if _, err := migrateTo(t.Context(), path, func(m *schema.Migrations) (schema.Schema, error) {
+		s, err := m.Up(t.Context(), 1)
+		return s, errors.Join(broken, err)
 	}); !errors.Is(err, broken) {
 		t.Error(err)
 	}
@@ -218,9 +204,7 @@ func TestEventsOfAnEarlierSchemaSayWhatIsKnownOfThem(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := MigrateDown(t.Context(), path, 2); err != nil {
-		t.Fatal(err)
-	}
+	downTo(t, path, 3)
 	page, err := openAt(t, path, Options{}).Events(t.Context(), 0, 10)
 	if err != nil || len(page.Events) != 3 || page.FeedID == "" {
 		t.Fatalf("got %+v, %v", page, err)

@@ -23,7 +23,7 @@ func ReadState(ctx context.Context, path string) (*sqlstore.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sqlstore.State{Newest: newSchema().Newest, Files: filesOf(path)}
+	s := &sqlstore.State{Newest: migrations().New().Newest, Files: filesOf(path)}
 	err = onReadOnly(path, func(name string) error {
 		return withPool(name, func(db *sql.DB) error { return readState(ctx, db, s) })
 	})

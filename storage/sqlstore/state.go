@@ -10,11 +10,13 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/storage/internal/schema"
 )
 
 // State is what a database says of itself, for tools that look at it and change nothing.
 type State struct {
-	Version, Newest int64 // of the schema, and the newest one that this build knows; Version 0: there is no schema
+	// The versions of the schema, as of [schema.Schema]; Version 0: there is none.
+	Version, Newest, Oldest int64
 
 	Keys     int64
 	Position uint64    // of the last change in the feed; 0: there is none
@@ -31,8 +33,10 @@ type State struct {
 	Files []string // that the database consists of at the moment, the main one first
 }
 
-// Schema is the version of the schema in the form that [Schema.Check] judges.
-func (s *State) Schema() Schema { return Schema{Version: s.Version, Newest: s.Newest} }
+// Schema is the version of the schema in the form that [schema.Schema.Check] judges.
+func (s *State) Schema() schema.Schema {
+	return schema.Schema{Version: s.Version, Newest: s.Newest, Oldest: s.Oldest}
+}
 
 const (
 	selectVersion = `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied`
@@ -57,7 +61,12 @@ func ReadState(ctx context.Context, q Querier, s *State) (err error) {
 	if err := q.QueryRowContext(ctx, selectVersion).Scan(&s.Version); err != nil {
 		return err
 	}
-	if s.Version == 0 || s.Version > s.Newest {
+	if s.Version > s.Newest {
+		if err := q.QueryRowContext(ctx, schema.SelectOldest).Scan(&s.Oldest); err != nil {
+			return err
+		}
+	}
+	if now := s.Schema(); s.Version == 0 || now.Check() != nil {
 		return nil
 	}
 	if err := q.QueryRowContext(ctx, countKeys).Scan(&s.Keys); err != nil {
