@@ -51,7 +51,11 @@ func (p *Positions) Apply(events ...Event) {
 		if e.Position <= p.applied {
 			continue
 		}
-		p.table[SlotOf(e.Network, e.KeyID)].Store(e.Position)
+		if e.Kind == EventRestored { // any key may be another
+			p.raise(e.Position)
+		} else {
+			p.table[SlotOf(e.Network, e.KeyID)].Store(e.Position)
+		}
 		p.applied = e.Position
 		if int(e.Kind) < len(p.changed) {
 			p.changed[e.Kind].Add(1)
@@ -65,11 +69,16 @@ func (p *Positions) Apply(events ...Event) {
 func (p *Positions) Reset(at uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.raise(at)
+	p.applied = at
+	p.wake()
+}
+
+// raise raises every slot. mu is held.
+func (p *Positions) raise(at uint64) {
 	for i := range p.table {
 		p.table[i].Store(at)
 	}
-	p.applied = at
-	p.wake()
 }
 
 // wake wakes who waits for a change. mu is held.

@@ -31,6 +31,8 @@ type GroupCommitOptions struct {
 	Logger    *zap.Logger
 	// LockWait is how long a change waits for other processes' transactions, since it was asked for.
 	LockWait time.Duration
+	// Timeout bounds a transaction, with the opening of its connection. 0: there is no bound.
+	Timeout time.Duration
 	// MaxQueue is how many changes wait at most; more callers are held back. 0: 1024.
 	MaxQueue int
 
@@ -140,10 +142,7 @@ func (g *GroupCommit) commit(ctx context.Context, group []*mutation) {
 		g.answer(group, err)
 		return
 	}
-	if group = g.begin(ctx, group); len(group) == 0 {
-		return
-	}
-	err := g.transact(ctx, group)
+	group, err := g.try(ctx, group)
 	switch {
 	case err == nil:
 		return
@@ -156,14 +155,25 @@ func (g *GroupCommit) commit(ctx context.Context, group []*mutation) {
 	}
 }
 
+// try has a group committed together, within one Timeout. It answers those of its members that are not among rest, and
+// all when there is no error.
+func (g *GroupCommit) try(ctx context.Context, group []*mutation) (rest []*mutation, err error) {
+	if g.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, g.Timeout)
+		defer cancel()
+	}
+	if rest = g.begin(ctx, group); len(rest) == 0 {
+		return nil, nil
+	}
+	return rest, g.transact(ctx, rest)
+}
+
 // commitOne has one change committed, as often as it meets another process's transaction, until its time is over.
 func (g *GroupCommit) commitOne(ctx context.Context, one []*mutation) {
 	for delay := NextLockDelay(0); ; delay = NextLockDelay(delay) {
-		if one = g.begin(ctx, one); len(one) == 0 {
-			return
-		}
-		err := g.transact(ctx, one)
-		if err == nil {
+		var err error
+		if one, err = g.try(ctx, one); err == nil {
 			return
 		}
 		if !g.Dialect.Busy(err) || !time.Now().Before(one[0].until) {
@@ -208,10 +218,19 @@ func (g *GroupCommit) begin(ctx context.Context, group []*mutation) []*mutation 
 }
 
 func (g *GroupCommit) tryBegin(ctx context.Context) error {
-	if _, err := g.Connect(ctx); err != nil {
-		return err
+	idle := g.session != nil
+	for {
+		if _, err := g.Connect(ctx); err != nil {
+			return err
+		}
+		err := g.session.exec(ctx, g.session.begin)
+		if err == nil || !idle || g.Dialect.Busy(err) {
+			return err
+		}
+		// The connection may have broken since the last change. Nothing was begun on it.
+		g.Disconnect()
+		idle = false
 	}
-	return g.session.exec(ctx, g.session.begin)
 }
 
 // answer gives all members of a group the same answer.

@@ -1,0 +1,87 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/talos-edge/talos-edge/storage/sqlstore"
+)
+
+// querier is a connection or a pool of pgx. Each connection prepares a query when it is first run there, or not at all
+// where the DSN says so.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}
+
+// preparer is a [sqlstore.Preparer] of pgx.
+type preparer struct{ on querier }
+
+// Prepare returns a statement, which is prepared when it is run.
+func (p preparer) Prepare(_ context.Context, query string) (sqlstore.Statement, error) {
+	return statement{p.on, query}, nil
+}
+
+type statement struct {
+	on    querier
+	query string
+}
+
+// Query runs the statement.
+func (s statement) Query(ctx context.Context, args ...any) (sqlstore.Rows, error) {
+	r, err := s.on.Query(ctx, s.query, args...) //nolint:rowserrcheck // the caller checks it
+	if err != nil {
+		return nil, err
+	}
+	return rows{r, nil}, nil
+}
+
+// Exec runs the statement.
+func (s statement) Exec(ctx context.Context, args ...any) (int64, error) {
+	tag, err := s.on.Exec(ctx, s.query, args...)
+	if err == nil && s.query == commit && tag.String() != commit {
+		return 0, errors.New("the transaction was rolled back in place of being committed")
+	}
+	return tag.RowsAffected(), err
+}
+
+// commit is the statement whose answer is checked: the server also accepts it to end a transaction that has failed.
+const commit = "COMMIT"
+
+// Close does nothing: the connections own what they have prepared.
+func (s statement) Close() error { return nil }
+
+// rows are those of pgx.
+type rows struct {
+	pgx.Rows
+	then io.Closer // is closed after them; nil: nothing
+}
+
+// Close closes the rows.
+func (r rows) Close() error {
+	r.Rows.Close()
+	if r.then != nil {
+		return r.then.Close()
+	}
+	return nil
+}
+
+// conn is a [sqlstore.Conn] of pgx.
+type conn struct {
+	preparer
+	conn *pgx.Conn
+}
+
+// Discard closes the connection, and does not wait long for the server.
+func (c conn) Discard(...io.Closer) { discard(c.conn) }
+
+// discard closes a connection that may be broken: its context has ended, so that no farewell is waited for.
+func discard(c *pgx.Conn) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = c.Close(ctx) // what is broken cannot be closed properly
+}

@@ -1,0 +1,150 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Options of a DSN that are ours. All others are those of pgx and PostgreSQL.
+const (
+	replicaOption = "replica"
+	listenOption  = "listen"
+)
+
+// target is what a DSN names.
+type target struct {
+	pool     *pgxpool.Config
+	replicas []*pgxpool.Config
+	listen   *pgx.ConnConfig // where LISTEN works
+}
+
+// Canonical returns the one spelling of a DSN without its scheme, by which stores can be shared, and checks it. It reads
+// the files that the DSN names, and connects to nothing.
+func Canonical(location string) (string, error) {
+	if _, err := parseDSN(location); err != nil {
+		return "", err
+	}
+	u, err := url.Parse("postgres://" + location)
+	if err != nil {
+		return "", errors.New("the DSN is not a URL")
+	}
+	u.RawQuery = u.Query().Encode() // sorted
+	return strings.TrimPrefix(u.String(), "postgres://"), nil
+}
+
+// Display names a database for people: by its hosts and its name, without user and password.
+func Display(location string) string {
+	t, err := parseDSN(location)
+	if err != nil {
+		return "a PostgreSQL database" // and opening it says what is wrong with the DSN
+	}
+	c := t.pool.ConnConfig
+	hosts := []string{net.JoinHostPort(c.Host, fmt.Sprint(c.Port))}
+	for _, f := range c.Fallbacks {
+		if host := net.JoinHostPort(f.Host, fmt.Sprint(f.Port)); hosts[len(hosts)-1] != host {
+			hosts = append(hosts, host)
+		}
+	}
+	return "the PostgreSQL database " + c.Database + " at " + strings.Join(hosts, ", ")
+}
+
+// parseDSN reads a DSN without its scheme. Its errors hold no password.
+func parseDSN(location string) (*target, error) {
+	u, err := url.Parse("postgres://" + location)
+	if err != nil {
+		return nil, errors.New("the DSN is not a URL: write characters of a password that have a meaning in URLs as " +
+			"%XX")
+	}
+	query := u.Query()
+	replicas, listen := query[replicaOption], query[listenOption]
+	query.Del(replicaOption)
+	query.Del(listenOption)
+	if len(listen) > 1 {
+		return nil, fmt.Errorf("the DSN has the option %s twice", listenOption)
+	}
+	u.RawQuery = query.Encode()
+	t := &target{}
+	if t.pool, err = poolConfig(u.String()); err != nil {
+		return nil, err
+	}
+	for _, replica := range replicas {
+		config, err := poolConfig(onHost(u, replica))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", replicaOption, err)
+		}
+		t.replicas = append(t.replicas, config)
+	}
+	t.listen = t.pool.ConnConfig
+	if len(listen) == 1 {
+		config, err := poolConfig(onHost(u, listen[0]))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", listenOption, err)
+		}
+		t.listen = config.ConnConfig
+	}
+	return t, nil
+}
+
+// onHost is the DSN of another server: one that is whole, or the first one's with another host, which may have a port.
+func onHost(u *url.URL, other string) string {
+	if strings.Contains(other, "://") {
+		return other
+	}
+	o := *u
+	o.Host = other
+	return o.String()
+}
+
+func poolConfig(dsn string) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, err // without the password
+	}
+	if !isRuntimeParam(config, "application_name") {
+		config.ConnConfig.RuntimeParams["application_name"] = "talos"
+	}
+	return config, checkTransport(dsn, config.ConnConfig)
+}
+
+func isRuntimeParam(config *pgxpool.Config, name string) bool {
+	_, ok := config.ConnConfig.RuntimeParams[name]
+	return ok
+}
+
+// checkTransport refuses a server beyond this host for which nobody has said how it is spoken to: the driver's default
+// would go on in clear text with whoever does not offer TLS.
+func checkTransport(dsn string, c *pgx.ConnConfig) error {
+	u, err := url.Parse(dsn)
+	if err != nil || u.Query().Has("sslmode") {
+		return nil //nolint:nilerr // the driver has parsed it
+	}
+	hosts := []*pgx.ConnConfig{c}
+	for _, f := range c.Fallbacks {
+		other := *c
+		other.Host = f.Host
+		hosts = append(hosts, &other)
+	}
+	for _, h := range hosts {
+		if !isLocal(h.Host) {
+			return fmt.Errorf("%s is another host: say with sslmode how it is reached; verify-full checks its "+
+				"certificate, disable sends keys' data in clear text", h.Host)
+		}
+	}
+	return nil
+}
+
+// isLocal reports whether a host is this one: the folder of a socket, localhost or a loopback address.
+func isLocal(host string) bool {
+	if strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") || host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}
