@@ -109,7 +109,7 @@ func killedWriter(t *testing.T, path string, after int) []string {
 // checkFile opens what a killed process left.
 func checkFile(t *testing.T, d *database, acknowledged map[string]core.Status) {
 	t.Helper()
-	s, err := d.open(t.Context())
+	s, err := Open(t.Context(), d.path, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,6 +40,9 @@ func (w *Writer) Revoke(
 func (w *Writer) end(
 	ctx context.Context, network core.NetworkID, kind core.Kind, keyID string, r *core.Revocation,
 ) (k core.Key, found bool, err error) {
+	if !isKeyID(keyID) {
+		return core.Key{}, false, nil
+	}
 	k, found, err = oneKey(ctx, w.revoke, network, int64(core.StatusRevoked), int64(r.Reason), r.Description,
 		r.Time.UnixMicro(), network[:], keyID, int64(kind))
 	if err != nil || !found {
@@ -80,6 +83,9 @@ func (w *Writer) Update(
 
 // Delete removes an imported key. One that does not exist or was issued is [core.KeyNotFound].
 func (w *Writer) Delete(ctx context.Context, network core.NetworkID, keyID string, d core.Deletion) error {
+	if !isKeyID(keyID) {
+		return errNotFound()
+	}
 	k, found, err := oneKey(ctx, w.remove, network, network[:], keyID)
 	if err != nil {
 		return err

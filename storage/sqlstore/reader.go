@@ -2,6 +2,9 @@ package sqlstore
 
 import (
 	"context"
+	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/talos-edge/talos-edge/core"
 )
@@ -34,6 +37,9 @@ func NewReader(ctx context.Context, p Preparer, d *Dialect) (*Reader, error) {
 
 // Get returns a key, or [core.KeyNotFound].
 func (r *Reader) Get(ctx context.Context, network core.NetworkID, keyID string) (core.Key, error) {
+	if !isKeyID(keyID) {
+		return core.Key{}, errNotFound()
+	}
 	k, found, err := oneKey(ctx, r.get, network, network[:], keyID)
 	if err != nil {
 		return core.Key{}, err
@@ -49,18 +55,28 @@ func (r *Reader) GetMany(
 	ctx context.Context, network core.NetworkID, keyIDs []string,
 ) (map[string]core.Key, error) {
 	found := make(map[string]core.Key, len(keyIDs))
+	if !slices.ContainsFunc(keyIDs, isNoKeyID) {
+		return found, r.getAll(ctx, network, keyIDs, found)
+	}
+	return found, r.getAll(ctx, network, slices.DeleteFunc(slices.Clone(keyIDs), isNoKeyID), found)
+}
+
+func (r *Reader) getAll(
+	ctx context.Context, network core.NetworkID, keyIDs []string, found map[string]core.Key,
+) error {
 	if len(keyIDs) == 0 {
-		return found, nil
+		return nil
 	}
 	ids, err := r.dialect.KeyIDs(keyIDs)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	err = keys(ctx, r.getMany, network, func(k core.Key) { found[k.ID] = k }, network[:], ids)
-	if err != nil {
-		return nil, err
-	}
-	return found, nil
+	return keys(ctx, r.getMany, network, func(k core.Key) { found[k.ID] = k }, network[:], ids)
 }
+
+// isKeyID reports whether a text can be the id of a key. Some databases can store no other text.
+func isKeyID(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
+
+func isNoKeyID(s string) bool { return !isKeyID(s) }
 
 func errNotFound() error { return core.NewError(core.KeyNotFound, "no such key") }

@@ -98,6 +98,9 @@ func (w *Writer) Finish(ctx context.Context) ([]feed.Event, error) {
 
 // find returns a key of a kind, or [core.KeyNotFound]. No other transaction changes it before this one ends.
 func (w *Writer) find(ctx context.Context, network core.NetworkID, kind core.Kind, keyID string) (core.Key, error) {
+	if !isKeyID(keyID) {
+		return core.Key{}, errNotFound()
+	}
 	k, found, err := oneKey(ctx, w.get, network, network[:], keyID)
 	if err != nil {
 		return core.Key{}, err

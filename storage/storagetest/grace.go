@@ -40,7 +40,7 @@ var graceTests = []test{
 			}
 			want := k
 			want.ID, want.RequestID, want.CreateTime, want.UpdateTime = "new", "", r.Time, r.Time
-			want.Sequence, want.PredecessorID, want.LineageID = 2, "old", "old"
+			want.Sequence, want.PredecessorID, want.LineageID = 0, "old", "old"
 			wantKey(t, fresh, want)
 			wantKey(t, get(t, s, home, "new"), want)
 			want = k

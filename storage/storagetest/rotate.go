@@ -31,7 +31,7 @@ var rotateTests = []test{
 		}
 		want := k
 		want.ID, want.RequestID, want.CreateTime, want.UpdateTime = "new", "", r.Time, r.Time
-		want.Sequence, want.PredecessorID, want.LineageID = 2, "old", "old"
+		want.Sequence, want.PredecessorID, want.LineageID = 0, "old", "old"
 		wantKey(t, fresh, want)
 		wantKey(t, get(t, s, home, "new"), want)
 		want = k
@@ -60,7 +60,7 @@ var rotateTests = []test{
 		want := newKey(home, "new")
 		want.Name, want.ActorID, want.ExpireTime = "renamed", k.ActorID, k.ExpireTime
 		want.CreateTime, want.UpdateTime = r.Time, r.Time
-		want.PredecessorID, want.LineageID = "old", "old"
+		want.Sequence, want.PredecessorID, want.LineageID = 0, "old", "old"
 		wantKey(t, fresh, want)
 		if old.Name != k.Name || len(old.Scopes) != len(k.Scopes) || old.Visibility != k.Visibility {
 			t.Errorf("the old key became %+v", old)
