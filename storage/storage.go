@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/storage/postgres"
 	"github.com/talos-edge/talos-edge/storage/sqlite"
 )
 
@@ -22,6 +23,8 @@ type Options struct {
 
 // engine is what a scheme names. Its functions get what follows "scheme://" in the DSN.
 type engine struct {
+	shared bool // nodes on several machines can use one database
+
 	open      func(ctx context.Context, location string, opts Options) (core.Store, error)
 	canonical func(location string) (string, error)
 	display   func(location string) string
@@ -37,12 +40,49 @@ type engine struct {
 }
 
 func engines() map[string]engine {
+	onPostgres := enginePostgres()
 	return map[string]engine{
 		"sqlite": {
 			open: openSQLite, canonical: canonicalSQLite, readSecretCheck: readSecretCheckSQLite,
 			display:    func(path string) string { return path },
 			readSchema: sqlite.ReadSchema, migrateUp: sqlite.MigrateUp, migrateDown: sqlite.MigrateDown,
 			readState: sqlite.ReadState, backup: sqlite.Backup,
+		},
+		"postgres":   onPostgres,
+		"postgresql": onPostgres,
+	}
+}
+
+func enginePostgres() engine {
+	return engine{
+		shared: true,
+		open: func(ctx context.Context, location string, opts Options) (core.Store, error) {
+			s, err := postgres.Open(ctx, location, postgres.Options{Logger: opts.Logger})
+			if err != nil {
+				return nil, fmt.Errorf("storage: %w", err)
+			}
+			return s, nil
+		},
+		canonical: func(location string) (string, error) {
+			location, err := postgres.Canonical(location)
+			if err != nil {
+				return "", fmt.Errorf("storage: %w", err)
+			}
+			return location, nil
+		},
+		display: postgres.Display,
+		readSecretCheck: func(ctx context.Context, location string, n core.NetworkID, _ Options) (string, error) {
+			check, err := postgres.ReadSecretCheck(ctx, location, n)
+			if err != nil {
+				return "", fmt.Errorf("storage: %w", err)
+			}
+			return check, nil
+		},
+		readSchema: postgres.ReadSchema, migrateUp: postgres.MigrateUp, migrateDown: postgres.MigrateDown,
+		readState: postgres.ReadState,
+		backup: func(context.Context, string, string) (*State, error) {
+			return nil, core.NewError(core.BadRequest,
+				"a PostgreSQL database is backed up by its own tools: pg_dump, or a base backup with its log")
 		},
 	}
 }
@@ -51,6 +91,7 @@ func engines() map[string]engine {
 //
 //	sqlite:///var/lib/talos/talos.db    an absolute path
 //	sqlite://talos.db                   a path relative to the working directory
+//	postgres://user@host/talos          PostgreSQL, see package postgres
 //
 // ctx bounds the opening only. The caller closes the store. Errors are those of [core.Store] where the database is the
 // cause; see [core.ReasonOf].
@@ -84,10 +125,20 @@ func Canonical(dsn string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if e.shared {
+		scheme = "postgres" // also known as postgresql
+	}
 	return scheme + "://" + location, nil
 }
 
-// Display names the database of a DSN for people: by the path of its file. It holds no password.
+// Shared reports whether nodes on several machines can use the database of a DSN. They need the same secrets then.
+func Shared(dsn string) bool {
+	e, _, _, err := parse(dsn)
+	return err == nil && e.shared
+}
+
+// Display names the database of a DSN for people: by the path of its file, or by its host and name. It holds no
+// password.
 func Display(dsn string) string {
 	e, _, location, err := parse(dsn)
 	if err != nil {
