@@ -31,9 +31,9 @@ type nodes struct {
 	keys   string
 }
 
-func newNodes(t *testing.T) *nodes {
+func newNodes(t *testing.T, server *pgtest.Server) *nodes {
 	t.Helper()
-	n := &nodes{server: pgtest.Start(t)}
+	n := &nodes{server: server}
 	n.dsn = n.server.Database(t)
 	n.keys = filepath.Join(t.TempDir(), "keys.json")
 	if out, exit := runBinary(t, nil, "jwk", "generate", "eddsa", "--jwks", "-o", n.keys); exit != 0 {
@@ -82,7 +82,7 @@ func (s *server) confirmed(ctx context.Context, path, body string) (answer []byt
 
 func TestNodes_EachRefusesWhatAnotherHasRevoked(t *testing.T) {
 	t.Parallel()
-	n := newNodes(t)
+	n := newNodes(t, pgtest.Shared(t))
 	a, b := n.start(t, ""), n.start(t, "")
 	secret, keyID := a.issue(t)
 	b.wantVerdict(t, secret, true)
@@ -104,7 +104,7 @@ func TestNodes_EachRefusesWhatAnotherHasRevoked(t *testing.T) {
 
 func TestNodes_WithoutSharedSecretsDoNotStart(t *testing.T) {
 	t.Parallel()
-	n := newNodes(t)
+	n := newNodes(t, pgtest.Shared(t))
 	for _, missing := range []string{envCurrent, envSigningKeys} {
 		env := slices.DeleteFunc(slices.Clone(n.env), func(v string) bool { return strings.HasPrefix(v, missing) })
 		_, stderr, exit := runBinaryBoth(t, append(env, envDSN+"="+n.dsn, "HOME="+t.TempDir()), "serve")
@@ -118,7 +118,7 @@ func TestNodes_WithoutSharedSecretsDoNotStart(t *testing.T) {
 // for a database that fails.
 func TestNodes_OneThatIsCutOffServesWhatItKnows(t *testing.T) {
 	t.Parallel()
-	n := newNodes(t)
+	n := newNodes(t, pgtest.Start(t))
 	road := newRoad(t, n.server.Addr())
 	a, b := n.start(t, ""), n.start(t, road.through(t, n.dsn))
 	good, _ := a.issue(t)
@@ -163,7 +163,7 @@ func rounds() int {
 // has its connections cut.
 func TestNodes_LoseNothing(t *testing.T) {
 	t.Parallel()
-	n := newNodes(t)
+	n := newNodes(t, pgtest.Start(t))
 	all := []*server{n.start(t, ""), n.start(t, ""), n.start(t, "")}
 	book := &ledger{revoked: map[string]bool{}}
 	for round := range rounds() {
