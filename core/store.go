@@ -134,6 +134,16 @@ type Store interface {
 	// Expiring returns keys that expire in a period. It costs the same however many other keys there are.
 	Expiring(ctx context.Context, q ExpiryQuery) ([]Key, error)
 
+	// CreateNetwork adds a network. One whose id or one of whose hosts is taken is [Conflict].
+	CreateNetwork(ctx context.Context, n Network) error
+
+	// SuspendNetwork has the nodes not know a network's hosts, or know them again, and returns it. One that is not
+	// there is [NotFound]; one that is as it should be is left as it is.
+	SuspendNetwork(ctx context.Context, id NetworkID, suspended bool, at time.Time) (Network, error)
+
+	// Networks returns all networks, in the order of their ids.
+	Networks(ctx context.Context) ([]Network, error)
+
 	// Positions is the table that every change, of this process and of others on the same database, is applied to. If
 	// there can be others, the store renews its lease ([feed.Positions.Renew]) while it knows of their changes.
 	Positions() *feed.Positions

@@ -26,6 +26,10 @@ const (
 	EventSuspended
 	EventResumed
 
+	// EventNetworkChanged is no change of a key: a network was created, suspended or resumed. The event is of
+	// core.SystemNetwork, and the network's id is in place of the key's.
+	EventNetworkChanged
+
 	eventKinds = iota + 1 // the number after the last kind
 )
 
@@ -53,6 +57,8 @@ func (k EventKind) String() string {
 		return "suspended"
 	case EventResumed:
 		return "resumed"
+	case EventNetworkChanged:
+		return "network changed"
 	default:
 		return "unknown"
 	}

@@ -18,6 +18,7 @@ type Reader struct {
 	get, getMany Statement
 	prefixes     Statement
 	expiring     Statement
+	networks     Statement
 	lists        lists
 }
 
@@ -28,7 +29,8 @@ func NewReader(ctx context.Context, p Preparer, d *Dialect) (*Reader, error) {
 	var err error
 	r.prepared, err = prepare(ctx, p,
 		append(r.lists.statements(), statement{&r.get, selectKey}, statement{&r.getMany, selectKeys},
-			statement{&r.prefixes, selectPrefixes}, statement{&r.expiring, selectExpiring})...)
+			statement{&r.prefixes, selectPrefixes}, statement{&r.expiring, selectExpiring},
+			statement{&r.networks, selectNetworks})...)
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,8 @@ type Writer struct {
 	node, noNode, noNodes, awaited Statement // processes on the database
 	claimReader, saveReader        Statement
 
+	network, newNetwork, setNetwork, networkHost, newHost Statement
+
 	transaction
 }
 
@@ -59,6 +61,8 @@ func NewWriter(ctx context.Context, p Preparer, d *Dialect) (*Writer, error) {
 		{&w.oldest, selectOldest}, {&w.pruned, deleteEvents},
 		{&w.node, upsertNode}, {&w.noNode, deleteNode}, {&w.noNodes, deleteNodes},
 		{&w.awaited, updateAwaited}, {&w.claimReader, claimFeedReader}, {&w.saveReader, saveFeedReader},
+		{&w.network, selectNetwork}, {&w.newNetwork, insertNetwork}, {&w.setNetwork, suspendNetwork},
+		{&w.networkHost, selectHost}, {&w.newHost, insertHost},
 	}
 	if d.LockQuota != "" {
 		statements = append(statements, statement{&w.quota, d.LockQuota})

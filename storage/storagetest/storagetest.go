@@ -108,6 +108,7 @@ func Run(t *testing.T, open func(t *testing.T) Opener) {
 		{"events", eventTests},
 		{"nodes", nodeTests},
 		{"positions", positionTests},
+		{"networks", networkTests},
 		{"feed readers", feedReaderTests},
 		{"expiring", expiringTests},
 		{"life", lifeTests},

@@ -399,3 +399,14 @@ func (m *Store) Resume(
 ) (core.Key, error) {
 	return m.change(ctx, network, kind, keyID, feed.Event{Kind: feed.EventResumed}, r.Of)
 }
+
+// Networks is that of [core.Store]: there are none.
+func (*Store) Networks(context.Context) ([]core.Network, error) { return nil, nil }
+
+// CreateNetwork is that of [core.Store]: none can be made.
+func (*Store) CreateNetwork(context.Context, core.Network) error { return errors.ErrUnsupported }
+
+// SuspendNetwork is that of [core.Store]: there are none.
+func (*Store) SuspendNetwork(context.Context, core.NetworkID, bool, time.Time) (core.Network, error) {
+	return core.Network{}, core.NewError(core.NotFound, "there are no networks")
+}

@@ -122,7 +122,24 @@ CREATE TABLE nodes (
     seen     BIGINT NOT NULL
 ) WITH (fillfactor = 50);
 
+-- The networks that are not in the nodes' configurations.
+CREATE TABLE networks (
+    id          BYTEA  PRIMARY KEY CHECK (octet_length(id) = 16),
+    hosts       TEXT   NOT NULL, -- JSON array
+    settings    TEXT   NOT NULL, -- JSON object
+    suspended   BIGINT NOT NULL,
+    create_time BIGINT NOT NULL,
+    update_time BIGINT NOT NULL
+);
+
+CREATE TABLE network_hosts (
+    host    TEXT  COLLATE "C" PRIMARY KEY,
+    network BYTEA NOT NULL
+);
+
 -- +goose Down
+DROP TABLE network_hosts;
+DROP TABLE networks;
 DROP TABLE nodes;
 DROP TABLE feed_readers;
 DROP TABLE secrets;
