@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/talos-edge/talos-edge/caddymodule/node"
 	"github.com/talos-edge/talos-edge/core"
 )
 
@@ -75,10 +76,7 @@ type decisionCounters [decisions][reasons]prometheus.Counter
 
 // newCounters makes the counters of a network.
 func newCounters(network core.NetworkID) *decisionCounters {
-	label := ""
-	if network != (core.NetworkID{}) {
-		label = network.String()
-	}
+	label := node.NetworkLabel(network)
 	counters := new(decisionCounters)
 	for d := range decisions {
 		for r := range reasons {
