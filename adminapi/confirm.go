@@ -29,13 +29,13 @@ type readingEdge struct {
 	leaves bool
 }
 
-// edgeOf reads who asks for events; nil is not an edge.
-func (s *surface) edgeOf(r *http.Request) (*readingEdge, error) {
+// edgeOf reads who asks for events of a network; nil is not an edge.
+func (s *surface) edgeOf(r *http.Request, network core.NetworkID) (*readingEdge, error) {
 	h := r.Header
 	e := &readingEdge{
 		Edge: feed.Edge{
 			ID: h.Get(client.EdgeIDHeader), Instance: h.Get(client.EdgeInstanceHeader),
-			Via: h.Get(client.EdgeViaHeader),
+			Via: h.Get(client.EdgeViaHeader), Network: network,
 		},
 		leaves: h.Get(client.EdgeLeavesHeader) == "1",
 	}
@@ -85,7 +85,7 @@ func listEdges(s *surface, w http.ResponseWriter, r *http.Request, n Network, _ 
 	position := n.Keys.Applied()
 	out := client.EdgesResponse{Edges: []client.EdgeState{}, Position: client.Position(position)}
 	if n.Confirmations != nil {
-		all, err := n.Confirmations.List(r.Context())
+		all, err := n.Confirmations.List(r.Context(), n.ID)
 		if err != nil {
 			return err
 		}
@@ -163,7 +163,8 @@ func (s *surface) waitFor(
 // WriteHeader waits, and begins the response.
 func (c *confirmWriter) WriteHeader(status int) {
 	if !c.written && status < http.StatusMultipleChoices {
-		setConfirmed(c.Header(), c.network.Confirmations.Await(c.wait, c.network.Keys.Applied()))
+		n := c.network
+		setConfirmed(c.Header(), n.Confirmations.Await(c.wait, n.ID, n.Keys.Applied()))
 	}
 	c.written = true
 	c.ResponseWriter.WriteHeader(status)

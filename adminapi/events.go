@@ -21,7 +21,7 @@ func listEvents(s *surface, w http.ResponseWriter, r *http.Request, n Network, _
 	if err != nil {
 		return err
 	}
-	edge, err := s.edgeOf(r)
+	edge, err := s.edgeOf(r, n.ID)
 	if err != nil {
 		return err
 	}

@@ -21,8 +21,8 @@ var failurePolicy = core.RateLimitPolicy{Quota: failureBurst, Window: failureBur
 // from many addresses can make the limiter forget, but cannot use up the attempts of anybody else.
 const maxFailing = 1 << 14
 
-// FailureLimiter counts failed attempts by address: ten, and then one every six seconds. An IPv6 address counts as its
-// /64, which is what one subscriber has. It is safe for concurrent use.
+// FailureLimiter counts failed attempts by address, in each network on its own: ten, and then one every six seconds. An
+// IPv6 address counts as its /64, which is what one subscriber has. It is safe for concurrent use.
 type FailureLimiter struct{ memory *ratelimit.Memory }
 
 // NewFailureLimiter makes a limiter in which nobody has failed yet.
@@ -36,16 +36,16 @@ func NewFailureLimiter() *FailureLimiter {
 
 // take counts an attempt of an address before it is made, so that attempts at the same time cannot exceed the limit
 // together. An attempt that must not be made is not counted, and wait is the time until the next one may.
-func (l *FailureLimiter) take(addr netip.Addr) (wait time.Duration, ok bool) {
+func (l *FailureLimiter) take(network core.NetworkID, addr netip.Addr) (wait time.Duration, ok bool) {
 	key := limitedAs(addr)
-	r, err := l.memory.Take(context.Background(), core.NetworkID{}, string(key[:]), failurePolicy)
+	r, err := l.memory.Take(context.Background(), network, string(key[:]), failurePolicy)
 	return r.RetryAfter, err == nil && r.Allowed
 }
 
 // giveBack takes back an attempt that did not fail.
-func (l *FailureLimiter) giveBack(addr netip.Addr) {
+func (l *FailureLimiter) giveBack(network core.NetworkID, addr netip.Addr) {
 	key := limitedAs(addr)
-	l.memory.GiveBack(core.NetworkID{}, string(key[:]), failurePolicy)
+	l.memory.GiveBack(network, string(key[:]), failurePolicy)
 }
 
 // limitedAs is what an address is counted as. All callers whose address is not known count as one.

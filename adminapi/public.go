@@ -76,17 +76,21 @@ func (t *Route) isPublic(health bool) bool {
 // limited revokes the key behind a credential, unless the caller's address has failed too often. Every answer that the
 // caller is to blame for counts as a failure.
 func (p *Public) limited(w http.ResponseWriter, r *http.Request, op *Operation) error {
+	n, err := p.network(r)
+	if err != nil {
+		return err // no credential was looked at
+	}
 	addr := p.ClientAddr(r)
-	if wait, ok := p.limiter.take(addr); !ok {
+	if wait, ok := p.limiter.take(n.ID, addr); !ok {
 		return &httpError{
 			cause: core.NewError(core.TooManyRequests, "too many failed attempts from this address; "+
 				"try again after the time in Retry-After"),
 			retryAfter: wait,
 		}
 	}
-	err := p.serve(w, r, op, "")
+	err = p.serveIn(w, r, op, n, "")
 	if err == nil || StatusOf(core.ReasonOf(err)) >= http.StatusInternalServerError {
-		p.limiter.giveBack(addr)
+		p.limiter.giveBack(n.ID, addr)
 	}
 	return err
 }

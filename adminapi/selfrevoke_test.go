@@ -193,27 +193,27 @@ func TestTheLimiterCountsAddresses(t *testing.T) {
 				first, _ := netip.ParseAddr(tc.first)
 				second, _ := netip.ParseAddr(tc.second)
 				for i := range failureBurst {
-					if _, ok := l.take(first); !ok {
+					if _, ok := l.take(core.NetworkID{}, first); !ok {
 						t.Fatalf("attempt %d is refused", i+1)
 					}
 				}
-				if wait, ok := l.take(first); ok || wait != failureInterval {
+				if wait, ok := l.take(core.NetworkID{}, first); ok || wait != failureInterval {
 					t.Errorf("one too many: %v, %v", wait, ok)
 				}
-				if _, ok := l.take(second); ok == tc.same {
+				if _, ok := l.take(core.NetworkID{}, second); ok == tc.same {
 					t.Errorf("the second address: %v", ok)
 				}
 				time.Sleep(failureInterval * failureBurst)
 				for i := range failureBurst {
-					if _, ok := l.take(first); !ok {
+					if _, ok := l.take(core.NetworkID{}, first); !ok {
 						t.Fatalf("attempt %d after the time was up is refused", i+1)
 					}
 				}
-				l.giveBack(first)
-				if _, ok := l.take(first); !ok {
+				l.giveBack(core.NetworkID{}, first)
+				if _, ok := l.take(core.NetworkID{}, first); !ok {
 					t.Error("an attempt that was given back is refused")
 				}
-				if _, ok := l.take(first); ok {
+				if _, ok := l.take(core.NetworkID{}, first); ok {
 					t.Error("one was given back, and two are taken")
 				}
 			})
@@ -221,12 +221,29 @@ func TestTheLimiterCountsAddresses(t *testing.T) {
 	}
 }
 
+func TestFailuresInOneNetworkCostNoAttemptsInAnother(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := NewFailureLimiter()
+		addr := netip.MustParseAddr("192.0.2.1")
+		for range failureBurst {
+			l.take(core.NetworkID{1}, addr)
+		}
+		if _, ok := l.take(core.NetworkID{1}, addr); ok {
+			t.Error("the network in which all attempts failed has more")
+		}
+		if _, ok := l.take(core.NetworkID{2}, addr); !ok {
+			t.Error("the other network has none left")
+		}
+	})
+}
+
 func TestAFloodFromManyAddressesIsBoundedInMemory(t *testing.T) {
 	t.Parallel()
 	l := NewFailureLimiter()
 	for i := range 200_000 {
 		addr := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-		if _, ok := l.take(addr); !ok {
+		if _, ok := l.take(core.NetworkID{}, addr); !ok {
 			t.Fatalf("%s has not failed yet and is refused", addr)
 		}
 	}
@@ -241,12 +258,12 @@ func TestOneAddressStaysLimitedAmongManyOthers(t *testing.T) {
 		l := NewFailureLimiter()
 		bad := netip.MustParseAddr("192.0.2.1")
 		for range failureBurst {
-			l.take(bad)
+			l.take(core.NetworkID{}, bad)
 		}
 		for i := range 50_000 { // each fails once, so each has less against it
-			l.take(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+			l.take(core.NetworkID{}, netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
 		}
-		if _, ok := l.take(bad); ok {
+		if _, ok := l.take(core.NetworkID{}, bad); ok {
 			t.Error("the limiter forgot " + bad.String() + " after " + strconv.Itoa(failureBurst) + " failures")
 		}
 	})

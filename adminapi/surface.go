@@ -192,16 +192,22 @@ func (s *surface) serve(w http.ResponseWriter, r *http.Request, op *Operation, k
 	if err != nil {
 		return err
 	}
+	return s.serveIn(w, r, op, n, keyID)
+}
+
+// serveIn has a request of a network answered.
+func (s *surface) serveIn(w http.ResponseWriter, r *http.Request, op *Operation, n Network, keyID string) error {
 	if s.private && op.Changes != 0 && IsEdge(r) && n.Keys != nil {
 		w = &positionWriter{ResponseWriter: w, applied: n.Keys.Applied}
 	}
 	if op.Changes != 0 {
 		if s.private && n.Keys != nil {
-			var done context.CancelFunc
-			if w, done, err = s.waitFor(w, r, &n); err != nil {
+			waiting, done, err := s.waitFor(w, r, &n)
+			if err != nil {
 				return err
 			}
 			defer done()
+			w = waiting
 		}
 		n = s.audited(r, op, n)
 		r = r.WithContext(core.WithCaller(r.Context(), s.feedCaller(r)))

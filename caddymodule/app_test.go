@@ -277,7 +277,7 @@ func TestRequestAfterCleanupIsServed(t *testing.T) {
 	}
 	for range 2 {
 		late := old.Hold()
-		result, err := late.Verify(req, secret)
+		result, err := late.Verify(req, core.NetworkID{}, secret)
 		if err != nil || result.Verdict.Code != core.CodeValid {
 			t.Fatalf("got %+v, %v", result.Verdict, err)
 		}
@@ -285,7 +285,7 @@ func TestRequestAfterCleanupIsServed(t *testing.T) {
 		if !ok {
 			t.Fatalf("the node is a %T", late)
 		}
-		_, _, err = open.Engine.Issue(t.Context(), engine.IssueRequest{Name: "late", ActorID: "someone"})
+		_, _, err = open.Keys(core.NetworkID{}).Issue(t.Context(), engine.IssueRequest{Name: "late", ActorID: "someone"})
 		if err != nil {
 			t.Fatal(err)
 		}

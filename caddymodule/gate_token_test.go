@@ -86,7 +86,7 @@ func TestGate_ATokenIsAsNarrowAsItsKeyIsNow(t *testing.T) {
 			t.Fatalf("%s: %d %s", name, got.status, got.body)
 		}
 	}
-	_, err := e.node().Engine.Update(t.Context(), core.AnyKind, id, engine.UpdateRequest{
+	_, err := e.node().Keys(core.NetworkID{}).Update(t.Context(), core.AnyKind, id, engine.UpdateRequest{
 		Mask: []string{engine.PathScopes, engine.PathCIDRs}, Scopes: []string{"b"},
 		AllowedCIDRs: cidrs(t, "203.0.113.0/24"),
 	})
@@ -189,7 +189,7 @@ func TestAttack01_TheTimeOfAMacaroonsHolderIsJudgedAtEachHit(t *testing.T) {
 
 func TestGate_ATokenOfAnImportedKeyNamesThatKeyAndItsOwnType(t *testing.T) {
 	e := startEdge(t, edgeConfig{Site: "talos_gate\nrespond `{http.auth.user.id}|{http.auth.user.credential_type}`"})
-	made, err := e.node().Engine.Import(t.Context(), engine.ImportRequest{
+	made, err := e.node().Keys(core.NetworkID{}).Import(t.Context(), engine.ImportRequest{
 		RawKey: "sk_live_4242", IssueRequest: engine.IssueRequest{Name: "n", ActorID: "a"},
 	})
 	if err != nil {

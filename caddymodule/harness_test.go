@@ -152,7 +152,11 @@ func decisions(t testing.TB, decision, reason string) int {
 			continue
 		}
 		for _, m := range family.GetMetric() {
-			if m.GetLabel()[0].GetValue() == decision && m.GetLabel()[1].GetValue() == reason {
+			labels := map[string]string{}
+			for _, l := range m.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			if labels["decision"] == decision && labels["reason"] == reason && labels["network"] == "" {
 				return int(m.GetCounter().GetValue())
 			}
 		}
@@ -190,7 +194,7 @@ func (e *edge) issue(r engine.IssueRequest) (id, secret string) {
 	if r.ActorID == "" {
 		r.ActorID = "someone"
 	}
-	key, secret, err := e.node().Engine.Issue(e.t.Context(), r)
+	key, secret, err := e.node().Keys(core.NetworkID{}).Issue(e.t.Context(), r)
 	if err != nil {
 		e.t.Fatalf("issuing a key: %v", err)
 	}
@@ -200,7 +204,7 @@ func (e *edge) issue(r engine.IssueRequest) (id, secret string) {
 // derive makes a token of a key.
 func (e *edge) derive(r engine.DeriveRequest) string {
 	e.t.Helper()
-	made, err := e.node().Engine.Derive(e.t.Context(), r)
+	made, err := e.node().Keys(core.NetworkID{}).Derive(e.t.Context(), r)
 	if err != nil {
 		e.t.Fatalf("deriving a token: %v", err)
 	}

@@ -44,16 +44,16 @@ func TestMetricsKeepTheirValuesAcrossReloads(t *testing.T) {
 	addr := freeport.Addr(t)
 	sites := strings.ReplaceAll(withMetrics, "METRICS", portOf(addr))
 	const (
-		admitted = `talos_gate_decisions_total{decision="admitted",reason="ok"}`
-		refused  = `talos_gate_decisions_total{decision="refused",reason="invalid"}`
+		admitted = `talos_gate_decisions_total{decision="admitted",network="",reason="ok"}`
+		refused  = `talos_gate_decisions_total{decision="refused",network="",reason="invalid"}`
 		hits     = `talos_cache_requests_total{result="hit"}`
 		misses   = `talos_cache_requests_total{result="miss"}`
-		created  = `talos_keys_changed_total{kind="created"}`
+		created  = `talos_keys_changed_total{kind="created",network=""}`
 	)
 	s.mustLoad("talos {\nstorage sqlite://FOLDER/a.db\n}", sites)
 	before := readMetrics(t, addr)
 	for _, name := range []string{admitted, refused, hits, misses, created, "talos_cache_bytes", "talos_feed_position",
-		"talos_limiter_fail_open_total", `talos_gate_decisions_total{decision="refused",reason="rate_limited"}`} {
+		"talos_limiter_fail_open_total", `talos_gate_decisions_total{decision="refused",network="",reason="rate_limited"}`} {
 		if _, ok := before[name]; !ok {
 			t.Errorf("%s is not there from the beginning", name)
 		}

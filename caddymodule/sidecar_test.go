@@ -302,7 +302,7 @@ func TestASidecarAsksNothingForAnAddressOfEarlyData(t *testing.T) {
 	for _, early := range []bool{false, true} {
 		far.to("apiKeys:verify")
 		r := callertest.Caller{Peer: "203.0.113.9:50000", Early: early}.Request()
-		result, err := n.Verify(r, "away")
+		result, err := n.Verify(r, core.NetworkID{}, "away")
 		if err != nil {
 			t.Fatal(err)
 		}

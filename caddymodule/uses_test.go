@@ -30,12 +30,12 @@ func TestTheLastUseOfKeysAndOfTheirTokensIsKeptWhenANodeCloses(t *testing.T) {
 	conf.Talos = "default_ttl 1h" // another node on the same database
 	e.load(conf)
 	for _, id := range []string{used, parent} {
-		key, err := e.node().Engine.Get(t.Context(), core.Issued, id)
+		key, err := e.node().Keys(core.NetworkID{}).Get(t.Context(), core.Issued, id)
 		if at := key.LastUsedTime; err != nil || at.Before(began) || at.After(ended) {
 			t.Errorf("a key that was used between %v and %v: %v, %v", began, ended, at, err)
 		}
 	}
-	key, err := e.node().Engine.Get(t.Context(), core.Issued, never)
+	key, err := e.node().Keys(core.NetworkID{}).Get(t.Context(), core.Issued, never)
 	if err != nil || !key.LastUsedTime.IsZero() {
 		t.Errorf("a key that was not used: %v, %v", key.LastUsedTime, err)
 	}

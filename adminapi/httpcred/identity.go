@@ -27,8 +27,17 @@ var identityHeaders = [...]identityHeader{
 // IdentityHeaders is how many identity headers there are at most.
 const IdentityHeaders = len(identityHeaders)
 
-// defaultFields are sent where no fields are named. There is one network, which the app need not know.
+// defaultFields are sent where no fields are named. Where there is one network, the app need not know it.
 var defaultFields = []string{"key_id", "actor", "scopes", "metadata"}
+
+// AllFields are the fields that an identity can have.
+func AllFields() []string {
+	all := make([]string, IdentityHeaders)
+	for i, h := range identityHeaders {
+		all[i] = h.field
+	}
+	return all
+}
 
 // Identity sets the headers that tell an app whose request it is. The zero value sets none.
 type Identity struct {

@@ -22,7 +22,7 @@ type holders struct {
 
 // KeySet is the upstream's.
 func (s *holders) KeySet(ctx context.Context) (*client.JWKS, error) {
-	set, err := s.keys.get(ctx)
+	set, err := s.keySet(s.network).get(ctx)
 	if err != nil {
 		return nil, unavailable(err)
 	}
@@ -39,7 +39,7 @@ func (s *holders) SelfRevoke(
 	}
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), holderTimeout)
 	defer cancel()
-	position, err := s.upstream.SelfRevoke(call, cred, adminapi.ReasonName(reason))
+	position, err := s.upstream.SelfRevoke(call, s.network, cred, adminapi.ReasonName(reason))
 	if q, _ := s.upstream.Prepare(s.network, cred); q.KeyID != "" {
 		s.upstream.Forget(s.network, q.KeyID, position)
 		revoked.ID = q.KeyID

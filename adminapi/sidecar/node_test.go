@@ -180,7 +180,9 @@ func (f *upstreamNode) VerifyFor(
 	return results[0].Verdict, results[0].Err
 }
 
-func (f *upstreamNode) SelfRevoke(ctx context.Context, cred string, reason client.RevocationReason) (uint64, error) {
+func (f *upstreamNode) SelfRevoke(
+	ctx context.Context, _ core.NetworkID, cred string, reason client.RevocationReason,
+) (uint64, error) {
 	if err := f.trouble(); err != nil {
 		return 0, err
 	}
@@ -189,7 +191,9 @@ func (f *upstreamNode) SelfRevoke(ctx context.Context, cred string, reason clien
 	return edge.Position, err
 }
 
-func (f *upstreamNode) JWKS(ctx context.Context) (*client.JWKS, error) {
+func (*upstreamNode) HostOf(core.NetworkID) string { return "" }
+
+func (f *upstreamNode) JWKS(ctx context.Context, _ core.NetworkID) (*client.JWKS, error) {
 	f.set(func() { f.keySets++ })
 	if err := f.trouble(); err != nil {
 		return nil, err

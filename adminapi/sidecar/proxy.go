@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,10 +74,12 @@ func (s *sidecar) checkMarks(r *http.Request) error {
 	return nil
 }
 
-// rewrite makes of the caller's request the one that is sent: the same headers and the same host, without what holds
-// for the connection to the sidecar only and without what speaks of other proxies.
+// rewrite makes of the caller's request the one that is sent: the same headers and the same host, or that of the network
+// that was found for the request, without what holds for the connection to the sidecar only and without what speaks of
+// other proxies.
 func rewrite(r *httputil.ProxyRequest) {
-	r.Out.Host = r.In.Host
+	p := passingOf(r.In)
+	r.Out.Host = cmp.Or(p.upstream.HostOf(p.network), r.In.Host)
 	h := r.Out.Header
 	for name := range h {
 		if adminapi.IsForwardingHeader(name) || overridesMethod(name) {
@@ -86,16 +89,16 @@ func rewrite(r *httputil.ProxyRequest) {
 	for _, name := range []string{"Connection", "Upgrade", "Te", "Expect"} {
 		h.Del(name)
 	}
-	h.Add(markHeader, passingOf(r.In).mark)
-	if id := passingOf(r.In).edgeID; id != "" && h.Get(client.EdgeIDHeader) != "" && h.Get(client.EdgeViaHeader) == "" {
+	h.Add(markHeader, p.mark)
+	if id := p.edgeID; id != "" && h.Get(client.EdgeIDHeader) != "" && h.Get(client.EdgeViaHeader) == "" {
 		h.Set(client.EdgeViaHeader, id) // what an edge acknowledges is passed on, and the edge with it
 	}
-	if passingOf(r.In).change.isOne() {
+	if p.change.isOne() {
 		h.Set(client.EdgeHeader, "1") // the response then carries the change's feed position
 	}
 	h.Set("Accept-Encoding", "identity") // the answer may have to be read here
 	// A caller on this machine has this machine's address, which the upstream sees. No other may borrow it.
-	if addr := passingOf(r.In).addr.Unmap().WithZone(""); addr.IsValid() && !addr.IsLoopback() {
+	if addr := p.addr.Unmap().WithZone(""); addr.IsValid() && !addr.IsLoopback() {
 		h.Set("X-Forwarded-For", addr.String())
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi"
@@ -27,13 +28,19 @@ type Remote interface {
 	// VerifyFor asks about one credential for the caller at an address. The answer is not remembered.
 	VerifyFor(ctx context.Context, network core.NetworkID, credential string, client netip.Addr) (*core.Verdict, error)
 
-	// SelfRevoke asks the upstream to revoke the key behind a credential. The call is made of these two values and of
-	// nothing that the sidecar or its caller has beside them. The position is what the upstream says of the change's
-	// position in its feed, see Forget.
-	SelfRevoke(ctx context.Context, credential string, reason client.RevocationReason) (position uint64, err error)
+	// SelfRevoke asks the upstream to revoke the key of a network behind a credential. The call is made of these values
+	// and of nothing that the sidecar or its caller has beside them. The position is what the upstream says of the
+	// change's position in its feed, see Forget.
+	SelfRevoke(
+		ctx context.Context, network core.NetworkID, credential string, reason client.RevocationReason,
+	) (position uint64, err error)
 
-	// JWKS reads the public keys that derived tokens are signed with.
-	JWKS(ctx context.Context) (*client.JWKS, error)
+	// JWKS reads the public keys that a network's derived tokens are signed with.
+	JWKS(ctx context.Context, network core.NetworkID) (*client.JWKS, error)
+
+	// HostOf is the host under which the upstream serves a network. Empty: there is one network, and a request passes
+	// with its caller's host.
+	HostOf(network core.NetworkID) string
 
 	// Forget makes everything that was looked up about a key before the call too old to be used. So are later
 	// answers from before a position in the upstream's feed, where that has named one; 0: it has not.
@@ -84,7 +91,6 @@ func newSidecar(o Options) (*sidecar, adminapi.Options) {
 		upstream: o.Upstream,
 		edgeID:   o.EdgeID,
 		mark:     rand.Text(),
-		keys:     cached[*client.JWKS]{ttl: keySetTTL, fetch: o.Upstream.JWKS},
 		ready: cached[struct{}]{ttl: readyTTL, fetch: func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, o.Ready(ctx)
 		}},
@@ -126,8 +132,20 @@ type sidecar struct {
 	upstream Remote
 	edgeID   string
 	mark     string // of the requests that have passed this sidecar
-	keys     cached[*client.JWKS]
 	ready    cached[struct{}]
+
+	keySets sync.Map // of *cached[*client.JWKS], by network
+}
+
+// keySet is the cached key set of a network.
+func (s *sidecar) keySet(network core.NetworkID) *cached[*client.JWKS] {
+	if set, ok := s.keySets.Load(network); ok {
+		return set.(*cached[*client.JWKS]) //nolint:errcheck,forcetypeassert // the map holds nothing else
+	}
+	set, _ := s.keySets.LoadOrStore(network, &cached[*client.JWKS]{
+		ttl: keySetTTL, fetch: func(ctx context.Context) (*client.JWKS, error) { return s.upstream.JWKS(ctx, network) },
+	})
+	return set.(*cached[*client.JWKS]) //nolint:errcheck,forcetypeassert // see above
 }
 
 // unavailable makes the trouble of an upstream an error that puts no blame on the caller.

@@ -43,6 +43,10 @@ type Config struct {
 	// Host is sent in place of an address' host, for an upstream that finds the network by it.
 	Host string
 
+	// OwnHosts has what a caller asks passed on under the host of its network in place of the caller's own, see
+	// [Remote.HostOf].
+	OwnHosts bool
+
 	// Networks are further networks behind the same addresses. Their calls share the bounds, taking turns, and nothing
 	// else.
 	Networks []Network

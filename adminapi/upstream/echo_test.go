@@ -63,7 +63,7 @@ func TestWhatABrokenAnswerRepeatsIsInNoErrorAndNoLog(t *testing.T) {
 				return true
 			}
 			u := noneRepeated(t, s, cred)
-			_, revoked := u.SelfRevoke(t.Context(), cred, "")
+			_, revoked := u.SelfRevoke(t.Context(), core.NetworkID{}, cred, "")
 			list := request(t, http.MethodGet, "http://caller.invalid/v2alpha1/admin/issuedApiKeys")
 			resp, passed := u.RoundTrip(list)
 			if passed == nil {
@@ -82,7 +82,7 @@ func noneRepeated(t *testing.T, s *standIn, cred string) *Remote {
 	if core.ReasonOf(err) != core.Unavailable {
 		t.Errorf("the look-up: got %v", err)
 	}
-	_, keySet := u.JWKS(t.Context())
+	_, keySet := u.JWKS(t.Context(), core.NetworkID{})
 	noSecret(t, logs, []error{err, keySet, u.Ready(t.Context())}, cred)
 	if logs.Len() == 0 && len(s.calls(client.BatchVerifyPath)) == 0 {
 		t.Error("nobody was asked")

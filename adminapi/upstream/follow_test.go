@@ -39,6 +39,11 @@ type followed struct {
 	spoil   func(page *client.EventsResponse) // changes what the node answers to a question for events
 }
 
+// await waits at the node for its edge.
+func (f *followed) await(ctx context.Context, position uint64) confirm.Result {
+	return f.confirmations.Await(ctx, core.NetworkID{}, position)
+}
+
 // follow runs a test in which an edge follows a node. prepare runs before the edge begins.
 func follow(t *testing.T, prepare, test func(f *followed)) {
 	t.Helper()
@@ -316,7 +321,7 @@ func TestAnEdgeAcknowledgesWhatItHasApplied(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(f.Context(), time.Second)
 		defer cancel()
-		if got := f.confirmations.Await(ctx, 2); got.Confirmed != 1 || len(got.Unconfirmed) != 0 {
+		if got := f.await(ctx, 2); got.Confirmed != 1 || len(got.Unconfirmed) != 0 {
 			f.Errorf("got %+v", got)
 		}
 	})
@@ -329,12 +334,12 @@ func TestAnEdgeThatDoesNotAskConfirmsNothing(t *testing.T) {
 		f.issue()
 		ctx, cancel := context.WithTimeout(f.Context(), 3*time.Second)
 		defer cancel()
-		if got := f.confirmations.Await(ctx, 1); got.Confirmed != 0 || strings.Join(got.Unconfirmed, " ") != "edge-1" {
+		if got := f.await(ctx, 1); got.Confirmed != 0 || strings.Join(got.Unconfirmed, " ") != "edge-1" {
 			f.Errorf("got %+v", got)
 		}
 		f.set(func() { f.fault = nil })
 		later(10 * time.Second)
-		if got := f.confirmations.Await(f.Context(), 1); got.Confirmed != 1 {
+		if got := f.await(f.Context(), 1); got.Confirmed != 1 {
 			f.Errorf("when it asks again: got %+v", got)
 		}
 	})
@@ -347,7 +352,7 @@ func TestAnEdgeThatEndsIsNotWaitedFor(t *testing.T) {
 		f.issue()
 		ctx, cancel := context.WithTimeout(f.Context(), time.Second)
 		defer cancel()
-		if got := f.confirmations.Await(ctx, 1); got.Confirmed+len(got.Unconfirmed) != 0 {
+		if got := f.await(ctx, 1); got.Confirmed+len(got.Unconfirmed) != 0 {
 			f.Errorf("got %+v", got)
 		}
 	})

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/talos-edge/talos-edge/adminapi/client"
+	"github.com/talos-edge/talos-edge/core"
 )
 
 // RoundTrip carries a caller's request to the upstream: with the caller's authority and none of this node's, so neither
@@ -89,30 +90,48 @@ func sentOnce(r *http.Request) *http.Request {
 
 var errSentBefore = errors.New("the request was sent and not answered")
 
-// SelfRevoke asks the upstream to revoke the key behind a credential. The call holds these two values and nothing else
-// that is this node's or its caller's; the certificate, if there is one, vouches for the connection only. When no
-// address may be asked at the moment it fails at once. A refusal is a [client.Error]. The position is for
+// SelfRevoke asks the upstream to revoke the key of a network behind a credential. The call holds these values and
+// nothing else that is this node's or its caller's; the certificate, if there is one, vouches for the connection only.
+// When no address may be asked at the moment it fails at once. A refusal is a [client.Error]. The position is for
 // [Remote.Forget].
 func (u *Remote) SelfRevoke(
-	ctx context.Context, cred string, reason client.RevocationReason,
+	ctx context.Context, network core.NetworkID, cred string, reason client.RevocationReason,
 ) (position uint64, err error) {
+	n := u.networks[network]
+	if n == nil {
+		return 0, errNoNetwork
+	}
 	if f := u.pool.admits(); f != nil {
 		return 0, f.asError()
 	}
 	var edge client.EdgeAnswer
 	_ = u.pool.do(ctx, onceCall, func(ctx context.Context, a *address) error {
 		err = a.client.SelfRevoke(ctx, client.SelfRevokeRequest{Credential: cred, Reason: reason},
-			client.Host(u.config.Host), client.Edge(&edge))
+			client.Host(n.host), client.Edge(&edge))
 		return err
 	})
 	return edge.Position, err
 }
 
-// JWKS reads the public keys that derived tokens are signed with.
-func (u *Remote) JWKS(ctx context.Context) (*client.JWKS, error) {
+var errNoNetwork = unavailable("the network is not one of this node's upstream", nil, 0)
+
+// HostOf is the host under which what a caller asks of a network is passed on. It is empty without [Config.OwnHosts]:
+// the caller's.
+func (u *Remote) HostOf(network core.NetworkID) string {
+	if n := u.networks[network]; n != nil && u.config.OwnHosts {
+		return n.host
+	}
+	return ""
+}
+
+// JWKS reads the public keys that a network's derived tokens are signed with.
+func (u *Remote) JWKS(ctx context.Context, network core.NetworkID) (*client.JWKS, error) {
+	n := u.networks[network]
+	if n == nil {
+		return nil, errNoNetwork
+	}
 	ctx, cancel := context.WithTimeout(ctx, u.config.Timeout)
 	defer cancel()
-	n := u.networks[u.config.Network]
 	var out *client.JWKS
 	f := u.observed(ctx, 0, func(ctx context.Context, c *client.Client) (err error) {
 		out, err = c.JWKS(ctx, n.options()...)

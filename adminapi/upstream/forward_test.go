@@ -129,7 +129,7 @@ func TestAttack16_CallersRequestsCarryNoneOfTheNodesAuthority(t *testing.T) {
 		t.Errorf("it was sent as %s at %s, %v, with %d certificates",
 			r.RequestURI, r.Host, r.Header, len(r.TLS.PeerCertificates))
 	}
-	if _, err := u.SelfRevoke(t.Context(), "credential", client.RevocationReasonSuperseded); err != nil {
+	if _, err := u.SelfRevoke(t.Context(), core.NetworkID{}, "credential", client.RevocationReasonSuperseded); err != nil {
 		t.Fatal(err)
 	}
 	r, body = h.request(1)
@@ -138,7 +138,7 @@ func TestAttack16_CallersRequestsCarryNoneOfTheNodesAuthority(t *testing.T) {
 		body != `{"credential":"credential","reason":"REVOCATION_REASON_SUPERSEDED"}` {
 		t.Errorf("a self-revocation was sent as %s, %v, %s", r.RequestURI, r.Header, body)
 	}
-	set, err := u.JWKS(t.Context())
+	set, err := u.JWKS(t.Context(), core.NetworkID{})
 	r, _ = h.request(2)
 	if err != nil || len(set.Keys) != 1 || len(set.JWKS.Keys) != 1 || r.Header.Get("Authorization") != "Bearer ours" ||
 		len(r.TLS.PeerCertificates) != 1 {
@@ -155,7 +155,7 @@ func TestARequestThatWasSentIsNotSentToASecondAddress(t *testing.T) {
 	if _, err := pass(t, u, http.MethodPost, "/v2alpha1/admin/x", "body"); err == nil {
 		t.Error("it was answered")
 	}
-	if _, err := u.SelfRevoke(t.Context(), "credential", ""); err == nil {
+	if _, err := u.SelfRevoke(t.Context(), core.NetworkID{}, "credential", ""); err == nil {
 		t.Error("the self-revocation was answered")
 	}
 	if first.times() != 2 || second.times() != 0 {
@@ -178,7 +178,7 @@ func TestARequestThatCouldNotBeSentGoesToTheNextAddress(t *testing.T) {
 		} else if _, body := second.request(-1); body != "body" {
 			t.Errorf("%s: the second address got %q", first, body)
 		}
-		if _, err := u.SelfRevoke(t.Context(), "credential", ""); err != nil {
+		if _, err := u.SelfRevoke(t.Context(), core.NetworkID{}, "credential", ""); err != nil {
 			t.Errorf("%s: %v", first, err)
 		}
 	}
@@ -216,7 +216,7 @@ func TestTheKeySetIsReadFromEitherPlaceAndIsNeverGuessed(t *testing.T) {
 		h := newHost(t, text(answer))
 		h.Start()
 		u := newUpstream(t, Config{Addresses: []string{h.URL}})
-		set, err := u.JWKS(t.Context())
+		set, err := u.JWKS(t.Context(), core.NetworkID{})
 		if err != nil || set.Keys == nil || len(set.Keys) != want || len(set.JWKS.Keys) != want {
 			t.Errorf("%s: got %+v, %v", answer, set, err)
 		}
@@ -224,7 +224,7 @@ func TestTheKeySetIsReadFromEitherPlaceAndIsNeverGuessed(t *testing.T) {
 	h := newHost(t, text(`<html>`))
 	h.Start()
 	u := newUpstream(t, Config{Addresses: []string{h.URL}})
-	if _, err := u.JWKS(t.Context()); core.ReasonOf(err) != core.Unavailable {
+	if _, err := u.JWKS(t.Context(), core.NetworkID{}); core.ReasonOf(err) != core.Unavailable {
 		t.Errorf("got %v", err)
 	}
 }
@@ -238,7 +238,7 @@ func TestASelfRevocationIsRefusedAtOnceWhileTheBreakerIsOpen(t *testing.T) {
 		t.Fatal("a look-up was answered")
 	}
 	asked := h.times()
-	_, err := u.SelfRevoke(t.Context(), "credential", "")
+	_, err := u.SelfRevoke(t.Context(), core.NetworkID{}, "credential", "")
 	if core.ReasonOf(err) != core.Unavailable || h.times() != asked {
 		t.Errorf("got %v", err)
 	}

@@ -171,7 +171,7 @@ func TestAKeySetThatCannotBeReadIsNoOutage(t *testing.T) {
 	s := newStandIn()
 	s.fault = saying(503, jsonType, envelope)
 	u, _ := open(t, nil, serve(t, s, "").URL)
-	if _, err := u.JWKS(t.Context()); err == nil {
+	if _, err := u.JWKS(t.Context(), core.NetworkID{}); err == nil {
 		t.Fatal("no error")
 	}
 	if u.Outage() {

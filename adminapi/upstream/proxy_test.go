@@ -53,7 +53,7 @@ func callAsProxied(t *testing.T) {
 	if v, err := lookUp(t.Context(), u, core.NetworkID{}, cred); err == nil {
 		t.Errorf("a look-up: got %+v", v)
 	}
-	if _, err := u.SelfRevoke(t.Context(), cred, ""); err == nil {
+	if _, err := u.SelfRevoke(t.Context(), core.NetworkID{}, cred, ""); err == nil {
 		t.Error("a self-revocation was answered")
 	}
 	if err := u.Ready(t.Context()); err == nil {

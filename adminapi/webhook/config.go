@@ -36,9 +36,11 @@ type Config struct {
 	// machine only if the URL names it: by `localhost` or a loopback address.
 	AllowPrivate bool
 
-	Network core.NetworkID // whose changes are delivered
-	Store   core.Store
-	Logger  *zap.Logger // nil: nothing is logged
+	// Networks are those whose changes are delivered. Empty: the one of a node that has only one.
+	Networks []core.NetworkID
+
+	Store  core.Store
+	Logger *zap.Logger // nil: nothing is logged
 
 	// Observe gets how n attempts ended. It may be called from several goroutines. nil: it is not called.
 	Observe func(result Result, n int)
@@ -124,15 +126,11 @@ func (c *Config) Reader() string {
 	if err != nil {
 		return ""
 	}
-	return readerName(c.Network, u)
+	return readerName(u)
 }
 
 // readerName is the sender's name in the database. It does not reveal the URL beyond its host.
-func readerName(network core.NetworkID, u *url.URL) string {
+func readerName(u *url.URL) string {
 	sum := sha256.Sum256([]byte(u.String()))
-	name := "webhook " + u.Host + " " + hex.EncodeToString(sum[:8])
-	if network != (core.NetworkID{}) {
-		name += " " + network.String()
-	}
-	return name
+	return "webhook " + u.Host + " " + hex.EncodeToString(sum[:8])
 }

@@ -72,7 +72,7 @@ func (s *Sender) take(w *window, queues *[lanes]chan *entry, page *feed.Page, af
 			s.config.Logger.Warn("the database was restored from a backup: of the changes after the backup was made, " +
 				"a webhook gets none that had not been delivered before")
 			w.pass(after)
-		case e.Network != s.config.Network || !s.selects(engine.EventType(&e)):
+		case !s.networks[e.Network] || !s.selects(engine.EventType(&e)):
 			w.pass(after)
 		default:
 			next := &entry{feedID: page.FeedID, event: e}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/adminapi"
+	"github.com/talos-edge/talos-edge/adminapi/client"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/feed"
 )
@@ -38,12 +39,30 @@ type Expiring struct {
 	Name       string    `json:"name"`
 	ExpireTime time.Time `json:"expire_time"`
 	DaysLeft   int       `json:"days_left"` // the number of days of the notice: 30, 7 or 1
+
+	Network string `json:"network,omitempty"` // the id of the key's network, where there are several
 }
 
-// ofEvent is a change as the API's list of events shows it.
+// change is the data of a message about a change.
+type change struct {
+	client.Event
+	Network string `json:"network,omitempty"` // as in Expiring
+}
+
+// ofEvent is a change as the API's list of events shows it, with its network.
 func ofEvent(feedID string, e *feed.Event) (*message, error) {
 	record := adminapi.EventRecord(e)
-	return newMessage(fmt.Sprintf("event_%s_%d", feedID, e.Position), envelope{record.Type, record.Time, record})
+	return newMessage(fmt.Sprintf("event_%s_%d", feedID, e.Position), envelope{
+		record.Type, record.Time, change{record, networkName(e.Network)},
+	})
+}
+
+// networkName is the id of a network as messages have it.
+func networkName(id core.NetworkID) string {
+	if id == (core.NetworkID{}) {
+		return ""
+	}
+	return id.String()
 }
 
 // ofNotice is the notice that a key expires in a number of days, or less.
@@ -56,6 +75,7 @@ func ofNotice(k *core.Key, days int) (*message, error) {
 	due := k.ExpireTime.Add(-time.Duration(days) * day).UTC()
 	return newMessage(id, envelope{TypeExpiring, due, Expiring{
 		KeyID: k.ID, KeyType: kind, ActorID: k.ActorID, Name: k.Name, ExpireTime: k.ExpireTime.UTC(), DaysLeft: days,
+		Network: networkName(k.Network),
 	}})
 }
 

@@ -64,20 +64,31 @@ func (s *Sender) sendNotices(ctx context.Context, w *window, p *period, slots ch
 	var group sync.WaitGroup
 	defer group.Wait()
 	begin := func(n *notice) { group.Go(func() { s.sendNotice(ctx, w, p, n, slots) }) }
-	q := core.ExpiryQuery{Network: s.config.Network, From: p.read}
+	queries := make([]core.ExpiryQuery, len(s.config.Networks))
+	for i, id := range s.config.Networks {
+		queries[i] = core.ExpiryQuery{Network: id, From: p.read}
+	}
 	for {
-		q.Limit = min(w.awaitNoticeRoom(ctx, p), pageSize)
-		if q.Limit == 0 {
-			return
+		more, read := false, time.Time{} // what has been read in every network
+		for i := range queries {
+			q := &queries[i]
+			if q.Limit = min(w.awaitNoticeRoom(ctx, p), pageSize); q.Limit == 0 {
+				return
+			}
+			more = s.readNotices(ctx, w, p, q, begin) || more
+			if i == 0 || q.From.Before(read) {
+				read = q.From
+			}
 		}
-		if !s.readNotices(ctx, w, p, &q, begin) && !pause(ctx, noticeInterval) {
+		w.noticesRead(p, read)
+		if !more && !pause(ctx, noticeInterval) {
 			return
 		}
 	}
 }
 
-// readNotices reads one page of the notices that have become due, begins each, and moves q behind them. It reports
-// whether there may be more. What cannot be read is left for the next time.
+// readNotices reads one page of the notices of a network that have become due, begins each, and moves q behind them. It
+// reports whether there may be more. What cannot be read is left for the next time.
 func (s *Sender) readNotices(
 	ctx context.Context, w *window, p *period, q *core.ExpiryQuery, begin func(*notice),
 ) (more bool) {
@@ -117,7 +128,6 @@ func (s *Sender) readNotices(
 	if !more {
 		q.From, q.AfterID = q.Before, ""
 	}
-	w.noticesRead(p, q.From)
 	return more
 }
 

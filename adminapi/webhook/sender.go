@@ -34,6 +34,7 @@ const (
 // Sender delivers changes to one webhook. It works from [Sender.Start] to [Sender.Close].
 type Sender struct {
 	config   Config
+	networks map[core.NetworkID]bool
 	endpoint *endpoint
 	claim    core.ReaderClaim
 	watch    *outage.Watch
@@ -49,6 +50,13 @@ func New(c Config) (*Sender, error) {
 	if c.Store == nil {
 		return nil, errors.New("a store is required")
 	}
+	if len(c.Networks) == 0 {
+		c.Networks = []core.NetworkID{{}}
+	}
+	networks := make(map[core.NetworkID]bool, len(c.Networks))
+	for _, id := range c.Networks {
+		networks[id] = true
+	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
@@ -61,8 +69,8 @@ func New(c Config) (*Sender, error) {
 	}
 	c.Logger = c.Logger.With(zap.String("webhook", e.host()))
 	return &Sender{
-		config: c, endpoint: e, done: make(chan struct{}),
-		claim: core.ReaderClaim{Name: readerName(c.Network, e.url), Owner: rand.Text(), Lease: lease},
+		config: c, networks: networks, endpoint: e, done: make(chan struct{}),
+		claim: core.ReaderClaim{Name: readerName(e.url), Owner: rand.Text(), Lease: lease},
 		watch: outage.New(outage.Config{
 			Logger: c.Logger, Level: zapcore.ErrorLevel,
 			Begins: "deliveries to a webhook fail: they are tried again until they succeed, as long as the feed " +

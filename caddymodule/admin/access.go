@@ -3,7 +3,6 @@ package admin
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -13,12 +12,13 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
+	"github.com/talos-edge/talos-edge/caddymodule/node/networks"
 )
 
 // access says who may call the private surface: by its address, by the host it asks for, by the page it comes from.
 type access struct {
 	allow   []netip.Prefix // beside loopback and unix sockets
-	hosts   []string       // lower case; beside IP literals and localhost
+	hosts   []string       // canonical; beside IP literals and localhost
 	origins map[string]struct{}
 	cross   *http.CrossOriginProtection
 }
@@ -53,10 +53,11 @@ func newAccess(allow, hosts, origins []string) (*access, error) {
 		}
 	}
 	for _, h := range hosts {
-		if h == "" || strings.ContainsAny(h, "/:*@ ") {
-			return nil, fmt.Errorf("hosts: %q is not a host name without port", h)
+		host, err := networks.ParseHost(h)
+		if err != nil {
+			return nil, fmt.Errorf("hosts: %w", err)
 		}
-		a.hosts = append(a.hosts, strings.ToLower(h))
+		a.hosts = append(a.hosts, host)
 	}
 	for _, o := range origins {
 		o = strings.ToLower(o)
@@ -155,16 +156,11 @@ func (a *access) allowed(addr netip.Addr) bool {
 // answersTo says whether a Host header names this surface. A page that has its own name resolve to a loopback address
 // (DNS rebinding) still sends that name.
 func (a *access) answersTo(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	} else if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
-		host = host[1 : len(host)-1]
-	}
-	if _, err := netip.ParseAddr(host); err == nil {
+	host, ok := networks.Canonical(host)
+	if _, err := netip.ParseAddr(host); ok && err == nil {
 		return true
 	}
-	host = strings.ToLower(host)
-	return host == "localhost" || slices.Contains(a.hosts, host)
+	return ok && (host == "localhost" || slices.Contains(a.hosts, host))
 }
 
 // forwarded says whether a request names a proxy that it came through, in a header that proxies add or in one of those

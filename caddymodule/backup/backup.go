@@ -12,6 +12,8 @@ import (
 
 	"github.com/talos-edge/talos-edge/caddymodule/internal/secrets"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/setup"
+	"github.com/talos-edge/talos-edge/caddymodule/node"
+	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 	"github.com/talos-edge/talos-edge/storage"
 )
@@ -114,49 +116,78 @@ func (a *archive) store(ctx context.Context, temporary string, o *Options) (err 
 	return syncFolder(filepath.Dir(o.File))
 }
 
-// addSecrets adds the generated secrets, and notes where the configured ones come from.
+// addSecrets adds the generated secrets of each network, and notes where the configured ones come from.
 func (a *archive) addSecrets(ctx context.Context, s *setup.Setup, state *storage.State, without bool) error {
-	where := a.manifest.Secrets
-	if without {
-		where[hmacOption] = "left out; without it no issued key verifies"
-		where[signingOption] = "left out; without it no derived JWT verifies"
-		return nil
-	}
-	stored, err := secrets.ReadStored(ctx, s.Storage)
-	if err != nil {
-		return err
-	}
-	checks := s.Node.Checks
-	switch {
-	case len(checks) > 0:
-		where[hmacOption] = "keep it: it comes from " + s.SecretSource
-	case stored.HMAC != nil:
-		where[hmacOption] = included
-		a.add(secrets.HMACName, stored.HMAC)
-		keyring, err := credential.NewKeyring(string(stored.HMAC))
-		if err != nil {
-			return fmt.Errorf("the generated HMAC secret: %w", err)
+	checks := map[core.NetworkID][]string{}
+	for i := range s.Node.Networks {
+		n := &s.Node.Networks[i]
+		if without {
+			where := a.manifest.Secrets
+			where[optionOf(n, hmacOption)] = "left out; without it no issued key verifies"
+			where[optionOf(n, signingOption)] = "left out; without it no derived JWT verifies"
+			continue
 		}
-		checks = keyring.Checks()
-	default:
-		where[hmacOption] = "not generated yet"
+		own, err := a.addSecretsOf(ctx, s, n)
+		if err != nil {
+			return err
+		}
+		checks[n.ID] = own
 	}
-	switch {
-	case s.Node.SigningKeys:
-		where[signingOption] = "keep them: they come from " + s.SigningKeysSource
-	case stored.SigningKeys != nil:
-		where[signingOption] = included
-		a.add(secrets.SigningKeysName, stored.SigningKeys)
-	default:
-		where[signingOption] = "not generated yet"
+	if without {
+		return nil
 	}
 	return compare(state, checks)
 }
 
+// optionOf is the name under which the manifest lists a network's secret.
+func optionOf(n *node.NetworkInspection, option string) string {
+	if len(n.Hosts) == 0 {
+		return option
+	}
+	return option + " of network " + n.ID.String()
+}
+
+// addSecretsOf is addSecrets for one network. It returns the check values of its HMAC secrets.
+func (a *archive) addSecretsOf(ctx context.Context, s *setup.Setup, n *node.NetworkInspection) ([]string, error) {
+	where, hmac, signing := a.manifest.Secrets, optionOf(n, hmacOption), optionOf(n, signingOption)
+	stored, err := secrets.ReadStored(ctx, s.Storage, n.ID)
+	if err != nil {
+		return nil, err
+	}
+	checks, hmacSource, signingSource := n.Checks, s.SecretSource, s.SigningKeysSource
+	if len(n.Hosts) > 0 {
+		hmacSource, signingSource = n.SecretSource, "the option signing_keys"
+	}
+	switch {
+	case len(checks) > 0:
+		where[hmac] = "keep it: it comes from " + hmacSource
+	case stored.HMAC != nil:
+		where[hmac] = included
+		a.add(secrets.HMACName(n.ID), stored.HMAC)
+		keyring, err := credential.NewKeyring(string(stored.HMAC))
+		if err != nil {
+			return nil, fmt.Errorf("the generated HMAC secret: %w", err)
+		}
+		checks = keyring.Checks()
+	default:
+		where[hmac] = "not generated yet"
+	}
+	switch {
+	case n.SigningKeys:
+		where[signing] = "keep them: they come from " + signingSource
+	case stored.SigningKeys != nil:
+		where[signing] = included
+		a.add(secrets.SigningKeysName(n.ID), stored.SigningKeys)
+	default:
+		where[signing] = "not generated yet"
+	}
+	return checks, nil
+}
+
 // compare refuses secrets that are not those of the stored keys: no key of the backup would verify.
-func compare(state *storage.State, checks []string) error {
+func compare(state *storage.State, checks map[core.NetworkID][]string) error {
 	for network, check := range state.Checks {
-		if !slices.Contains(checks, check) {
+		if !slices.Contains(checks[network], check) {
 			return fmt.Errorf("the HMAC secret that the keys of network %s were made with is neither configured here "+
 				"nor in Caddy's storage, so the backup would be of no use: run the command with the configuration and "+
 				"the environment of the node, or leave the secrets out with --without-secrets and keep them yourself",

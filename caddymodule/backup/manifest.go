@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -22,8 +24,8 @@ type Manifest struct {
 
 	Database Database `json:"database"`
 
-	// Secrets say for "hmac_secret" and "signing_keys" where they are: "included", or what has to be kept beside the
-	// backup.
+	// Secrets say for "hmac_secret" and "signing_keys", where there are several networks for those of each, where they
+	// are: "included", or what has to be kept beside the backup.
 	Secrets map[string]string `json:"secrets"`
 
 	Files []File `json:"files"`
@@ -63,8 +65,8 @@ func newManifest(writer, source string, s *storage.State) *Manifest {
 // Missing says for each secret that is not in the archive what has to be kept beside it.
 func (m *Manifest) Missing() []string {
 	var missing []string
-	for _, name := range []string{hmacOption, signingOption} {
-		if where := m.Secrets[name]; where != "" && where != included {
+	for _, name := range slices.Sorted(maps.Keys(m.Secrets)) {
+		if where := m.Secrets[name]; where != included {
 			missing = append(missing, name+": "+where)
 		}
 	}
@@ -112,17 +114,24 @@ func (m *Manifest) note() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// maxListed is how many secrets a summary names.
+const maxListed = 2
+
 // Summary says in a line what an archive holds.
 func (m *Manifest) Summary() string {
 	what := fmt.Sprintf("%d keys, up to change %d", m.Database.Keys, m.Database.FeedPosition)
 	var with []string
-	for _, name := range []string{hmacOption, signingOption} {
+	for _, name := range slices.Sorted(maps.Keys(m.Secrets)) {
 		if m.Secrets[name] == included {
 			with = append(with, name)
 		}
 	}
-	if len(with) == 0 {
+	switch {
+	case len(with) == 0:
 		return what + ", without secrets"
+	case len(with) > maxListed:
+		return fmt.Sprintf("%s, with %d secrets", what, len(with))
+	default:
+		return what + ", with " + strings.Join(with, " and ")
 	}
-	return what + ", with " + strings.Join(with, " and ")
 }

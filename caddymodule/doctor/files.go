@@ -33,17 +33,21 @@ func checkFiles(_ context.Context, s *subject) (found []Finding, skipped string)
 		found = append(found, judgeFile(file, "names, actors and metadata of all keys are in it", Warning)...)
 	}
 	if storage, ok := s.Storage.(*certmagic.FileStorage); ok {
-		for _, name := range []string{secrets.HMACName, secrets.SigningKeysName} {
-			file := storage.Filename(name)
-			found = append(found, judgeFolder(filepath.Dir(file))...)
-			found = append(found, judgeFile(file, "whoever reads it can make keys that this node takes", Error)...)
+		for i := range s.Node.Networks {
+			id := s.Node.Networks[i].ID
+			for _, name := range []string{secrets.HMACName(id), secrets.SigningKeysName(id)} {
+				file := storage.Filename(name)
+				found = append(found, judgeFolder(filepath.Dir(file))...)
+				found = append(found, judgeFile(file, "whoever reads it can make keys that this node takes", Error)...)
+			}
 		}
 	}
-	if s.Node.SigningKeys && s.App.SigningKeys != "" {
-		if _, err := os.Stat(s.App.SigningKeys); err == nil {
-			found = append(found,
-				judgeFile(s.App.SigningKeys, "whoever reads it can make tokens that this node takes", Error)...)
-		}
+	given := []string{s.App.SigningKeys}
+	for i := range s.App.Networks {
+		given = append(given, s.App.Networks[i].SigningKeys)
+	}
+	for _, file := range given {
+		found = append(found, judgeFile(file, "whoever reads it can make tokens that this node takes", Error)...)
 	}
 	if len(files) > 0 {
 		found = append(found, judgeOwners(files)...)

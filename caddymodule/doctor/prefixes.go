@@ -3,8 +3,8 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 
-	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
 )
 
@@ -16,12 +16,17 @@ func checkPrefixes(_ context.Context, s *subject) (found []Finding, skipped stri
 	case s.state == nil:
 		return nil, noDatabase
 	}
-	format, err := credential.NewFormat(core.NetworkID{}, nil, s.Node.Prefixes)
-	if err != nil {
-		return nil, err.Error() // the check config has reported it
+	var formats []*credential.Format
+	for _, n := range s.Node.Networks {
+		format, err := credential.NewFormat(n.ID, nil, n.Prefixes)
+		if err != nil {
+			return nil, err.Error() // the check config has reported it
+		}
+		formats = append(formats, format)
 	}
-	for _, c := range s.state.Prefixes {
-		if c.Prefix == "" || format.Accepts(c.Prefix) { // "": it was not recorded
+	for _, c := range s.state.Prefixes { // of all networks together
+		accepts := func(f *credential.Format) bool { return f.Accepts(c.Prefix) }
+		if c.Prefix == "" || slices.ContainsFunc(formats, accepts) { // "": it was not recorded
 			continue
 		}
 		found = append(found, Finding{

@@ -52,7 +52,7 @@ func benchGate(b *testing.B, keys int) (gate *Gate, secrets []string) {
 		b.Fatal("no node")
 	}
 	defer app.Release()
-	e, verifier := open.Engine, open.Verifier()
+	e, verifier := open.Keys(core.NetworkID{}), open.Verifier()
 	issued := make(chan string, keys)
 	work := make(chan int)
 	for range 64 {
@@ -172,7 +172,7 @@ func BenchmarkCredential(b *testing.B) {
 		b.Fatal("no node")
 	}
 	defer gate.app.Release()
-	e := n.Engine
+	e := n.Keys(core.NetworkID{})
 	credentials := map[string]string{"key": secrets[0]}
 	for name, algorithm := range map[string]engine.TokenAlgorithm{
 		"JWT": engine.AlgorithmJWT, "macaroon": engine.AlgorithmMacaroon,

@@ -26,6 +26,7 @@ func ParseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // UnmarshalCaddyfile reads the gate's options:
 //
 //	talos_gate [<matcher>] {
+//		network         <id>
 //		from            <source>
 //		scopes          <scope...>
 //		any_scope       <scope...>
@@ -53,6 +54,8 @@ func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 func (g *Gate) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	switch option {
+	case "network":
+		return directive.Value(d, &g.Network)
 	case "from":
 		return g.unmarshalFrom(d)
 	case "scopes":
@@ -99,6 +102,7 @@ func (g *Gate) unmarshalFrom(d *caddyfile.Dispenser) error {
 // checkLiteral checks what has been read so far, with everything that holds a placeholder left out.
 func (g *Gate) checkLiteral() error {
 	literal := Gate{
+		Network:    directive.Literal(g.Network),
 		Scopes:     directive.Literals(g.Scopes),
 		AnyScope:   directive.Literals(g.AnyScope),
 		Visibility: directive.Literal(g.Visibility),

@@ -2,7 +2,10 @@ package gate
 
 import (
 	"slices"
+	"sync"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/talos-edge/talos-edge/core"
 )
@@ -12,7 +15,7 @@ func TestMetricLabelsAreOfClosedSets(t *testing.T) {
 	if slices.Contains(decisionNames[:], "") || slices.Contains(reasonNames[:], "") {
 		t.Errorf("a label has no name: %v %v", decisionNames, reasonNames)
 	}
-	countDecision(decisions, reasons) // out of range: counted nowhere, and no panic
+	countDecision(core.NetworkID{}, decisions, reasons) // out of range: counted nowhere, and no panic
 }
 
 func TestEveryReasonToRefuseHasAnAnswer(t *testing.T) {
@@ -35,5 +38,34 @@ func TestEveryCodeOfAVerdictHasAReason(t *testing.T) {
 	}
 	if reasonOf(core.Codes) != reasonUnavailable {
 		t.Error("a code that this build does not know is something else than a failure")
+	}
+}
+
+func TestTheDecisionsOfEachNetworkAreCountedApart(t *testing.T) {
+	t.Parallel()
+	networks := []core.NetworkID{{0xa1}, {0xa2}}
+	var wg sync.WaitGroup
+	for range 100 {
+		for i, id := range networks {
+			wg.Go(func() {
+				for range i + 1 {
+					countDecision(id, decisionRefused, reasonScope)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for i, id := range networks {
+		got := testutil.ToFloat64(decisionsTotal.WithLabelValues("refused", "scope", id.String()))
+		if want := float64(100 * (i + 1)); got != want {
+			t.Errorf("network %s: %v were counted, want %v", id, got, want)
+		}
+	}
+}
+
+func TestToCountADecisionOfANetworkCostsNoAllocation(t *testing.T) {
+	network := core.NetworkID{0xa3}
+	if n := testing.AllocsPerRun(100, func() { countDecision(network, decisionAdmitted, reasonOK) }); n > 0 {
+		t.Errorf("it costs %v allocations", n)
 	}
 }

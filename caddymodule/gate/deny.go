@@ -70,6 +70,9 @@ func (g *Gate) makeDenials() [reasons]denial {
 		reasonRateLimit: {
 			http.StatusTooManyRequests, core.TooManyRequests, "the API key is used too often at the moment", "", nil,
 		},
+		reasonHost: {
+			http.StatusNotFound, core.NotFound, "no network is served under this host", "", nil,
+		},
 		reasonUnavailable: {
 			http.StatusServiceUnavailable, core.Unavailable, "the API key cannot be verified at the moment", "", nil,
 		},
@@ -140,7 +143,7 @@ func (g *Gate) note(message string, d *decided, o *outcome) {
 	if o.decision == decisionUnavailable && !errors.Is(d.err, node.ErrOutage) {
 		level, logger = zapcore.ErrorLevel, g.rareLogger
 	}
-	g.count(o.decision, o.reason)
+	g.count(d.network, o.decision, o.reason)
 	entry := logger.Check(level, message)
 	if entry == nil {
 		return

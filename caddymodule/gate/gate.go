@@ -15,6 +15,7 @@ import (
 	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/logging"
 	"github.com/talos-edge/talos-edge/caddymodule/node"
+	"github.com/talos-edge/talos-edge/caddymodule/node/networks"
 	"github.com/talos-edge/talos-edge/caddymodule/redact"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/policy"
@@ -38,6 +39,10 @@ import (
 //
 // Text values may hold placeholders, which are expanded once, when the configuration is loaded.
 type Gate struct {
+	// Network is the id of the network whose keys are taken, one of those that the app talos names. Default: none, it is
+	// the network of the host that a request is for, and a request for a host of no network is refused.
+	Network string `json:"network,omitempty"`
+
 	// From are the places where a credential may be. A request with more than one credential, in whatever places,
 	// is refused. Default: the header `Authorization` with the scheme `Bearer`.
 	From []Source `json:"from,omitempty"`
@@ -63,7 +68,7 @@ type Gate struct {
 	Identity string `json:"identity,omitempty"`
 
 	// IdentityFields are what these headers tell: `key_id`, `actor`, `scopes`, `metadata` and `network`. Default: the
-	// first four.
+	// first four, and network where there are several.
 	IdentityFields []string `json:"identity_fields,omitempty"`
 
 	// Recheck is the interval at which a request that is still running, and a connection that was upgraded from one, is
@@ -77,9 +82,10 @@ type Gate struct {
 	Realm string `json:"realm,omitempty"`
 
 	app        authority
-	running    func() authority           // of the configuration that runs now; nil without one
-	count      func(d decision, r reason) // in the metrics
-	reader     *httpcred.Reader           // of From
+	running    func() authority                                   // of the configuration that runs now; nil without one
+	pinned     *core.NetworkID                                    // that of Network, or nil
+	count      func(network core.NetworkID, d decision, r reason) // in the metrics
+	reader     *httpcred.Reader                                   // of From
 	rules      policy.Rules
 	filter     *httpcred.Filter
 	again      *httpcred.Filter  // the same behind another gate, which may have set the default headers
@@ -98,6 +104,9 @@ type authority interface {
 
 	// StaleWindow is for how long a request may go on that nothing can be said about.
 	StaleWindow() time.Duration
+
+	// NetworkIDs are the ids of the networks, where there are several; else none.
+	NetworkIDs() []core.NetworkID
 }
 
 // CaddyModule returns the Caddy module information.
@@ -186,14 +195,14 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	d := g.decide(r, credential, wrong)
 	switch {
 	case d.reason == reasonOK:
-		g.count(decisionAdmitted, reasonOK)
+		g.count(d.network, decisionAdmitted, reasonOK)
 		p := &identity{verdict: d.verdict, now: d.now, credential: credential, cache: d.cache}
 		w = g.admit(w, r, vars, p, shown.Where)
 		if g.Recheck > 0 {
 			return finish(w, g.serveRechecked(w, r, next, p))
 		}
 	case d.reason == reasonNoCredential && g.Optional:
-		g.count(decisionPassed, reasonNoCredential)
+		g.count(d.network, decisionPassed, reasonNoCredential)
 		g.addVary(w.Header(), nil)
 		vars[identityVar] = passed{}
 		g.tell(r, &outcome{decision: decisionPassed, reason: reasonNoCredential})
@@ -205,11 +214,21 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 }
 
 // serveAgain is a second gate on the way of a request. It judges the verdict of the first by its own rules: it looks
-// for no credential, and neither an admission nor the use of the key is counted again.
+// for no credential, and neither an admission nor the use of the key is counted again. A key of another network than
+// this gate's is none here.
 func (g *Gate) serveAgain(
 	w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, earlier *identity, where httpcred.Where,
 ) error {
-	d := g.judge(earlier.verdict, earlier.now, r, nil)
+	network, err := g.network(r)
+	d := decided{network: network}
+	switch {
+	case err != nil:
+		d.reason, d.err = reasonOfNetwork(err), err
+	case earlier.verdict.Network != network:
+		d.reason = reasonInvalid
+	default:
+		d = g.judge(earlier.verdict, earlier.now, r, nil)
+	}
 	if d.reason != reasonOK {
 		d.where, d.cache = where, earlier.cache
 		return g.deny(w, r, &d)
@@ -223,7 +242,8 @@ func (g *Gate) serveAgain(
 
 // decided is what came of a request at a gate.
 type decided struct {
-	verdict *core.Verdict // nil if it did not come to one
+	network core.NetworkID // of the request; zero if it is of none
+	verdict *core.Verdict  // nil if it did not come to one
 	now     time.Time
 	cache   verify.Status // where the verdict came from
 	reason  reason
@@ -236,13 +256,42 @@ type decided struct {
 
 // decide goes from the credential of a request, or what is wrong with it, to a decision.
 func (g *Gate) decide(r *http.Request, credential string, wrong error) decided {
-	if wrong != nil {
-		return decided{reason: reasonOfCredential(wrong)}
-	}
 	n := g.app.Hold()
 	defer g.app.Release()
-	result, err := n.Verify(r, credential)
-	return g.judgeResult(&result, err, r, n.Limiter())
+	network, err := g.networkOf(n, r)
+	if err != nil {
+		return decided{reason: reasonOfNetwork(err), err: err}
+	}
+	if wrong != nil {
+		return decided{network: network, reason: reasonOfCredential(wrong)}
+	}
+	result, err := n.Verify(r, network, credential)
+	d := g.judgeResult(&result, err, r, n.Limiter())
+	d.network = network
+	return d
+}
+
+// network is networkOf with the node of now.
+func (g *Gate) network(r *http.Request) (core.NetworkID, error) {
+	n := g.app.Hold()
+	defer g.app.Release()
+	return g.networkOf(n, r)
+}
+
+// networkOf is the network whose keys count for a request: the gate's, or else that of the request's host.
+func (g *Gate) networkOf(n node.Node, r *http.Request) (core.NetworkID, error) {
+	if g.pinned != nil {
+		return *g.pinned, nil
+	}
+	return n.Network(r)
+}
+
+// reasonOfNetwork is why a request has no network: its host has none, or the node is not open.
+func reasonOfNetwork(err error) reason {
+	if errors.Is(err, networks.ErrUnknownHost) {
+		return reasonHost
+	}
+	return reasonUnavailable
 }
 
 // reasonOfCredential is why a credential is not looked up.

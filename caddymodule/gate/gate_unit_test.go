@@ -34,14 +34,23 @@ type fakeAuthority struct {
 	asked   int
 	counted []string
 	limits  ratelimit.Limiter
+	network core.NetworkID // of each request
+	unknown error          // why a request is of no network
+	in      core.NetworkID // in which network it was asked last
+	ids     []core.NetworkID
 }
 
 func (a *fakeAuthority) Hold() node.Node { return a }
 
 func (*fakeAuthority) Release() {}
 
-func (a *fakeAuthority) Verify(*http.Request, string) (verify.Result, error) {
+func (a *fakeAuthority) NetworkIDs() []core.NetworkID { return a.ids }
+
+func (a *fakeAuthority) Network(*http.Request) (core.NetworkID, error) { return a.network, a.unknown }
+
+func (a *fakeAuthority) Verify(_ *http.Request, network core.NetworkID, _ string) (verify.Result, error) {
 	a.asked++
+	a.in = network
 	return verify.Result{Verdict: a.verdict, Now: time.Now(), Cache: a.cache}, a.err
 }
 
@@ -49,7 +58,7 @@ func (*fakeAuthority) StaleWindow() time.Duration { return 0 }
 
 func (a *fakeAuthority) Limiter() ratelimit.Limiter { return a.limits }
 
-func (a *fakeAuthority) countDecision(d decision, r reason) {
+func (a *fakeAuthority) countDecision(_ core.NetworkID, d decision, r reason) {
 	a.counted = append(a.counted, decisionNames[d]+" "+reasonNames[r])
 }
 
@@ -69,7 +78,9 @@ func newTestGate(t testing.TB, g *Gate, a authority, logger *zap.Logger) *Gate {
 		t.Fatal(err)
 	}
 	g.running = func() authority { return a }
-	if c, ok := a.(interface{ countDecision(d decision, r reason) }); ok {
+	if c, ok := a.(interface {
+		countDecision(core.NetworkID, decision, reason)
+	}); ok {
 		g.count = c.countDecision
 	}
 	return g

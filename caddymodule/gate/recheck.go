@@ -35,7 +35,8 @@ const (
 type stream struct {
 	*caddyhttp.ResponseWriterWrapper
 	gate       *Gate
-	asked      *http.Request // what the judgment needs of the request; handlers do not see it
+	asked      *http.Request  // what the judgment needs of the request; handlers do not see it
+	network    core.NetworkID // that the request was admitted in
 	credential string
 	leave      context.CancelFunc // of the request behind the gate
 	forget     context.CancelFunc // of the judgment
@@ -94,6 +95,7 @@ func (g *Gate) newStream(w http.ResponseWriter, r *http.Request, admitted *ident
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
 		gate:                  g,
 		asked:                 asked,
+		network:               admitted.verdict.Network,
 		credential:            admitted.credential,
 		leave:                 leave,
 		forget:                forget,
@@ -159,14 +161,16 @@ func (s *stream) judge() decided {
 	app := s.gate.running()
 	if app == nil {
 		return decided{
-			reason: reasonUnavailable,
-			err:    core.NewError(core.Unavailable, "the running configuration has no node"),
+			network: s.network, reason: reasonUnavailable,
+			err: core.NewError(core.Unavailable, "the running configuration has no node"),
 		}
 	}
 	n := app.Hold()
 	defer app.Release()
-	result, err := n.Verify(s.asked, s.credential)
-	return s.gate.judgeResult(&result, err, s.asked, nil)
+	result, err := n.Verify(s.asked, s.network, s.credential)
+	d := s.gate.judgeResult(&result, err, s.asked, nil)
+	d.network = s.network
+	return d
 }
 
 // close ends the stream for a reason.

@@ -48,7 +48,11 @@ func (s *script) Hold() node.Node { return s }
 
 func (*script) Release() {}
 
-func (s *script) Verify(_ *http.Request, cred string) (verify.Result, error) {
+func (*script) NetworkIDs() []core.NetworkID { return nil }
+
+func (*script) Network(*http.Request) (core.NetworkID, error) { return core.NetworkID{}, nil }
+
+func (s *script) Verify(_ *http.Request, _ core.NetworkID, cred string) (verify.Result, error) {
 	if cred != "k" {
 		return verify.Result{}, errors.New("another credential")
 	}
@@ -75,7 +79,7 @@ func (s *script) Take(context.Context, core.NetworkID, string, core.RateLimitPol
 
 func (s *script) Close() error { return nil }
 
-func (s *script) countDecision(d decision, r reason) {
+func (s *script) countDecision(_ core.NetworkID, d decision, r reason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counted = append(s.counted, decisionNames[d]+" "+reasonNames[r])

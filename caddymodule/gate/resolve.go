@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net/textproto"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/talos-edge/talos-edge/adminapi/httpcred"
+	"github.com/talos-edge/talos-edge/caddymodule/node/networks"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/policy"
 )
@@ -19,6 +21,9 @@ func (g *Gate) resolve() error {
 	var err error
 	if g.reader, err = httpcred.NewReader(g.From...); err != nil {
 		return fmt.Errorf("from: %w", err)
+	}
+	if err := g.resolveNetwork(); err != nil {
+		return fmt.Errorf("network: %w", err)
 	}
 	if err := g.resolveRules(); err != nil {
 		return err
@@ -43,7 +48,7 @@ func (g *Gate) resolve() error {
 // would open the gate.
 func (g *Gate) expand() error {
 	repl := caddy.NewReplacer()
-	fields := []*string{&g.Visibility, &g.Identity, &g.Realm}
+	fields := []*string{&g.Network, &g.Visibility, &g.Identity, &g.Realm}
 	for i := range g.From {
 		fields = append(fields, g.From[i].Texts()...)
 	}
@@ -59,6 +64,22 @@ func (g *Gate) expand() error {
 		}
 		*field = expanded
 	}
+	return nil
+}
+
+// resolveNetwork finds the network that the gate is pinned to. The literal check of a Caddyfile has no app.
+func (g *Gate) resolveNetwork() error {
+	if g.Network == "" {
+		return nil
+	}
+	id, err := networks.ParseID(g.Network)
+	if err != nil {
+		return err
+	}
+	if g.app != nil && !slices.Contains(g.app.NetworkIDs(), id) {
+		return fmt.Errorf("%s is not the id of a network in the option talos", id)
+	}
+	g.pinned = &id
 	return nil
 }
 
@@ -126,6 +147,10 @@ func (g *Gate) resolveIdentity() error {
 		}
 		return nil
 	}
-	g.headers, err = httpcred.NewIdentity(prefix, g.IdentityFields...)
+	fields := g.IdentityFields
+	if len(fields) == 0 && g.app != nil && len(g.app.NetworkIDs()) > 0 {
+		fields = httpcred.AllFields()
+	}
+	g.headers, err = httpcred.NewIdentity(prefix, fields...)
 	return err
 }

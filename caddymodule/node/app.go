@@ -23,62 +23,15 @@ import (
 //
 // Text values may hold placeholders, which are expanded once, when the configuration is loaded.
 type App struct {
-	// Issuer is the URI that verification results and derived tokens name as the issuer. Default: `http://localhost`.
-	Issuer string `json:"issuer,omitempty"`
-
-	// RetiredIssuers are issuers whose derived tokens still verify.
-	RetiredIssuers []string `json:"retired_issuers,omitempty"`
+	KeyOptions
 
 	// Storage is the DSN of the database: `sqlite:///absolute/path.db`, `sqlite://relative.db` or, for several nodes,
 	// `postgres://user@host/name?sslmode=verify-full`; these then need HMACSecret and SigningKeys. Default: `talos.db`
 	// in Caddy's data directory.
 	Storage string `json:"storage,omitempty"`
 
-	// HMACSecret is the secret, of at least 32 bytes, that makes the checksums of issued keys. Default: generated at
-	// the first start and stored in Caddy's storage as `talos/hmac_secret`.
-	HMACSecret string `json:"hmac_secret,omitempty"`
-
-	// RetiredHMACSecrets still verify the keys that were made with them.
-	RetiredHMACSecrets []string `json:"retired_hmac_secrets,omitempty"`
-
-	// SigningKeys are the keys of derived JWTs: a file with a JWK Set, or `base64://` and the set itself. Ed25519 keys
-	// sign with EdDSA, RSA keys of at least 2048 bits with RS256. Keys that do not sign are retired ones, whose tokens
-	// still verify. The file is read when the configuration is loaded. Default: one Ed25519 key, generated at the first
-	// start and stored in Caddy's storage as `talos/signing_keys`.
-	SigningKeys string `json:"signing_keys,omitempty"`
-
-	// ActiveKid is the `kid` of the key that signs. Default: the first one with a private part.
-	ActiveKid string `json:"active_kid,omitempty"`
-
-	// KeyPrefix begins every issued key: 1 to 16 letters, digits, `_` and `-`. Default: `ory_ak`.
-	KeyPrefix string `json:"key_prefix,omitempty"`
-
-	// RetiredKeyPrefixes still verify.
-	RetiredKeyPrefixes []string `json:"retired_key_prefixes,omitempty"`
-
-	// PublicPrefix begins issued keys of public visibility. Default: none, and none can be issued.
-	PublicPrefix string `json:"public_prefix,omitempty"`
-
-	// RetiredPublicPrefixes still verify.
-	RetiredPublicPrefixes []string `json:"retired_public_prefixes,omitempty"`
-
-	// MacaroonPrefix begins derived macaroons. Default: `mc`.
-	MacaroonPrefix string `json:"macaroon_prefix,omitempty"`
-
-	// RetiredMacaroonPrefixes still verify.
-	RetiredMacaroonPrefixes []string `json:"retired_macaroon_prefixes,omitempty"`
-
-	// DefaultTTL is the lifetime of a key that is issued without one. Default: 0, such a key does not expire.
-	DefaultTTL Duration `json:"default_ttl,omitempty"`
-
-	// MaxTTL is the longest lifetime that may be requested, at most 10 years. Default: `8760h`.
-	MaxTTL Duration `json:"max_ttl,omitempty"`
-
 	// ClockSkew is the leeway for the times that tokens name, at most `1h`; keys have none. Default: `5m`.
 	ClockSkew *Duration `json:"clock_skew,omitempty"`
-
-	// KeyQuota is how many keys may be active at once, issued and imported ones together. Default: 0, no limit.
-	KeyQuota int64 `json:"key_quota,omitempty"`
 
 	// RateLimit says where the uses of keys that have a rate limit are counted: `memory`, in this process, or `off`,
 	// nowhere, so that no limit is enforced. Default: `memory`.
@@ -94,8 +47,13 @@ type App struct {
 	// Default: the host's name and a random part, a new one for each process.
 	EdgeID string `json:"edge_id,omitempty"`
 
-	// Webhooks are receivers of changes. Default: none.
+	// Webhooks are receivers of changes, of all networks. Default: none.
 	Webhooks []Webhook `json:"webhooks,omitempty"`
+
+	// Networks are the networks of a node that has several: each has its own keys, hosts and settings. The options
+	// above are the defaults of theirs. A request for any other host is refused. Default: none, there is one network,
+	// and every host is its.
+	Networks []Network `json:"networks,omitempty"`
 
 	// Upstream makes the node a sidecar, which has neither storage nor secrets: the upstream has the keys. Of the
 	// options above it takes the prefixes, by which it tells credentials apart, the cache and the rate limit.
@@ -107,11 +65,10 @@ type App struct {
 	storage  certmagic.Storage // where generated secrets are
 	logger   *zap.Logger
 
-	secretOrigin string                         // where HMACSecret is from, for errors
-	onlyChecked  bool                           // the configuration will not be started
-	emitter      *emitter                       // nil before Provision
-	servers      []*caddyhttp.Server            // those with a handler of ours
-	http         func() (*caddyhttp.App, error) // of the configuration; nil before Provision
+	onlyChecked bool                           // the configuration will not be started
+	emitter     *emitter                       // nil before Provision
+	servers     []*caddyhttp.Server            // those with a handler of ours
+	http        func() (*caddyhttp.App, error) // of the configuration; nil before Provision
 
 	sealing sync.Mutex // guards sealed, and the settings until they are
 	sealed  bool       // the settings have their secrets and their key
@@ -197,6 +154,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	var err error
 	if a.settings, err = a.resolve(); err != nil {
+		return err
+	}
+	if err := a.settings.checkShared(); err != nil {
 		return err
 	}
 	if err := ctx.GetMetricsRegistry().Register(collector{a}); err != nil {
@@ -380,6 +340,14 @@ func (a *App) seal(ctx context.Context) (*settings, error) {
 
 // Exposure finds the logs that would show credentials. A gate adds what it reads them from.
 func (a *App) Exposure() *redact.Exposure { return &a.exposure }
+
+// NetworkIDs are the ids of the networks, where there are several; else none.
+func (a *App) NetworkIDs() []core.NetworkID {
+	if !a.settings.several() {
+		return nil
+	}
+	return a.settings.ids()
+}
 
 // StaleWindow is for how long a verdict may serve past its lifetime while its source fails.
 func (a *App) StaleWindow() time.Duration { return staleWindow(&a.settings.cache) }

@@ -3,14 +3,12 @@ package node
 import (
 	"net/http"
 	"net/textproto"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/talos-edge/talos-edge/caddymodule/internal/directive"
-	"github.com/talos-edge/talos-edge/core"
 )
 
 // ParseCaddyfile reads the global option `talos`.
@@ -60,12 +58,16 @@ func ParseCaddyfile(d *caddyfile.Dispenser, existing any) (any, error) {
 //		upstream <address>... {
 //			...
 //		}
+//		network <host>... {
+//			...
+//		}
 //	}
 //
-// Each option is given at most once, but for webhook and upstream, which [Webhook.unmarshalCaddyfile] and
-// [Upstream.unmarshalCaddyfile] read. Values without placeholders are checked here, so that an error names its line.
+// Each option is given at most once, but for webhook, upstream and network, which [Webhook.unmarshalCaddyfile],
+// [Upstream.unmarshalCaddyfile] and [Network.unmarshalCaddyfile] read. Values without placeholders are checked here, so
+// that an error names its line.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	seenUpstream := directive.Once{}
+	seenUpstream, seenNetworks := directive.Once{}, newTaken()
 	err := directive.Read(d, func(option string) (err error) {
 		switch option {
 		case "cache":
@@ -83,67 +85,29 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				a.Upstream = new(Upstream)
 			}
 			err = a.Upstream.unmarshalCaddyfile(d, seenUpstream)
+		case "network":
+			return a.unmarshalNetwork(d, seenNetworks)
+		case "storage":
+			err = directive.Value(d, &a.Storage)
+		case "clock_skew":
+			a.ClockSkew = new(Duration)
+			err = directive.Duration(d, a.ClockSkew)
+		case "rate_limit":
+			err = directive.Value(d, &a.RateLimit)
+		case "edge_id":
+			err = directive.Value(d, &a.EdgeID)
 		default:
-			err = a.unmarshalValue(d, option)
+			err = a.unmarshalOption(d, option)
 		}
 		if err != nil {
 			return err
 		}
 		return a.checkLiteral(d, false)
-	}, "webhook", "upstream")
+	}, "webhook", "upstream", "network")
 	if err != nil {
 		return err
 	}
 	return a.checkLiteral(d, true)
-}
-
-// unmarshalValue reads an option that is a value or a list of them.
-func (a *App) unmarshalValue(d *caddyfile.Dispenser, option string) error {
-	switch option {
-	case "issuer":
-		return directive.CurrentAndRetired(d, &a.Issuer, &a.RetiredIssuers)
-	case "storage":
-		return directive.Value(d, &a.Storage)
-	case "hmac_secret":
-		return directive.CurrentAndRetired(d, &a.HMACSecret, &a.RetiredHMACSecrets)
-	case "signing_keys":
-		var kid []string
-		if err := directive.CurrentAndRetired(d, &a.SigningKeys, &kid); err != nil {
-			return err
-		}
-		if len(kid) > 1 {
-			return d.Err("signing_keys: the keys and at most one kid are required")
-		}
-		a.ActiveKid = strings.Join(kid, "")
-		return nil
-	case "key_prefix":
-		return directive.CurrentAndRetired(d, &a.KeyPrefix, &a.RetiredKeyPrefixes)
-	case "public_prefix":
-		return directive.CurrentAndRetired(d, &a.PublicPrefix, &a.RetiredPublicPrefixes)
-	case "macaroon_prefix":
-		return directive.CurrentAndRetired(d, &a.MacaroonPrefix, &a.RetiredMacaroonPrefixes)
-	case "default_ttl":
-		return directive.Duration(d, &a.DefaultTTL)
-	case "max_ttl":
-		if err := directive.Duration(d, &a.MaxTTL); err != nil {
-			return err
-		}
-		if a.MaxTTL == 0 {
-			return d.Err("max_ttl: must not be 0")
-		}
-		return nil
-	case "clock_skew":
-		a.ClockSkew = new(Duration)
-		return directive.Duration(d, a.ClockSkew)
-	case "key_quota":
-		return directive.Number(d, &a.KeyQuota)
-	case "rate_limit":
-		return directive.Value(d, &a.RateLimit)
-	case "edge_id":
-		return directive.Value(d, &a.EdgeID)
-	default:
-		return directive.Unknown(d)
-	}
 }
 
 // checkLiteral checks what has been read so far, with everything that holds a placeholder left out. complete says that
@@ -153,24 +117,13 @@ func (a *App) checkLiteral(d *caddyfile.Dispenser, complete bool) error {
 		return d.WrapErr(err)
 	}
 	literal := App{
-		Issuer: directive.Literal(a.Issuer), RetiredIssuers: directive.Literals(a.RetiredIssuers),
-		Storage:    directive.Literal(a.Storage),
-		HMACSecret: directive.Literal(a.HMACSecret), RetiredHMACSecrets: directive.Literals(a.RetiredHMACSecrets),
-		KeyPrefix: directive.Literal(a.KeyPrefix), RetiredKeyPrefixes: directive.Literals(a.RetiredKeyPrefixes),
-		PublicPrefix:            directive.Literal(a.PublicPrefix),
-		RetiredPublicPrefixes:   directive.Literals(a.RetiredPublicPrefixes),
-		MacaroonPrefix:          directive.Literal(a.MacaroonPrefix),
-		RetiredMacaroonPrefixes: directive.Literals(a.RetiredMacaroonPrefixes),
-		SigningKeys:             directive.Literal(a.SigningKeys), ActiveKid: directive.Literal(a.ActiveKid),
-		DefaultTTL: a.DefaultTTL, MaxTTL: a.MaxTTL, ClockSkew: a.ClockSkew, KeyQuota: a.KeyQuota,
+		KeyOptions: a.KeyOptions.literal(), Storage: directive.Literal(a.Storage), ClockSkew: a.ClockSkew,
 		RateLimit: directive.Literal(a.RateLimit), Cache: a.Cache, Events: a.Events,
 		Webhooks: literalWebhooks(a.Webhooks), Upstream: a.Upstream.literal(), EdgeID: directive.Literal(a.EdgeID),
 	}
-	if literal.SigningKeys == "" || literal.ActiveKid != a.ActiveKid {
-		literal.SigningKeys, literal.ActiveKid = "", "" // neither means anything without the other
-	}
+	literal.assume(&a.KeyOptions, complete)
 	if literal.Upstream != nil {
-		literal.Storage, literal.HMACSecret = "", "" // checkSidecar saw to that
+		literal.Storage, literal.HMACSecret, literal.MaxTTL = "", "", 0 // checkSidecar saw to that
 		if len(literal.Upstream.Addresses) == 0 {
 			literal.Upstream.Addresses = []string{"https://unchecked.invalid"}
 		}
@@ -180,21 +133,10 @@ func (a *App) checkLiteral(d *caddyfile.Dispenser, complete bool) error {
 	if literal.Upstream == nil && !complete {
 		literal.EdgeID = "" // the upstream may follow
 	}
-	if literal.HMACSecret == "" {
-		literal.RetiredHMACSecrets = nil
-	}
-	if literal.PublicPrefix == "" {
-		literal.RetiredPublicPrefixes = nil
-	}
-	// Their defaults clash with nothing as long as another value may follow, or a placeholder holds it.
-	if literal.KeyPrefix == "" && (!complete || a.KeyPrefix != "") {
-		literal.KeyPrefix = "unchecked-key"
-	}
-	if literal.MacaroonPrefix == "" && (!complete || a.MacaroonPrefix != "") {
-		literal.MacaroonPrefix = "unchecked-mac"
-	}
-	if literal.MaxTTL == 0 && !complete && literal.Upstream == nil {
-		literal.MaxTTL = Duration(core.MaxTTL) // a lower one may follow
+	for i := range a.Networks {
+		if complete {
+			literal.Networks = append(literal.Networks, a.Networks[i].literal(i))
+		}
 	}
 	if _, err := literal.resolve(); err != nil {
 		return d.WrapErr(err)

@@ -20,8 +20,13 @@ func newClosed(cause error) closed {
 	return closed{core.WrapError(core.Unavailable, "the node is not open", cause)}
 }
 
+// Network returns the error.
+func (n closed) Network(*http.Request) (core.NetworkID, error) { return core.NetworkID{}, n.err }
+
 // Verify returns the error.
-func (n closed) Verify(*http.Request, string) (verify.Result, error) { return verify.Result{}, n.err }
+func (n closed) Verify(*http.Request, core.NetworkID, string) (verify.Result, error) {
+	return verify.Result{}, n.err
+}
 
 // Limiter is nil: no credential is valid, so none is counted.
 func (closed) Limiter() ratelimit.Limiter { return nil }

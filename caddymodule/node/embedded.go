@@ -2,15 +2,12 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"net/url"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -18,12 +15,12 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/adminapi/outage"
 	"github.com/talos-edge/talos-edge/adminapi/webhook"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/logging"
-	"github.com/talos-edge/talos-edge/caddymodule/internal/secrets"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/confirm"
 	"github.com/talos-edge/talos-edge/core/credential"
@@ -37,7 +34,6 @@ import (
 // Embedded is a node with keys of its own.
 type Embedded struct {
 	base
-	Engine *engine.Engine
 	Store  core.Store // may be shared with other nodes
 	dsn    string     // names Store in its pool
 	watch  *databaseWatch
@@ -48,39 +44,21 @@ type Embedded struct {
 	emitting      *atomic.Pointer[emitter] // of Store
 }
 
-// embeddedSettings are what only an embedded node has.
+// embeddedSettings are what only an embedded node has, beside those of its networks.
 type embeddedSettings struct {
-	dsn        string   // canonical
-	storage    string   // the same as it was given: a link on the way may later lead elsewhere, which the store notices
-	issuers    []string // the current one first
-	secrets    []string // the current one first; none: to be generated
-	origin     string   // where the current secret is from, for errors
-	signing    secrets.SigningKeys
-	defaultTTL time.Duration
-	maxTTL     time.Duration
-	clockSkew  time.Duration // as [engine.Config] has it
-	keyQuota   int64
-	retention  retention
-	webhooks   []Webhook
-	keyring    *credential.Keyring
+	dsn       string        // canonical
+	storage   string        // the same as it was given: a link on the way may later lead elsewhere, which the store notices
+	clockSkew time.Duration // as [engine.Config] has it
+	retention retention
+	webhooks  []Webhook
 }
 
 // resolveEmbedded is resolve for a node with keys of its own.
 func (a *App) resolveEmbedded() (s settings, err error) {
-	e := &embeddedSettings{
-		defaultTTL: time.Duration(a.DefaultTTL),
-		maxTTL:     time.Duration(a.MaxTTL),
-		clockSkew:  orOff(a.ClockSkew),
-		keyQuota:   a.KeyQuota,
-		webhooks:   a.Webhooks,
-		signing:    secrets.SigningKeys{Source: a.SigningKeys, Active: a.ActiveKid},
-	}
-	s = settings{prefixes: a.prefixes(), kind: e}
+	e := &embeddedSettings{clockSkew: orOff(a.ClockSkew), webhooks: a.Webhooks}
+	s = settings{kind: e}
 	if a.EdgeID != "" {
 		return s, errors.New("edge_id: has a meaning beside upstream only: it is the name of a sidecar")
-	}
-	if e.issuers, err = a.issuers(); err != nil {
-		return s, fmt.Errorf("issuer: %w", err)
 	}
 	if err := a.resolveCommon(&s); err != nil {
 		return s, err
@@ -94,9 +72,6 @@ func (a *App) resolveEmbedded() (s settings, err error) {
 	if e.clockSkew > maxClockSkew {
 		return s, fmt.Errorf("clock_skew: must be at most %s", core.FormatSeconds(maxClockSkew))
 	}
-	if err := e.signing.Check(); err != nil {
-		return s, err
-	}
 	e.storage = a.Storage
 	if e.storage == "" {
 		e.storage = "sqlite://" + filepath.ToSlash(filepath.Join(caddy.AppDataDir(), "talos.db"))
@@ -104,16 +79,10 @@ func (a *App) resolveEmbedded() (s settings, err error) {
 	if e.dsn, err = storage.Canonical(e.storage); err != nil {
 		return s, err
 	}
-	if storage.Shared(e.storage) && (a.HMACSecret == "" || a.SigningKeys == "") {
-		return s, errShared
-	}
-	switch {
-	case a.HMACSecret != "":
-		e.secrets = append([]string{a.HMACSecret}, a.RetiredHMACSecrets...)
-	case len(a.RetiredHMACSecrets) > 0:
-		return s, errors.New("hmac_secret: retired secrets without a current one")
-	}
-	return s, e.check(s.prefixes)
+	s.networks, err = a.resolveNetworks(func(n *networkSettings, o *KeyOptions) error {
+		return n.resolve(o, e.clockSkew)
+	})
+	return s, err
 }
 
 // errShared is the error of a database that several nodes can use, without the secrets that they have to share.
@@ -122,101 +91,74 @@ var errShared = errors.New("storage: several nodes can use this database, and ge
 	"TALOS_SIGNING_KEYS for `talos serve`); make them with `openssl rand -hex 32` and " +
 	"`talos jwk generate eddsa --jwks -o FILE`")
 
-// issuers are the configured issuers, the current one first.
-func (a *App) issuers() ([]string, error) {
-	current := a.Issuer
-	if current == "" {
-		current = engine.DefaultIssuer
+// checkShared refuses secrets that would be generated where several nodes need the same.
+func (s *settings) checkShared() error {
+	e, ok := s.kind.(*embeddedSettings)
+	if !ok || !storage.Shared(e.storage) {
+		return nil
 	}
-	list := append([]string{current}, a.RetiredIssuers...)
-	for i, issuer := range list {
-		if err := checkIssuer(issuer); err != nil {
-			return nil, err
-		}
-		if slices.Contains(list[:i], issuer) {
-			return nil, fmt.Errorf("%q is given twice", issuer)
+	for _, n := range s.networks {
+		if len(n.secrets) == 0 || n.signing.Source == "" {
+			return errShared
 		}
 	}
-	return list, nil
+	return nil
 }
 
 // maxClockSkew bounds the leeway for tokens: clocks that differ by more are not skewed but wrong.
 const maxClockSkew = time.Hour
 
-// check tries the settings on an engine without a store, with a throwaway secret in place of one that is not there yet.
-func (e *embeddedSettings) check(prefixes credential.Prefixes) error {
-	hmac := e.secrets
-	if len(hmac) == 0 {
-		hmac = []string{rand.Text() + rand.Text()}
-	}
-	keyring, err := credential.NewKeyring(hmac[0], hmac[1:]...)
-	if err != nil {
-		return fmt.Errorf("hmac_secret: %w", err)
-	}
-	_, err = engine.New(e.engine(prefixes, keyring), nil)
-	return err
-}
+// maxSealing is how many networks have their secrets fetched at once.
+const maxSealing = 16
 
-func (e *embeddedSettings) engine(prefixes credential.Prefixes, keyring *credential.Keyring) engine.Config {
-	return engine.Config{
-		Issuer:         e.issuers[0],
-		RetiredIssuers: e.issuers[1:],
-		Keyring:        keyring,
-		SigningKeys:    e.signing.Parsed,
-		Prefixes:       prefixes,
-		DefaultTTL:     e.defaultTTL,
-		MaxTTL:         e.maxTTL,
-		ClockSkew:      e.clockSkew,
-		KeyQuota:       e.keyQuota,
-	}
-}
-
-// seal makes the keyring and the signing keys. The pool key is a salted hash over all settings; the HMAC secrets take
-// part by their check values. A secret that is not the database's is refused before anything is generated or migrated.
+// seal makes the keyrings and the signing keys. The pool key is a salted hash over all settings. A secret that is not
+// the database's is refused before anything is generated or migrated, and where there are several networks, when their
+// secrets are claimed.
 func (e *embeddedSettings) seal(ctx context.Context, a *App, s *settings) error {
-	check, err := storage.ReadSecretCheck(ctx, e.storage, core.NetworkID{}, storeOptions())
+	err := each(s.networks, func(n *networkSettings) error { return n.fetchSecret(ctx, a) })
+	if err != nil {
+		return err
+	}
+	checks, err := e.storedChecks(ctx, s)
 	if err != nil {
 		return fmt.Errorf("opening the storage: %w", err)
 	}
-	e.origin = a.secretOrigin
-	if len(e.secrets) == 0 {
-		e.origin = secrets.HMACPlace(a.storage)
-		secret, err := secrets.HMAC(ctx, a.storage, check == "", a.logger)
-		switch {
-		case check != "" && errors.Is(err, fs.ErrNotExist):
-			return fmt.Errorf("the keys in %s were made with an HMAC secret, and %s does not exist; none was "+
-				"generated, because no key would verify with it: bring the secret back to that place, or give it as "+
-				"hmac_secret (TALOS_SECRETS_HMAC_CURRENT for `talos serve`), or begin with another database",
-				storage.Display(e.dsn), e.origin)
-		case err != nil:
-			return err
-		}
-		e.secrets = []string{secret}
-	}
-	keyring, err := credential.NewKeyring(e.secrets[0], e.secrets[1:]...)
+	err = each(s.networks, func(n *networkSettings) error { return n.seal(ctx, a, e.dsn, checks[n.id]) })
 	if err != nil {
-		return fmt.Errorf("hmac_secret: %w", err)
-	}
-	e.keyring = keyring
-	if check != "" && !slices.Contains(keyring.Checks(), check) {
-		return e.errSecret()
-	}
-	if err := e.signing.Read(ctx, a.storage, a.logger); err != nil {
 		return err
 	}
-	s.key = s.hash(e.issuers, keyring.Checks(), []string{
-		e.dsn, string(e.signing.Set), e.signing.Active, e.defaultTTL.String(), e.maxTTL.String(),
-		e.clockSkew.String(), strconv.FormatInt(e.keyQuota, 10), fmt.Sprint(e.retention),
-	}, webhookFields(e.webhooks))
+	s.key = s.hash([]string{e.dsn, e.clockSkew.String(), fmt.Sprint(e.retention)}, webhookFields(e.webhooks))
 	return nil
 }
 
-// errSecret is the error of secrets that are not the database's.
-func (e *embeddedSettings) errSecret() error {
-	return fmt.Errorf("the HMAC secrets are not those that the keys in %s were made with; the current one is from %s: "+
-		"bring the earlier one back, there or as a retired one (`hmac_secret <current> <earlier>`, "+
-		"TALOS_SECRETS_HMAC_RETIRED for `talos serve`), or begin with another database",
-		storage.Display(e.dsn), e.origin)
+// each calls f for each network, for some at once, and returns the first error.
+func each(all []*networkSettings, f func(*networkSettings) error) error {
+	var group errgroup.Group
+	group.SetLimit(maxSealing)
+	for _, n := range all {
+		group.Go(func() error { return f(n) })
+	}
+	return group.Wait()
+}
+
+// storedChecks are the check values of the secrets that the database has. Of several networks they are read only if one
+// of them has no secret: whether it is new is then known before one is generated.
+func (e *embeddedSettings) storedChecks(ctx context.Context, s *settings) (map[core.NetworkID]string, error) {
+	if !s.several() {
+		check, err := storage.ReadSecretCheck(ctx, e.storage, core.NetworkID{}, storeOptions())
+		return map[core.NetworkID]string{{}: check}, err
+	}
+	if !slices.ContainsFunc(s.networks, func(n *networkSettings) bool { return len(n.secrets) == 0 }) {
+		return nil, nil //nolint:nilnil // nothing is known, and nothing need be
+	}
+	state, err := storage.ReadState(ctx, e.storage)
+	if core.ReasonOf(err) == core.FailedPrecondition { // there is no database yet
+		return nil, nil //nolint:nilnil // it has no secret
+	}
+	if err != nil {
+		return nil, err
+	}
+	return state.Checks, nil
 }
 
 // checkIssuer says whether s can be an issuer: an absolute URI without a fragment (RFC 8414 asks for more, but the
@@ -229,8 +171,8 @@ func checkIssuer(s string) error {
 	return nil
 }
 
-// open opens the store, or joins the nodes that have it open, and makes an engine over it. Secrets that are not those
-// of the stored keys are an error.
+// open opens the store, or joins the nodes that have it open, and makes an engine over it for each network. Secrets that
+// are not those of the stored keys are an error.
 func (e *embeddedSettings) open(ctx context.Context, s *settings, limiter ratelimit.Limiter) (_ Node, err error) {
 	store, err := acquireStore(ctx, e.dsn, e.storage)
 	if err != nil {
@@ -241,23 +183,10 @@ func (e *embeddedSettings) open(ctx context.Context, s *settings, limiter rateli
 			err = errors.Join(err, releaseStore(e.dsn))
 		}
 	}()
-	keys, err := engine.New(e.engine(s.prefixes, e.keyring), store)
+	n := &Embedded{Store: store, dsn: e.dsn, confirmations: store.Confirmations, emitting: &store.emitting}
+	own, err := e.openNetworks(ctx, s, store)
 	if err != nil {
 		return nil, err
-	}
-	if err := keys.Claim(ctx); err != nil {
-		if core.ReasonOf(err) == core.FailedPrecondition {
-			return nil, errors.Join(e.errSecret(), err) // another process has used the database since seal
-		}
-		return nil, fmt.Errorf("comparing the HMAC secrets with the storage: %w", err)
-	}
-	unknown, err := keys.UnknownPrefixes(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("reading the prefixes of the stored keys: %w", err)
-	}
-	e.warnOfPrefixes(&s.prefixes, unknown)
-	n := &Embedded{
-		Engine: keys, Store: store, dsn: e.dsn, confirmations: store.Confirmations, emitting: &store.emitting,
 	}
 	n.watch = newDatabaseWatch(logging.Current("talos.storage"), &s.cache,
 		func() outage.Counts { return countsOf(n.verifier) })
@@ -265,21 +194,68 @@ func (e *embeddedSettings) open(ctx context.Context, s *settings, limiter rateli
 	cache.Observer = n.watch
 	uses := new(usage.Recorder)
 	cache.Used = uses.Record
-	verifier, err := verify.New(cache, keys)
+	n.verifier, err = verify.New(cache, engine.NewNetworks(store, n.Keys))
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	if n.hooks, err = openWebhooks(ctx, e.webhooks, store); err != nil {
-		verifier.Close()
+	if n.hooks, err = openWebhooks(ctx, e.webhooks, s.ids(), store); err != nil {
+		n.verifier.Close()
 		n.watch.close()
 		return nil, err
 	}
-	n.base = base{
-		verifier: verifier, limiter: limiter, outage: n.watch.active,
-		uses: newUseWriter(ctx, uses, store.RecordUse, logging.Current("talos.storage")),
-	}
+	n.limiter, n.outage = limiter, n.watch.active
+	n.uses = newUseWriter(ctx, uses, store.RecordUse, logging.Current("talos.storage"))
+	n.serve(s, own)
 	n.pruner = newPruner(ctx, e.retention, store, logging.Current("talos.storage"))
 	return n, nil
+}
+
+// openNetworks makes the networks with their engines, in their order. The secrets are claimed side by side, so that the
+// store writes many at once.
+func (e *embeddedSettings) openNetworks(ctx context.Context, s *settings, store *pooledStore) ([]*network, error) {
+	own, shared := make([]*network, len(s.networks)), new(engine.Shared)
+	var group errgroup.Group
+	group.SetLimit(maxClaims)
+	for i, n := range s.networks {
+		group.Go(func() error {
+			keys, err := engine.New(n.engine(n.keyring, e.clockSkew, shared), store)
+			if err != nil {
+				return err
+			}
+			own[i] = &network{keys: keys, api: adminapi.Network{
+				Keys: keys, Confirmations: store.Confirmations, AwaitPosition: keys.AwaitPosition,
+			}}
+			return e.claim(ctx, n, keys)
+		})
+	}
+	return own, group.Wait()
+}
+
+// maxClaims is how many networks claim their secrets at once.
+const maxClaims = 100
+
+// claim claims a network's secrets, and warns of keys with prefixes that are not configured.
+func (e *embeddedSettings) claim(ctx context.Context, n *networkSettings, keys *engine.Engine) error {
+	if err := keys.Claim(ctx); err != nil {
+		if core.ReasonOf(err) == core.FailedPrecondition {
+			return errors.Join(n.errSecret(e.dsn), err)
+		}
+		return fmt.Errorf("comparing the HMAC secrets with the storage: %w", err)
+	}
+	unknown, err := keys.UnknownPrefixes(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the prefixes of the stored keys: %w", err)
+	}
+	e.warnOfPrefixes(&n.prefixes, unknown)
+	return nil
+}
+
+// Keys are the keys of a network; nil if it is not one of this node.
+func (n *Embedded) Keys(id core.NetworkID) *engine.Engine {
+	if own := n.networks.ByID(id); own != nil {
+		return own.keys
+	}
+	return nil
 }
 
 // warnOfPrefixes logs that the database has keys whose prefixes are not configured, and how to keep them.
@@ -306,8 +282,8 @@ func (e *embeddedSettings) describe() []zap.Field {
 }
 
 // Verify asks the verifier.
-func (n *Embedded) Verify(r *http.Request, credential string) (verify.Result, error) {
-	return n.verify(r, credential)
+func (n *Embedded) Verify(r *http.Request, network core.NetworkID, credential string) (verify.Result, error) {
+	return n.verify(r, network, credential)
 }
 
 // Admin serves the whole API.
@@ -320,10 +296,8 @@ func (n *Embedded) Public(o adminapi.PublicOptions) *adminapi.Public {
 }
 
 func (n *Embedded) options(o adminapi.Options) adminapi.Options {
-	o = n.base.options(o, adminapi.Network{
-		Keys: n.Engine, Confirmations: n.confirmations, AwaitPosition: n.Engine.AwaitPosition,
-	})
-	o.Ready = n.Engine.Ready
+	o = n.base.options(o)
+	o.Ready = n.Store.Ping
 	return o
 }
 

@@ -36,8 +36,8 @@ type emitter struct {
 
 	store    core.Store               // nil: the node has no feed
 	emitting *atomic.Pointer[emitter] // of store
-	network  core.NetworkID           // whose changes count
-	after    atomic.Uint64            // the position of the last change that was handled; at first, of the last one
+	serves   func(core.NetworkID) bool
+	after    atomic.Uint64 // the position of the last change that was handled; at first, of the last one
 	cancel   context.CancelFunc
 	done     chan struct{} // closed when the goroutine has ended; nil: there is none
 	stopped  chan struct{} // closed when stop has returned
@@ -46,7 +46,8 @@ type emitter struct {
 // prepare notes what a node's feed holds before the configuration runs.
 func (e *emitter) prepare(n Node) {
 	if node, ok := n.(*Embedded); ok {
-		e.store, e.emitting, e.network = node.Store, node.emitting, node.network
+		e.store, e.emitting = node.Store, node.emitting
+		e.serves = func(id core.NetworkID) bool { return node.Keys(id) != nil }
 		e.after.Store(node.Store.Positions().Applied())
 	}
 }
@@ -81,7 +82,7 @@ func (e *emitter) stop() {
 
 func (e *emitter) run(ctx context.Context, before *emitter) {
 	defer close(e.done)
-	if before != nil && before.network == e.network {
+	if before != nil {
 		select {
 		case <-before.stopped:
 		case <-ctx.Done():
@@ -112,7 +113,7 @@ func (e *emitter) emitAll(ctx context.Context, changes []feed.Event) {
 	caddyCtx.Context = ctx
 	for i := range changes {
 		change := &changes[i]
-		if change.Network == e.network && change.Kind != feed.EventRestored {
+		if e.serves(change.Network) && change.Kind != feed.EventRestored {
 			e.events.Emit(caddyCtx, keyChanged, changeData(change))
 		}
 		if ctx.Err() != nil {
@@ -133,6 +134,9 @@ func changeData(change *feed.Event) map[string]any {
 		"key_type": record.KeyType,
 		"actor_id": record.ActorID,
 		"reason":   string(record.Reason),
+	}
+	if change.Network != (core.NetworkID{}) {
+		data["network"] = change.Network.String()
 	}
 	if record.Caller != nil {
 		data["caller_kind"], data["caller_id"] = string(record.Caller.Kind), record.Caller.ID

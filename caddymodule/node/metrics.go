@@ -1,12 +1,14 @@
 package node
 
 import (
+	"maps"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/talos-edge/talos-edge/adminapi/upstream"
+	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
@@ -25,7 +27,7 @@ var (
 	edgesDesc = prometheus.NewDesc("talos_edges",
 		"Edges that read the feed of changes from this node, and were heard of within the last minute.", nil, nil)
 	keysChangedDesc = prometheus.NewDesc("talos_keys_changed_total",
-		"Changes of keys that this node has seen.", []string{"kind"}, nil)
+		"Changes of keys that this node has seen.", []string{"kind", "network"}, nil)
 )
 
 // limiterFailures counts for all nodes of the process.
@@ -67,8 +69,8 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect reads the metrics.
 func (c collector) Collect(ch chan<- prometheus.Metric) {
-	counter := func(desc *prometheus.Desc, value uint64, label string) {
-		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(value), label)
+	counter := func(desc *prometheus.Desc, value uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(value), labels...)
 	}
 	limiterFailures.Collect(ch)
 	webhookDeliveries.Collect(ch)
@@ -77,8 +79,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for _, s := range cacheResults {
 		counter(cacheRequestsDesc, totals.requests[s], s.String())
 	}
-	for i, k := range feed.EventKinds {
-		counter(keysChangedDesc, totals.changed[i], k.String())
+	for network, changed := range totals.changed {
+		for _, k := range feed.EventKinds {
+			counter(keysChangedDesc, changed[k], k.String(), NetworkLabel(network))
+		}
 	}
 	n := c.app.node.Load()
 	if n == nil {
@@ -94,10 +98,19 @@ func gauge(ch chan<- prometheus.Metric, desc *prometheus.Desc, value float64) {
 	ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value)
 }
 
+// NetworkLabel is the value of the label network of metrics: the id, or empty for the network of a node that has only
+// one, for which the label is as good as not there.
+func NetworkLabel(network core.NetworkID) string {
+	if network == (core.NetworkID{}) {
+		return ""
+	}
+	return network.String()
+}
+
 // counts are counters of nodes and stores.
 type counts struct {
 	requests [len(verify.Statuses)]uint64
-	changed  [len(feed.EventKinds)]uint64
+	changed  map[core.NetworkID]feed.Counts
 }
 
 func (c *counts) addNode(n *pooledNode) {
@@ -108,13 +121,20 @@ func (c *counts) addNode(n *pooledNode) {
 }
 
 func (c *counts) addStore(s *pooledStore) {
-	for i, k := range feed.EventKinds {
-		c.changed[i] += s.Positions().Changed(k)
+	for network, changed := range s.Positions().ChangedIn() {
+		sum := c.changed[network]
+		for i, n := range changed {
+			sum[i] += n
+		}
+		c.changed[network] = sum
 	}
 }
 
 // inUse are the nodes and stores that are open, and the counts of those that were closed.
-var inUse = registry{nodes: map[*pooledNode]struct{}{}, stores: map[*pooledStore]struct{}{}}
+var inUse = registry{
+	nodes: map[*pooledNode]struct{}{}, stores: map[*pooledStore]struct{}{},
+	past: counts{changed: map[core.NetworkID]feed.Counts{{}: {}}}, // present from the start, with zero
+}
 
 type registry struct {
 	mu     sync.Mutex
@@ -154,6 +174,7 @@ func (l *registry) totals() counts {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	total := l.past
+	total.changed = maps.Clone(l.past.changed)
 	for n := range l.nodes {
 		total.addNode(n)
 	}

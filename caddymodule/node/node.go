@@ -10,7 +10,9 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/clientaddr"
+	"github.com/talos-edge/talos-edge/caddymodule/node/networks"
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/core/engine"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
@@ -18,8 +20,12 @@ import (
 // Node answers for keys. There are two kinds, [Embedded] and [Sidecar]; what is above a node does not ask which one it
 // is. A node is open from [App.Hold] to [App.Release].
 type Node interface {
-	// Verify returns the verdict on a credential, in the network of the request. An error means that there is none.
-	Verify(r *http.Request, credential string) (verify.Result, error)
+	// Network returns the network of a request, by its host: [networks.ErrUnknownHost] if that is of none.
+	Network(r *http.Request) (core.NetworkID, error)
+
+	// Verify returns the verdict on a credential in a network, for the client of a request. An error means that there
+	// is none.
+	Verify(r *http.Request, network core.NetworkID, credential string) (verify.Result, error)
 
 	// Limiter counts the uses of keys that have a limit; nil when the option rate_limit is off.
 	Limiter() ratelimit.Limiter
@@ -53,11 +59,36 @@ type kind interface {
 
 // base is what both kinds of node have.
 type base struct {
-	network  core.NetworkID
+	networks networks.Registry[network]
 	verifier *verify.Verifier
 	limiter  ratelimit.Limiter // nil: no limit is enforced
 	uses     *useWriter
 	outage   func() bool // reports whether there is an outage that has been logged
+}
+
+// network is one network of a node.
+type network struct {
+	api  adminapi.Network
+	keys *engine.Engine // nil on a sidecar
+}
+
+// serve begins to serve networks, of which there are as many as the settings have, in their order.
+func (b *base) serve(s *settings, own []*network) {
+	members := make([]networks.Member[network], len(own))
+	for i, n := range s.networks {
+		api := &own[i].api
+		api.ID, api.Verifier, api.Used = n.id, b.verifier, b.uses.recorder.Record
+		members[i] = networks.Member[network]{ID: n.id, Hosts: n.hosts, Value: own[i]}
+	}
+	b.networks.Replace(members)
+}
+
+// Network finds the network of a request.
+func (b *base) Network(r *http.Request) (core.NetworkID, error) {
+	if n := b.networks.Of(r); n != nil {
+		return n.api.ID, nil
+	}
+	return core.NetworkID{}, networks.ErrUnknownHost
 }
 
 // Limiter counts uses.
@@ -67,12 +98,12 @@ func (b *base) Limiter() ratelimit.Limiter { return b.limiter }
 func (b *base) Verifier() *verify.Verifier { return b.verifier }
 
 // verify asks the verifier, from memory before anything of the request is read.
-func (b *base) verify(r *http.Request, credential string) (verify.Result, error) {
-	if result, ok := b.verifier.Cached(b.network, credential); ok {
+func (b *base) verify(r *http.Request, network core.NetworkID, credential string) (verify.Result, error) {
+	if result, ok := b.verifier.Cached(network, credential); ok {
 		return result, nil
 	}
 	ctx := verify.WithClient(r.Context(), clientaddr.Of(r))
-	result, err := b.verifier.Verify(ctx, b.network, credential, verify.Use)
+	result, err := b.verifier.Verify(ctx, network, credential, verify.Use)
 	if err != nil {
 		return result, marked(err, b.outage())
 	}
@@ -80,10 +111,14 @@ func (b *base) verify(r *http.Request, credential string) (verify.Result, error)
 }
 
 // options are those of a surface of the node, with the loggers of o.
-func (b *base) options(o adminapi.Options, network adminapi.Network) adminapi.Options {
-	network.ID, network.Verifier, network.Used = b.network, b.verifier, b.uses.recorder.Record
+func (b *base) options(o adminapi.Options) adminapi.Options {
 	return adminapi.Options{
-		Network:     func(*http.Request) (adminapi.Network, error) { return network, nil },
+		Network: func(r *http.Request) (adminapi.Network, error) {
+			if n := b.networks.Of(r); n != nil {
+				return n.api, nil
+			}
+			return adminapi.Network{}, networks.ErrUnknownHost
+		},
 		ClientAddr:  clientaddr.Of,
 		RateLimiter: b.limiter,
 		Logger:      o.Logger,

@@ -50,7 +50,7 @@ func TestStoresOfOneDatabaseAreNeverOpenTwice(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if open, ok := n.Node.(*Embedded); !ok || open.Engine.Ready(t.Context()) != nil {
+				if open, ok := n.Node.(*Embedded); !ok || open.Keys(core.NetworkID{}).Ready(t.Context()) != nil {
 					t.Error("the node does not answer")
 				}
 				inUse.mu.Lock()
@@ -189,7 +189,7 @@ func TestANodeIsOpenForEachOfItsUses(t *testing.T) {
 				n, ok := a.Hold().(*Embedded)
 				if !ok {
 					t.Error("the node is not open")
-				} else if err := n.Engine.Ready(t.Context()); err != nil {
+				} else if err := n.Keys(core.NetworkID{}).Ready(t.Context()); err != nil {
 					t.Error(err)
 				}
 				a.Release()
@@ -228,7 +228,8 @@ func TestErrorsOfTheNodeAreUnavailableToCallers(t *testing.T) {
 	t.Parallel()
 	a := &App{
 		settings: settings{
-			kind: &embeddedSettings{secrets: []string{"short"}, signing: secrets.SigningKeys{Source: "none"}},
+			kind:     new(embeddedSettings),
+			networks: []*networkSettings{{secrets: []string{"short"}, signing: secrets.SigningKeys{Source: "none"}}},
 		},
 		http: noServers,
 	}
@@ -238,7 +239,7 @@ func TestErrorsOfTheNodeAreUnavailableToCallers(t *testing.T) {
 	}
 	n := a.Hold()
 	defer a.Release()
-	if _, err := n.Verify(req, "credential"); core.ReasonOf(err) != core.Unavailable {
+	if _, err := n.Verify(req, core.NetworkID{}, "credential"); core.ReasonOf(err) != core.Unavailable {
 		t.Errorf("got %v", err)
 	}
 	w := httptest.NewRecorder()
@@ -267,9 +268,12 @@ func newApp(t *testing.T) *App {
 		t.Fatal(err)
 	}
 	a := &App{
-		Storage: "sqlite://" + filepath.ToSlash(t.TempDir()) + "/talos.db", HMACSecret: strings.Repeat("a", 40),
-		SigningKeys: "base64://" + base64.StdEncoding.EncodeToString(set), logger: zap.NewNop(),
-		http: noServers,
+		Storage: "sqlite://" + filepath.ToSlash(t.TempDir()) + "/talos.db",
+		KeyOptions: KeyOptions{
+			HMACSecret:  strings.Repeat("a", 40),
+			SigningKeys: "base64://" + base64.StdEncoding.EncodeToString(set),
+		},
+		logger: zap.NewNop(), http: noServers,
 	}
 	if a.settings, err = a.resolve(); err != nil {
 		t.Fatal(err)

@@ -70,10 +70,13 @@ func (a *App) logReady() {
 			}
 		}
 	}
-	fields := append(a.settings.kind.describe(),
-		zap.Strings("serving", serving),
-		zap.String("key_prefix", a.settings.prefixes.SecretOrDefault()),
-		zap.String("version", adminapi.Version()))
+	fields := append(a.settings.kind.describe(), zap.Strings("serving", serving))
+	if a.settings.several() {
+		fields = append(fields, zap.Int("networks", len(a.settings.networks)))
+	} else {
+		fields = append(fields, zap.String("key_prefix", a.settings.networks[0].prefixes.SecretOrDefault()))
+	}
+	fields = append(fields, zap.String("version", adminapi.Version()))
 	if len(open) > 0 {
 		fields = append(fields, zap.Strings("reachable_from_other_machines", open))
 	}

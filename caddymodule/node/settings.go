@@ -7,73 +7,73 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/talos-edge/talos-edge/core/credential"
 	"github.com/talos-edge/talos-edge/core/verify"
 )
 
 // settings are everything that makes two nodes different.
 type settings struct {
-	prefixes  credential.Prefixes
+	networks  []*networkSettings // one without hosts, or those of the option network
 	cache     verify.Config
 	rateLimit string
 	kind      kind
 	key       string // names the node in the pool; reveals nothing about the secrets
 }
 
-// expand replaces the placeholders of the configuration. One that is unknown or empty is an error, above all because an
-// empty secret would otherwise be taken for one that is not given.
+// expander replaces the placeholders of options. One that is unknown or empty is an error, above all because an empty
+// secret would otherwise be taken for one that is not given.
+type expander struct {
+	repl *caddy.Replacer
+	errs []error
+}
+
+func (e *expander) text(option string, fields ...*string) {
+	for _, field := range fields {
+		expanded, err := e.repl.ReplaceOrErr(*field, true, true)
+		if err != nil {
+			e.errs = append(e.errs, fmt.Errorf("%s: %w", option, err))
+		}
+		*field = expanded
+	}
+}
+
+// retired expands retired values, of which none may be empty.
+func (e *expander) retired(option string, fields []string) {
+	for i := range fields {
+		e.text(option, &fields[i])
+		if fields[i] == "" {
+			e.errs = append(e.errs, fmt.Errorf("%s: a retired value is empty", option))
+		}
+	}
+}
+
+// expand replaces the placeholders of the configuration.
 func (a *App) expand() error {
-	repl := caddy.NewReplacer()
-	var errs []error
-	text := func(option string, fields ...*string) {
-		for _, field := range fields {
-			expanded, err := repl.ReplaceOrErr(*field, true, true)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", option, err))
-			}
-			*field = expanded
-		}
-	}
-	list := func(option string, fields []string) {
-		for i := range fields {
-			text(option, &fields[i])
-			if fields[i] == "" {
-				errs = append(errs, fmt.Errorf("%s: a retired value is empty", option))
-			}
-		}
-	}
-	a.secretOrigin = secretOriginOf(a.HMACSecret)
+	e := &expander{repl: caddy.NewReplacer()}
+	a.KeyOptions.expand(e)
+	e.text("storage", &a.Storage)
+	e.text("rate_limit", &a.RateLimit)
+	e.text("edge_id", &a.EdgeID)
 	if a.Upstream != nil {
-		a.Upstream.texts(func(option string, field *string) { text(option, field) })
+		a.Upstream.texts(func(option string, field *string) { e.text(option, field) })
 	}
 	for i := range a.Webhooks {
 		w := &a.Webhooks[i]
-		text("webhook", &w.URL)
-		text("webhook: secret", &w.Secret)
+		e.text("webhook", &w.URL)
+		e.text("webhook: secret", &w.Secret)
 		for j := range w.Types {
-			text("webhook: types", &w.Types[j])
+			e.text("webhook: types", &w.Types[j])
 		}
 	}
-	text("issuer", &a.Issuer)
-	text("storage", &a.Storage)
-	text("hmac_secret", &a.HMACSecret)
-	text("key_prefix", &a.KeyPrefix)
-	text("signing_keys", &a.SigningKeys, &a.ActiveKid)
-	text("public_prefix", &a.PublicPrefix)
-	text("macaroon_prefix", &a.MacaroonPrefix)
-	text("rate_limit", &a.RateLimit)
-	text("edge_id", &a.EdgeID)
-	list("issuer", a.RetiredIssuers)
-	list("hmac_secret", a.RetiredHMACSecrets)
-	list("key_prefix", a.RetiredKeyPrefixes)
-	list("public_prefix", a.RetiredPublicPrefixes)
-	list("macaroon_prefix", a.RetiredMacaroonPrefixes)
-	return errors.Join(errs...)
+	for i := range a.Networks {
+		a.Networks[i].expand(e)
+	}
+	return errors.Join(e.errs...)
 }
 
 // secretOriginOf says where the value of the option hmac_secret comes from: an environment variable or a file, if the
@@ -111,25 +111,19 @@ func (a *App) resolveCommon(s *settings) (err error) {
 	return nil
 }
 
-func (a *App) prefixes() credential.Prefixes {
-	return credential.Prefixes{
-		Secret: a.KeyPrefix, RetiredSecret: a.RetiredKeyPrefixes,
-		Public: a.PublicPrefix, RetiredPublic: a.RetiredPublicPrefixes,
-		Macaroon: a.MacaroonPrefix, RetiredMacaroon: a.RetiredMacaroonPrefixes,
-	}
-}
-
 // poolSalt keeps pool keys from revealing the secrets among the settings.
 var poolSalt = rand.Text()
 
 // hash makes a pool key of the settings that every node has, and of its own.
 func (s *settings) hash(own ...[]string) string {
 	h := sha256.New()
-	p := &s.prefixes
-	common := []string{poolSalt, p.Secret, p.Public, p.Macaroon, s.rateLimit, fmt.Sprintf("%+v", s.cache)}
-	for _, fields := range append([][]string{common, p.RetiredSecret, p.RetiredPublic, p.RetiredMacaroon}, own...) {
-		_ = binary.Write(h, binary.BigEndian, uint64(len(fields)))
-		for _, f := range fields {
+	fields := [][]string{{poolSalt, s.rateLimit, fmt.Sprintf("%+v", s.cache), strconv.Itoa(len(s.networks))}}
+	for _, n := range s.networks {
+		fields = append(fields, n.fields()...)
+	}
+	for _, list := range append(fields, own...) {
+		_ = binary.Write(h, binary.BigEndian, uint64(len(list)))
+		for _, f := range list {
 			_ = binary.Write(h, binary.BigEndian, uint64(len(f)))
 			_, _ = h.Write([]byte(f))
 		}

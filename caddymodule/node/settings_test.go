@@ -16,11 +16,9 @@ func TestNodeIsSharedByEqualSettingsOnly(t *testing.T) {
 	t.Parallel()
 	someKeys, otherKeys := signingKeySetOfTwo(t), signingKeySetOfTwo(t)
 	base := func() *App {
-		return &App{
-			Storage: "sqlite:///a.db", HMACSecret: strings.Repeat("a", 32), KeyPrefix: "acme",
-			Issuer:      "https://a.example",
-			SigningKeys: someKeys,
-		}
+		return &App{Storage: "sqlite:///a.db", KeyOptions: KeyOptions{
+			HMACSecret: strings.Repeat("a", 32), KeyPrefix: "acme", Issuer: "https://a.example", SigningKeys: someKeys,
+		}}
 	}
 	key := func(a *App) string {
 		var err error
@@ -38,7 +36,7 @@ func TestNodeIsSharedByEqualSettingsOnly(t *testing.T) {
 		t.Fatal("equal settings have different keys")
 	}
 	seen := map[string]string{first: "the first"}
-	ten := Duration(10 * time.Second)
+	ten, five := Duration(10*time.Second), int64(5)
 	for name, change := range map[string]func(*App){
 		"storage":          func(a *App) { a.Storage = "sqlite:///b.db" },
 		"secret":           func(a *App) { a.HMACSecret = strings.Repeat("b", 32) },
@@ -55,9 +53,9 @@ func TestNodeIsSharedByEqualSettingsOnly(t *testing.T) {
 		"active kid":       func(a *App) { a.ActiveKid = "b" },
 		"clock skew":       func(a *App) { a.ClockSkew = &ten },
 		"no clock skew":    func(a *App) { a.ClockSkew = new(Duration) },
-		"key quota":        func(a *App) { a.KeyQuota = 5 },
+		"key quota":        func(a *App) { a.KeyQuota = &five },
 		"rate limit":       func(a *App) { a.RateLimit = rateLimitOff },
-		"default ttl":      func(a *App) { a.DefaultTTL = ten },
+		"default ttl":      func(a *App) { a.DefaultTTL = &ten },
 		"max ttl":          func(a *App) { a.MaxTTL = ten },
 		"cache ttl":        func(a *App) { a.Cache = &Cache{TTL: ten} },
 		"cache connected":  func(a *App) { a.Cache = &Cache{TTLConnected: ten * 60} },
@@ -98,14 +96,14 @@ func someWebhooks() []Webhook {
 func TestPlaceholderThatIsEmptyIsNotAMissingSecret(t *testing.T) {
 	t.Setenv("TALOS_TEST_EMPTY", "")
 	for _, a := range []*App{
-		{HMACSecret: "{env.TALOS_TEST_EMPTY}"},
-		{HMACSecret: strings.Repeat("a", 32), RetiredHMACSecrets: []string{"{env.TALOS_TEST_EMPTY}"}},
+		{KeyOptions: KeyOptions{HMACSecret: "{env.TALOS_TEST_EMPTY}"}},
+		{KeyOptions: KeyOptions{HMACSecret: strings.Repeat("a", 32), RetiredHMACSecrets: []string{"{env.TALOS_TEST_EMPTY}"}}},
 		{Storage: "{env.TALOS_TEST_EMPTY}"},
-		{HMACSecret: "{http.request.host}"},
-		{HMACSecret: strings.Repeat("a", 32), RetiredHMACSecrets: []string{""}},
-		{SigningKeys: "{env.TALOS_TEST_EMPTY}"},
-		{SigningKeys: "keys.json", ActiveKid: "{env.TALOS_TEST_EMPTY}"},
-		{RetiredIssuers: []string{"{env.TALOS_TEST_EMPTY}"}},
+		{KeyOptions: KeyOptions{HMACSecret: "{http.request.host}"}},
+		{KeyOptions: KeyOptions{HMACSecret: strings.Repeat("a", 32), RetiredHMACSecrets: []string{""}}},
+		{KeyOptions: KeyOptions{SigningKeys: "{env.TALOS_TEST_EMPTY}"}},
+		{KeyOptions: KeyOptions{SigningKeys: "keys.json", ActiveKid: "{env.TALOS_TEST_EMPTY}"}},
+		{KeyOptions: KeyOptions{RetiredIssuers: []string{"{env.TALOS_TEST_EMPTY}"}}},
 		{RateLimit: "{env.TALOS_TEST_EMPTY}"},
 	} {
 		if err := a.expand(); err == nil {

@@ -44,7 +44,8 @@ type sidecarSettings struct {
 
 // resolveSidecar is resolve for a node without keys.
 func (a *App) resolveSidecar() (s settings, err error) {
-	s = settings{prefixes: a.prefixes(), kind: &sidecarSettings{a.Upstream, cmp.Or(a.EdgeID, defaultEdgeID())}}
+	c := &sidecarSettings{upstream: a.Upstream, edgeID: cmp.Or(a.EdgeID, defaultEdgeID())}
+	s = settings{kind: c}
 	if err := a.checkSidecar(); err != nil {
 		return s, err
 	}
@@ -57,18 +58,39 @@ func (a *App) resolveSidecar() (s settings, err error) {
 	if err := a.resolveCommon(&s); err != nil {
 		return s, err
 	}
-	if _, err := credential.NewFormat(core.NetworkID{}, nil, s.prefixes); err != nil {
-		return s, err
-	}
 	if a.EdgeID != "" && !client.ValidEdgeID(a.EdgeID) {
 		return s, fmt.Errorf("edge_id: must have 1 to %d printable characters and no comma", client.MaxEdgeID)
 	}
-	u, err := upstream.New(a.Upstream.config(s.prefixes)) // connects to nothing
+	s.networks, err = a.resolveNetworks(func(n *networkSettings, o *KeyOptions) error {
+		n.prefixes = o.prefixes()
+		_, err := credential.NewFormat(n.id, nil, n.prefixes)
+		return err
+	})
+	if err != nil {
+		return s, err
+	}
+	u, err := upstream.New(c.config(&s)) // connects to nothing
 	if err != nil {
 		return s, err
 	}
 	u.Close()
 	return s, nil
+}
+
+// config is the configuration of the upstream's source, without the certificates.
+func (c *sidecarSettings) config(s *settings) upstream.Config {
+	config := c.upstream.config()
+	config.Network, config.Prefixes = s.networks[0].id, s.networks[0].prefixes
+	if !s.several() {
+		return config
+	}
+	config.Host, config.OwnHosts = s.networks[0].hosts[0], true
+	for _, n := range s.networks[1:] {
+		config.Networks = append(config.Networks, upstream.Network{
+			ID: n.id, Prefixes: n.prefixes, Header: config.Header, Host: n.hosts[0],
+		})
+	}
+	return config
 }
 
 // defaultEdgeID is a name that no other process has.
@@ -84,22 +106,20 @@ var defaultEdgeID = sync.OnceValue(func() string {
 
 // checkSidecar refuses options that only a node with keys of its own can have.
 func (a *App) checkSidecar() error {
-	for _, o := range []struct {
-		name  string
-		given bool
-	}{
-		{"issuer", a.Issuer != "" || len(a.RetiredIssuers) > 0},
+	if a.Upstream == nil {
+		return nil
+	}
+	options := append(a.KeyOptions.ofEmbedded(), []givenOption{
 		{"storage", a.Storage != ""},
-		{"hmac_secret", a.HMACSecret != "" || len(a.RetiredHMACSecrets) > 0},
-		{"signing_keys", a.SigningKeys != "" || a.ActiveKid != ""},
-		{"default_ttl", a.DefaultTTL != 0},
-		{"max_ttl", a.MaxTTL != 0},
 		{"clock_skew", a.ClockSkew != nil},
-		{"key_quota", a.KeyQuota != 0},
 		{"events", a.Events != nil},
 		{"webhook", len(a.Webhooks) > 0},
-	} {
-		if a.Upstream != nil && o.given {
+	}...)
+	for i := range a.Networks {
+		options = append(options, a.Networks[i].ofEmbedded()...)
+	}
+	for _, o := range options {
+		if o.given {
 			return fmt.Errorf("%s: has no meaning beside upstream, where the keys are", o.name)
 		}
 	}
@@ -118,7 +138,7 @@ func (c *sidecarSettings) seal(_ context.Context, _ *App, s *settings) error {
 
 // open connects to nothing yet: an upstream that is down does not keep the node from starting.
 func (c *sidecarSettings) open(ctx context.Context, s *settings, limiter ratelimit.Limiter) (_ Node, err error) {
-	config := c.upstream.config(s.prefixes)
+	config := c.config(s)
 	if config.TLS, _, err = c.upstream.tls(); err != nil {
 		return nil, fmt.Errorf("upstream: %w", err)
 	}
@@ -140,11 +160,14 @@ func (c *sidecarSettings) open(ctx context.Context, s *settings, limiter ratelim
 		return nil, fmt.Errorf("cache: %w", err)
 	}
 	remotes.Store(u, nil)
-	n.base = base{
-		verifier: verifier, limiter: limiter, outage: u.Outage,
-		uses: newUseWriter(ctx, uses, u.ReportUse, config.Logger),
-	}
+	n.verifier, n.limiter, n.outage = verifier, limiter, u.Outage
+	n.uses = newUseWriter(ctx, uses, u.ReportUse, config.Logger)
 	n.upstream, n.edgeID = u, c.edgeID
+	own := make([]*network, len(s.networks))
+	for i := range own {
+		own[i] = new(network)
+	}
+	n.serve(s, own)
 	u.Follow(ctx)
 	return n, nil
 }
@@ -166,12 +189,12 @@ func (c *sidecarSettings) describe() []zap.Field {
 
 // Verify asks the verifier. An upstream that has judged this node's own address is asked again, for the client's; an
 // address that the client has not proved yet is not asked about.
-func (n *Sidecar) Verify(r *http.Request, credential string) (verify.Result, error) {
-	result, err := n.verify(r, credential)
+func (n *Sidecar) Verify(r *http.Request, network core.NetworkID, credential string) (verify.Result, error) {
+	result, err := n.verify(r, network, credential)
 	if err != nil || result.Verdict.Code != core.CodeIPNotAllowed || clientaddr.InEarlyData(r) {
 		return result, err
 	}
-	verdict, err := n.upstream.VerifyFor(r.Context(), n.network, credential, clientaddr.Of(r))
+	verdict, err := n.upstream.VerifyFor(r.Context(), network, credential, clientaddr.Of(r))
 	if err != nil {
 		return verify.Result{}, marked(err, n.outage())
 	}
@@ -193,7 +216,7 @@ func (n *Sidecar) Public(o adminapi.PublicOptions) *adminapi.Public {
 }
 
 func (n *Sidecar) options(o adminapi.Options) adminapi.Options {
-	o = n.base.options(o, adminapi.Network{})
+	o = n.base.options(o)
 	o.Ready = n.upstream.Ready
 	return o
 }

@@ -18,7 +18,6 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi/upstream"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/directive"
-	"github.com/talos-edge/talos-edge/core/credential"
 )
 
 // Upstream makes the node a sidecar: it has no storage, and asks a server that speaks the v2alpha1 API. That may be a
@@ -169,8 +168,8 @@ func isPrivate(host string) bool {
 	})
 }
 
-// config is the configuration of the upstream's source, without the certificates.
-func (u *Upstream) config(prefixes credential.Prefixes) upstream.Config {
+// config is the configuration of the upstream's source, without its networks and the certificates.
+func (u *Upstream) config() upstream.Config {
 	header := http.Header{}
 	for _, name := range slices.Sorted(maps.Keys(u.Header)) {
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
@@ -178,7 +177,6 @@ func (u *Upstream) config(prefixes credential.Prefixes) upstream.Config {
 	}
 	return upstream.Config{
 		Addresses:   slices.Clone(u.Addresses),
-		Prefixes:    prefixes,
 		Header:      header,
 		Host:        u.TLSServerName, // servers that ask for certificates require the two to agree
 		Timeout:     time.Duration(u.Timeout),

@@ -131,11 +131,13 @@ var (
 		"Age of the oldest event that was not delivered to a webhook.", []string{"webhook"}, nil)
 )
 
-// openWebhooks starts the webhooks of a node. The caller closes them.
-func openWebhooks(ctx context.Context, list []Webhook, store core.Store) (senders []*webhook.Sender, err error) {
+// openWebhooks starts the webhooks of a node, for its networks. The caller closes them.
+func openWebhooks(
+	ctx context.Context, list []Webhook, networks []core.NetworkID, store core.Store,
+) (senders []*webhook.Sender, err error) {
 	for i := range list {
 		c := list[i].Config()
-		c.Store, c.Logger = store, logging.Current("talos.webhook")
+		c.Networks, c.Store, c.Logger = networks, store, logging.Current("talos.webhook")
 		var sender *webhook.Sender
 		c.Observe = func(result webhook.Result, n int) {
 			webhookDeliveries.WithLabelValues(sender.Host(), string(result)).Add(float64(n))

@@ -105,7 +105,7 @@ func (p *process) await(t *testing.T, position uint64) (confirm.Result, time.Dur
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	began := time.Now()
-	return p.Await(ctx, position), time.Since(began)
+	return p.Await(ctx, core.NetworkID{}, position), time.Since(began)
 }
 
 func want(t *testing.T, got confirm.Result, confirmed int, unconfirmed string) {
@@ -185,7 +185,7 @@ func TestAnEdgeThatIsGoneIsShownAndNotWaitedFor(t *testing.T) {
 		want(t, got, 0, "")
 		for _, after := range []time.Duration{0, confirm.ShownFor} {
 			time.Sleep(after)
-			all, err := p.List(t.Context())
+			all, err := p.List(t.Context(), core.NetworkID{})
 			if shown := after == 0; err != nil || (len(all) == 1) != shown || p.Live() != 0 {
 				t.Errorf("after %s: %+v, %v, %d live", after, all, err, p.Live())
 			}
@@ -236,7 +236,7 @@ func TestOtherProcessesOnTheDatabaseAndTheirEdgesAreWaitedFor(t *testing.T) {
 		if want(t, got, 2, ""); took < 120*time.Millisecond || took > 200*time.Millisecond {
 			t.Errorf("that took %s", took)
 		}
-		all, err := a.List(t.Context())
+		all, err := a.List(t.Context(), core.NetworkID{})
 		if err != nil || len(all) != 2 || all[0].ID != "b" || all[0].Version != "v1" || all[1].ID != "edge of b" ||
 			all[1].Via != "b" {
 			t.Errorf("got %+v, %v", all, err)
@@ -292,7 +292,7 @@ func TestAnEdgeOfAProcessThatWasKilledIsKnownWhereItReadsNow(t *testing.T) {
 		a.acknowledge(t, "edge", 7)
 		got, _ := a.await(t, 7)
 		want(t, got, 2, "other")
-		if all, err := a.List(t.Context()); err != nil || len(all) != 3 {
+		if all, err := a.List(t.Context(), core.NetworkID{}); err != nil || len(all) != 3 {
 			t.Errorf("got %+v, %v", all, err)
 		}
 	})
@@ -360,7 +360,7 @@ func TestADatabaseThatDoesNotAnswerConfirmsNothing(t *testing.T) {
 		d.mu.Unlock()
 		got, _ := a.await(t, 1)
 		want(t, got, 1, "(other processes on the database)")
-		if _, err := a.List(t.Context()); core.ReasonOf(err) != core.Unavailable {
+		if _, err := a.List(t.Context(), core.NetworkID{}); core.ReasonOf(err) != core.Unavailable {
 			t.Error(err)
 		}
 	})
@@ -408,4 +408,57 @@ func TestEachAcknowledgedChangeIsMeasured(t *testing.T) {
 			t.Errorf("measured %v", measured)
 		}
 	})
+}
+
+// Two networks have edges of one name. An operator of one sees nothing of the other, and waits for nobody there.
+func TestTheEdgesOfNetworksAreApart(t *testing.T) {
+	t.Parallel()
+	first, second := core.NetworkID{1}, core.NetworkID{2}
+	for where, processes := range map[string]func(*testing.T) (asked, read *process){
+		"on this process": func(t *testing.T) (asked, read *process) {
+			p := new(database).process(t, "a")
+			return p, p
+		},
+		"on another process": func(t *testing.T) (asked, read *process) {
+			d := new(database)
+			return d.process(t, "a"), d.process(t, "b")
+		},
+	} {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				asked, read := processes(t)
+				for _, e := range []feed.Edge{
+					{ID: "edge", Position: 1, Network: first}, {ID: "only-second", Network: second},
+					{ID: "edge", Network: second},
+				} {
+					if err := read.Acknowledge(e); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := asked.Announce(t.Context(), time.Now().Add(time.Second)); err != nil {
+					t.Fatal(err)
+				}
+				asked.apply(1)
+				read.apply(1)
+				for network, names := range map[core.NetworkID]string{first: "", second: "edge only-second", {}: ""} {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					got := asked.Await(ctx, network, 1)
+					cancel()
+					if strings.Join(got.Unconfirmed, " ") != names {
+						t.Errorf("network %s waits for %v, want %q", network, got.Unconfirmed, names)
+					}
+					all, err := asked.List(t.Context(), network)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, e := range all {
+						if e.Network != network && e.Network != (core.NetworkID{}) {
+							t.Errorf("network %s is shown %+v", network, e)
+						}
+					}
+				}
+			})
+		})
+	}
 }

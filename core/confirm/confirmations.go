@@ -115,7 +115,7 @@ func (c *Confirmations) end(ctx context.Context) {
 }
 
 // moved is a channel that is closed when an edge of this process has come further.
-func (c *Confirmations) moved() <-chan struct{} { return c.tally(new(tally), 0, time.Time{}) }
+func (c *Confirmations) moved() <-chan struct{} { return c.tally(new(tally), new(awaited)) }
 
 // sight is what the database says to a process.
 type sight struct {
@@ -184,9 +184,10 @@ type Result struct {
 // unknownNodes stands for the other processes while the database does not say which there are.
 const unknownNodes = "(other processes on the database)"
 
-// Await waits until every edge that is live now has applied all changes up to a position, or ctx ends.
-func (c *Confirmations) Await(ctx context.Context, position uint64) Result {
-	began := time.Now()
+// Await waits until every edge of a network that is live now, and every other process, has applied all changes up to a
+// position, or ctx ends.
+func (c *Confirmations) Await(ctx context.Context, network core.NetworkID, position uint64) Result {
+	w := &awaited{network, position, time.Now()}
 	for {
 		// It is asked also when ctx has ended: the result is that of the end.
 		nodes, err := c.others(context.WithoutCancel(ctx))
@@ -195,13 +196,13 @@ func (c *Confirmations) Await(ctx context.Context, position uint64) Result {
 			elsewhere.behind = []string{unknownNodes}
 		}
 		for i := range nodes {
-			c.tallyNode(&elsewhere, &nodes[i], position, began)
+			c.tallyNode(&elsewhere, &nodes[i], w)
 		}
 		again := heartbeat // no other process is waited for
 		if len(elsewhere.behind) > 0 {
 			again = nodesInterval
 		}
-		if result, over := c.awaitOwn(ctx, &elsewhere, position, began, again); over {
+		if result, over := c.awaitOwn(ctx, &elsewhere, w, again); over {
 			return result
 		}
 	}
@@ -209,13 +210,13 @@ func (c *Confirmations) Await(ctx context.Context, position uint64) Result {
 
 // awaitOwn waits for the edges of this process, until the other processes are to be asked again.
 func (c *Confirmations) awaitOwn(
-	ctx context.Context, elsewhere *tally, position uint64, began time.Time, again time.Duration,
+	ctx context.Context, elsewhere *tally, w *awaited, again time.Duration,
 ) (result Result, over bool) {
 	timer := time.NewTimer(again)
 	defer timer.Stop()
 	for {
 		t := tally{confirmed: elsewhere.confirmed, behind: slices.Clone(elsewhere.behind)}
-		changed := c.tally(&t, position, began)
+		changed := c.tally(&t, w)
 		if len(t.behind) == 0 || ctx.Err() != nil {
 			slices.Sort(t.behind)
 			return Result{Confirmed: t.confirmed, Unconfirmed: t.behind}, true
@@ -229,25 +230,26 @@ func (c *Confirmations) awaitOwn(
 	}
 }
 
-// tallyNode counts a process, unless it has ended, and its edges, unless they are known better here.
-func (c *Confirmations) tallyNode(t *tally, n *core.NodeState, position uint64, at time.Time) {
+// tallyNode counts a process, unless it has ended, and those of its edges that are waited for, unless they are known
+// better here.
+func (c *Confirmations) tallyNode(t *tally, n *core.NodeState, w *awaited) {
 	switch {
 	case n.Seen.Equal(ended):
-	case isLive(&n.Edge, at):
-		t.add(&n.Edge, position)
+	case isLive(&n.Edge, w.at):
+		t.add(&n.Edge, w.position)
 	default:
 		return
 	}
 	for i := range n.Edges {
-		if e := &n.Edges[i]; isLive(e, at) && c.isElsewhere(e) {
-			t.add(e, position)
+		if e := &n.Edges[i]; w.counts(e) && c.isElsewhere(e) {
+			t.add(e, w.position)
 		}
 	}
 }
 
-// List returns all edges that are shown: those that read from this process, the other processes, and those that read
-// from them.
-func (c *Confirmations) List(ctx context.Context) ([]feed.Edge, error) {
+// List returns all edges of a network that are shown: those that read from this process, the other processes, and those
+// that read from them.
+func (c *Confirmations) List(ctx context.Context, network core.NetworkID) ([]feed.Edge, error) {
 	nodes, err := c.others(ctx)
 	if err != nil {
 		return nil, err
@@ -260,7 +262,7 @@ func (c *Confirmations) List(ctx context.Context) ([]feed.Edge, error) {
 			all = append(all, n.Edge)
 		}
 		for _, e := range n.Edges {
-			if now.Sub(e.Seen) > ShownFor || !c.isElsewhere(&e) {
+			if e.Network != network || now.Sub(e.Seen) > ShownFor || !c.isElsewhere(&e) {
 				continue
 			}
 			if e.Via == "" {
@@ -269,5 +271,6 @@ func (c *Confirmations) List(ctx context.Context) ([]feed.Edge, error) {
 			all = append(all, e)
 		}
 	}
-	return append(c.Edges.List(), all...), nil
+	own := slices.DeleteFunc(c.Edges.List(), func(e feed.Edge) bool { return e.Network != network })
+	return append(own, all...), nil
 }

@@ -32,8 +32,13 @@ type Edges struct {
 	changed chan struct{} // closed when an edge acknowledges or leaves; nil: nobody waits
 }
 
-// name is what distinguishes edges.
-type name struct{ id, instance string }
+// name is what distinguishes edges. Those of different networks never meet.
+type name struct {
+	network      core.NetworkID
+	id, instance string
+}
+
+func nameOf(e *feed.Edge) name { return name{e.Network, e.ID, e.Instance} }
 
 type edge struct {
 	feed.Edge
@@ -48,7 +53,7 @@ func (e *Edges) Acknowledge(by feed.Edge) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	by.Seen = time.Now()
-	key := name{by.ID, by.Instance}
+	key := nameOf(&by)
 	known := e.edges[key]
 	if known == nil {
 		if len(e.edges) >= MaxEdges {
@@ -78,7 +83,7 @@ func (e *Edges) Acknowledge(by feed.Edge) error {
 func (e *Edges) Sent(to *feed.Edge, position uint64, last time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if known := e.edges[name{to.ID, to.Instance}]; known != nil && position > known.Position {
+	if known := e.edges[nameOf(to)]; known != nil && position > known.Position {
 		known.sent, known.sentTime = position, last
 	}
 }
@@ -87,7 +92,7 @@ func (e *Edges) Sent(to *feed.Edge, position uint64, last time.Time) {
 func (e *Edges) Leave(who *feed.Edge) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.edges, name{who.ID, who.Instance})
+	delete(e.edges, nameOf(who))
 	e.wake()
 }
 
@@ -96,7 +101,7 @@ func (e *Edges) inherit(all []feed.Edge) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for i := range all {
-		key := name{all[i].ID, all[i].Instance}
+		key := nameOf(&all[i])
 		known := e.edges[key]
 		if known == nil && len(e.edges) >= MaxEdges || known != nil && !all[i].Seen.After(known.Seen) {
 			continue
@@ -114,7 +119,7 @@ func (e *Edges) inherit(all []feed.Edge) {
 func (e *Edges) isElsewhere(who *feed.Edge) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	key := name{who.ID, who.Instance}
+	key := nameOf(who)
 	known := e.edges[key]
 	if known != nil && !who.Seen.After(known.Seen) {
 		return false
@@ -140,7 +145,7 @@ func (e *Edges) sweep(now time.Time) {
 	}
 }
 
-// List returns all edges that are shown, in the order of their ids.
+// List returns all edges that are shown, of all networks, in the order of their ids.
 func (e *Edges) List() []feed.Edge {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -154,6 +159,17 @@ func (e *Edges) List() []feed.Edge {
 	})
 	return all
 }
+
+// awaited is what a change is waited for: that the edges of its network which were live at a moment have come to a
+// position.
+type awaited struct {
+	network  core.NetworkID
+	position uint64
+	at       time.Time
+}
+
+// counts reports whether an edge is one of those that are waited for.
+func (w *awaited) counts(e *feed.Edge) bool { return e.Network == w.network && isLive(e, w.at) }
 
 // tally is how many edges have applied a position, and which have not.
 type tally struct {
@@ -169,13 +185,13 @@ func (t *tally) add(e *feed.Edge, position uint64) {
 	t.behind = append(t.behind, e.ID)
 }
 
-// tally counts the edges that were live at a moment, and returns a channel that is closed when that changes.
-func (e *Edges) tally(t *tally, position uint64, at time.Time) (changed <-chan struct{}) {
+// tally counts the edges that are waited for, and returns a channel that is closed when an edge has come further.
+func (e *Edges) tally(t *tally, w *awaited) (changed <-chan struct{}) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, known := range e.edges {
-		if isLive(&known.Edge, at) {
-			t.add(&known.Edge, position)
+		if w.counts(&known.Edge) {
+			t.add(&known.Edge, w.position)
 		}
 	}
 	if e.changed == nil {
@@ -187,9 +203,15 @@ func (e *Edges) tally(t *tally, position uint64, at time.Time) (changed <-chan s
 // isLive reports whether an edge counts at a moment.
 func isLive(e *feed.Edge, at time.Time) bool { return at.Sub(e.Seen) < LiveFor }
 
-// Live is how many edges are live.
-func (e *Edges) Live() int {
-	var t tally
-	e.tally(&t, 0, time.Now())
-	return t.confirmed
+// Live is how many edges are live, of all networks.
+func (e *Edges) Live() (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := time.Now()
+	for _, known := range e.edges {
+		if isLive(&known.Edge, now) {
+			n++
+		}
+	}
+	return n
 }

@@ -37,7 +37,7 @@ func TestAChangeAfterARestartIsNotConfirmedByAnEdgeThatIsNotBackYet(t *testing.T
 			cancel() // the result is that of now
 			want := func(confirmed int, unconfirmed ...string) {
 				t.Helper()
-				got := c.Await(over, 6)
+				got := c.Await(over, core.NetworkID{}, 6)
 				if got.Confirmed != confirmed || !slices.Equal(got.Unconfirmed, unconfirmed) {
 					t.Errorf("got %+v, want %d and %q", got, confirmed, unconfirmed)
 				}

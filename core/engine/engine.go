@@ -36,6 +36,16 @@ type Config struct {
 	DefaultTTL time.Duration // of keys that are issued without a ttl; 0: they do not expire
 	MaxTTL     time.Duration // default DefaultMaxTTL
 	KeyQuota   int64         // how many keys may be active and unexpired, of both kinds together; 0: no limit
+
+	// Shared is what this engine has in common with those of other networks in the same store. nil: it is alone.
+	Shared *Shared
+}
+
+// Shared is the memory that the engines of several networks in one store have in common, so that it is bounded however
+// many there are. It keeps them apart. The zero value is ready.
+type Shared struct {
+	memo tokenMemo
+	tail eventTail
 }
 
 // Engine is one network's keys: it issues, shows, revokes and judges them. It is safe for concurrent use.
@@ -47,12 +57,12 @@ type Engine struct {
 	signing    *credential.SigningKeys // nil: no JWTs
 	issuers    map[string]bool         // of tokens: the current and the retired ones
 	skew       time.Duration
-	memo       *tokenMemo
+	memoKey    memoKey
 	defaultTTL time.Duration
 	maxTTL     time.Duration
 	quota      int64
 	store      core.Store
-	tail       eventTail
+	shared     *Shared
 }
 
 // New makes an engine over a store, which stays the caller's to close.
@@ -72,11 +82,15 @@ func New(cfg Config, store core.Store) (*Engine, error) {
 		signing:    cfg.SigningKeys,
 		issuers:    make(map[string]bool),
 		skew:       cfg.ClockSkew,
-		memo:       newTokenMemo(),
+		memoKey:    newMemoKey(),
 		defaultTTL: cfg.DefaultTTL,
 		maxTTL:     cfg.MaxTTL,
 		quota:      cfg.KeyQuota,
 		store:      store,
+		shared:     cfg.Shared,
+	}
+	if e.shared == nil {
+		e.shared = new(Shared)
 	}
 	if e.issuer == "" {
 		e.issuer = DefaultIssuer

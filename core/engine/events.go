@@ -86,7 +86,7 @@ func (e *Engine) events(ctx context.Context, r *EventsRequest, filter *EventFilt
 	result.Position = r.After
 	limit := min(r.PageSize+1, core.MaxEvents) // one more reports whether there are more
 	for looked := 0; looked == 0 || looked < maxLooked && ctx.Err() == nil; limit = min(2*limit, core.MaxEvents) {
-		page, began, err := e.tail.read(context.WithoutCancel(ctx), e.store, result.Position, limit)
+		page, began, err := e.shared.tail.read(context.WithoutCancel(ctx), e.store, result.Position, limit)
 		if err != nil {
 			return EventsResult{}, err
 		}

@@ -16,10 +16,9 @@ const (
 )
 
 // tokenMemo remembers tokens that were found genuine, so that each has its signature checked once and not on every
-// look-up. It belongs to one engine: with other keys or issuers there is another engine, and another memo. It holds no
-// token, only digests under a key of its own. When it is full any may be forgotten, which costs a check.
+// look-up. It holds no token, only digests under a key of each engine's own: what one engine has found says nothing to
+// another one, which may have other keys or issuers. When it is full any may be forgotten, which costs a check.
 type tokenMemo struct {
-	key    [sha256.Size]byte
 	shards [memoShards]struct {
 		mu    sync.Mutex
 		known map[memoDigest]*token
@@ -29,18 +28,17 @@ type tokenMemo struct {
 
 type memoDigest [sha256.Size]byte
 
-func newTokenMemo() *tokenMemo {
-	m := &tokenMemo{}
-	_, _ = rand.Read(m.key[:]) // never fails, see its documentation
-	for i := range m.shards {
-		m.shards[i].known = make(map[memoDigest]*token)
-	}
-	return m
+// memoKey is the key of an engine's digests.
+type memoKey [sha256.Size]byte
+
+func newMemoKey() (k memoKey) {
+	_, _ = rand.Read(k[:]) // never fails, see its documentation
+	return k
 }
 
-func (m *tokenMemo) digest(cred string) memoDigest {
+func (k *memoKey) digest(cred string) memoDigest {
 	h := sha256.New()
-	_, _ = h.Write(m.key[:])
+	_, _ = h.Write(k[:])
 	_, _ = h.Write([]byte(cred))
 	var d memoDigest
 	h.Sum(d[:0])
@@ -60,6 +58,9 @@ func (m *tokenMemo) put(d memoDigest, t *token) {
 	defer s.mu.Unlock()
 	if s.known[d] != nil {
 		return
+	}
+	if s.known == nil {
+		s.known = make(map[memoDigest]*token)
 	}
 	size := t.size()
 	for other, old := range s.known {

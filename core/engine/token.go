@@ -38,8 +38,8 @@ func (e *Engine) identifyToken(kind credential.Kind, cred string) (want *target,
 	if kind == credential.Macaroon {
 		t = core.DerivedMacaroon
 	}
-	d := e.memo.digest(cred)
-	tok := e.memo.get(d)
+	memo, d := &e.shared.memo, e.memoKey.digest(cred)
+	tok := memo.get(d)
 	fresh := tok == nil
 	if fresh {
 		if tok = e.openToken(kind, cred); tok == nil {
@@ -48,7 +48,7 @@ func (e *Engine) identifyToken(kind credential.Kind, cred string) (want *target,
 		tok.t = t
 	}
 	if code := e.judgeTime(tok, time.Now()); code != core.CodeValid {
-		e.memo.drop(d)
+		memo.drop(d)
 		final = &core.Verdict{Network: e.network, Type: t, KeyID: tok.keyID, Code: code}
 		if code == core.CodeExpired {
 			final.Status, final.ExpireTime = core.StatusExpired, tok.ends()
@@ -56,7 +56,7 @@ func (e *Engine) identifyToken(kind credential.Kind, cred string) (want *target,
 		return new(target), final
 	}
 	if fresh {
-		e.memo.put(d, tok)
+		memo.put(d, tok)
 	}
 	return &target{keyID: tok.keyID, kind: core.AnyKind, t: t, token: tok}, nil
 }

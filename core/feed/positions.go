@@ -20,7 +20,7 @@ type Positions struct {
 	mu         sync.RWMutex // held while a group of events is applied
 	applied    uint64
 	table      [slots]atomic.Uint64
-	changed    [eventKinds]atomic.Uint64
+	changed    map[uuid.UUID]*Counts // by network
 	completeAt atomic.Int64
 	lease      lease
 
@@ -57,9 +57,7 @@ func (p *Positions) Apply(events ...Event) {
 			p.table[SlotOf(e.Network, e.KeyID)].Store(e.Position)
 		}
 		p.applied = e.Position
-		if int(e.Kind) < len(p.changed) {
-			p.changed[e.Kind].Add(1)
-		}
+		p.count(e)
 		p.wake()
 	}
 }
@@ -145,10 +143,45 @@ func (p *Positions) MarkComplete(t time.Time) { p.completeAt.Store(t.UnixNano())
 // CompleteAt is the last moment at which every change was known to be in the table, in Unix nanoseconds; 0 for never.
 func (p *Positions) CompleteAt() int64 { return p.completeAt.Load() }
 
+// Counts are numbers of changes, by [EventKind].
+type Counts [eventKinds]uint64
+
+// count counts a change. mu is held.
+func (p *Positions) count(e *Event) {
+	if e.Kind >= eventKinds {
+		return
+	}
+	if p.changed == nil {
+		p.changed = make(map[uuid.UUID]*Counts)
+	}
+	counts := p.changed[e.Network]
+	if counts == nil {
+		counts = new(Counts)
+		p.changed[e.Network] = counts
+	}
+	counts[e.Kind]++
+}
+
 // Changed is how many changes of a kind have been applied since the table was made.
-func (p *Positions) Changed(k EventKind) uint64 {
-	if int(k) >= len(p.changed) {
+func (p *Positions) Changed(k EventKind) (n uint64) {
+	if k >= eventKinds {
 		return 0
 	}
-	return p.changed[k].Load()
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	for _, counts := range p.changed {
+		n += counts[k]
+	}
+	return n
+}
+
+// ChangedIn are the changes that have been applied since the table was made, by network.
+func (p *Positions) ChangedIn() map[uuid.UUID]Counts {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	all := make(map[uuid.UUID]Counts, len(p.changed))
+	for network, counts := range p.changed {
+		all[network] = *counts
+	}
+	return all
 }

@@ -15,20 +15,29 @@ import (
 	"github.com/talos-edge/talos-edge/core/credential"
 )
 
-// The names of generated secrets in Caddy's storage.
-const (
-	HMACName        = "talos/hmac_secret"
-	SigningKeysName = "talos/signing_keys"
-)
+// HMACName is the name of a network's generated HMAC secret in Caddy's storage.
+func HMACName(network core.NetworkID) string { return nameOf(network, "hmac_secret") }
 
-// HMAC returns the secret that makes the checksums of keys and the signatures of macaroons. When there is none yet it
+// SigningKeysName is the name of a network's generated signing keys in Caddy's storage.
+func SigningKeysName(network core.NetworkID) string { return nameOf(network, "signing_keys") }
+
+func nameOf(network core.NetworkID, secret string) string {
+	if network == (core.NetworkID{}) {
+		return "talos/" + secret
+	}
+	return "talos/networks/" + network.String() + "/" + secret
+}
+
+// HMAC returns the secret of a network that makes the checksums of keys and the signatures of macaroons. When there is none yet it
 // is generated; with generate off that is [fs.ErrNotExist]. The error is [core.Unavailable].
-func HMAC(ctx context.Context, s certmagic.Storage, generate bool, logger *zap.Logger) (secret string, err error) {
+func HMAC(
+	ctx context.Context, s certmagic.Storage, network core.NetworkID, generate bool, logger *zap.Logger,
+) (secret string, err error) {
 	var value []byte
 	if generate {
-		value, err = hmacSecret().get(ctx, s, logger)
+		value, err = hmacSecret(network).get(ctx, s, logger)
 	} else {
-		value, err = hmacSecret().load(ctx, s)
+		value, err = hmacSecret(network).load(ctx, s)
 	}
 	if err != nil {
 		return "", core.WrapError(core.Unavailable, "the HMAC secret cannot be read", err)
@@ -36,12 +45,12 @@ func HMAC(ctx context.Context, s certmagic.Storage, generate bool, logger *zap.L
 	return string(value), nil
 }
 
-// HMACPlace names the place of the generated HMAC secret in Caddy's storage: the path of its file, if it is one.
-func HMACPlace(s certmagic.Storage) string {
+// HMACPlace names the place of a network's generated HMAC secret in Caddy's storage: the path of its file, if it is one.
+func HMACPlace(s certmagic.Storage, network core.NetworkID) string {
 	if files, ok := s.(*certmagic.FileStorage); ok {
-		return files.Filename(HMACName)
+		return files.Filename(HMACName(network))
 	}
-	return HMACName + " in Caddy's storage"
+	return HMACName(network) + " in Caddy's storage"
 }
 
 // generated is a secret that is generated once and stays in Caddy's storage.
@@ -52,9 +61,9 @@ type generated struct {
 	notice   string             // for the log, when it is generated
 }
 
-func hmacSecret() generated {
+func hmacSecret(network core.NetworkID) generated {
 	return generated{
-		key: HMACName,
+		key: HMACName(network),
 		generate: func() ([]byte, error) {
 			var raw [32]byte
 			_, _ = rand.Read(raw[:]) // never fails
@@ -70,9 +79,9 @@ func hmacSecret() generated {
 	}
 }
 
-func signingKeySet() generated {
+func signingKeySet(network core.NetworkID) generated {
 	return generated{
-		key:      SigningKeysName,
+		key:      SigningKeysName(network),
 		generate: credential.GenerateSigningKeys,
 		check: func(value []byte) error {
 			_, err := credential.ParseSigningKeys(value, "")

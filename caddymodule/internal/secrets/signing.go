@@ -24,6 +24,8 @@ const maxSigningFile = 1 << 20
 
 // SigningKeys are the keys that sign derived JWTs, as they are configured.
 type SigningKeys struct {
+	Network core.NetworkID // of the generated ones
+
 	Source string // a file, or `base64://` and a JWK Set in base64; empty: generated
 	Active string // the kid of the key that signs; empty: the first private one
 
@@ -52,7 +54,7 @@ func (k *SigningKeys) Check() error {
 func (k *SigningKeys) Read(ctx context.Context, s certmagic.Storage, logger *zap.Logger) (err error) {
 	switch {
 	case k.Source == "":
-		if k.Set, err = signingKeySet().get(ctx, s, logger); err != nil {
+		if k.Set, err = signingKeySet(k.Network).get(ctx, s, logger); err != nil {
 			return core.WrapError(core.Unavailable, "the signing keys cannot be read", err)
 		}
 	case strings.HasPrefix(k.Source, inlineScheme):

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -28,7 +29,8 @@ type Setup struct {
 	Storage certmagic.Storage // where generated secrets are
 
 	// SecretSource and SigningKeysSource say where a configured secret comes from, for people: its placeholders, or
-	// the configuration itself. They hold no secret. Empty: the secret is generated.
+	// the configuration itself. They hold no secret, and are not about those of the option network. Empty: the secret is
+	// generated.
 	SecretSource, SigningKeysSource string
 
 	// RawSecrets are the options of the node that hold a secret as plain text.
@@ -143,11 +145,15 @@ func (s *Setup) readHTTP(app json.RawMessage) error {
 
 // readSources notes where configured secrets come from.
 func (s *Setup) readSources(talos json.RawMessage) error {
-	var app struct {
+	type keyOptions struct {
 		HMACSecret  string   `json:"hmac_secret"`
 		Retired     []string `json:"retired_hmac_secrets"`
 		SigningKeys string   `json:"signing_keys"`
-		Webhooks    []struct {
+	}
+	var app struct {
+		keyOptions
+		Networks []keyOptions `json:"networks"`
+		Webhooks []struct {
 			Secret string `json:"secret"`
 		} `json:"webhooks"`
 	}
@@ -175,6 +181,15 @@ func (s *Setup) readSources(talos json.RawMessage) error {
 	default:
 		s.SigningKeysSource = inside
 		s.RawSecrets = append(s.RawSecrets, "signing_keys")
+	}
+	for _, n := range app.Networks {
+		secret := slices.ContainsFunc(append(n.Retired, n.HMACSecret), func(secret string) bool {
+			return secret != "" && !isPlaceholder(secret)
+		})
+		if secret || strings.HasPrefix(n.SigningKeys, "base64://") && !strings.Contains(n.SigningKeys, "{") {
+			s.RawSecrets = append(s.RawSecrets, "a secret of a network")
+			break
+		}
 	}
 	for _, w := range app.Webhooks {
 		if w.Secret != "" && !isPlaceholder(w.Secret) {
