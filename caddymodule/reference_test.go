@@ -46,7 +46,8 @@ func set(names ...string) map[string]bool {
 // The manual has each option of each directive, and no other: in the Caddyfile and in JSON.
 func TestManual_HasTheOptionsThereAre(t *testing.T) {
 	t.Parallel()
-	page := readManual(t, "README.md") + readManual(t, "sidecar.md") + readManual(t, "webhooks.md")
+	page := readManual(t, "README.md") + readManual(t, "sidecar.md") + readManual(t, "webhooks.md") +
+		readManual(t, "networks.md")
 	for heading, want := range map[string]struct {
 		folder, typ string
 		json        []string
@@ -59,9 +60,13 @@ func TestManual_HasTheOptionsThereAre(t *testing.T) {
 		"## The private surface: `talos_admin`": {"admin", "Admin", fields(admin.Admin{})},
 		"# A sidecar":                           {"node", "Upstream", fields(node.Upstream{})},
 		"## Webhooks":                           {"node", "Webhook", fields(node.Webhook{})},
+		"# Several networks":                    {"node", "Network", fields(node.Network{})},
 	} {
 		section := page.section(t, heading)
 		actual := options(t, want.folder, want.typ)
+		if want.typ == "App" || want.typ == "Network" {
+			maps.Copy(actual, options(t, "node", "KeyOptions"))
+		}
 		if want.typ == "App" {
 			delete(actual, "cache")
 			for name := range options(t, "node", "Cache") {
@@ -175,7 +180,7 @@ func TestManual_HasTheMetricsThereAre(t *testing.T) {
 			}
 			same(t, name, set(strings.Split(labels, ",")...), want)
 			for label, values := range actual[name] {
-				if label == "webhook" {
+				if label == "webhook" || label == "network" {
 					continue // its values are those of the configuration
 				}
 				for value := range values {
@@ -224,7 +229,7 @@ func TestManual_HasThePlaceholdersAndReasonsOfGates(t *testing.T) {
 	values := map[string]string{
 		"BadRequest": "BAD_REQUEST", "CredentialRequired": "CREDENTIAL_REQUIRED",
 		"UnknownCredential": "UNKNOWN_CREDENTIAL",
-		"Forbidden":         "FORBIDDEN", "IPNotAllowed": "IP_NOT_ALLOWED", "TooManyRequests": "TOO_MANY_REQUESTS",
+		"NotFound":          "NOT_FOUND", "Forbidden": "FORBIDDEN", "IPNotAllowed": "IP_NOT_ALLOWED", "TooManyRequests": "TOO_MANY_REQUESTS",
 		"Unavailable": "SERVICE_UNAVAILABLE",
 	}
 	inFunction(t, "gate", "makeDenials", func(n ast.Node) {

@@ -135,6 +135,9 @@ func constants(t *testing.T, folder, typ string) map[string]bool {
 func fields(of any) (names []string) {
 	typ := reflect.TypeOf(of)
 	for i := range typ.NumField() {
+		if f := typ.Field(i); f.Anonymous {
+			names = append(names, fields(reflect.New(f.Type).Elem().Interface())...)
+		}
 		if name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ","); name != "" && name != "-" {
 			names = append(names, name)
 		}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,7 +39,10 @@ type Embedded struct {
 	dsn    string     // names Store in its pool
 	watch  *databaseWatch
 	pruner *pruner
-	hooks  []*webhook.Sender
+	stored *storedNetworks
+
+	hooksMu sync.Mutex
+	hooks   []*webhook.Sender
 
 	confirmations *confirm.Confirmations   // of Store
 	emitting      *atomic.Pointer[emitter] // of Store
@@ -51,11 +55,15 @@ type embeddedSettings struct {
 	clockSkew time.Duration // as [engine.Config] has it
 	retention retention
 	webhooks  []Webhook
+
+	// Of networks that the database has: what their settings do not say, and how they get their secrets.
+	defaults   KeyOptions
+	sealStored func(context.Context, *networkSettings) error
 }
 
 // resolveEmbedded is resolve for a node with keys of its own.
 func (a *App) resolveEmbedded() (s settings, err error) {
-	e := &embeddedSettings{clockSkew: orOff(a.ClockSkew), webhooks: a.Webhooks}
+	e := &embeddedSettings{clockSkew: orOff(a.ClockSkew), webhooks: a.Webhooks, defaults: a.KeyOptions}
 	s = settings{kind: e}
 	if a.EdgeID != "" {
 		return s, errors.New("edge_id: has a meaning beside upstream only: it is the name of a sidecar")
@@ -127,6 +135,16 @@ func (e *embeddedSettings) seal(ctx context.Context, a *App, s *settings) error 
 	if err != nil {
 		return err
 	}
+	e.sealStored = func(ctx context.Context, n *networkSettings) error {
+		if err := n.fetchSecret(ctx, a); err != nil {
+			return err
+		}
+		check, err := storage.ReadSecretCheck(ctx, e.storage, n.id, storeOptions())
+		if err != nil {
+			return err
+		}
+		return n.seal(ctx, a, e.dsn, check)
+	}
 	s.key = s.hash([]string{e.dsn, e.clockSkew.String(), fmt.Sprint(e.retention)}, webhookFields(e.webhooks))
 	return nil
 }
@@ -184,7 +202,8 @@ func (e *embeddedSettings) open(ctx context.Context, s *settings, limiter rateli
 		}
 	}()
 	n := &Embedded{Store: store, dsn: e.dsn, confirmations: store.Confirmations, emitting: &store.emitting}
-	own, err := e.openNetworks(ctx, s, store)
+	shared := new(engine.Shared)
+	own, err := e.openNetworks(ctx, s, store, shared)
 	if err != nil {
 		return nil, err
 	}
@@ -198,37 +217,47 @@ func (e *embeddedSettings) open(ctx context.Context, s *settings, limiter rateli
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	if n.hooks, err = openWebhooks(ctx, e.webhooks, s.ids(), store); err != nil {
+	n.limiter, n.outage = limiter, n.watch.active
+	n.uses = newUseWriter(ctx, uses, store.RecordUse, logging.Current("talos.storage"))
+	n.stored = newStoredNetworks(e, n, store, shared, n.members(s, own))
+	if err := n.stored.start(ctx); err != nil {
 		n.verifier.Close()
+		n.uses.close()
 		n.watch.close()
 		return nil, err
 	}
-	n.limiter, n.outage = limiter, n.watch.active
-	n.uses = newUseWriter(ctx, uses, store.RecordUse, logging.Current("talos.storage"))
-	n.serve(s, own)
 	n.pruner = newPruner(ctx, e.retention, store, logging.Current("talos.storage"))
 	return n, nil
 }
 
 // openNetworks makes the networks with their engines, in their order. The secrets are claimed side by side, so that the
 // store writes many at once.
-func (e *embeddedSettings) openNetworks(ctx context.Context, s *settings, store *pooledStore) ([]*network, error) {
-	own, shared := make([]*network, len(s.networks)), new(engine.Shared)
+func (e *embeddedSettings) openNetworks(
+	ctx context.Context, s *settings, store *pooledStore, shared *engine.Shared,
+) ([]*network, error) {
+	own := make([]*network, len(s.networks))
 	var group errgroup.Group
 	group.SetLimit(maxClaims)
 	for i, n := range s.networks {
-		group.Go(func() error {
-			keys, err := engine.New(n.engine(n.keyring, e.clockSkew, shared), store)
-			if err != nil {
-				return err
-			}
-			own[i] = &network{keys: keys, api: adminapi.Network{
-				Keys: keys, Confirmations: store.Confirmations, AwaitPosition: keys.AwaitPosition,
-			}}
-			return e.claim(ctx, n, keys)
+		group.Go(func() (err error) {
+			own[i], err = e.openNetwork(ctx, n, store, shared)
+			return err
 		})
 	}
 	return own, group.Wait()
+}
+
+// openNetwork makes a network with its engine, and claims its secrets.
+func (e *embeddedSettings) openNetwork(
+	ctx context.Context, n *networkSettings, store *pooledStore, shared *engine.Shared,
+) (*network, error) {
+	keys, err := engine.New(n.engine(n.keyring, e.clockSkew, shared), store)
+	if err != nil {
+		return nil, err
+	}
+	return &network{keys: keys, api: adminapi.Network{
+		Keys: keys, Confirmations: store.Confirmations, AwaitPosition: keys.AwaitPosition,
+	}}, e.claim(ctx, n, keys)
 }
 
 // maxClaims is how many networks claim their secrets at once.
@@ -309,10 +338,27 @@ func (n *Embedded) collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(ch, edgesDesc, float64(n.confirmations.Live()))
 	edgeConfirmSeconds.Collect(ch)
+	n.hooksMu.Lock()
+	defer n.hooksMu.Unlock()
 	collectWebhooks(ch, n.hooks)
 }
 
+// deliver has the node's webhooks deliver the changes of networks.
+func (n *Embedded) deliver(ctx context.Context, webhooks []Webhook, networks []core.NetworkID) error {
+	if len(webhooks) == 0 {
+		return nil
+	}
+	n.hooksMu.Lock()
+	defer n.hooksMu.Unlock()
+	closeWebhooks(n.hooks)
+	n.hooks = nil
+	hooks, err := openWebhooks(ctx, webhooks, networks, n.Store)
+	n.hooks = hooks
+	return err
+}
+
 func (n *Embedded) close() error {
+	n.stored.close()
 	closeWebhooks(n.hooks)
 	n.uses.close()
 	n.pruner.close()

@@ -79,6 +79,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for _, s := range cacheResults {
 		counter(cacheRequestsDesc, totals.requests[s], s.String())
 	}
+	delete(totals.changed, core.SystemNetwork)
 	for network, changed := range totals.changed {
 		for _, k := range feed.EventKinds {
 			counter(keysChangedDesc, changed[k], k.String(), NetworkLabel(network))

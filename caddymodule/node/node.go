@@ -72,15 +72,18 @@ type network struct {
 	keys *engine.Engine // nil on a sidecar
 }
 
-// serve begins to serve networks, of which there are as many as the settings have, in their order.
-func (b *base) serve(s *settings, own []*network) {
+// members are networks for the registry, of which there are as many as the settings have, in their order.
+func (b *base) members(s *settings, own []*network) []networks.Member[network] {
 	members := make([]networks.Member[network], len(own))
 	for i, n := range s.networks {
-		api := &own[i].api
-		api.ID, api.Verifier, api.Used = n.id, b.verifier, b.uses.recorder.Record
-		members[i] = networks.Member[network]{ID: n.id, Hosts: n.hosts, Value: own[i]}
+		members[i] = b.member(n, own[i])
 	}
-	b.networks.Replace(members)
+	return members
+}
+
+func (b *base) member(n *networkSettings, own *network) networks.Member[network] {
+	own.api.ID, own.api.Verifier, own.api.Used = n.id, b.verifier, b.uses.recorder.Record
+	return networks.Member[network]{ID: n.id, Hosts: n.hosts, Value: own}
 }
 
 // Network finds the network of a request.

@@ -167,7 +167,7 @@ func (c *sidecarSettings) open(ctx context.Context, s *settings, limiter ratelim
 	for i := range own {
 		own[i] = new(network)
 	}
-	n.serve(s, own)
+	n.networks.Replace(n.members(s, own))
 	u.Follow(ctx)
 	return n, nil
 }

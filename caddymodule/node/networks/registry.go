@@ -15,7 +15,7 @@ var ErrUnknownHost = errors.New("no network has this host")
 // Member is one network of a [Registry].
 type Member[T any] struct {
 	ID    core.NetworkID
-	Hosts []string // as [Canonical] returns them; none: every host is the network's, which is then the only one
+	Hosts []string // as [Canonical] returns them; none: every host that is no other network's
 	Value *T
 }
 
@@ -26,12 +26,13 @@ type Registry[T any] struct{ current atomic.Pointer[table[T]] }
 
 // table is one state of a registry. It does not change once made.
 type table[T any] struct {
-	only   *T // has every host; nil: hosts say whose it is
+	only   *T // has every host, whatever its spelling; nil: hosts say whose it is
+	rest   *T // has every host that is not in byHost; nil: such a host is unknown
 	byHost map[string]*T
 	byID   map[core.NetworkID]*T
 }
 
-// Replace puts networks in place of all before. No two have an id or a host in common.
+// Replace puts networks in place of all before. No two have an id or a host in common, and one at most has no hosts.
 func (g *Registry[T]) Replace(members []Member[T]) {
 	t := &table[T]{byHost: make(map[string]*T, len(members)), byID: make(map[core.NetworkID]*T, len(members))}
 	for _, m := range members {
@@ -39,9 +40,12 @@ func (g *Registry[T]) Replace(members []Member[T]) {
 		for _, host := range m.Hosts {
 			t.byHost[host] = m.Value
 		}
-		if len(m.Hosts) == 0 && len(members) == 1 {
-			t.only = m.Value
+		if len(m.Hosts) == 0 {
+			t.rest = m.Value
 		}
+	}
+	if len(members) == 1 {
+		t.only = t.rest
 	}
 	g.current.Store(t)
 }
@@ -69,9 +73,12 @@ func (g *Registry[T]) Of(r *http.Request) *T {
 	}
 	host, ok := Canonical(host)
 	if !ok {
-		return nil
+		return nil // it may be meant for another network
 	}
-	return t.byHost[host]
+	if n := t.byHost[host]; n != nil {
+		return n
+	}
+	return t.rest
 }
 
 // ByID returns a network, or nil.
