@@ -49,6 +49,7 @@ func commands() []top {
 		{"edges", edgesShort, setEdges},
 		{"jwk", jwkShort, setJWK},
 		{"migrate", migrateShort, setMigrate},
+		{"networks", networksShort, setNetworks},
 		{"webhook", webhookShort, setWebhook},
 		{"health", healthShort, setHealth},
 		{"backup", backupShort, setBackup},
