@@ -27,6 +27,7 @@ import (
 // upstreamNode is an upstream for tests: look-ups go to a node's engine, everything else over HTTP to a handler.
 type upstreamNode struct {
 	*node
+	host      string // in place of the callers'; empty: theirs
 	server    *httptest.Server
 	client    *client.Client
 	positions feed.Positions
@@ -191,7 +192,7 @@ func (f *upstreamNode) SelfRevoke(
 	return edge.Position, err
 }
 
-func (*upstreamNode) HostOf(core.NetworkID) string { return "" }
+func (f *upstreamNode) HostOf(core.NetworkID) string { return f.host }
 
 func (f *upstreamNode) JWKS(ctx context.Context, _ core.NetworkID) (*client.JWKS, error) {
 	f.set(func() { f.keySets++ })

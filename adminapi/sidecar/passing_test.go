@@ -122,3 +122,18 @@ func TestAttack13_ASecondSpellingOrAnUnknownChangeDoesNotPass(t *testing.T) {
 	apitest.WantError(t, apitest.Post(s.admin, importedPath, `{"raw_key":"a","raw_key":"b"}`),
 		http.StatusBadRequest, core.BadRequest)
 }
+
+// Of several networks the upstream finds the same one as the sidecar, however that has found it.
+func TestAttack02_WhatPassesGoesToTheHostOfItsNetwork(t *testing.T) {
+	t.Parallel()
+	s := newSidecarNode(t)
+	s.host = "tenant1.internal"
+	var host string
+	s.answers(func(w http.ResponseWriter, r *http.Request) { host = r.Host; _, _ = io.WriteString(w, "{}") })
+	r := apitest.Request(http.MethodPost, issuedPath, "{}")
+	r.Host = "tenant2.internal"
+	r.Header.Set("X-Forwarded-Host", "tenant2.internal")
+	if w := apitest.Serve(s.admin, r); w.Code != http.StatusOK || host != "tenant1.internal" {
+		t.Errorf("%d %s, sent to %s", w.Code, w.Body, host)
+	}
+}

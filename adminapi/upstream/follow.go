@@ -59,7 +59,12 @@ type follower struct {
 // once, and needs [Config.EdgeID]. An upstream that has no feed is asked again from time to time. Where there are
 // several networks, nothing is followed.
 func (u *Remote) Follow(ctx context.Context) {
-	if u.config.EdgeID == "" || len(u.config.Networks) > 0 {
+	if u.config.EdgeID == "" {
+		return
+	}
+	if len(u.config.Networks) > 0 {
+		u.config.Logger.Info("of an upstream with several networks the change feed is not followed: keys that are " +
+			"revoked elsewhere are refused here when their cached verdicts expire")
 		return
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -101,6 +101,54 @@ func TestAttack02_NetworksShareNeitherCallNorHeader(t *testing.T) {
 	}
 }
 
+func TestAttack02_WhatEverybodyMayAskOfANetworkGoesToItsHost(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, text(`{"keys":[{"kid":"k"}]}`))
+	h.Start()
+	u := newUpstream(t, Config{
+		Addresses: []string{h.URL}, Network: networkA, Host: "a.internal", OwnHosts: true,
+		Networks: []Network{{ID: networkB, Host: "b.internal"}},
+	})
+	for i, id := range []core.NetworkID{networkA, networkB} {
+		want := []string{"a.internal", "b.internal"}[i]
+		if _, err := u.SelfRevoke(t.Context(), id, "credential", ""); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := u.JWKS(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		for _, call := range []int{2 * i, 2*i + 1} {
+			if r, _ := h.request(call); r.Host != want {
+				t.Errorf("%s was sent to %s, want %s", r.URL, r.Host, want)
+			}
+		}
+		if got := u.HostOf(id); got != want {
+			t.Errorf("what callers ask is sent to %s, want %s", got, want)
+		}
+	}
+	unknown := core.NetworkID{0xff}
+	_, revoked := u.SelfRevoke(t.Context(), unknown, "credential", "")
+	_, keySet := u.JWKS(t.Context(), unknown)
+	if revoked == nil || keySet == nil {
+		t.Errorf("of a network that is not configured the upstream was asked: %v, %v", revoked, keySet)
+	}
+}
+
+func TestOfSeveralNetworksNoFeedIsFollowedAndTheLogSaysSoOnce(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	u, logs := open(t, func(c *Config) {
+		c.EdgeID, c.Network, c.Networks = "edge", networkA, []Network{{ID: networkB}}
+	}, serve(t, s, "").URL)
+	u.Follow(t.Context())
+	if got := logs.FilterMessageSnippet("change feed is not followed").Len(); got != 1 {
+		t.Errorf("%d lines say so", got)
+	}
+	if u.Feed().Following {
+		t.Error("a feed is followed")
+	}
+}
+
 func TestBatchesKeepTheirLimits(t *testing.T) {
 	t.Parallel()
 	s := newStandIn()

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -29,14 +30,41 @@ import (
 var registerApp = sync.OnceFunc(func() { caddy.RegisterModule(new(node.App)) })
 
 // benchGate is a gate over a node with a number of keys, all of them in the cache.
-func benchGate(b *testing.B, keys int) (gate *Gate, secrets []string) {
+func benchGate(b *testing.B, keys int) (gate *Gate, secrets []string) { return benchGateIn(b, keys, 0) }
+
+// benchNetworks are the options of a number of networks. The first one's host is that of the requests.
+func benchNetworks(n int) string {
+	var list []map[string]any
+	for i := range n {
+		host := fmt.Sprintf("tenant%d.example.com", i)
+		if i == 0 {
+			host = "api.example.com"
+		}
+		list = append(list, map[string]any{"id": benchNetwork(i).String(), "hosts": []string{host}})
+	}
+	text, _ := json.Marshal(list) //nolint:errchkjson // texts
+	return string(text)
+}
+
+func benchNetwork(i int) core.NetworkID {
+	return core.NetworkID{0x55, 14: byte(i >> 8), 15: byte(i)} //nolint:gosec // the low bytes are meant
+}
+
+// benchGateIn is benchGate where there are several networks: the keys are those of the first. 0: the node has one.
+func benchGateIn(b *testing.B, keys, networks int) (gate *Gate, secrets []string) {
 	b.Helper()
 	ctx := b.Context()
 	dir := filepath.ToSlash(b.TempDir())
 	config := fmt.Sprintf(`{
 		"admin": {"disabled": true}, "storage": {"module": "file_system", "root": "%s"},
-		"apps": {"talos": {"storage": "sqlite://%s/talos.db", "hmac_secret": "an HMAC secret for tests, long enough"}}
-	}`, dir, dir)
+		"apps": {"talos": {
+			"storage": "sqlite://%s/talos.db", "hmac_secret": "an HMAC secret for tests, long enough", "networks": %s
+		}}
+	}`, dir, dir, benchNetworks(networks))
+	var network core.NetworkID
+	if networks > 0 {
+		network = benchNetwork(0)
+	}
 	registerApp()
 	if err := caddy.Load([]byte(config), true); err != nil {
 		b.Fatal(err)
@@ -52,7 +80,7 @@ func benchGate(b *testing.B, keys int) (gate *Gate, secrets []string) {
 		b.Fatal("no node")
 	}
 	defer app.Release()
-	e, verifier := open.Keys(core.NetworkID{}), open.Verifier()
+	e, verifier := open.Keys(network), open.Verifier()
 	issued := make(chan string, keys)
 	work := make(chan int)
 	for range 64 {
@@ -77,7 +105,7 @@ func benchGate(b *testing.B, keys int) (gate *Gate, secrets []string) {
 	}
 	for range 2 {
 		for _, secret := range secrets {
-			if _, err := verifier.Verify(ctx, core.NetworkID{}, secret, verify.Use); err != nil {
+			if _, err := verifier.Verify(ctx, network, secret, verify.Use); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -159,6 +187,24 @@ func BenchmarkDecision(b *testing.B) {
 					}
 				}
 			})
+		})
+	}
+}
+
+// BenchmarkNetworks is the hot decision of a node with one network, which every host is of, and of one with several.
+func BenchmarkNetworks(b *testing.B) {
+	for _, n := range []int{0, 1, 1000} {
+		gate, secrets := benchGateIn(b, 1, n)
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			b.ReportAllocs()
+			r := benchRequest(b, secrets[0])
+			for b.Loop() {
+				shown := gate.reader.Find(r)
+				credential, wrong := shown.Credential()
+				if d := gate.decide(r, credential, wrong); d.reason != reasonOK {
+					b.Fatalf("reason %s", reasonNames[d.reason])
+				}
+			}
 		})
 	}
 }

@@ -72,8 +72,26 @@ func TestNodeIsSharedByEqualSettingsOnly(t *testing.T) {
 			a.Webhooks = someWebhooks()
 			a.Webhooks[0].Secret = "whsec_" + strings.Repeat("b", 40)
 		},
-		"webhook private":  func(a *App) { a.Webhooks = someWebhooks(); a.Webhooks[0].AllowPrivate = true },
-		"webhook URL":      func(a *App) { a.Webhooks = someWebhooks(); a.Webhooks[0].URL = "https://b.example" },
+		"webhook private": func(a *App) { a.Webhooks = someWebhooks(); a.Webhooks[0].AllowPrivate = true },
+		"webhook URL":     func(a *App) { a.Webhooks = someWebhooks(); a.Webhooks[0].URL = "https://b.example" },
+		"networks":        func(a *App) { a.Networks = someNetworks() },
+		"network host": func(a *App) {
+			a.Networks = someNetworks()
+			a.Networks[1].Hosts = []string{"c.example"}
+		},
+		"network id": func(a *App) {
+			a.Networks = someNetworks()
+			a.Networks[1].ID = "550e8400-e29b-41d4-a716-446655440003"
+		},
+		"network prefix": func(a *App) { a.Networks = someNetworks(); a.Networks[1].KeyPrefix = "beta" },
+		"network secret": func(a *App) {
+			a.Networks = someNetworks()
+			a.Networks[1].HMACSecret = strings.Repeat("c", 32)
+		},
+		"network issuer":   func(a *App) { a.Networks = someNetworks(); a.Networks[1].Issuer = "https://b.example" },
+		"network keys":     func(a *App) { a.Networks = someNetworks(); a.Networks[1].SigningKeys = otherKeys },
+		"network ttl":      func(a *App) { a.Networks = someNetworks(); a.Networks[1].DefaultTTL = &ten },
+		"network quota":    func(a *App) { a.Networks = someNetworks(); a.Networks[1].KeyQuota = &five },
 		"cache stale zero": func(a *App) { a.Cache = &Cache{StaleIfError: new(Duration)} },
 	} {
 		a := base()
@@ -86,6 +104,13 @@ func TestNodeIsSharedByEqualSettingsOnly(t *testing.T) {
 		if strings.Contains(k, a.HMACSecret) {
 			t.Error("the key holds the secret")
 		}
+	}
+}
+
+func someNetworks() []Network {
+	return []Network{
+		{Hosts: []string{"a.example"}, ID: "550e8400-e29b-41d4-a716-446655440001"},
+		{Hosts: []string{"b.example"}, ID: "550e8400-e29b-41d4-a716-446655440002"},
 	}
 }
 
