@@ -19,6 +19,7 @@ import (
 type access struct {
 	allow   []netip.Prefix // beside loopback and unix sockets
 	hosts   []string       // canonical; beside IP literals and localhost
+	parents []string       // of the hosts *.parent, canonical
 	origins map[string]struct{}
 	cross   *http.CrossOriginProtection
 }
@@ -53,11 +54,16 @@ func newAccess(allow, hosts, origins []string) (*access, error) {
 		}
 	}
 	for _, h := range hosts {
-		host, err := networks.ParseHost(h)
+		name, below := strings.CutPrefix(h, "*.")
+		host, err := networks.ParseHost(name)
 		if err != nil {
 			return nil, fmt.Errorf("hosts: %w", err)
 		}
-		a.hosts = append(a.hosts, host)
+		if below {
+			a.parents = append(a.parents, host)
+		} else {
+			a.hosts = append(a.hosts, host)
+		}
 	}
 	for _, o := range origins {
 		o = strings.ToLower(o)
@@ -160,7 +166,8 @@ func (a *access) answersTo(host string) bool {
 	if _, err := netip.ParseAddr(host); ok && err == nil {
 		return true
 	}
-	return ok && (host == "localhost" || slices.Contains(a.hosts, host))
+	_, parent, _ := strings.Cut(host, ".")
+	return ok && (host == "localhost" || slices.Contains(a.hosts, host) || slices.Contains(a.parents, parent))
 }
 
 // forwarded says whether a request names a proxy that it came through, in a header that proxies add or in one of those

@@ -25,7 +25,8 @@ type accessCase struct {
 func testAccess(t *testing.T, cases []accessCase) {
 	t.Helper()
 	a, err := newAccess(
-		[]string{"10.1.0.0/16", "2001:db8::7"}, []string{"talos.internal"}, []string{"https://console.example.com"})
+		[]string{"10.1.0.0/16", "2001:db8::7"}, []string{"talos.internal", "*.tenants.internal"},
+		[]string{"https://console.example.com"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +129,10 @@ func TestAttack16_DNSRebindingFindsNoHost(t *testing.T) {
 		{"a name that begins with an address", caller{Host: "127.0.0.1.evil.example"}, errHost},
 		{"a name under localhost", caller{Host: "evil.localhost"}, errHost},
 		{"a name that ends in a configured one", caller{Host: "eviltalos.internal"}, errHost},
+		{"a name below *.tenants.internal", caller{Host: "One.tenants.internal:4420"}, nil},
+		{"two labels below it", caller{Host: "a.one.tenants.internal"}, errHost},
+		{"the name that it is below", caller{Host: "tenants.internal"}, errHost},
+		{"an empty label below it", caller{Host: ".tenants.internal"}, errHost},
 		{"a number", caller{Host: "2130706433"}, errHost},
 	})
 	r := caller{}.Request()

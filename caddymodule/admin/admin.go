@@ -26,7 +26,8 @@ type Admin struct {
 	// Allow names further ranges of callers (CIDR, address, or `private_ranges`). Default: none.
 	Allow []string `json:"allow,omitempty"`
 
-	// Hosts are names that it answers to, beside IP literals and `localhost`. Default: none.
+	// Hosts are names that it answers to, beside IP literals and `localhost`. `*.internal` is every name with one label
+	// before `.internal`. Default: none.
 	Hosts []string `json:"hosts,omitempty"`
 
 	// Origins are the origins of web pages that may call it, as `https://console.example.com`. Default: its own.

@@ -113,27 +113,31 @@ func (s *storedNetworks) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the networks: %w", err)
 	}
-	members, open := append([]networks.Member[network](nil), s.own...), map[core.NetworkID]openNetwork{}
+	open := map[core.NetworkID]openNetwork{}
+	var members []networks.Member[network]
 	for i := range stored {
 		n := &stored[i]
-		if n.Suspended {
-			continue
-		}
 		one, err := s.openOne(ctx, n)
 		switch {
 		case err != nil && (ctx.Err() != nil || isTransient(err)):
 			return fmt.Errorf("network %s: %w", n.ID, err)
 		case err != nil:
 			s.refuse(n, err)
-			continue
+		default:
+			delete(s.refused, n.ID)
 		}
-		delete(s.refused, n.ID)
-		open[n.ID] = one
-		members = append(members, one.member)
+		if one.member.Value != nil {
+			open[n.ID] = one
+		}
+		// The hosts of one that is not served are not those of another network meanwhile.
+		members = append(members, networks.Member[network]{ID: n.ID, Hosts: n.Hosts, Value: one.member.Value})
 	}
-	ids := make([]core.NetworkID, len(members))
+	members = append(members, s.own...)
+	var ids []core.NetworkID
 	for i := range members {
-		ids[i] = members[i].ID
+		if members[i].Value != nil {
+			ids = append(ids, members[i].ID)
+		}
 	}
 	s.open = open
 	s.node.networks.Replace(members)
@@ -146,8 +150,11 @@ func isTransient(err error) bool {
 	return reason == core.Unavailable || reason == core.DeadlineExceeded
 }
 
-// openOne is a network ready to be served: as it is, unless its record has changed.
+// openOne is a network ready to be served, as it is unless its record has changed; without a value if it is suspended.
 func (s *storedNetworks) openOne(ctx context.Context, n *core.Network) (openNetwork, error) {
+	if n.Suspended {
+		return openNetwork{}, nil
+	}
 	if one, ok := s.open[n.ID]; ok && one.updated.Equal(n.UpdateTime) {
 		return one, nil
 	}

@@ -16,7 +16,7 @@ var ErrUnknownHost = errors.New("no network has this host")
 type Member[T any] struct {
 	ID    core.NetworkID
 	Hosts []string // as [Canonical] returns them; none: every host that is no other network's
-	Value *T
+	Value *T       // nil: a request for one of its hosts has no network
 }
 
 // Registry finds the network of a request. T is what its owner has for each network. Networks may be replaced at any
@@ -32,7 +32,8 @@ type table[T any] struct {
 	byID   map[core.NetworkID]*T
 }
 
-// Replace puts networks in place of all before. No two have an id or a host in common, and one at most has no hosts.
+// Replace puts networks in place of all before. One at most has no hosts. Of two with an id or a host in common the later
+// one counts.
 func (g *Registry[T]) Replace(members []Member[T]) {
 	t := &table[T]{byHost: make(map[string]*T, len(members)), byID: make(map[core.NetworkID]*T, len(members))}
 	for _, m := range members {
@@ -68,14 +69,14 @@ func (g *Registry[T]) Of(r *http.Request) *T {
 		}
 		host = forwarded[0]
 	}
-	if n := t.byHost[host]; n != nil {
+	if n, known := t.byHost[host]; known {
 		return n
 	}
 	host, ok := Canonical(host)
 	if !ok {
 		return nil // it may be meant for another network
 	}
-	if n := t.byHost[host]; n != nil {
+	if n, known := t.byHost[host]; known {
 		return n
 	}
 	return t.rest
