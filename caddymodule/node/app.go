@@ -79,7 +79,8 @@ type App struct {
 	// KeyQuota is how many keys may be active at once, issued and imported ones together. Default: 0, no limit.
 	KeyQuota int64 `json:"key_quota,omitempty"`
 
-	// RateLimit says where the uses of keys that have a rate limit are counted: `memory`, in this process, or `off`,
+	// RateLimit says where the uses of keys that have a rate limit are counted: `memory`, in this process; the URL of a
+	// Redis, which several nodes share (`redis://`, `rediss://`, `redis-sentinel://`, `redis-cluster://`); or `off`,
 	// nowhere, so that no limit is enforced. Default: `memory`.
 	RateLimit string `json:"rate_limit,omitempty"`
 

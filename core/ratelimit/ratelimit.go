@@ -46,11 +46,11 @@ const maxRoom = time.Duration(1 << 62)
 // are whole units, rounded down. With nanoseconds the rate is off by less than a thousandth up to 10^6 uses a second,
 // with microseconds up to 10^3. The quota at once is exact.
 func CellOf(p core.RateLimitPolicy, unit time.Duration) Cell {
-	interval, quota := max(p.Window/time.Duration(p.Quota)/unit, 1)*unit, time.Duration(p.Quota)
-	if quota > maxRoom/interval {
+	interval := max((p.Window / time.Duration(p.Quota)).Truncate(unit), unit)
+	if p.Quota > int64(maxRoom/interval) {
 		return Cell{Interval: interval, Room: maxRoom}
 	}
-	return Cell{Interval: interval, Room: interval * quota}
+	return Cell{Interval: interval, Room: interval * time.Duration(p.Quota)}
 }
 
 // Take decides on one use at a moment. full is when all of the quota is there again, as the uses before left it; next

@@ -81,7 +81,8 @@ func (l *Limiter) serve(ctx context.Context) error {
 			l.observer.Answered()
 			continue
 		}
-		if failures++; failures >= tolerance {
+		failures++
+		if failures == tolerance {
 			return err
 		}
 	}
@@ -153,5 +154,11 @@ func (l *Limiter) send(
 	for _, u := range uses {
 		u.reply = eval(p, []string{u.key}, u.cell.Interval.Microseconds(), u.cell.Room.Microseconds())
 	}
-	_, _ = p.Exec(ctx) // the error is also that of a reply
+	if _, err := p.Exec(ctx); err != nil {
+		for _, u := range uses {
+			if u.reply.Val() == nil && u.reply.Err() == nil {
+				u.reply.SetErr(err) // there was no connection, so there is no reply
+			}
+		}
+	}
 }

@@ -50,7 +50,7 @@ func TestTake_FollowsTheAlgorithmOfPackageRatelimit(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	l := open(t, patient(s))
-	seed := uint64(time.Now().UnixNano()) //nolint:gosec // a seed
+	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range 60 {
@@ -65,7 +65,7 @@ func TestTake_FollowsTheAlgorithmOfPackageRatelimit(t *testing.T) {
 			}
 			full := stored(t, s, key)
 			if full != 0 {
-				full -= time.Duration(random.Int64N(int64(2*p.Window))) / time.Microsecond * time.Microsecond
+				full -= time.Duration(random.Int64N(int64(2 * p.Window))).Truncate(time.Microsecond)
 				s.Do(t, "SET", entry(key), full.Microseconds())
 			}
 			earliest := clock(t, s)

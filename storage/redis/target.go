@@ -87,7 +87,7 @@ func (t *target) parseUser(text string) (err error) {
 		t.password, err = url.PathUnescape(password)
 	}
 	if err != nil {
-		return errors.New("percent-encode the special characters of user and password")
+		return errors.New("percent-encode special characters of user and password")
 	}
 	return nil
 }
@@ -104,7 +104,7 @@ func (t *target) parseAddresses(text string) error {
 		}
 		if n, err := strconv.ParseUint(own, 10, 16); err != nil || n == 0 || host == "" ||
 			strings.ContainsAny(host, "[]@#% ") || strings.Contains(host, ":") && net.ParseIP(host) == nil {
-			return errors.New("an address must be host:port; percent-encode the special characters of user and password")
+			return errors.New("an address must be host:port; percent-encode special characters of user and password")
 		}
 		t.addresses = append(t.addresses, net.JoinHostPort(host, own))
 	}
