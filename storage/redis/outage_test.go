@@ -118,6 +118,26 @@ func TestTake_LosesNoCountWithTheScriptOrTheConnection(t *testing.T) {
 	}
 }
 
+// A connection that breaks under a call costs no count either.
+func TestTake_IsMadeAgainWhenItsConnectionBreaks(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	l := open(t, patient(s))
+	l.take(t, "key", hourly(100))
+	s.Do(t, "CLIENT", "PAUSE", "60000", "WRITE") // holds the script back
+	var taken sync.WaitGroup
+	taken.Go(func() { l.take(t, "key", hourly(100)) })
+	redistest.Await(t, "the call is under way", func() bool {
+		return strings.Contains(s.Client.Info(t.Context(), "clients").Val(), "blocked_clients:1\r")
+	})
+	killClients(t, s)
+	s.Do(t, "CLIENT", "UNPAUSE")
+	taken.Wait()
+	if n := l.local.Load(); n != 0 {
+		t.Errorf("the use was not counted in Redis: %s", <-l.away)
+	}
+}
+
 // killClients closes all connections but the test's own.
 func killClients(t *testing.T, s *redistest.Server) {
 	t.Helper()
