@@ -77,6 +77,16 @@ func (l *limiter) take(t testing.TB, key string, p core.RateLimitPolicy) ratelim
 	return r
 }
 
+// cause is what Away was told last, for the message of a test that fails.
+func (l *limiter) cause() string {
+	select {
+	case cause := <-l.away:
+		return cause
+	default:
+		return "Away was not called"
+	}
+}
+
 // awaitShared waits until uses are counted in Redis.
 func (l *limiter) awaitShared(t testing.TB, what string) {
 	t.Helper()

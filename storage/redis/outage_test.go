@@ -134,7 +134,7 @@ func TestTake_IsMadeAgainWhenItsConnectionBreaks(t *testing.T) {
 	s.Do(t, "CLIENT", "UNPAUSE")
 	taken.Wait()
 	if n := l.local.Load(); n != 0 {
-		t.Errorf("the use was not counted in Redis: %s", <-l.away)
+		t.Errorf("the use was not counted in Redis: %s", l.cause())
 	}
 }
 

@@ -42,7 +42,7 @@ func TestOpen_NeedsNoOtherPermissions(t *testing.T) {
 	l := open(t, "redis://talos:secret@"+s.Addr()+"/1?timeout=10s")
 	l.take(t, "key", hourly(1))
 	if l.local.Load() != 0 {
-		t.Errorf("the use was not counted in Redis: %s", <-l.away)
+		t.Errorf("the use was not counted in Redis: %s", l.cause())
 	}
 }
 
@@ -73,7 +73,7 @@ func TestOpen_TLS(t *testing.T) {
 	}
 	l := open(t, url(ours.file, clientCert, clientKey, "redis.internal"))
 	if l.take(t, "key", hourly(1)); l.local.Load() != 0 {
-		t.Errorf("the use was not counted in Redis: %s", <-l.away)
+		t.Errorf("the use was not counted in Redis: %s", l.cause())
 	}
 	for name, test := range map[string]struct{ url, want string }{
 		"another authority":   {url(others.file, clientCert, clientKey, "redis.internal"), "certificate"},
@@ -147,7 +147,7 @@ func TestOpen_ClusterCountsOnAllItsMasters(t *testing.T) {
 		}
 	}
 	if n := l.local.Load(); n != 0 {
-		t.Errorf("%d uses were not counted in Redis: %s", n, <-l.away)
+		t.Errorf("%d uses were not counted in Redis: %s", n, l.cause())
 	}
 	for i, node := range nodes {
 		if n := node.Client.DBSize(t.Context()).Val(); n < keys/10 {
