@@ -13,8 +13,8 @@ import (
 	"github.com/talos-edge/talos-edge/storage/redis/redistest"
 )
 
-// BenchmarkTake counts uses of a thousand keys, one after the other and by 64 callers at once. Beside it are the limiter
-// of one process, and what one call for each use would cost: a command of the library's pool of connections.
+// BenchmarkTake counts uses of a thousand keys, one after the other and by 64 callers at once. Beside it are a limiter
+// in memory, and what one call for each use would cost: a command through the library's pool of connections.
 func BenchmarkTake(b *testing.B) {
 	s := redistest.Start(b)
 	l := open(b, patient(s))
