@@ -33,7 +33,8 @@ type App struct {
 	// ClockSkew is the leeway for the times that tokens name, at most `1h`; keys have none. Default: `5m`.
 	ClockSkew *Duration `json:"clock_skew,omitempty"`
 
-	// RateLimit says where the uses of keys that have a rate limit are counted: `memory`, in this process, or `off`,
+	// RateLimit says where the uses of keys that have a rate limit are counted: `memory`, in this process; the URL of a
+	// Redis, which several nodes share (`redis://`, `rediss://`, `redis-sentinel://`, `redis-cluster://`); or `off`,
 	// nowhere, so that no limit is enforced. Default: `memory`.
 	RateLimit string `json:"rate_limit,omitempty"`
 

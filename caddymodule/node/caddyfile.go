@@ -38,7 +38,7 @@ func ParseCaddyfile(d *caddyfile.Dispenser, existing any) (any, error) {
 //		max_ttl         <duration>
 //		clock_skew      <duration>
 //		key_quota       <number>
-//		rate_limit      memory|off
+//		rate_limit      memory|off|redis://...|rediss://...|redis-sentinel://...|redis-cluster://...
 //		cache           off
 //		cache {
 //			ttl            <duration>

@@ -2,35 +2,39 @@ package node
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
 
 	"go.uber.org/zap"
 
+	"github.com/talos-edge/talos-edge/adminapi/outage"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/logging"
 	"github.com/talos-edge/talos-edge/caddymodule/internal/pool"
-	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
+	"github.com/talos-edge/talos-edge/storage/redis"
 )
 
-// Where uses are counted.
+// Where uses are counted, if not in the Redis of a URL.
 const (
 	rateLimitMemory = "memory" // in this process
 	rateLimitOff    = "off"    // nowhere
 )
 
-// rateLimitMode reads the option rate_limit, of which nothing is the default.
+// rateLimitMode reads the option rate_limit, of which nothing is the default. Errors do not repeat a URL, which may
+// hold a password.
 func rateLimitMode(text string) (string, error) {
 	switch {
 	case text == "":
 		return rateLimitMemory, nil
 	case text == rateLimitMemory, text == rateLimitOff:
 		return text, nil
-	case strings.HasPrefix(text, "redis://"), strings.HasPrefix(text, "rediss://"):
-		return "", errors.New("counting in Redis is not built in; use `memory`, which counts in this process, or `off`")
+	case strings.Contains(text, "://"):
+		return text, redis.Check(text)
 	default:
-		return "", fmt.Errorf("%q is neither `memory` nor `off`", text)
+		return "", errors.New("it must be `memory`, `off` or the URL of a Redis, such as redis://localhost:6379")
 	}
 }
 
@@ -38,7 +42,7 @@ func rateLimitMode(text string) (string, error) {
 // the limiter stays, and the counts of its keys with it.
 type pooledLimiter struct {
 	ratelimit.Limiter
-	rareLogger *zap.Logger
+	watch *outage.Watch // nil: nothing can fail
 }
 
 // acquireLimiter takes a use of a limiter. The caller gives it back by releaseLimiter. nil: nothing is counted.
@@ -46,12 +50,15 @@ func acquireLimiter(ctx context.Context, mode string) (ratelimit.Limiter, error)
 	if mode == rateLimitOff {
 		return nil, nil //nolint:nilnil // that no limit is enforced is no error
 	}
-	limiter, err := pool.Acquire(ctx, pool.Limiters, mode, func() (*pooledLimiter, error) {
+	limiter, err := pool.Acquire(ctx, pool.Limiters, limiterKey(mode), func() (*pooledLimiter, error) {
+		if mode != rateLimitMemory {
+			return openRedis(mode, logging.Current("talos"))
+		}
 		memory, err := ratelimit.NewMemory(0)
 		if err != nil {
 			return nil, err
 		}
-		return &pooledLimiter{memory, logging.Seldom(logging.Current("talos"))}, nil
+		return &pooledLimiter{Limiter: memory}, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("rate_limit: %w", err)
@@ -63,21 +70,48 @@ func releaseLimiter(mode string) error {
 	if mode == rateLimitOff {
 		return nil
 	}
-	_, err := pool.Limiters.Delete(mode)
+	_, err := pool.Limiters.Delete(limiterKey(mode))
 	return err
 }
 
-// Take counts one use of a key. An error means that it could not be counted; the caller lets the use through.
-func (l *pooledLimiter) Take(
-	ctx context.Context, network core.NetworkID, keyID string, p core.RateLimitPolicy,
-) (ratelimit.Result, error) {
-	r, err := l.Limiter.Take(ctx, network, keyID, p)
-	if err != nil {
-		limiterFailures.Inc()
-		l.rareLogger.Error("a use of a key could not be counted, and was let through", zap.Error(err))
+// limiterKey names a limiter in its pool. It does not reveal the password of a URL.
+func limiterKey(mode string) string {
+	if mode == rateLimitMemory {
+		return mode
 	}
-	return r, err
+	sum := sha256.Sum256([]byte(poolSalt + mode))
+	return hex.EncodeToString(sum[:])
+}
+
+// openRedis opens a limiter that counts in Redis. It does not wait for Redis.
+func openRedis(url string, logger *zap.Logger) (*pooledLimiter, error) {
+	watch := outage.New(outage.Config{
+		Logger: logger,
+		Level:  zap.WarnLevel,
+		Begins: "the uses of keys cannot be counted in Redis: each node counts for itself, so a key has its limit on each",
+		Ends:   "the uses of keys are counted in Redis again",
+	})
+	limiter, err := redis.Open(url, redis.Observer{
+		Local: func(allowed bool) {
+			if allowed {
+				limiterFailures.Inc()
+			}
+		},
+		Away:     watch.Failed,
+		Answered: watch.Worked,
+	})
+	if err != nil {
+		watch.Close()
+		return nil, err
+	}
+	return &pooledLimiter{limiter, watch}, nil
 }
 
 // Destruct closes the limiter after its last use.
-func (l *pooledLimiter) Destruct() error { return l.Close() }
+func (l *pooledLimiter) Destruct() error {
+	err := l.Close()
+	if l.watch != nil {
+		l.watch.Close()
+	}
+	return err
+}

@@ -33,7 +33,7 @@ var (
 // limiterFailures counts for all nodes of the process.
 var limiterFailures = prometheus.NewCounter(prometheus.CounterOpts{
 	Name: "talos_limiter_fail_open_total",
-	Help: "Uses of keys that were let through because they could not be counted.",
+	Help: "Uses of keys that were let through although Redis could not count them.",
 })
 
 // edgeConfirmSeconds counts for all nodes of the process.

@@ -7,5 +7,6 @@
 //
 // A limiter protects what is behind the gate; it is no proof of who somebody is. So where it cannot say, the use is
 // let through: a [Limiter] returns an error, and its caller admits the request and counts that it did (see
-// policy.Decide). Keys of different networks never share a count.
+// policy.Decide). One whose counts are elsewhere can count for itself meanwhile, as that of storage/redis does, and
+// returns no error then. Keys of different networks never share a count.
 package ratelimit

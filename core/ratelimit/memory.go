@@ -65,14 +65,14 @@ func (m *Memory) Take(
 	if p.Quota <= 0 || p.Window <= 0 {
 		return Result{Allowed: true}, nil
 	}
-	c := cellOf(p)
+	c := CellOf(p, time.Nanosecond)
 	d := m.digest(network, keyID)
 	s := &m.shards[d[0]%shards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Since(m.base) // under the lock: a key's moments do not go back
 	full, known := s.full[d]
-	r, next := c.take(now, full)
+	r, next := c.Take(now, full)
 	if !known {
 		s.makeRoom(now, m.limit)
 	}
@@ -90,7 +90,7 @@ func (m *Memory) GiveBack(network core.NetworkID, keyID string, p core.RateLimit
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if full, known := s.full[d]; known {
-		s.full[d] = full - cellOf(p).interval
+		s.full[d] = full - CellOf(p, time.Nanosecond).Interval
 	}
 }
 

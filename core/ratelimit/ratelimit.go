@@ -33,31 +33,35 @@ type Result struct {
 	RetryAfter time.Duration
 }
 
-// cell is a policy as the algorithm takes it.
-type cell struct {
-	interval time.Duration // in which one use comes back
-	room     time.Duration // how far uses may run ahead: the quota in intervals
+// Cell is a policy as the algorithm takes it.
+type Cell struct {
+	Interval time.Duration // in which one use comes back
+	Room     time.Duration // how far uses may run ahead: the quota in intervals
 }
 
 // maxRoom is far beyond what can be used up, and leaves room for a moment beside it.
 const maxRoom = time.Duration(1 << 62)
 
-// cellOf returns a policy's cell. Intervals are whole nanoseconds, rounded down, so the rate is off by less than a
-// thousandth up to 10^6 uses a second; the quota at once is exact.
-func cellOf(p core.RateLimitPolicy) cell {
-	interval := max(p.Window/time.Duration(p.Quota), 1)
-	return cell{interval: interval, room: min(interval*time.Duration(p.Quota), maxRoom)}
+// CellOf returns the cell of a policy that has a quota. unit is the step of the clock that it is used with: intervals
+// are whole units, rounded down. With nanoseconds the rate is off by less than a thousandth up to 10^6 uses a second,
+// with microseconds up to 10^3. The quota at once is exact.
+func CellOf(p core.RateLimitPolicy, unit time.Duration) Cell {
+	interval := max((p.Window / time.Duration(p.Quota)).Truncate(unit), unit)
+	if p.Quota > int64(maxRoom/interval) {
+		return Cell{Interval: interval, Room: maxRoom}
+	}
+	return Cell{Interval: interval, Room: interval * time.Duration(p.Quota)}
 }
 
-// take decides on one use at a moment. full is when all of the quota is there again, as the uses before left it; next
+// Take decides on one use at a moment. full is when all of the quota is there again, as the uses before left it; next
 // is the same after this use. Moments count from any one point of time.
-func (c cell) take(now, full time.Duration) (r Result, next time.Duration) {
+func (c Cell) Take(now, full time.Duration) (r Result, next time.Duration) {
 	// A key that has not been used for long has no more than its quota; one whose policy was tightened since, or
 	// whose clock was set back, does not owe more than all of it.
-	full = min(max(full, now), now+c.room)
-	next = full + c.interval
-	if ahead := next - now; ahead > c.room {
-		return Result{ResetAfter: full - now, RetryAfter: ahead - c.room}, full
+	full = min(max(full, now), now+c.Room)
+	next = full + c.Interval
+	if ahead := next - now; ahead > c.Room {
+		return Result{ResetAfter: full - now, RetryAfter: ahead - c.Room}, full
 	}
-	return Result{Allowed: true, Remaining: int64((c.room - (next - now)) / c.interval), ResetAfter: next - now}, next
+	return Result{Allowed: true, Remaining: int64((c.Room - (next - now)) / c.Interval), ResetAfter: next - now}, next
 }
