@@ -59,7 +59,10 @@ func newTenants(t *testing.T) *tenants {
 	}
 	cmd := exec.CommandContext(t.Context(), binary(t), "run", "--config", file)
 	cmd.Env = n.env
-	talostest.Start(t, cmd, new(talostest.Log)).AwaitOK(t, n.ports.In("http://127.0.0.1:GATE/health/ready"))
+	process := talostest.Start(t, cmd, new(talostest.Log))
+	for _, port := range []string{"ADMIN", "GATE"} {
+		process.AwaitOK(t, n.ports.In("http://127.0.0.1:"+port+"/health/ready"))
+	}
 	return n
 }
 
@@ -148,8 +151,9 @@ func TestNetworks_OfTheDatabaseAreServedWithoutARestart(t *testing.T) {
 	if got := n.gate("localhost", before); got != http.StatusOK {
 		t.Errorf("the node's own network: %d", got)
 	}
-	if status, _ := n.send(http.MethodPost, "http://127.0.0.1:ADMIN/v2alpha1/admin/issuedApiKeys", "tenant1.internal", "",
-		`{"name":"n","actor_id":"a"}`); status != http.StatusPaymentRequired {
+	status, _ := n.send(http.MethodPost, "http://127.0.0.1:ADMIN/v2alpha1/admin/issuedApiKeys", "tenant1.internal", "",
+		`{"name":"n","actor_id":"a"}`)
+	if status != http.StatusPaymentRequired {
 		t.Errorf("beyond its quota: %d", status)
 	}
 
@@ -180,7 +184,7 @@ func TestNetworks_TheCommandRefusesWhatCannotBe(t *testing.T) {
 		"without port":                     {"create", "b.example:80"},
 		"not a UUID":                       {"create", "b.example", "--id", "1"},
 		"cannot be the id":                 {"create", "b.example", "--id", "00000000-0000-0000-0000-000000000000"},
-		"key_prefix":                       {"create", "b.example", "--key-prefix", "a b"},
+		"must be 1 to 16 letters":          {"create", "b.example", "--key-prefix", "a b"},
 		"no network with this id":          {"suspend", "550e8400-e29b-41d4-a716-446655440009"},
 		"requires at least 1 arg":          {"create"},
 		"--max-ttl":                        {"create", "b.example", "--max-ttl", "long"},
