@@ -89,7 +89,7 @@ func (a *App) resolveEmbedded() (s settings, err error) {
 const maxClockSkew = time.Hour
 
 // maxSealing is how many networks have their secrets fetched at once.
-const maxSealing = 16
+const maxSealing = 64
 
 // seal makes the keyrings and the signing keys. The pool key is a salted hash over all settings. A secret that is not
 // the database's is refused before anything is generated or migrated, and where there are several networks, when their
