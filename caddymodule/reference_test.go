@@ -229,8 +229,9 @@ func TestManual_HasThePlaceholdersAndReasonsOfGates(t *testing.T) {
 	values := map[string]string{
 		"BadRequest": "BAD_REQUEST", "CredentialRequired": "CREDENTIAL_REQUIRED",
 		"UnknownCredential": "UNKNOWN_CREDENTIAL",
-		"NotFound":          "NOT_FOUND", "Forbidden": "FORBIDDEN", "IPNotAllowed": "IP_NOT_ALLOWED", "TooManyRequests": "TOO_MANY_REQUESTS",
-		"Unavailable": "SERVICE_UNAVAILABLE",
+		"NotFound":          "NOT_FOUND", "Forbidden": "FORBIDDEN", "IPNotAllowed": "IP_NOT_ALLOWED",
+		"TooManyRequests": "TOO_MANY_REQUESTS",
+		"Unavailable":     "SERVICE_UNAVAILABLE",
 	}
 	inFunction(t, "gate", "makeDenials", func(n ast.Node) {
 		s, ok := n.(*ast.SelectorExpr)

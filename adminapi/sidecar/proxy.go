@@ -74,9 +74,9 @@ func (s *sidecar) checkMarks(r *http.Request) error {
 	return nil
 }
 
-// rewrite makes of the caller's request the one that is sent: the same headers and the same host, or that of the network
-// that was found for the request, without what holds for the connection to the sidecar only and without what speaks of
-// other proxies.
+// rewrite makes of the caller's request the one that is sent: the same headers and the same host, or that of the
+// network that was found for the request, without what holds for the connection to the sidecar only and without what
+// speaks of other proxies.
 func rewrite(r *httputil.ProxyRequest) {
 	p := passingOf(r.In)
 	r.Out.Host = cmp.Or(p.upstream.HostOf(p.network), r.In.Host)

@@ -129,7 +129,8 @@ func TestAttack16_CallersRequestsCarryNoneOfTheNodesAuthority(t *testing.T) {
 		t.Errorf("it was sent as %s at %s, %v, with %d certificates",
 			r.RequestURI, r.Host, r.Header, len(r.TLS.PeerCertificates))
 	}
-	if _, err := u.SelfRevoke(t.Context(), core.NetworkID{}, "credential", client.RevocationReasonSuperseded); err != nil {
+	_, err := u.SelfRevoke(t.Context(), core.NetworkID{}, "credential", client.RevocationReasonSuperseded)
+	if err != nil {
 		t.Fatal(err)
 	}
 	r, body = h.request(1)

@@ -64,8 +64,8 @@ var reasonNames = [reasons]string{
 	reasonUnavailable:  "unavailable",
 }
 
-// decisionsTotal counts the decisions of all gates of the process, whatever configuration they are of. The label network
-// is the id, or empty for the network of a node that has only one, and where a request is of none.
+// decisionsTotal counts the decisions of all gates of the process, whatever configuration they are of. The label
+// network is the id, or empty for the network of a node that has only one, and where a request is of none.
 var decisionsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "talos_gate_decisions_total",
 	Help: "What the gates did with requests, and why.",

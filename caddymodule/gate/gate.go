@@ -39,8 +39,8 @@ import (
 //
 // Text values may hold placeholders, which are expanded once, when the configuration is loaded.
 type Gate struct {
-	// Network is the id of the network whose keys are taken, one of those that the app talos names. Default: none, it is
-	// the network of the host that a request is for, and a request for a host of no network is refused.
+	// Network is the id of the network whose keys are taken, one of those that the app talos names. Default: none, it
+	// is the network of the host that a request is for, and a request for a host of no network is refused.
 	Network string `json:"network,omitempty"`
 
 	// From are the places where a credential may be. A request with more than one credential, in whatever places,

@@ -91,7 +91,8 @@ func TestGate_AHostOfNoNetworkIs404(t *testing.T) {
 			a := &fakeAuthority{unknown: networks.ErrUnknownHost, verdict: goodVerdict()}
 			g := newTestGate(t, &Gate{Optional: optional}, a, nil)
 			w, behind, err := through(t, g, inCaddy(requestWith(t, lines...)))
-			if err != nil || behind != nil || w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), "NOT_FOUND") {
+			answer := w.Body.String()
+			if err != nil || behind != nil || w.Code != http.StatusNotFound || !strings.Contains(answer, "NOT_FOUND") {
 				t.Errorf("%s, optional %t: %d %s (%v)", name, optional, w.Code, w.Body, err)
 			}
 			if a.asked > 0 {

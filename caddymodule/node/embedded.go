@@ -51,7 +51,7 @@ type Embedded struct {
 // embeddedSettings are what only an embedded node has, beside those of its networks.
 type embeddedSettings struct {
 	dsn       string        // canonical
-	storage   string        // the same as it was given: a link on the way may later lead elsewhere, which the store notices
+	storage   string        // as it was given: a link on the way may later lead elsewhere, which the store notices
 	clockSkew time.Duration // as [engine.Config] has it
 	retention retention
 	webhooks  []Webhook
@@ -117,7 +117,7 @@ func (s *settings) checkShared() error {
 const maxClockSkew = time.Hour
 
 // maxSealing is how many networks have their secrets fetched at once.
-const maxSealing = 16
+const maxSealing = 64
 
 // seal makes the keyrings and the signing keys. The pool key is a salted hash over all settings. A secret that is not
 // the database's is refused before anything is generated or migrated, and where there are several networks, when their
@@ -189,8 +189,8 @@ func checkIssuer(s string) error {
 	return nil
 }
 
-// open opens the store, or joins the nodes that have it open, and makes an engine over it for each network. Secrets that
-// are not those of the stored keys are an error.
+// open opens the store, or joins the nodes that have it open, and makes an engine over it for each network. Secrets
+// that are not those of the stored keys are an error.
 func (e *embeddedSettings) open(ctx context.Context, s *settings, limiter ratelimit.Limiter) (_ Node, err error) {
 	store, err := acquireStore(ctx, e.dsn, e.storage)
 	if err != nil {

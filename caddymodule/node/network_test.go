@@ -29,19 +29,23 @@ func manyNetworks(tb testing.TB, n int) *App {
 	}
 	for i := range n {
 		a.Networks = append(a.Networks, Network{
-			Hosts: []string{fmt.Sprintf("tenant%d.example", i), fmt.Sprintf("tenant%d.internal", i)}, ID: networkID(i).String(),
+			Hosts: []string{fmt.Sprintf("tenant%d.example", i), fmt.Sprintf("tenant%d.internal", i)},
+			ID:    networkID(i).String(),
 		})
 	}
 	return a
 }
 
-func networkID(i int) core.NetworkID { return core.NetworkID{0x55, 14: byte(i >> 8), 15: byte(i)} } //nolint:gosec // low
+func networkID(i int) core.NetworkID {
+	return core.NetworkID{0x55, 14: byte(i >> 8), 15: byte(i)} //nolint:gosec // the low bytes are meant
+}
 
 // again is the same app, as the next configuration has it.
 func (a *App) again(tb testing.TB) *App {
 	tb.Helper()
 	next := &App{
-		Storage: a.Storage, storage: a.storage, logger: a.logger, http: a.http, Networks: a.Networks, KeyOptions: a.KeyOptions,
+		Storage: a.Storage, storage: a.storage, logger: a.logger, http: a.http,
+		Networks: a.Networks, KeyOptions: a.KeyOptions,
 	}
 	var err error
 	if next.settings, err = next.resolve(); err != nil {
@@ -97,7 +101,8 @@ func TestASecretOfAnotherNetworkIsRefused(t *testing.T) {
 	next := a.again(t)
 	_, err := next.hold()
 	next.Release()
-	if err == nil || !strings.Contains(err.Error(), networkID(1).String()) || core.ReasonOf(err) != core.FailedPrecondition {
+	named := err != nil && strings.Contains(err.Error(), networkID(1).String())
+	if !named || core.ReasonOf(err) != core.FailedPrecondition {
 		t.Errorf("got %v", err)
 	}
 }

@@ -40,7 +40,8 @@ func (s *settings) several() bool { return len(s.networks[0].hosts) > 0 }
 // resolve reads the options of keys, and tries them on an engine without a store.
 func (n *networkSettings) resolve(o *KeyOptions, skew time.Duration) (err error) {
 	n.prefixes, n.origin = o.prefixes(), o.secretOrigin
-	n.defaultTTL, n.maxTTL, n.keyQuota = time.Duration(orZero(o.DefaultTTL)), time.Duration(o.MaxTTL), orZero(o.KeyQuota)
+	n.defaultTTL, n.maxTTL = time.Duration(orZero(o.DefaultTTL)), time.Duration(o.MaxTTL)
+	n.keyQuota = orZero(o.KeyQuota)
 	n.signing = secrets.SigningKeys{Network: n.id, Source: o.SigningKeys, Active: o.ActiveKid}
 	if n.issuers, err = o.issuers(); err != nil {
 		return fmt.Errorf("issuer: %w", err)

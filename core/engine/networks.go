@@ -28,7 +28,8 @@ func (n *Networks) Prepare(network core.NetworkID, cred string) (q core.Query, f
 	return core.Query{Network: network, Credential: cred}, core.Unknown(network, "", core.UnknownCredentialType)
 }
 
-// Lookup is [Engine.Lookup] of the queries' network, which is the same for all. The network may have gone since Prepare.
+// Lookup is [Engine.Lookup] of the queries' network, which is the same for all. The network may have gone since
+// Prepare.
 func (n *Networks) Lookup(ctx context.Context, queries []core.Query) ([]core.LookupResult, error) {
 	if e := n.find(queries[0].Network); e != nil {
 		return e.Lookup(ctx, queries)

@@ -28,8 +28,8 @@ func nameOf(network core.NetworkID, secret string) string {
 	return "talos/networks/" + network.String() + "/" + secret
 }
 
-// HMAC returns the secret of a network that makes the checksums of keys and the signatures of macaroons. When there is none yet it
-// is generated; with generate off that is [fs.ErrNotExist]. The error is [core.Unavailable].
+// HMAC returns the secret of a network that makes the checksums of keys and the signatures of macaroons. When there is
+// none yet it is generated; with generate off that is [fs.ErrNotExist]. The error is [core.Unavailable].
 func HMAC(
 	ctx context.Context, s certmagic.Storage, network core.NetworkID, generate bool, logger *zap.Logger,
 ) (secret string, err error) {
@@ -45,7 +45,8 @@ func HMAC(
 	return string(value), nil
 }
 
-// HMACPlace names the place of a network's generated HMAC secret in Caddy's storage: the path of its file, if it is one.
+// HMACPlace names the place of a network's generated HMAC secret in Caddy's storage: the path of its file, if it is
+// one.
 func HMACPlace(s certmagic.Storage, network core.NetworkID) string {
 	if files, ok := s.(*certmagic.FileStorage); ok {
 		return files.Filename(HMACName(network))

@@ -28,7 +28,8 @@ func TestSecretIsGeneratedOnceAndKept(t *testing.T) {
 	if len(first) != 43 {
 		t.Errorf("got %d characters, which are not 32 bytes in base64url", len(first))
 	}
-	again, err := hmacSecret(core.NetworkID{}).get(context.Background(), &certmagic.FileStorage{Path: dir}, zap.NewNop())
+	storage = &certmagic.FileStorage{Path: dir}
+	again, err := hmacSecret(core.NetworkID{}).get(context.Background(), storage, zap.NewNop())
 	if err != nil || !bytes.Equal(again, first) {
 		t.Errorf("the second start got another secret (%v)", err)
 	}
@@ -119,7 +120,8 @@ func (b *brokenStorage) Store(context.Context, string, []byte) error { b.stored 
 func TestUnreadableSecretIsNotTakenForAMissingOne(t *testing.T) {
 	t.Parallel()
 	b := new(brokenStorage)
-	if _, err := hmacSecret(core.NetworkID{}).get(context.Background(), b, zap.NewNop()); !errors.Is(err, fs.ErrPermission) {
+	_, err := hmacSecret(core.NetworkID{}).get(context.Background(), b, zap.NewNop())
+	if !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("got %v", err)
 	}
 	if b.stored {

@@ -29,8 +29,8 @@ type Setup struct {
 	Storage certmagic.Storage // where generated secrets are
 
 	// SecretSource and SigningKeysSource say where a configured secret comes from, for people: its placeholders, or
-	// the configuration itself. They hold no secret, and are not about those of the option network. Empty: the secret is
-	// generated.
+	// the configuration itself. They hold no secret, and are not about those of the option network. Empty: the secret
+	// is generated.
 	SecretSource, SigningKeysSource string
 
 	// RawSecrets are the options of the node that hold a secret as plain text.
