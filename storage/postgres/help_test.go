@@ -110,6 +110,23 @@ func onDatabase(tb testing.TB, dsn string, do func(*pgx.Conn) error) error {
 	return cmp.Or(err, c.Close(tb.Context()))
 }
 
+// hold runs a statement in a transaction that ends when release is called.
+func hold(t *testing.T, dsn, statement string) (release func()) {
+	t.Helper()
+	c, err := pgx.Connect(t.Context(), dsn)
+	must(t, err)
+	t.Cleanup(func() { discard(c) })
+	for _, s := range []string{"BEGIN", statement} {
+		_, err := c.Exec(t.Context(), s)
+		must(t, err)
+	}
+	return func() {
+		t.Helper()
+		_, err := c.Exec(t.Context(), commit)
+		must(t, err)
+	}
+}
+
 // slotOf is the position of the last change of a key that a store has applied.
 func slotOf(s *Store, id string) uint64 { return s.positions.At(feed.SlotOf(core.NetworkID{}, id)) }
 

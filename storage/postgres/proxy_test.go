@@ -27,7 +27,7 @@ const (
 	none       fault = iota
 	loseCommit       // it does not reach the server, and the connection breaks
 	loseAnswer       // it reaches the server, and the connection breaks before its answer arrives
-	hold             // nothing passes any more from its answer on
+	holdAnswer       // nothing passes any more from its answer on
 )
 
 // link is a connection through a proxy.
@@ -167,7 +167,7 @@ func (p *proxy) answer(l *link, _ []byte) bool {
 	f := l.fault
 	l.fault = none
 	p.mu.Unlock()
-	if f == hold {
+	if f == holdAnswer {
 		p.holdAll()
 	}
 	return f != loseAnswer

@@ -173,7 +173,7 @@ func TestAttack22_ACommitWhoseAnswerDoesNotComeIsUnknown(t *testing.T) {
 	p, dsn := newProxy(t, direct)
 	s := openAt(t, dsn, Options{commitTimeout: 300 * time.Millisecond})
 	create(t, s, "before")
-	p.failCommit(hold)
+	p.failCommit(holdAnswer)
 	_, _, err := s.Create(t.Context(), testKey("during"))
 	wantReason(t, err, core.DeadlineExceeded)
 	wantUnknown(t, err)
