@@ -182,8 +182,10 @@ func printVersion(w io.Writer, s *storage.Schema) error {
 		text = "no schema"
 	case s.Version < s.Newest:
 		text = fmt.Sprintf("the newest is %d", s.Newest)
-	case s.Version > s.Newest:
+	case s.Check() != nil:
 		text = fmt.Sprintf("newer than this build, which knows versions up to %d", s.Newest)
+	case s.IsNewer():
+		text = fmt.Sprintf("newer than this build, which knows versions up to %d and may run on it", s.Newest)
 	}
 	_, err := fmt.Fprintf(w, "version %d (%s)\n", s.Version, text)
 	return err
