@@ -20,11 +20,11 @@ import (
 	"github.com/talos-edge/talos-edge/storage/pgtest"
 )
 
-// benchServer is a server with the settings of a new cluster, durability included, and memory for some million keys.
-func benchServer(b *testing.B) (server *pgtest.Server, dsn string) {
+// benchDatabase is a database on a server with the settings of a new cluster, durability included, and with memory for
+// some million keys.
+func benchDatabase(b *testing.B) (dsn string) {
 	b.Helper()
-	server = pgtest.Start(b, "shared_buffers = 512MB", "max_wal_size = 4GB")
-	return server, server.Database(b)
+	return pgtest.Start(b, "shared_buffers = 512MB", "max_wal_size = 4GB").Database(b)
 }
 
 func benchKey() core.Key {
@@ -47,10 +47,10 @@ func benchKeys(b *testing.B) int {
 
 func keyID(i int) string { return fmt.Sprintf("key-%012d", i+1) }
 
-// BenchmarkKeys opens a database with keys, looks random ones up, and reads pages of 1,000. With TALOS_BENCH_KEYS=10000000
-// it loads ten million keys first, which takes some minutes and 10 GB.
+// BenchmarkKeys opens a database with keys, looks random ones up, and reads pages of 1,000. TALOS_BENCH_KEYS says how
+// many keys there are; ten million take some minutes to load, and 10 GB.
 func BenchmarkKeys(b *testing.B) {
-	_, dsn := benchServer(b)
+	dsn := benchDatabase(b)
 	n := benchKeys(b)
 	must(b, openAt(b, dsn, Options{}).Close())
 	began := time.Now()
@@ -104,7 +104,7 @@ func BenchmarkKeys(b *testing.B) {
 	for name, q := range map[string]core.ListQuery{"all": base, "actor": actor, "active": active} {
 		for _, at := range []int{0, n / 2} {
 			b.Run(fmt.Sprintf("list/%s/after=%d", name, at), func(b *testing.B) {
-				q.After = uint64(at) //nolint:gosec // not negative
+				q.After = uint64(at)
 				for b.Loop() {
 					_, err := s.List(b.Context(), q)
 					must(b, err)
@@ -118,7 +118,7 @@ func BenchmarkKeys(b *testing.B) {
 func BenchmarkCreate(b *testing.B) {
 	for _, tt := range []struct{ nodes, callers int }{{1, 1}, {1, 64}, {2, 64}, {4, 64}} {
 		b.Run(fmt.Sprintf("nodes=%d/callers=%d", tt.nodes, tt.callers), func(b *testing.B) {
-			_, dsn := benchServer(b)
+			dsn := benchDatabase(b)
 			stores := make([]*Store, tt.nodes)
 			for i := range stores {
 				stores[i] = openAt(b, dsn, Options{})
@@ -158,7 +158,7 @@ func BenchmarkCreate(b *testing.B) {
 // BenchmarkRevocation revokes keys on one node, and ends when another one has applied it. It reports how long that took
 // after the answer, which one waits for on this machine with what else runs there.
 func BenchmarkRevocation(b *testing.B) {
-	_, dsn := benchServer(b)
+	dsn := benchDatabase(b)
 	s, other := openAt(b, dsn, Options{}), openAt(b, dsn, Options{})
 	var took []time.Duration
 	for b.Loop() {
@@ -195,7 +195,7 @@ func perSecond(b *testing.B, n int) {
 
 // BenchmarkRoundTrip is what a statement costs that does nothing.
 func BenchmarkRoundTrip(b *testing.B) {
-	_, dsn := benchServer(b)
+	dsn := benchDatabase(b)
 	c, err := pgx.Connect(b.Context(), dsn)
 	must(b, err)
 	defer discard(c)

@@ -41,6 +41,25 @@ func TestFailover_ToASynchronousStandbyLosesNothingThatWasAcknowledged(t *testin
 	wantKeptAcross(t, standby.DSN(pgtest.Name(t, direct)), l.end(), stores...)
 }
 
+func TestFailover_WithoutItsSynchronousStandbyAServerAcknowledgesNothing(t *testing.T) {
+	t.Parallel()
+	primary := pgtest.Start(t, "fsync = off")
+	dsn := primary.Database(t)
+	standby := primary.Standby(t, "fsync = off")
+	s := openAt(t, dsn, Options{commitTimeout: 2 * time.Second})
+	standby.Synchronous(t)
+	standby.Kill(t)
+	_, _, err := s.Create(t.Context(), testKey("k"))
+	wantReason(t, err, core.DeadlineExceeded)
+	wantUnknown(t, err)
+	primary.Exec(t, "ALTER SYSTEM SET synchronous_standby_names = ''")
+	primary.Exec(t, "SELECT pg_reload_conf()")
+	eventuallyWorks(t, "changes are made again", func() error {
+		_, _, err := s.Create(t.Context(), testKey("another"))
+		return err
+	})
+}
+
 // wantKeptAcross is wantKept after a failover.
 func wantKeptAcross(t *testing.T, dsn string, acknowledged map[string]core.Status, stores ...*Store) {
 	t.Helper()
@@ -79,7 +98,9 @@ func TestFailover_ThatLosesChangesIsAnotherFeedAndEveryVerdictIsLookedUpAgain(t 
 	})
 	create(t, a, "lost")
 	must(t, revoke(t.Context(), b, "kept"))
-	eventually(t, "both have applied it", func() bool { return a.positions.Applied() == 3 && b.positions.Applied() == 3 })
+	for _, s := range []*Store{a, b} {
+		eventually(t, "both have applied it", func() bool { return s.positions.Applied() == 3 })
+	}
 	primary.Kill(t)
 	standby.Promote(t)
 
@@ -116,8 +137,8 @@ func TestFailover_ThatLosesChangesIsAnotherFeedAndEveryVerdictIsLookedUpAgain(t 
 	}
 }
 
-// TestFailover_BehindAConnectionThatStaysIsNoticedByTheFeed has a database that is taken back under a store, as behind a
-// proxy that leads to another server.
+// TestFailover_BehindAConnectionThatStaysIsNoticedByTheFeed has a database that is taken back under a store, as behind
+// a proxy that leads to another server.
 func TestFailover_BehindAConnectionThatStaysIsNoticedByTheFeed(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
@@ -157,7 +178,7 @@ func TestFailover_ADatabaseThatIsRestoredFromADumpIsAnotherFeed(t *testing.T) {
 		t.Error("the feed has the name of the one that it is a copy of")
 	}
 	if len(page.Events) != 2 || page.Events[1].Kind != feed.EventRestored ||
-		page.Events[1].Position < uint64(began.UnixMicro()) { //nolint:gosec // after 1970
+		page.Events[1].Position < uint64(began.UnixMicro()) {
 		t.Errorf("the feed is %+v", page.Events)
 	}
 	if k, err := restored.Get(t.Context(), core.NetworkID{}, "k"); err != nil || k.Status != core.StatusActive {
@@ -174,7 +195,7 @@ func TestFailover_ADatabaseThatIsRestoredFromADumpIsAnotherFeed(t *testing.T) {
 func command(t *testing.T, name string, args ...string) {
 	t.Helper()
 	path := filepath.Join(os.Getenv("TALOS_TEST_POSTGRES"), name)
-	out, err := exec.CommandContext(t.Context(), path, args...).CombinedOutput() //nolint:gosec // of the environment
+	out, err := exec.CommandContext(t.Context(), path, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", name, err, out)
 	}

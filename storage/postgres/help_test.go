@@ -83,10 +83,10 @@ func must(tb testing.TB, err error) {
 }
 
 // queryText runs a query on a connection that belongs to no store, and returns the text that it answers.
-func queryText(tb testing.TB, dsn, query string, args ...any) (text string) {
+func queryText(tb testing.TB, dsn, query string) (text string) {
 	tb.Helper()
 	must(tb, onDatabase(tb, dsn, func(c *pgx.Conn) error {
-		return c.QueryRow(tb.Context(), query, args...).Scan(&text)
+		return c.QueryRow(tb.Context(), query).Scan(&text)
 	}))
 	return text
 }

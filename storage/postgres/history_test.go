@@ -44,7 +44,7 @@ const (
 )
 
 // next is the state of a key after a change, if its state allows that.
-func (c call) next(now state) (next state, allowed bool) {
+func (c *call) next(now state) (next state, allowed bool) {
 	switch c.kind {
 	case creates:
 		return active, now == absent
@@ -58,7 +58,7 @@ func (c call) next(now state) (next state, allowed bool) {
 }
 
 // step judges whether a call could have had its outcome in a state.
-func (c call) step(now state) (bool, state) {
+func (c *call) step(now state) (bool, state) {
 	if c.kind == reads {
 		return c.read == now, now
 	}
@@ -81,14 +81,14 @@ var register = porcupine.Model{
 	Partition: func(all []porcupine.Operation) [][]porcupine.Operation {
 		parts := make([][]porcupine.Operation, historyKeys)
 		for _, o := range all {
-			key := o.Input.(call).key //nolint:errcheck,forcetypeassert // nothing else is one
+			key := o.Input.(*call).key //nolint:errcheck,forcetypeassert // nothing else is one
 			parts[key] = append(parts[key], o)
 		}
 		return parts
 	},
 	Init: func() any { return absent },
 	Step: func(now, input, _ any) (bool, any) {
-		return input.(call).step(now.(state)) //nolint:errcheck,forcetypeassert // nothing else is one
+		return input.(*call).step(now.(state)) //nolint:errcheck,forcetypeassert // nothing else is one
 	},
 	DescribeOperation: func(input, _ any) string { return fmt.Sprintf("%+v", input) },
 }
@@ -112,7 +112,7 @@ func TestAttack05_HistoriesOfTwoStoresWhoseConnectionsAreCut(t *testing.T) {
 	for client := range 16 {
 		clients.Go(func() {
 			for range 60 {
-				c := call{key: rand.IntN(historyKeys), kind: rand.IntN(calls)} //nolint:gosec // not a secret
+				c := &call{key: rand.IntN(historyKeys), kind: rand.IntN(calls)}
 				o := porcupine.Operation{ClientId: client, Call: int64(time.Since(start))}
 				c.make(t, stores[client%2])
 				o.Input, o.Return = c, int64(time.Since(start))
@@ -159,6 +159,7 @@ func TestAttack05_HistoriesOfTwoStoresWhoseConnectionsAreCut(t *testing.T) {
 
 // make makes the call on a store.
 func (c *call) make(t *testing.T, s *Store) {
+	t.Helper()
 	var (
 		ctx = context.Background()
 		id  = fmt.Sprintf("key-%d", c.key)

@@ -56,7 +56,8 @@ func TestAttack21_KilledWhileWriting(t *testing.T) {
 
 // killedWriter runs a writer, kills it after it has written some lines, and returns what all its lines acknowledge.
 func killedWriter(t *testing.T, dsn string, after int) map[string]core.Status {
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$") //nolint:gosec // the test binary
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
 	cmd.Env = append(os.Environ(), killWriterEnv+"="+dsn)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -88,7 +89,8 @@ func killedWriter(t *testing.T, dsn string, after int) map[string]core.Status {
 	return acknowledged
 }
 
-// writeUntilKilled creates keys and revokes every other one, in several goroutines, and writes a line after each answer.
+// writeUntilKilled creates keys and revokes every other one, in several goroutines, and writes a line after each
+// answer.
 func writeUntilKilled(dsn string) error {
 	ctx := context.Background()
 	s, err := Open(ctx, location(dsn), Options{})

@@ -20,8 +20,8 @@ type load struct {
 	answers      []int // how many changes each store has acknowledged
 }
 
-// loadOn starts a load, which ends with the test at the latest. A change may fail because the database is not there, and
-// for no other reason.
+// loadOn starts a load, which ends with the test at the latest. A change may fail because the database is not there,
+// and for no other reason.
 func loadOn(t *testing.T, stores ...*Store) *load {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
@@ -41,6 +41,7 @@ func loadOn(t *testing.T, stores ...*Store) *load {
 
 // change creates a key and may revoke it.
 func (l *load) change(ctx context.Context, t *testing.T, s *Store, store int, id string, revokes bool) {
+	t.Helper()
 	_, _, err := s.Create(context.WithoutCancel(ctx), testKey(id))
 	l.note(t, store, id, core.StatusActive, err)
 	if err == nil && revokes {
@@ -49,6 +50,7 @@ func (l *load) change(ctx context.Context, t *testing.T, s *Store, store int, id
 }
 
 func (l *load) note(t *testing.T, store int, id string, status core.Status, err error) {
+	t.Helper()
 	if err != nil {
 		if r := core.ReasonOf(err); r != core.Unavailable && r != core.DeadlineExceeded {
 			t.Errorf("change of %s: %v", id, err)

@@ -55,26 +55,27 @@ func newPlanned(t *testing.T) *planned {
 func manyKeys(n int) string {
 	return fmt.Sprintf(`INSERT INTO keys SELECT decode(repeat('00', 16), 'hex'), 'key-' || lpad(i::text, 12, '0'), i,
 		CASE i %% 4 WHEN 0 THEN %d ELSE %d END,
-		'a key of an ordinary name', 'user:' || i %% 100, '["orders:read","orders:write"]', '{"tier":"gold"}', %d, '', '', 0,
-		'', 0, CASE i %% 3 WHEN 0 THEN %d ELSE %d END, 0, '', i, i, CASE WHEN i %% 10 = 0 THEN i END, '', NULL, '', '', '', NULL
-		FROM generate_series(1, %[6]d) AS i;
+		'a key of an ordinary name', 'user:' || i %% 100, '["orders:read","orders:write"]', '{"tier":"gold"}', %d, '',
+		'', 0, '', 0, CASE i %% 3 WHEN 0 THEN %d ELSE %d END, 0, '', i, i, CASE WHEN i %% 10 = 0 THEN i END, '', NULL,
+		'', '', '', NULL FROM generate_series(1, %[6]d) AS i;
 		INSERT INTO events SELECT i, decode(repeat('00', 16), 'hex'), 'key-' || lpad(i::text, 12, '0'), 1, 'user:' ||
 		i %% 100, 1, i, 0, '', 0, '', '', '' FROM generate_series(1, %[6]d) AS i;
 		UPDATE feed_last SET last = %[6]d; SELECT setval('keys_created_seq', %[6]d);
-		INSERT INTO issued_prefixes SELECT network, prefix, count(*) FROM keys WHERE status = 1 AND kind = 1 GROUP BY 1, 2;
+		INSERT INTO issued_prefixes
+		SELECT network, prefix, count(*) FROM keys WHERE status = 1 AND kind = 1 GROUP BY 1, 2;
 		ANALYZE keys; ANALYZE events`, core.Imported, core.Issued, core.VisibilitySecret,
 		core.StatusRevoked, core.StatusActive, n)
 }
 
-// plan is how PostgreSQL runs a query as soon as it is prepared for parameters that it does not know, which is the plan
-// for all parameters.
+// plan is how PostgreSQL runs a query that is prepared for parameters which it does not know.
 func (p *planned) plan(query string) string {
 	p.Helper()
 	args := make([]string, strings.Count(query, "$"))
 	for i := range args {
 		args[i] = "NULL"
 	}
-	_, err := p.conn.Exec(p.Context(), "DEALLOCATE ALL; SET plan_cache_mode = force_generic_plan; PREPARE one AS "+query)
+	_, err := p.conn.Exec(p.Context(),
+		"DEALLOCATE ALL; SET plan_cache_mode = force_generic_plan; PREPARE one AS "+query)
 	must(p, err)
 	n := 0
 	must(p, p.conn.QueryRow(p.Context(), "SELECT cardinality(parameter_types) FROM pg_prepared_statements "+

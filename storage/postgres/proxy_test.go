@@ -115,7 +115,7 @@ func (p *proxy) run() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", p.server) //nolint:noctx // on this host
+		server, err := net.Dial("tcp", p.server)
 		if err != nil {
 			_ = client.Close()
 			continue

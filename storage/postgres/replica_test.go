@@ -11,23 +11,28 @@ import (
 )
 
 // withReplicas is a DSN with an option replica for each standby.
-func withReplicas(dsn string, standbys ...*pgtest.Server) string {
+func withReplicas(t *testing.T, dsn string, standbys ...*pgtest.Server) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	must(t, err)
+	query := u.Query()
 	for _, s := range standbys {
-		dsn += "&replica=" + url.QueryEscape(s.Addr())
+		query.Add(replicaOption, s.Addr())
 	}
-	return dsn
+	u.RawQuery = query.Encode()
+	return u.String()
 }
 
 // replicated starts a server with some standbys, and makes a database that they show.
-func replicated(t *testing.T, standbys int) (primary *pgtest.Server, dsn string, all []*pgtest.Server) {
+func replicated(t *testing.T, standbys int) (dsn string, all []*pgtest.Server) {
 	t.Helper()
-	primary = pgtest.Start(t, "fsync = off")
+	primary := pgtest.Start(t, "fsync = off")
 	dsn = primary.Database(t)
 	openAt(t, dsn, Options{})
 	for range standbys {
 		all = append(all, primary.Standby(t, "fsync = off"))
 	}
-	return primary, dsn, all
+	return dsn, all
 }
 
 // asked is how many transactions a server has finished in a database by the store's connections that have ended.
@@ -41,13 +46,13 @@ func asked(t *testing.T, server *pgtest.Server, dsn string) int {
 
 func TestReplica_LookUpsTakeTurnsOnReplicasThatHaveComeFarEnough(t *testing.T) {
 	t.Parallel()
-	_, dsn, standbys := replicated(t, 2)
+	dsn, standbys := replicated(t, 2)
 	create(t, openAt(t, dsn, Options{}), "k")
 	for _, s := range standbys {
 		s.CatchUp(t)
 	}
 	before := []int{asked(t, standbys[0], dsn), asked(t, standbys[1], dsn)}
-	s := openAt(t, withReplicas(dsn, standbys...), Options{})
+	s := openAt(t, withReplicas(t, dsn, standbys...), Options{})
 	const lookUps = 100
 	for range lookUps {
 		if k, err := s.Get(t.Context(), core.NetworkID{}, "k"); err != nil || k.ID != "k" {
@@ -68,8 +73,8 @@ func TestReplica_LookUpsTakeTurnsOnReplicasThatHaveComeFarEnough(t *testing.T) {
 
 func TestReplica_ThatLagsUndoesNoChange(t *testing.T) {
 	t.Parallel()
-	_, dsn, standbys := replicated(t, 1)
-	s := openAt(t, withReplicas(dsn, standbys...), Options{})
+	dsn, standbys := replicated(t, 1)
+	s := openAt(t, withReplicas(t, dsn, standbys...), Options{})
 	other := openAt(t, dsn, Options{})
 	for _, id := range []string{"own", "other's", "earlier", "untouched"} {
 		create(t, s, id)
@@ -81,7 +86,7 @@ func TestReplica_ThatLagsUndoesNoChange(t *testing.T) {
 	must(t, revoke(t.Context(), other, "earlier"))
 	create(t, other, "new")
 	eventually(t, "the changes are applied", func() bool { return s.positions.Applied() == 8 })
-	late := openAt(t, withReplicas(dsn, standbys...), Options{}) // the revocations are not in its memory
+	late := openAt(t, withReplicas(t, dsn, standbys...), Options{}) // the revocations are not in its memory
 	for _, s := range []*Store{s, late} {
 		for id, want := range map[string]core.Status{
 			"own": core.StatusRevoked, "other's": core.StatusRevoked, "earlier": core.StatusRevoked,
@@ -101,8 +106,8 @@ func TestReplica_ThatLagsUndoesNoChange(t *testing.T) {
 
 func TestReplica_ThatIsDownIsNotMissed(t *testing.T) {
 	t.Parallel()
-	_, dsn, standbys := replicated(t, 2)
-	s := openAt(t, withReplicas(dsn, standbys...), Options{})
+	dsn, standbys := replicated(t, 2)
+	s := openAt(t, withReplicas(t, dsn, standbys...), Options{})
 	create(t, s, "k")
 	standbys[0].Kill(t)
 	for range 10 {
@@ -118,7 +123,8 @@ func TestReplica_ThatIsDownIsNotMissed(t *testing.T) {
 	}
 	_, err := s.Get(t.Context(), core.NetworkID{}, "another")
 	wantReason(t, err, core.KeyNotFound)
-	must(t, openAt(t, withReplicas(dsn, standbys...), Options{}).Ping(t.Context())) // they are not needed to start either
+	late := openAt(t, withReplicas(t, dsn, standbys...), Options{}) // they are not needed to start either
+	must(t, late.Ping(t.Context()))
 }
 
 func TestReplica_IsAStandbyAlsoWhereThePrimaryIsTheServerThatCanBeWritten(t *testing.T) {

@@ -62,6 +62,7 @@ func TestSchema_OfSeveralThatOpenAtOnceOneMigrates(t *testing.T) {
 	logs, seen := observer.New(zap.InfoLevel)
 	const n = 8
 	answers := make(chan error)
+	unlock := hold(t, dsn, fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", migrationLock))
 	for range n {
 		go func() {
 			s, err := Open(context.Background(), location(dsn), Options{Logger: zap.New(logs)})
@@ -71,6 +72,11 @@ func TestSchema_OfSeveralThatOpenAtOnceOneMigrates(t *testing.T) {
 			answers <- err
 		}()
 	}
+	eventually(t, "all wait for one lock", func() bool {
+		return queryText(t, dsn, "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() "+
+			"AND wait_event = 'advisory'") == "8"
+	})
+	unlock()
 	for range n {
 		if err := <-answers; err != nil {
 			t.Error(err)

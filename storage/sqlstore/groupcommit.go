@@ -172,8 +172,8 @@ func (g *GroupCommit) try(ctx context.Context, group []*mutation) (rest []*mutat
 	return rest, g.transact(ctx, rest)
 }
 
-// commitOne has one change committed, as often as it meets another process's transaction, until its time is over. It
-// returns the error that it has answered, if it has tried to commit the change.
+// commitOne has one change committed, as often as it meets another process's transaction, until its time is over, and
+// returns the error that ended that.
 func (g *GroupCommit) commitOne(ctx context.Context, one []*mutation) error {
 	for delay := NextLockDelay(0); ; delay = NextLockDelay(delay) {
 		var err error
@@ -189,8 +189,8 @@ func (g *GroupCommit) commitOne(ctx context.Context, one []*mutation) error {
 }
 
 // begin begins a transaction for a group and returns those of its members that are in it. While another process has the
-// lock, it answers each member whose time is over. Without a transaction none of them is the cause of an error: any other
-// one is an errNoTransaction.
+// lock, it answers each member whose time is over. Without a transaction none of them is the cause of an error: any
+// other one is an errNoTransaction.
 func (g *GroupCommit) begin(ctx context.Context, group []*mutation) ([]*mutation, error) {
 	for delay := NextLockDelay(0); ; delay = NextLockDelay(delay) {
 		err := g.tryBegin(ctx)
@@ -249,8 +249,8 @@ func (g *GroupCommit) answer(group []*mutation, err error) {
 }
 
 // transact makes the changes of a group in the transaction that begin has begun, and answers its members. When it
-// returns an error, nobody was answered, and nothing was changed, unless the error is errOutcome. A change that went into
-// a database which was taken away meanwhile is made as far as this process can tell, and is not acknowledged.
+// returns an error, nobody was answered, and nothing was changed, unless the error is errOutcome. A change that went
+// into a database which was taken away meanwhile is made as far as this process can tell, and is not acknowledged.
 func (g *GroupCommit) transact(ctx context.Context, group []*mutation) error {
 	s := g.session
 	outcomes := make([]error, len(group))

@@ -32,8 +32,8 @@ func (s fakeStatement) Exec(context.Context, ...any) (int64, error) { return 0, 
 
 func (s fakeStatement) Close() error { return nil }
 
-// commitGroup commits changes together on connections, of which the last one cannot be opened, and returns their answers
-// and how often a connection was opened.
+// commitGroup commits changes together on connections, after the last of which none can be opened, and returns their
+// answers and how often a connection was opened.
 func commitGroup(changes int, apply change, conns ...fakeConn) (answers []error, dials int) {
 	g := NewGroupCommit(GroupCommitOptions{
 		Dial: func(context.Context) (Conn, error) {
