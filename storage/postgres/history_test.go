@@ -93,7 +93,10 @@ var register = porcupine.Model{
 	DescribeOperation: func(input, _ any) string { return fmt.Sprintf("%+v", input) },
 }
 
-const historyKeys = 40
+const (
+	historyKeys = 40
+	callsPerKey = 3 // of each client
+)
 
 // TestAttack05_HistoriesOfTwoStoresWhoseConnectionsAreCut makes changes and look-ups through two stores on one database
 // and judges what they answered: there must be one order of all, in which each key is what the last change made it, and
@@ -111,8 +114,8 @@ func TestAttack05_HistoriesOfTwoStoresWhoseConnectionsAreCut(t *testing.T) {
 	)
 	for client := range 16 {
 		clients.Go(func() {
-			for range 60 {
-				c := &call{key: rand.IntN(historyKeys), kind: rand.IntN(calls)}
+			for i := range historyKeys * callsPerKey { // all at the same key, more or less at once
+				c := &call{key: i / callsPerKey, kind: rand.IntN(calls)}
 				o := porcupine.Operation{ClientId: client, Call: int64(time.Since(start))}
 				c.make(t, stores[client%2])
 				o.Input, o.Return = c, int64(time.Since(start))

@@ -76,6 +76,52 @@ func TestNodes_ANotificationIsSentOnceForAllChangesThatWaitForTheOneBefore(t *te
 	}
 }
 
+// TestAttack05_AChangeIsJudgedByWhatAnotherNodeMakesOfItsKeyMeanwhile begins a change of a key that another node has
+// revoked, but not yet committed.
+func TestAttack05_AChangeIsJudgedByWhatAnotherNodeMakesOfItsKeyMeanwhile(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(context.Context, *Store) error{
+		"suspend": func(ctx context.Context, s *Store) error {
+			_, err := s.Suspend(ctx, core.NetworkID{}, core.Issued, "k", core.Suspension{Time: testTime})
+			return err
+		},
+		"rotate": func(ctx context.Context, s *Store) error {
+			_, _, err := s.Rotate(ctx, core.NetworkID{}, "k", core.Rotation{NewKeyID: "next", Time: testTime})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := pgtest.Database(t)
+			at, release := make(chan struct{}), make(chan struct{})
+			var opts Options
+			opts.hooks.BeforeCommit = func() error {
+				at <- struct{}{}
+				<-release
+				return nil
+			}
+			other := openAt(t, dsn, Options{})
+			create(t, other, "k")
+			s := openAt(t, dsn, opts)
+			revoked, changed := make(chan error), make(chan error)
+			go func() { revoked <- revoke(context.Background(), s, "k") }()
+			<-at
+			go func() { changed <- change(context.Background(), other) }()
+			eventually(t, "the change waits", func() bool {
+				return queryText(t, dsn, "SELECT count(*)::text FROM pg_stat_activity "+
+					"WHERE datname = current_database() AND wait_event_type = 'Lock'") == "1"
+			})
+			close(release)
+			must(t, <-revoked)
+			wantReason(t, <-changed, core.FailedPrecondition)
+			k, err := other.Get(t.Context(), core.NetworkID{}, "k")
+			if err != nil || k.Status != core.StatusRevoked || k.IsSuspended() {
+				t.Errorf("the revoked key is %+v, %v", k, err)
+			}
+		})
+	}
+}
+
 func TestNodes_OfTwoThatClaimAReaderAtOnceOneHasIt(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)

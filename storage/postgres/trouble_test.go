@@ -59,7 +59,7 @@ func TestAttack22_ConnectionsThatAreCutLoseNothingThatWasAcknowledged(t *testing
 		l.goesOn(t)
 		server.Exec(t, one+condition, pgtest.Name(t, dsn))
 	}
-	for range 20 {
+	for range 5 {
 		server.CutConnections(t, pgtest.Name(t, dsn))
 		l.goesOn(t)
 	}
