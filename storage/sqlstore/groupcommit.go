@@ -228,7 +228,7 @@ func (g *GroupCommit) tryBegin(ctx context.Context) error {
 			return err
 		}
 		err := g.session.exec(ctx, g.session.begin)
-		if err == nil || !idle || g.Dialect.Busy(err) {
+		if err == nil || !idle || !g.Dialect.Unknown(err) {
 			return err
 		}
 		// The connection may have broken since the last change. Nothing was begun on it.
