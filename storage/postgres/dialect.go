@@ -32,6 +32,6 @@ func dialect(ahead func() time.Duration) *sqlstore.Dialect {
 		Translate:    translate,
 		FailsAlone:   isRefusal,
 		Busy:         isBusy,
-		Unknown:      func(err error) bool { return !isServerError(err) },
+		Unknown:      isUnknown,
 	}
 }

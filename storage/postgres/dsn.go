@@ -75,7 +75,7 @@ func parseDSN(location string) (*target, error) {
 		return nil, err
 	}
 	for _, replica := range replicas {
-		config, err := poolConfig(onHost(u, replica))
+		config, err := poolConfig(onHost(u, replica, "target_session_attrs")) // a standby
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", replicaOption, err)
 		}
@@ -92,13 +92,17 @@ func parseDSN(location string) (*target, error) {
 	return t, nil
 }
 
-// onHost is the DSN of another server: one that is whole, or the first one's with another host, which may have a port.
-func onHost(u *url.URL, other string) string {
+// onHost is the DSN of another server: one that is whole, or the first one's with another host, which may have a port,
+// and without the options in without.
+func onHost(u *url.URL, other string, without ...string) string {
 	if strings.Contains(other, "://") {
 		return other
 	}
-	o := *u
-	o.Host = other
+	o, query := *u, u.Query()
+	for _, option := range append(without, "host", "hostaddr", "port") {
+		query.Del(option)
+	}
+	o.Host, o.RawQuery = other, query.Encode()
 	return o.String()
 }
 

@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -16,6 +18,9 @@ const (
 	deadlockDetected     = "40P01"
 	lockNotAvailable     = "55P03"
 	queryCanceled        = "57014"
+
+	statementCompletionUnknown = "40003"
+	connectionException        = "08" // and three characters more
 )
 
 // refused are codes whose cause is in the change itself, and what is told.
@@ -36,18 +41,18 @@ var unavailable = map[string]string{
 		"default_query_exec_mode=exec to the DSN",
 	"42P05": "another session's prepared statements were found: behind a proxy that pools transactions, add " +
 		"default_query_exec_mode=exec to the DSN",
-	"42501": "the database user lacks a privilege",
-	"42P01": "the database has not the tables of this build",
-	"42703": "the database has not the columns of this build",
-	"3D000": "there is no such database",
-	"53100": "the database's disk is full",
-	"53300": "the database has no connection free",
-	"08":    "the connection to the database was lost",
-	"28":    "the database refuses the user or the password",
-	"53":    "the database lacks memory or disk",
-	"57":    "the database was shut down or is starting",
-	"58":    "the database cannot read or write its files",
-	"XX":    "the database is damaged",
+	"42501":             "the database user lacks a privilege",
+	"42P01":             "the database has not the tables of this build",
+	"42703":             "the database has not the columns of this build",
+	"3D000":             "there is no such database",
+	"53100":             "the database's disk is full",
+	"53300":             "the database has no connection free",
+	connectionException: "the connection to the database was lost",
+	"28":                "the database refuses the user or the password",
+	"53":                "the database lacks memory or disk",
+	"57":                "the database was shut down or is starting",
+	"58":                "the database cannot read or write its files",
+	"XX":                "the database is damaged",
 }
 
 // translate gives an error of the driver or of a context its [core.Error]. The cause stays in it for the log; the driver
@@ -86,10 +91,12 @@ func isRefusal(err error) bool {
 	return ok
 }
 
-// isServerError reports whether the server answered with an error: then it has done nothing.
-func isServerError(err error) bool {
-	_, ok := errors.AsType[*pgconn.PgError](err)
-	return ok
+// isUnknown reports whether after this error of a commit it is not known if it was made: the server has not refused it.
+// It may also end the session after the commit, and a proxy says so when it has lost the server.
+func isUnknown(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return !ok || cmp.Or(e.SeverityUnlocalized, e.Severity) != "ERROR" ||
+		strings.HasPrefix(e.Code, connectionException) || e.Code == statementCompletionUnknown
 }
 
 // isBusy reports whether a transaction met another one and can be tried again.

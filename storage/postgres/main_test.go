@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -13,7 +15,13 @@ import (
 	"github.com/talos-edge/talos-edge/storage/storagetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main{M: m}) }
+func TestMain(m *testing.M) {
+	if dsn := os.Getenv(killWriterEnv); dsn != "" {
+		fmt.Fprintln(os.Stderr, writeUntilKilled(dsn))
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(pgtest.Main{M: m})
+}
 
 func TestStore(t *testing.T) {
 	t.Parallel()

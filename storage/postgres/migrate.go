@@ -28,9 +28,6 @@ func migrations() schema.Set {
 	return schema.Set{Files: files, Dialect: goose.DialectPostgres}
 }
 
-// errDone ends a transaction whose changes are not wanted.
-var errDone = errors.New("done")
-
 // migrationLock is the key of the advisory lock that a migration holds.
 const migrationLock = 0x74616c6f73 // "talos"
 
@@ -50,7 +47,10 @@ func inTransaction(ctx context.Context, t *target, f func(*schema.Migrations) er
 			return err
 		}
 		defer func() { err = errors.Join(err, conn.Close()) }()
-		for _, statement := range []string{"BEGIN", fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", migrationLock)} {
+		for _, statement := range []string{
+			"BEGIN", "SET LOCAL statement_timeout = 0", // that of a DSN is meant for look-ups and changes
+			fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", migrationLock),
+		} {
 			if _, err := conn.ExecContext(ctx, statement); err != nil {
 				return err
 			}
@@ -76,14 +76,16 @@ func withDB(t *target, do func(*sql.DB) error) (err error) {
 }
 
 // ReadSchema reads the state of the schema of a database. It changes nothing.
-func ReadSchema(ctx context.Context, location string) (s schema.Schema, err error) {
-	s, err = onSchema(ctx, location, func(m *schema.Migrations) (schema.Schema, error) {
-		if s, err = m.State(ctx); err != nil {
-			return s, err
-		}
-		return s, errDone // goose may have made its own table
+func ReadSchema(ctx context.Context, location string) (schema.Schema, error) {
+	there := false
+	err := reading(ctx, location, func(tx *sql.Tx) (err error) {
+		there, err = hasTable(ctx, tx, goose.DefaultTablename) // goose would make it
+		return err
 	})
-	return s, err
+	if err != nil || !there {
+		return migrations().New(), err
+	}
+	return onSchema(ctx, location, func(m *schema.Migrations) (schema.Schema, error) { return m.State(ctx) })
 }
 
 // MigrateUp brings the schema of a database up by at most steps versions, or with 0 to the newest one, and returns the
@@ -110,7 +112,7 @@ func onSchema(
 		s, err = do(m)
 		return err
 	})
-	if err != nil && !errors.Is(err, errDone) {
+	if err != nil {
 		return schema.Schema{}, fmt.Errorf("the schema of %s: %w", Display(location), translate(err))
 	}
 	return s, nil

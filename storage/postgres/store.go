@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,9 @@ type Options struct {
 	// Logger is told of migrations, and when the database begins to fail or works again. nil: nothing is logged.
 	Logger *zap.Logger
 
-	hooks sqlstore.Hooks
+	hooks         sqlstore.Hooks
+	commitTimeout time.Duration // 0: the constant
+	pollInterval  time.Duration // 0: the constant
 }
 
 // Store is a [core.Store] on one PostgreSQL database. Its methods do what the interface says.
@@ -97,7 +100,7 @@ func (s *Store) connect(ctx context.Context, t *target, opts Options) error {
 	if s.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), t.pool); err != nil {
 		return err
 	}
-	s.watcher = newWatcher(t.listen, s.positions, opts.Logger)
+	s.watcher = newWatcher(t.listen, s.positions, opts)
 	begin, err := s.watcher.begin(ctx)
 	if err != nil {
 		return err
@@ -106,7 +109,7 @@ func (s *Store) connect(ctx context.Context, t *target, opts Options) error {
 	d := dialect(func() time.Duration { return time.Duration(s.watcher.ahead.Load()) })
 	s.group = sqlstore.NewGroupCommit(sqlstore.GroupCommitOptions{
 		Dial: s.dial, Dialect: d, Positions: s.positions, Logger: opts.Logger,
-		LockWait: lockWait, Timeout: commitTimeout, Changed: s.notifier.changed, Hooks: opts.hooks,
+		LockWait: lockWait, Timeout: cmp.Or(opts.commitTimeout, commitTimeout), Changed: s.notifier.changed, Hooks: opts.hooks,
 		Check: func() error { return nil }, Rewound: s.rewound,
 	})
 	s.Changes = s.group.Changes()

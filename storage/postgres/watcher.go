@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -39,6 +40,7 @@ type watcher struct {
 	config    *pgx.ConnConfig
 	positions *feed.Positions
 	logger    *zap.Logger
+	interval  time.Duration
 	health    *sqlstore.Health
 	ahead     atomic.Int64 // by how much the database's clock is later, in nanoseconds
 	done      chan struct{}
@@ -49,10 +51,11 @@ type watcher struct {
 	notified bool // since the last poll began
 }
 
-func newWatcher(config *pgx.ConnConfig, positions *feed.Positions, logger *zap.Logger) *watcher {
+func newWatcher(config *pgx.ConnConfig, positions *feed.Positions, opts Options) *watcher {
 	w := &watcher{
-		config: config.Copy(), positions: positions, logger: logger, done: make(chan struct{}),
-		health: &sqlstore.Health{Logger: logger, What: "watching the database for changes"},
+		config: config.Copy(), positions: positions, logger: opts.Logger, done: make(chan struct{}),
+		interval: cmp.Or(opts.pollInterval, pollInterval),
+		health:   &sqlstore.Health{Logger: opts.Logger, What: "watching the database for changes"},
 	}
 	w.config.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) { w.notified = true }
 	return w
@@ -105,7 +108,7 @@ func (w *watcher) run(ctx context.Context) {
 
 // wait waits for a notification, until the next poll at most. A connection that breaks is found by that poll.
 func (w *watcher) wait(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, pollInterval)
+	ctx, cancel := context.WithTimeout(ctx, w.interval)
 	defer cancel()
 	_ = w.conn.PgConn().WaitForNotification(ctx)
 }

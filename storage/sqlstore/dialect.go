@@ -37,7 +37,7 @@ type Dialect struct {
 	FailsAlone func(error) bool
 	// Busy reports whether a transaction failed because of one of another process: it can be tried again.
 	Busy func(error) bool
-	// Unknown reports whether after this error of a commit it is not known if it was made.
+	// Unknown reports whether after this error of a commit it is not known if it was made: the connection may be lost.
 	Unknown func(error) bool
 }
 

@@ -17,8 +17,11 @@ func errNotBegun(cause error) error {
 // errUnknown is for a caller that went away while its change was being committed.
 func errUnknown(cause error) error {
 	return core.WrapError(core.DeadlineExceeded,
-		"the database did not answer in time; whether the change was made is not known", cause)
+		"the database did not answer in time; "+errOutcome.Error(), cause)
 }
 
 // errOutcome is in the error of a commit that may have been made.
-var errOutcome = errors.New("whether the changes were made is not known")
+var errOutcome = errors.New("whether the change was made is not known")
+
+// errNoTransaction is in the error of changes for which no transaction could be begun.
+var errNoTransaction = errors.New("no transaction could be begun")

@@ -146,12 +146,15 @@ func (g *GroupCommit) commit(ctx context.Context, group []*mutation) {
 	switch {
 	case err == nil:
 		return
-	case errors.Is(err, errOutcome), len(group) == 1 && !g.Dialect.Busy(err):
+	case errors.Is(err, errOutcome), errors.Is(err, errNoTransaction), len(group) == 1 && !g.Dialect.Busy(err):
 		g.answer(group, err)
 		return
 	}
 	for i := range group {
-		g.commitOne(ctx, group[i:i+1:i+1])
+		if err := g.commitOne(ctx, group[i:i+1:i+1]); errors.Is(err, errNoTransaction) {
+			g.answer(group[i+1:], err) // they do not wait one after the other for a server that is not there
+			return
+		}
 	}
 }
 
@@ -163,40 +166,41 @@ func (g *GroupCommit) try(ctx context.Context, group []*mutation) (rest []*mutat
 		ctx, cancel = context.WithTimeout(ctx, g.Timeout)
 		defer cancel()
 	}
-	if rest = g.begin(ctx, group); len(rest) == 0 {
-		return nil, nil
+	if rest, err = g.begin(ctx, group); err != nil || len(rest) == 0 {
+		return rest, err
 	}
 	return rest, g.transact(ctx, rest)
 }
 
-// commitOne has one change committed, as often as it meets another process's transaction, until its time is over.
-func (g *GroupCommit) commitOne(ctx context.Context, one []*mutation) {
+// commitOne has one change committed, as often as it meets another process's transaction, until its time is over, and
+// returns the error that ended that.
+func (g *GroupCommit) commitOne(ctx context.Context, one []*mutation) error {
 	for delay := NextLockDelay(0); ; delay = NextLockDelay(delay) {
 		var err error
 		if one, err = g.try(ctx, one); err == nil {
-			return
+			return nil
 		}
 		if !g.Dialect.Busy(err) || !time.Now().Before(one[0].until) {
 			g.answer(one, err)
-			return
+			return err
 		}
 		<-time.After(delay)
 	}
 }
 
 // begin begins a transaction for a group and returns those of its members that are in it. While another process has the
-// lock, it answers each member whose time is over; without a transaction none of them is the cause of an error.
-func (g *GroupCommit) begin(ctx context.Context, group []*mutation) []*mutation {
+// lock, it answers each member whose time is over. Without a transaction none of them is the cause of an error: any
+// other one is an errNoTransaction.
+func (g *GroupCommit) begin(ctx context.Context, group []*mutation) ([]*mutation, error) {
 	for delay := NextLockDelay(0); ; delay = NextLockDelay(delay) {
 		err := g.tryBegin(ctx)
 		switch {
 		case err == nil:
-			return group
+			return group, nil
 		case !g.Dialect.Busy(err):
 			g.health.Failed(err)
 			g.Disconnect()
-			g.answer(group, err)
-			return nil
+			return group, fmt.Errorf("%w: %w", errNoTransaction, err)
 		}
 		now, waited := time.Now(), len(group)
 		group = slices.DeleteFunc(group, func(m *mutation) bool {
@@ -211,7 +215,7 @@ func (g *GroupCommit) begin(ctx context.Context, group []*mutation) []*mutation 
 			g.health.Failed(err)
 		}
 		if len(group) == 0 {
-			return nil
+			return nil, nil
 		}
 		<-time.After(delay)
 	}
@@ -224,7 +228,7 @@ func (g *GroupCommit) tryBegin(ctx context.Context) error {
 			return err
 		}
 		err := g.session.exec(ctx, g.session.begin)
-		if err == nil || !idle || g.Dialect.Busy(err) {
+		if err == nil || !idle || !g.Dialect.Unknown(err) {
 			return err
 		}
 		// The connection may have broken since the last change. Nothing was begun on it.
@@ -235,14 +239,18 @@ func (g *GroupCommit) tryBegin(ctx context.Context) error {
 
 // answer gives all members of a group the same answer.
 func (g *GroupCommit) answer(group []*mutation, err error) {
+	err = g.Dialect.Translate(err)
+	if e, ok := errors.AsType[*core.Error](err); ok && errors.Is(err, errOutcome) {
+		err = core.WrapError(e.Reason, e.Message+"; "+errOutcome.Error(), err)
+	}
 	for _, m := range group {
-		m.finish(g.Dialect.Translate(err))
+		m.finish(err)
 	}
 }
 
 // transact makes the changes of a group in the transaction that begin has begun, and answers its members. When it
-// returns an error, nobody was answered, and nothing was changed, unless the error is errOutcome. A change that went into
-// a database which was taken away meanwhile is made as far as this process can tell, and is not acknowledged.
+// returns an error, nobody was answered, and nothing was changed, unless the error is errOutcome. A change that went
+// into a database which was taken away meanwhile is made as far as this process can tell, and is not acknowledged.
 func (g *GroupCommit) transact(ctx context.Context, group []*mutation) error {
 	s := g.session
 	outcomes := make([]error, len(group))
