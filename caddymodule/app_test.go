@@ -285,7 +285,8 @@ func TestRequestAfterCleanupIsServed(t *testing.T) {
 		if !ok {
 			t.Fatalf("the node is a %T", late)
 		}
-		_, _, err = open.Keys(core.NetworkID{}).Issue(t.Context(), engine.IssueRequest{Name: "late", ActorID: "someone"})
+		_, _, err = open.Keys(core.NetworkID{}).Issue(t.Context(),
+			engine.IssueRequest{Name: "late", ActorID: "someone"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -53,7 +53,8 @@ func TestMetricsKeepTheirValuesAcrossReloads(t *testing.T) {
 	s.mustLoad("talos {\nstorage sqlite://FOLDER/a.db\n}", sites)
 	before := readMetrics(t, addr)
 	for _, name := range []string{admitted, refused, hits, misses, created, "talos_cache_bytes", "talos_feed_position",
-		"talos_limiter_fail_open_total", `talos_gate_decisions_total{decision="refused",network="",reason="rate_limited"}`} {
+		"talos_limiter_fail_open_total",
+		`talos_gate_decisions_total{decision="refused",network="",reason="rate_limited"}`} {
 		if _, ok := before[name]; !ok {
 			t.Errorf("%s is not there from the beginning", name)
 		}

@@ -116,7 +116,8 @@ var crossNetworkAttempts = map[string]attempt{
 		return nil
 	},
 	"verify": func(random *rand.Rand, from, _ *loot, at *tenant) error {
-		body := fmt.Sprintf(`{"credential":%q,"network":%q}`, from.credentials[random.IntN(len(from.credentials))], from.id)
+		body := fmt.Sprintf(`{"credential":%q,"network":%q}`,
+			from.credentials[random.IntN(len(from.credentials))], from.id)
 		got := at.api(http.MethodPost, "admin/apiKeys:verify", body, client.MinPositionHeader, "1")
 		if strings.Contains(got.body, `"is_valid":true`) {
 			return fmt.Errorf("verify: %s", got.body)
@@ -168,11 +169,13 @@ var crossNetworkAttempts = map[string]attempt{
 	},
 	"derive": func(random *rand.Rand, from, _ *loot, at *tenant) error {
 		cred := from.credentials[random.IntN(len(from.credentials))]
-		return refused("derive", at.api(http.MethodPost, "admin/apiKeys:derive", fmt.Sprintf(`{"credential":%q}`, cred)), from)
+		return refused("derive", at.api(http.MethodPost, "admin/apiKeys:derive",
+			fmt.Sprintf(`{"credential":%q}`, cred)), from)
 	},
 	"self-revocation": func(random *rand.Rand, from, _ *loot, at *tenant) error {
 		body := fmt.Sprintf(`{"credential":%q}`, from.credentials[random.IntN(len(from.credentials))])
-		return refused("self-revocation", at.send(at.addr, at.host, http.MethodPost, "/v2alpha1/apiKeys:selfRevoke", body), from)
+		return refused("self-revocation", at.send(at.addr, at.host, http.MethodPost,
+			"/v2alpha1/apiKeys:selfRevoke", body), from)
 	},
 	"page token": func(_ *rand.Rand, from, _ *loot, at *tenant) error {
 		target := "admin/issuedApiKeys?page_size=1&page_token=" + from.pageToken
@@ -182,7 +185,9 @@ var crossNetworkAttempts = map[string]attempt{
 		return silent("list", at.api(http.MethodGet, "admin/issuedApiKeys", ""), from)
 	},
 	"events": func(random *rand.Rand, from, _ *loot, at *tenant) error {
-		query := []string{"", "?after=1", "?page_size=1", "?filter=" + "key_id%3D%22" + from.keyID + "%22"}[random.IntN(4)]
+		query := []string{
+			"", "?after=1", "?page_size=1", "?filter=" + "key_id%3D%22" + from.keyID + "%22",
+		}[random.IntN(4)]
 		return silent("events", at.api(http.MethodGet, "admin/events"+query, ""), from)
 	},
 	"edges": func(_ *rand.Rand, from, _ *loot, at *tenant) error {
@@ -194,7 +199,7 @@ var crossNetworkAttempts = map[string]attempt{
 	},
 	"waiting": func(_ *rand.Rand, from, to *loot, at *tenant) error {
 		got := at.api(http.MethodPatch, "admin/issuedApiKeys/"+to.keyID+"?update_mask=metadata&wait=0s",
-			fmt.Sprintf(`{"metadata":{"n":%d}}`, rand.Int())) //nolint:gosec // nothing secret depends on it
+			fmt.Sprintf(`{"metadata":{"n":%d}}`, rand.Int()))
 		if got.status != http.StatusOK {
 			return fmt.Errorf("waiting: %d %s", got.status, got.body)
 		}
@@ -205,7 +210,8 @@ var crossNetworkAttempts = map[string]attempt{
 	},
 	"key set": func(_ *rand.Rand, _, to *loot, at *tenant) error {
 		own := to.send(to.addr, to.host, http.MethodGet, "/v2alpha1/derivedKeys/jwks.json", "")
-		if got := at.send(at.addr, at.host, http.MethodGet, "/v2alpha1/derivedKeys/jwks.json", ""); got.body != own.body {
+		got := at.send(at.addr, at.host, http.MethodGet, "/v2alpha1/derivedKeys/jwks.json", "")
+		if got.body != own.body {
 			return fmt.Errorf("the key set under %s is another one", at.host)
 		}
 		return nil
@@ -222,9 +228,9 @@ func TestAttack02_AThousandAttemptsAcrossNetworksGetNothing(t *testing.T) {
 	for kind := range crossNetworkAttempts {
 		kinds = append(kinds, kind)
 	}
-	seed := rand.Uint64() //nolint:gosec // the attempts are repeated by it
+	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // as above
+	random := rand.New(rand.NewPCG(seed, 0))
 	for i := range 1000 {
 		from, to := a, b
 		if random.IntN(2) == 0 {
@@ -256,7 +262,9 @@ func TestAttack02_AThousandAttemptsAcrossNetworksGetNothing(t *testing.T) {
 func TestAttack14_AForgedForwardedHostIsNotTheNetworks(t *testing.T) {
 	n := newTenants(t)
 	_, alice := n.a().issueFor("alice")
-	for _, header := range []string{"X-Forwarded-Host", "X-Forwarded-Server", "X-Original-Host", "Forwarded", "X-Host"} {
+	for _, header := range []string{
+		"X-Forwarded-Host", "X-Forwarded-Server", "X-Original-Host", "Forwarded", "X-Host",
+	} {
 		value := n.a().host
 		if header == "Forwarded" {
 			value = "host=" + value
@@ -298,7 +306,8 @@ func TestAttack02_ARateLimitIsOneNetworks(t *testing.T) {
 	n := newTenants(t)
 	for _, one := range []*tenant{n.a(), n.b()} {
 		must[client.ImportedAPIKey](one, one.api(http.MethodPost, "admin/importedApiKeys", fmt.Sprintf(
-			`{"raw_key":%q,"name":"n","actor_id":"x","rate_limit_policy":{"quota":"2","unit":"request","window":"3600s"}}`,
+			`{"raw_key":%q,"name":"n","actor_id":"x",`+
+				`"rate_limit_policy":{"quota":"2","unit":"request","window":"3600s"}}`,
 			sharedRawKey)))
 	}
 	for i, want := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests} {

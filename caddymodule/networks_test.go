@@ -147,7 +147,8 @@ func TestNetworks_TheHostSaysWhoseKeysCount(t *testing.T) {
 	_, alice := n.a().issueFor("alice")
 	_, bob := n.b().issueFor("bob")
 	for host, want := range map[string]string{
-		"a.test": tenantA, "a.internal": tenantA, "A.Test.:443": tenantA, "xn--bcher-kva.test": tenantA, "[::1]:1": tenantA,
+		"a.test": tenantA, "a.internal": tenantA, "A.Test.:443": tenantA,
+		"xn--bcher-kva.test": tenantA, "[::1]:1": tenantA,
 		"b.test": tenantB, "B.INTERNAL": tenantB,
 	} {
 		own, foreign, actor := alice, bob, "alice"
@@ -172,9 +173,10 @@ func TestNetworks_AHostOfNoNetworkIs404AndHealthAnswers(t *testing.T) {
 		"the gate":            d.gate(alice),
 		"the gate, no key":    n.send(n.addr, d.host, http.MethodGet, "/", ""),
 		"the private surface": d.api(http.MethodPost, "admin/apiKeys:verify", `{"credential":"`+alice+`"}`),
-		"self-revocation":     n.send(n.addr, d.host, http.MethodPost, "/v2alpha1/apiKeys:selfRevoke", `{"credential":"x"}`),
-		"the key set":         n.send(n.addr, d.host, http.MethodGet, "/v2alpha1/derivedKeys/jwks.json", ""),
-		"an address":          n.send(n.admin, n.admin, http.MethodGet, "/v2alpha1/admin/edges", ""),
+		"self-revocation": n.send(n.addr, d.host, http.MethodPost, "/v2alpha1/apiKeys:selfRevoke",
+			`{"credential":"x"}`),
+		"the key set": n.send(n.addr, d.host, http.MethodGet, "/v2alpha1/derivedKeys/jwks.json", ""),
+		"an address":  n.send(n.admin, n.admin, http.MethodGet, "/v2alpha1/admin/edges", ""),
 	} {
 		if got.status != http.StatusNotFound || got.reason() != "NOT_FOUND" {
 			t.Errorf("%s: %d %s", what, got.status, got.body)
@@ -189,7 +191,8 @@ func TestNetworks_AHostOfNoNetworkIs404AndHealthAnswers(t *testing.T) {
 		t.Errorf("the key was revoked: %d", got.status)
 	}
 	// The private surface names no network by a host that it does not answer to, whatever the network's hosts are.
-	if got := n.send(n.admin, "bücher.test", http.MethodGet, "/v2alpha1/admin/edges", ""); got.status != http.StatusForbidden {
+	got := n.send(n.admin, "bücher.test", http.MethodGet, "/v2alpha1/admin/edges", "")
+	if got.status != http.StatusForbidden {
 		t.Errorf("a host that is not in hosts: %d", got.status)
 	}
 }
@@ -197,14 +200,16 @@ func TestNetworks_AHostOfNoNetworkIs404AndHealthAnswers(t *testing.T) {
 func TestNetworks_EachHasItsOwnSettings(t *testing.T) {
 	n := newTenants(t)
 	c := n.c()
-	made := must[client.IssueResponse](c, c.api(http.MethodPost, "admin/issuedApiKeys", `{"name":"n","actor_id":"carol"}`))
+	made := must[client.IssueResponse](c, c.api(http.MethodPost, "admin/issuedApiKeys",
+		`{"name":"n","actor_id":"carol"}`))
 	if !strings.HasPrefix(made.Secret, "acme_v1_") {
 		t.Errorf("the prefix is not the network's: %.12s", made.Secret)
 	}
 	if life := made.IssuedAPIKey.ExpireTime.Sub(made.IssuedAPIKey.CreateTime); life.Hours() != 1 {
 		t.Errorf("a key's lifetime is %s", life)
 	}
-	got := must[client.VerifyResponse](c, c.api(http.MethodPost, "admin/apiKeys:verify", `{"credential":"`+made.Secret+`"}`))
+	got := must[client.VerifyResponse](c, c.api(http.MethodPost, "admin/apiKeys:verify",
+		`{"credential":"`+made.Secret+`"}`))
 	if got.Issuer != "https://c.test" {
 		t.Errorf("the issuer is %s", got.Issuer)
 	}
@@ -216,7 +221,8 @@ func TestNetworks_EachHasItsOwnSettings(t *testing.T) {
 	for range 3 { // has the defaults
 		a.issueFor("alice")
 	}
-	plain := must[client.IssueResponse](a, a.api(http.MethodPost, "admin/issuedApiKeys", `{"name":"n","actor_id":"alice"}`))
+	plain := must[client.IssueResponse](a, a.api(http.MethodPost, "admin/issuedApiKeys",
+		`{"name":"n","actor_id":"alice"}`))
 	if !plain.IssuedAPIKey.ExpireTime.IsZero() || !strings.HasPrefix(plain.Secret, "ory_ak_v1_") {
 		t.Errorf("got %+v", plain.IssuedAPIKey)
 	}
@@ -267,7 +273,8 @@ func TestNetworks_AReloadAddsAndRemovesThem(t *testing.T) {
 	n := newTenants(t)
 	_, alice := n.a().issueFor("alice")
 	_, bob := n.b().issueFor("bob")
-	withoutA := strings.Replace(tenantOptions, "network a.test a.internal bücher.test [::1] {\n\t\tid "+tenantA+"\n\t}", "", 1)
+	withoutA := strings.Replace(tenantOptions,
+		"network a.test a.internal bücher.test [::1] {\n\t\tid "+tenantA+"\n\t}", "", 1)
 	if withoutA == tenantOptions {
 		t.Fatal("the network was not removed")
 	}

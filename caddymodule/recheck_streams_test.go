@@ -180,7 +180,8 @@ func TestAttack05_AStreamIsJudgedByTheConfigurationThatRuns(t *testing.T) {
 	// The reload waits for streams until grace_period is over.
 	s.mustLoad("talos {\nstorage sqlite://FOLDER/b.db\ncache {\nttl 30s\n}\n}", sites)
 	again := events(t, client, site, second)
-	if _, err := embedded(t).Keys(core.NetworkID{}).Revoke(t.Context(), core.Issued, id, engine.RevokeRequest{}); err != nil {
+	_, err := embedded(t).Keys(core.NetworkID{}).Revoke(t.Context(), core.Issued, id, engine.RevokeRequest{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	before := decisions(t, "refused", "revoked")

@@ -204,7 +204,9 @@ func (n *networkCommands) list(ctx context.Context, cmd *cobra.Command, s core.S
 	if len(all) == 0 {
 		n.hint(cmd, "The database has no networks.")
 	}
-	return n.output(cmd, answer, strings.Join(active, "\n"), func(w io.Writer) error { return printNetworks(w, records) })
+	return n.output(cmd, answer, strings.Join(active, "\n"), func(w io.Writer) error {
+		return printNetworks(w, records)
+	})
 }
 
 func (n *networkCommands) printOne(cmd *cobra.Command, network *core.Network) error {

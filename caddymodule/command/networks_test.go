@@ -136,7 +136,8 @@ func TestNetworks_OfTheDatabaseAreServedWithoutARestart(t *testing.T) {
 	if got := n.gate("tenant1.internal", before); got != http.StatusOK {
 		t.Fatalf("before there is a network, every host is the node's: %d", got)
 	}
-	one := n.talos("create", "tenant1.internal", "Tenant1.example.com.", "--key-prefix", "one", "--key-quota", "1", "-q")
+	one := n.talos("create", "tenant1.internal", "Tenant1.example.com.", "--key-prefix", "one", "--key-quota", "1",
+		"-q")
 	n.awaitGate("tenant1.internal", before, http.StatusUnauthorized)
 	secret := n.issue("tenant1.internal")
 	if !strings.HasPrefix(secret, "one_v1_") {

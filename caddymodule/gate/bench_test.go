@@ -30,7 +30,10 @@ import (
 var registerApp = sync.OnceFunc(func() { caddy.RegisterModule(new(node.App)) })
 
 // benchGate is a gate over a node with a number of keys, all of them in the cache.
-func benchGate(b *testing.B, keys int) (gate *Gate, secrets []string) { return benchGateIn(b, keys, 0) }
+func benchGate(b *testing.B, keys int) (gate *Gate, secrets []string) {
+	b.Helper()
+	return benchGateIn(b, keys, 0)
+}
 
 // benchNetworks are the options of a number of networks. The first one's host is that of the requests.
 func benchNetworks(n int) string {
@@ -42,12 +45,12 @@ func benchNetworks(n int) string {
 		}
 		list = append(list, map[string]any{"id": benchNetwork(i).String(), "hosts": []string{host}})
 	}
-	text, _ := json.Marshal(list) //nolint:errchkjson // texts
+	text, _ := json.Marshal(list)
 	return string(text)
 }
 
 func benchNetwork(i int) core.NetworkID {
-	return core.NetworkID{0x55, 14: byte(i >> 8), 15: byte(i)} //nolint:gosec // the low bytes are meant
+	return core.NetworkID{0x55, 14: byte(i >> 8), 15: byte(i)}
 }
 
 // benchGateIn is benchGate where there are several networks: the keys are those of the first. 0: the node has one.

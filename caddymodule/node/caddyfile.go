@@ -117,7 +117,7 @@ func (a *App) checkLiteral(d *caddyfile.Dispenser, complete bool) error {
 		return d.WrapErr(err)
 	}
 	literal := App{
-		KeyOptions: a.KeyOptions.literal(), Storage: directive.Literal(a.Storage), ClockSkew: a.ClockSkew,
+		KeyOptions: a.literal(), Storage: directive.Literal(a.Storage), ClockSkew: a.ClockSkew,
 		RateLimit: directive.Literal(a.RateLimit), Cache: a.Cache, Events: a.Events,
 		Webhooks: literalWebhooks(a.Webhooks), Upstream: a.Upstream.literal(), EdgeID: directive.Literal(a.EdgeID),
 	}

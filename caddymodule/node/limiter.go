@@ -88,8 +88,9 @@ func openRedis(url string, logger *zap.Logger) (*pooledLimiter, error) {
 	watch := outage.New(outage.Config{
 		Logger: logger,
 		Level:  zap.WarnLevel,
-		Begins: "the uses of keys cannot be counted in Redis: each node counts for itself, so a key has its limit on each",
-		Ends:   "the uses of keys are counted in Redis again",
+		Begins: "the uses of keys cannot be counted in Redis: each node counts for itself, so a key has its limit " +
+			"on each",
+		Ends: "the uses of keys are counted in Redis again",
 	})
 	limiter, err := redis.Open(url, redis.Observer{
 		Local: func(allowed bool) {

@@ -88,7 +88,8 @@ func TestLimitersArePooledByTheirURLWithoutRevealingIt(t *testing.T) {
 func TestALimiterOfFilesThatAreMissingDoesNotOpen(t *testing.T) {
 	t.Parallel()
 	_, err := acquireLimiter(t.Context(), "rediss://:a-password@localhost?tls_ca=/nowhere.pem")
-	if err == nil || strings.Contains(err.Error(), "a-password") || !strings.Contains(err.Error(), "rate_limit: tls_ca") {
+	if err == nil || strings.Contains(err.Error(), "a-password") ||
+		!strings.Contains(err.Error(), "rate_limit: tls_ca") {
 		t.Errorf("got %v", err)
 	}
 }

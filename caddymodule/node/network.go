@@ -123,7 +123,7 @@ func (a *App) resolveNetworks(resolve func(*networkSettings, *KeyOptions) error)
 		n := new(networkSettings)
 		err := a.Networks[i].identify(n, seen)
 		if err == nil {
-			merged := a.Networks[i].KeyOptions.over(&a.KeyOptions)
+			merged := a.Networks[i].over(&a.KeyOptions)
 			err = resolve(n, &merged)
 		}
 		if err != nil {

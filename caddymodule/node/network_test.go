@@ -37,7 +37,7 @@ func manyNetworks(tb testing.TB, n int) *App {
 }
 
 func networkID(i int) core.NetworkID {
-	return core.NetworkID{0x55, 14: byte(i >> 8), 15: byte(i)} //nolint:gosec // the low bytes are meant
+	return core.NetworkID{0x55, 14: byte(i >> 8), 15: byte(i)}
 }
 
 // again is the same app, as the next configuration has it.

@@ -124,7 +124,9 @@ func TestPlaceholderThatIsEmptyIsNotAMissingSecret(t *testing.T) {
 	t.Setenv("TALOS_TEST_EMPTY", "")
 	for _, a := range []*App{
 		{KeyOptions: KeyOptions{HMACSecret: "{env.TALOS_TEST_EMPTY}"}},
-		{KeyOptions: KeyOptions{HMACSecret: strings.Repeat("a", 32), RetiredHMACSecrets: []string{"{env.TALOS_TEST_EMPTY}"}}},
+		{KeyOptions: KeyOptions{
+			HMACSecret: strings.Repeat("a", 32), RetiredHMACSecrets: []string{"{env.TALOS_TEST_EMPTY}"},
+		}},
 		{Storage: "{env.TALOS_TEST_EMPTY}"},
 		{KeyOptions: KeyOptions{HMACSecret: "{http.request.host}"}},
 		{KeyOptions: KeyOptions{HMACSecret: strings.Repeat("a", 32), RetiredHMACSecrets: []string{""}}},

@@ -109,7 +109,7 @@ func (a *App) checkSidecar() error {
 	if a.Upstream == nil {
 		return nil
 	}
-	options := append(a.KeyOptions.ofEmbedded(), []givenOption{
+	options := append(a.ofEmbedded(), []givenOption{
 		{"storage", a.Storage != ""},
 		{"clock_skew", a.ClockSkew != nil},
 		{"events", a.Events != nil},

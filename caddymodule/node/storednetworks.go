@@ -106,8 +106,8 @@ func (s *storedNetworks) reload(ctx context.Context) error {
 	return s.load(ctx)
 }
 
-// load reads the networks, and serves them in place of those from before. One that cannot be served is left out, and the
-// log says why.
+// load reads the networks, and serves them in place of those from before. One that cannot be served is left out, and
+// the log says why.
 func (s *storedNetworks) load(ctx context.Context) error {
 	stored, err := s.store.Networks(ctx)
 	if err != nil {
@@ -216,11 +216,14 @@ func (e *embeddedSettings) ofStored(n *core.Network) (*networkSettings, error) {
 	}
 	settings := &networkSettings{id: n.ID, hosts: n.Hosts}
 	merged := options.over(&e.defaults)
-	return settings, settings.resolve(&merged, e.clockSkew)
+	if err := settings.resolve(&merged, e.clockSkew); err != nil {
+		return nil, err
+	}
+	return settings, nil
 }
 
-// CheckNetwork checks a network for the database, and returns its settings: those of [KeyOptions] but for secrets, which
-// are not kept there. Its hosts have to be as [networks.ParseHost] returns them.
+// CheckNetwork checks a network for the database, and returns its settings: those of [KeyOptions] but for secrets,
+// which are not kept there. Its hosts have to be as [networks.ParseHost] returns them.
 func CheckNetwork(n *core.Network) (*KeyOptions, error) {
 	switch {
 	case n.ID == core.NetworkID{} || n.ID == core.SystemNetwork:

@@ -416,10 +416,12 @@ func TestTheEdgesOfNetworksAreApart(t *testing.T) {
 	first, second := core.NetworkID{1}, core.NetworkID{2}
 	for where, processes := range map[string]func(*testing.T) (asked, read *process){
 		"on this process": func(t *testing.T) (asked, read *process) {
+			t.Helper()
 			p := new(database).process(t, "a")
 			return p, p
 		},
 		"on another process": func(t *testing.T) (asked, read *process) {
+			t.Helper()
 			d := new(database)
 			return d.process(t, "a"), d.process(t, "b")
 		},

@@ -33,7 +33,7 @@ type statement struct {
 
 // Query runs the statement.
 func (s statement) Query(ctx context.Context, args ...any) (sqlstore.Rows, error) {
-	r, err := s.on.Query(ctx, s.query, args...) //nolint:rowserrcheck // the caller checks it
+	r, err := s.on.Query(ctx, s.query, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -79,9 +79,14 @@ type conn struct {
 // Discard closes the connection, and does not wait long for the server.
 func (c conn) Discard(...io.Closer) { discard(c.conn) }
 
-// discard closes a connection that may be broken: its context has ended, so that no farewell is waited for.
-func discard(c *pgx.Conn) {
+// ended is a context that has ended.
+var ended = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_ = c.Close(ctx) // what is broken cannot be closed properly
+	return ctx
+}()
+
+// discard closes a connection that may be broken: its context has ended, so that no farewell is waited for.
+func discard(c *pgx.Conn) {
+	_ = c.Close(ended) // what is broken cannot be closed properly
 }

@@ -21,9 +21,10 @@ const appendEvents = `WITH at AS (UPDATE feed_last SET last = last + $13 RETURNI
 // dialect is PostgreSQL's. ahead is how much later the database's clock is than this process's.
 func dialect(ahead func() time.Duration) *sqlstore.Dialect {
 	return &sqlstore.Dialect{
-		Begin:        "BEGIN",
-		Locked:       " FOR UPDATE",
-		LockQuota:    "INSERT INTO quotas (network) VALUES ($1) ON CONFLICT (network) DO UPDATE SET network = excluded.network",
+		Begin:  "BEGIN",
+		Locked: " FOR UPDATE",
+		LockQuota: "INSERT INTO quotas (network) VALUES ($1) " +
+			"ON CONFLICT (network) DO UPDATE SET network = excluded.network",
 		KeyIDIn:      "key_id = ANY($2)",
 		KeyIDs:       func(ids []string) (any, error) { return ids, nil },
 		Sequence:     "COALESCE(NULLIF($2::bigint, 0), nextval('keys_created_seq'))",

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -25,8 +26,8 @@ type target struct {
 	listen   *pgx.ConnConfig // where LISTEN works
 }
 
-// Canonical returns the one spelling of a DSN without its scheme, by which stores can be shared, and checks it. It reads
-// the files that the DSN names, and connects to nothing.
+// Canonical returns the one spelling of a DSN without its scheme, by which stores can be shared, and checks it. It
+// reads the files that the DSN names, and connects to nothing.
 func Canonical(location string) (string, error) {
 	if _, err := parseDSN(location); err != nil {
 		return "", err
@@ -46,9 +47,9 @@ func Display(location string) string {
 		return "a PostgreSQL database" // and opening it says what is wrong with the DSN
 	}
 	c := t.pool.ConnConfig
-	hosts := []string{net.JoinHostPort(c.Host, fmt.Sprint(c.Port))}
+	hosts := []string{net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))}
 	for _, f := range c.Fallbacks {
-		if host := net.JoinHostPort(f.Host, fmt.Sprint(f.Port)); hosts[len(hosts)-1] != host {
+		if host := net.JoinHostPort(f.Host, strconv.Itoa(int(f.Port))); hosts[len(hosts)-1] != host {
 			hosts = append(hosts, host)
 		}
 	}

@@ -55,8 +55,8 @@ var unavailable = map[string]string{
 	"XX":                "the database is damaged",
 }
 
-// translate gives an error of the driver or of a context its [core.Error]. The cause stays in it for the log; the driver
-// keeps passwords out of it.
+// translate gives an error of the driver or of a context its [core.Error]. The cause stays in it for the log; the
+// driver keeps passwords out of it.
 func translate(err error) error {
 	if err == nil || isRefusal(err) {
 		return err

@@ -36,10 +36,10 @@ func migrate(ctx context.Context, t *target, logger *zap.Logger) error {
 	return inTransaction(ctx, t, func(m *schema.Migrations) error { return m.Open(ctx, logger) })
 }
 
-// inTransaction calls f with the migrations, in one transaction that holds the lock of migrations: of several nodes that
-// start at once one migrates and the others wait. The lock ends with the transaction, also behind a proxy that pools
-// transactions. A database without advisory locks (CockroachDB) grants it to all; there the transaction that commits
-// last fails.
+// inTransaction calls f with the migrations, in one transaction that holds the lock of migrations: of several nodes
+// that start at once one migrates and the others wait. The lock ends with the transaction, also behind a proxy that
+// pools transactions. A database without advisory locks (CockroachDB) grants it to all; there the transaction that
+// commits last fails.
 func inTransaction(ctx context.Context, t *target, f func(*schema.Migrations) error) error {
 	return withDB(t, func(db *sql.DB) (err error) {
 		conn, err := db.Conn(ctx)

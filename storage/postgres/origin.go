@@ -24,11 +24,11 @@ const (
 		`VALUES ($1, $2, '', 0, '', $3, $4, 0, '', $5, '', '', '')`
 )
 
-// adopt makes sure that the feed was written where it is now. If it was not (a standby was promoted and may lack the last
-// changes, or the database was restored), positions may have been given that are not in it, and would be given once more.
-// So the feed gets another name and continues at a position taken from the clock, in microseconds since 1970: no database
-// makes a change a microsecond for long, so all that were given are lower. The event there is a [feed.EventRestored]. It
-// is called on every new connection, before what is read or written on it counts.
+// adopt makes sure that the feed was written where it is now. If it was not (a standby was promoted and may lack the
+// last changes, or the database was restored), positions may have been given that are not in it, and would be given
+// once more. So the feed gets another name and continues at a position taken from the clock, in microseconds since
+// 1970: no database makes a change a microsecond for long, so all that were given are lower. The event there is a
+// [feed.EventRestored]. It is called on every new connection, before what is read or written on it counts.
 func adopt(ctx context.Context, c *pgx.Conn, logger *zap.Logger) error {
 	var now, known string
 	if err := c.QueryRow(ctx, selectOrigin).Scan(&now); err != nil {
@@ -52,8 +52,8 @@ func adopt(ctx context.Context, c *pgx.Conn, logger *zap.Logger) error {
 	})
 }
 
-// isUnknownOrigin reports whether a database cannot say where it is: it is no PostgreSQL, its user may not know, or it is
-// a standby, which nothing is written to.
+// isUnknownOrigin reports whether a database cannot say where it is: it is no PostgreSQL, its user may not know, or it
+// is a standby, which nothing is written to.
 func isUnknownOrigin(code string) bool {
 	switch code {
 	case "42883", "42P01", "42501", "0A000", "55000":

@@ -21,12 +21,11 @@ const replicaRest = time.Second
 // errBehind is the error of a replica that has not come as far as a look-up needs.
 var errBehind = errors.New("the replica is behind")
 
-// replica is a standby that look-ups are made on. A look-up that must see a change which the standby has not applied yet
-// goes to the primary.
+// replica is a standby that look-ups are made on. A look-up that must see a change which the standby has not applied
+// yet goes to the primary.
 type replica struct {
 	pool   *pgxpool.Pool
 	reader *sqlstore.Reader
-	health *sqlstore.Health
 	rests  atomic.Int64 // until when it is not asked, in Unix nanoseconds
 }
 
@@ -46,22 +45,23 @@ func openReplicas(
 	for _, config := range configs {
 		pool, err := pgxpool.NewWithConfig(ctx, config) // connects when it is first used
 		if err != nil {
-			return nil, errors.Join(err, r.close())
+			r.close()
+			return nil, err
 		}
 		reader, err := sqlstore.NewReader(ctx, replicaPreparer{pool}, dialect(nil))
 		if err != nil {
-			return nil, errors.Join(err, r.close())
+			r.close()
+			return nil, err
 		}
 		r.all = append(r.all, &replica{pool: pool, reader: reader})
 	}
 	return r, nil
 }
 
-func (r *replicas) close() error {
+func (r *replicas) close() {
 	for _, one := range r.all {
 		one.pool.Close()
 	}
-	return nil
 }
 
 // look calls a look-up of keys on a replica that has come far enough, and reports whether it has answered.
@@ -127,7 +127,7 @@ func (s replicaStatement) Query(ctx context.Context, args ...any) (sqlstore.Rows
 	if at, _ := ctx.Value(needed{}).(uint64); last < 0 || uint64(last) < at {
 		return nil, errors.Join(errBehind, results.Close())
 	}
-	r, err := results.Query() //nolint:rowserrcheck // the caller checks it
+	r, err := results.Query()
 	if err != nil {
 		return nil, errors.Join(err, results.Close())
 	}

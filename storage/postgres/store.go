@@ -21,7 +21,7 @@ const (
 	// lockWait is how long a change waits for other nodes' transactions, since it was asked for.
 	lockWait = 5 * time.Second
 	// commitTimeout bounds one transaction: a server that does not answer is given up.
-	commitTimeout = 10 * time.Second
+	commitTimeout = 30 * time.Second
 )
 
 // Options are the settings of a [Store]. The zero value is ready to use.
@@ -109,7 +109,8 @@ func (s *Store) connect(ctx context.Context, t *target, opts Options) error {
 	d := dialect(func() time.Duration { return time.Duration(s.watcher.ahead.Load()) })
 	s.group = sqlstore.NewGroupCommit(sqlstore.GroupCommitOptions{
 		Dial: s.dial, Dialect: d, Positions: s.positions, Logger: opts.Logger,
-		LockWait: lockWait, Timeout: cmp.Or(opts.commitTimeout, commitTimeout), Changed: s.notifier.changed, Hooks: opts.hooks,
+		LockWait: lockWait, Timeout: cmp.Or(opts.commitTimeout, commitTimeout),
+		Changed: s.notifier.changed, Hooks: opts.hooks,
 		Check: func() error { return nil }, Rewound: s.rewound,
 	})
 	s.Changes = s.group.Changes()

@@ -24,8 +24,8 @@ const (
 	// pollTimeout bounds one reading of the feed, and the opening of the connection for it.
 	pollTimeout = 500 * time.Millisecond
 	// lease is how long after the beginning of a poll the table of positions may be relied on, see
-	// [feed.Positions.Renew]: a node that was paused does not answer from before the pause for longer. It leaves a poll its
-	// time, so that a database that does not answer keeps no request waiting.
+	// [feed.Positions.Renew]: a node that was paused does not answer from before the pause for longer. It leaves a poll
+	// its time, so that a database that does not answer keeps no request waiting.
 	lease = pollTimeout + 2*pollInterval
 	// failedLease is the same after the end of a poll that failed. The database does not answer then, and how long
 	// verdicts are used is a matter of their lifetimes, which count from the last poll that succeeded.
@@ -189,7 +189,8 @@ func (w *watcher) drop() {
 	}
 }
 
-// notifier sends the other nodes a notification after changes: one for all that were made while the one before was sent.
+// notifier sends the other nodes a notification after changes: one for all that were made while the one before was
+// sent.
 type notifier struct {
 	on   querier
 	wake chan struct{}

@@ -50,7 +50,7 @@ type SQLPreparer struct {
 
 // Prepare prepares a statement.
 func (p SQLPreparer) Prepare(ctx context.Context, query string) (Statement, error) {
-	stmt, err := p.On.PrepareContext(ctx, query) //nolint:sqlclosecheck // whoever prepares it closes it
+	stmt, err := p.On.PrepareContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ type sqlStatement struct{ *sql.Stmt }
 
 // Query runs the statement.
 func (s sqlStatement) Query(ctx context.Context, args ...any) (Rows, error) {
-	rows, err := s.QueryContext(ctx, args...) //nolint:sqlclosecheck,rowserrcheck // the caller closes and checks them
+	rows, err := s.QueryContext(ctx, args...) //nolint:rowserrcheck // the caller checks them
 	if err != nil {
 		return nil, err
 	}

@@ -57,8 +57,8 @@ func (w *Writer) RevokeLineage(
 	if err != nil {
 		return nil, err
 	}
-	// While this waited for a key, another transaction may have made a new one of it by a rotation: what is left is read
-	// until there is none.
+	// While this waited for a key, another transaction may have made a new one of it by a rotation: what is left is
+	// read until there is none.
 	for ids := []string{k.Lineage()}; len(ids) > 0; {
 		for _, id := range ids {
 			k, found, err := w.end(ctx, network, core.AnyKind, id, &r)

@@ -85,7 +85,7 @@ func eachOf(rows Rows, row func(Rows) error) (err error) {
 	return rows.Err()
 }
 
-// one runs a query that has at most one row, and reports whether it had one.
+// One runs a query that has at most one row, and reports whether it had one.
 func One(ctx context.Context, stmt Statement, targets []any, args ...any) (found bool, err error) {
 	err = each(ctx, stmt, func(rows Rows) error {
 		found = true

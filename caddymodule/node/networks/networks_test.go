@@ -93,7 +93,8 @@ func TestParseID_IsAUUIDInItsCanonicalForm(t *testing.T) {
 	const id = "550e8400-e29b-41d4-a716-446655440001"
 	for text, good := range map[string]bool{
 		id: true, strings.ToUpper(id): true, "00000000-0000-0000-0000-000000000000": true,
-		"{" + id + "}": false, "urn:uuid:" + id: false, strings.ReplaceAll(id, "-", ""): false, "tenant1": false, "": false,
+		"{" + id + "}": false, "urn:uuid:" + id: false,
+		strings.ReplaceAll(id, "-", ""): false, "tenant1": false, "": false,
 	} {
 		if got, err := networks.ParseID(text); (err == nil) != good || good && got.String() != strings.ToLower(text) {
 			t.Errorf("%q: %s, %v", text, got, err)
@@ -187,7 +188,9 @@ func TestRegistry_NetworksCanBeReplacedWhileRequestsCome(t *testing.T) {
 	go func() {
 		defer close(done)
 		for range 1000 {
-			g.Replace([]networks.Member[named]{{ID: core.NetworkID{1}, Hosts: []string{"a.example"}, Value: &named{"A"}}})
+			g.Replace([]networks.Member[named]{
+				{ID: core.NetworkID{1}, Hosts: []string{"a.example"}, Value: &named{"A"}},
+			})
 		}
 	}()
 	r := request(t, "a.example", false)
@@ -219,7 +222,7 @@ func TestRegistry_TheCommonSpellingsOfAHostCostNoAllocation(t *testing.T) {
 func BenchmarkRegistry(b *testing.B) {
 	var members []networks.Member[named]
 	for i := range 1000 {
-		id := core.NetworkID{byte(i >> 8), byte(i)} //nolint:gosec // the low bytes are meant
+		id := core.NetworkID{byte(i >> 8), byte(i)}
 		members = append(members, networks.Member[named]{
 			ID: id, Hosts: []string{id.String() + ".example", id.String() + ".internal"}, Value: new(named),
 		})

@@ -32,8 +32,8 @@ type table[T any] struct {
 	byID   map[core.NetworkID]*T
 }
 
-// Replace puts networks in place of all before. One at most has no hosts. Of two with an id or a host in common the later
-// one counts.
+// Replace puts networks in place of all before. One at most has no hosts. Of two with an id or a host in common the
+// later one counts.
 func (g *Registry[T]) Replace(members []Member[T]) {
 	t := &table[T]{byHost: make(map[string]*T, len(members)), byID: make(map[core.NetworkID]*T, len(members))}
 	for _, m := range members {

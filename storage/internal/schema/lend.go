@@ -10,10 +10,10 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-// Lend calls f with the migrations of a set, on a connection of a driver that is inside a transaction. goose itself begins
-// a transaction for each migration, on a pool. Here all migrations are one transaction, so that a failure leaves the
-// schema that an older build knows, and the engine's lock is held since the version was read. A session locker of goose
-// cannot do that: it does not learn whether to commit.
+// Lend calls f with the migrations of a set, on a connection of a driver that is inside a transaction. goose itself
+// begins a transaction for each migration, on a pool. Here all migrations are one transaction, so that a failure leaves
+// the schema that an older build knows, and the engine's lock is held since the version was read. A session locker of
+// goose cannot do that: it does not learn whether to commit.
 func (s Set) Lend(c any, f func(*Migrations) error) (err error) {
 	inner, ok := c.(driverConn)
 	if !ok {

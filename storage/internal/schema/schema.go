@@ -24,9 +24,12 @@ type Migration struct {
 // IsNewer reports whether the schema is newer than this build.
 func (s *Schema) IsNewer() bool { return s.Version > s.Newest }
 
-// Check refuses a schema on which this build may not run: one that is newer and does not say that it may.
+// Readable reports whether this build may run on the schema: it is no newer one, or one that says that it may.
+func (s *Schema) Readable() bool { return !s.IsNewer() || s.Oldest != 0 && s.Oldest <= s.Newest }
+
+// Check refuses a schema that is not Readable.
 func (s *Schema) Check() error {
-	if s.IsNewer() && (s.Oldest == 0 || s.Oldest > s.Newest) {
+	if !s.Readable() {
 		return s.newerError()
 	}
 	return nil
