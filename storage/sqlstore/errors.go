@@ -22,3 +22,9 @@ func errUnknown(cause error) error {
 
 // errOutcome is in the error of a commit that may have been made.
 var errOutcome = errors.New("whether the changes were made is not known")
+
+// CopyingError is the error of a database that another one is being copied into.
+func CopyingError() error {
+	return core.NewError(core.FailedPrecondition, "a copy into this database has not been completed: let talos copy "+
+		"complete it, or begin it anew")
+}
