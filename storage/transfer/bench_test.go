@@ -20,22 +20,21 @@ func BenchmarkCopy(b *testing.B) {
 		size = 1_000_000
 	}
 	for from, source := range engines {
-		var dsn string
-		for to, target := range engines {
-			b.Run(fmt.Sprintf("%s to %s", from, to), func(b *testing.B) {
-				if dsn == "" {
-					dsn = source(b)
-					fill(b, dsn, size)
-				}
-				for b.Loop() {
-					b.StopTimer()
-					empty := target(b)
-					b.StartTimer()
-					copied(b, dsn, empty)
-				}
-				b.ReportMetric(float64(b.N)*float64(size)/b.Elapsed().Seconds(), "keys/s")
-			})
-		}
+		b.Run("from="+from, func(b *testing.B) {
+			dsn := source(b)
+			fill(b, dsn, size)
+			for to, target := range engines {
+				b.Run("to="+to, func(b *testing.B) {
+					for b.Loop() {
+						b.StopTimer()
+						empty := target(b)
+						b.StartTimer()
+						copied(b, dsn, empty)
+					}
+					b.ReportMetric(float64(b.N)*float64(size)/b.Elapsed().Seconds(), "keys/s")
+				})
+			}
+		})
 	}
 }
 

@@ -78,7 +78,9 @@ func (h *history) change(ctx context.Context) error {
 	return err
 }
 
-func (h *history) id() string { return fmt.Sprintf("%s%04x-%d", h.name, h.rand.IntN(1<<16), len(h.keys)) }
+func (h *history) id() string {
+	return fmt.Sprintf("%s%04x-%d", h.name, h.rand.IntN(1<<16), len(h.keys))
+}
 
 // create adds a key with random fields.
 func (h *history) create(ctx context.Context) error {
