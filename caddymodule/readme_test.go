@@ -9,7 +9,7 @@ import (
 func TestExamplesOfTheManualAdapt(t *testing.T) {
 	t.Parallel()
 	manual := readManual(t, "README.md") + readManual(t, "sidecar.md") + readManual(t, "operations.md") +
-		readManual(t, "webhooks.md")
+		readManual(t, "webhooks.md") + readManual(t, "nodes.md")
 	examples := strings.Split(string(manual), "```caddyfile\n")[1:]
 	if len(examples) < 10 {
 		t.Fatalf("%d examples", len(examples))

@@ -97,6 +97,7 @@ func (s *settings) app(line func(string, ...any)) {
 	}
 	add("issuer", s.issuer)
 	add("storage", placeholder(s.dsn))
+	add("signing_keys", placeholder(s.signingKeys))
 	if s.hmacSecret != "" {
 		secrets := []string{placeholder(s.hmacSecret)}
 		for _, name := range s.retired {

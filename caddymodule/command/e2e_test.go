@@ -132,7 +132,7 @@ func TestASecondServerOnTheSamePortIsRefused(t *testing.T) {
 	_, env := home(t)
 	s := serveBinary(t, env)
 	port := s.endpoint[strings.LastIndexByte(s.endpoint, ':')+1:]
-	_, err := tryServe(t, append(env, envPort+"="+port), "public")
+	_, err := tryCommand(t, append(env, envPort+"="+port), "serve", "public")
 	if err == nil || !strings.Contains(err.Error(), envPort) {
 		t.Errorf("two servers share a port: %v", err)
 	}
@@ -151,7 +151,8 @@ func TestKeysOfARetiredSecretStillVerify(t *testing.T) {
 	if err := s.stop(t, syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
-	if _, err := tryServe(t, append(env, envCurrent+"="+secretC, envPort+"=4420", envHost+"=127.0.0.9")); err == nil {
+	other := append(env, envCurrent+"="+secretC, envPort+"=4420", envHost+"=127.0.0.9")
+	if _, err := tryCommand(t, other, "serve"); err == nil {
 		t.Error("it serves with a secret that no key was made with")
 	}
 	for _, secret := range []string{secretA, secretB, secretC} {
@@ -207,7 +208,7 @@ func TestServeWithAConfigurationFileIsCaddysRun(t *testing.T) {
 	if err := os.WriteFile(file, []byte("{\n\tadmin off\n\ttalos {\n\t\tnonsense\n\t}\n}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := tryServe(t, env, "--config", file)
+	_, err := tryCommand(t, env, "serve", "--config", file)
 	if err == nil || !strings.Contains(err.Error(), "Caddyfile:4") || strings.Contains(err.Error(), "Error: ") {
 		t.Errorf("expected run's own error about line 4, once; got %v", err)
 	}

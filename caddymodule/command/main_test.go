@@ -9,10 +9,11 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/talos-edge/talos-edge/caddymodule/internal/talostest"
+	"github.com/talos-edge/talos-edge/storage/pgtest"
 )
 
 func TestMain(m *testing.M) {
-	code := talostest.Main(m)
+	code := talostest.Main(pgtest.Main{M: m})
 	if err := goleak.Find(); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1

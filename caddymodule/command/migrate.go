@@ -30,14 +30,15 @@ func setMigrate(cmd *cobra.Command) {
 	cmd.Use = "migrate"
 	cmd.Short = migrateShort
 	cmd.Long = `Brings the schema of a database up or down. A server that starts brings its database
-up; these commands are for doing it at another time, and for going back to an
-older build, which refuses a database of a newer one. The database is the one at
+up; these commands are for doing it at another time, or once before several
+servers are replaced one by one, and for going back to an older build, which
+refuses a newer database that it may not run on. The database is the one at
 --database, else at $` + envDSN + `, else the default of serve.`
 	cmd.Example = `  $ talos migrate status
   $ talos migrate down --steps 1 --yes --database sqlite:///var/lib/talos/talos.db`
 	group(cmd)
 	cmd.PersistentFlags().StringVar(&m.database, "database", "",
-		"`DSN` of the database, sqlite:///path/of/the.db")
+		"`DSN` of the database, sqlite:///path/of/the.db or postgres://…")
 	up := &cobra.Command{
 		Use:   "up",
 		Short: "Brings the schema to the newest version that this build knows",
@@ -181,8 +182,10 @@ func printVersion(w io.Writer, s *storage.Schema) error {
 		text = "no schema"
 	case s.Version < s.Newest:
 		text = fmt.Sprintf("the newest is %d", s.Newest)
-	case s.Version > s.Newest:
+	case s.Check() != nil:
 		text = fmt.Sprintf("newer than this build, which knows versions up to %d", s.Newest)
+	case s.IsNewer():
+		text = fmt.Sprintf("newer than this build, which knows versions up to %d and may run on it", s.Newest)
 	}
 	_, err := fmt.Fprintf(w, "version %d (%s)\n", s.Version, text)
 	return err

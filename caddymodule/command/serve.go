@@ -41,9 +41,12 @@ Settings come from the environment:
   TALOS_SERVE_HTTP_PORT              port (default 4420)
   TALOS_SERVE_HTTP_TRUSTED_PROXIES   proxies whose X-Forwarded-For is believed:
                                      addresses, ranges, private_ranges
-  TALOS_DB_DSN                       sqlite:///path/of/the.db
+  TALOS_DB_DSN                       sqlite:///path/of/the.db, or postgres://…
+                                     for several nodes with one database
   TALOS_SECRETS_HMAC_CURRENT         secret of the keys, at least 32 characters
   TALOS_SECRETS_HMAC_RETIRED         earlier secrets that still verify
+  TALOS_SIGNING_KEYS                 keys of derived JWTs: a file with a JWK Set,
+                                     or base64:// and the set
   TALOS_CREDENTIALS_ISSUER           URL of the issuer (default http://localhost)
   TALOS_CREDENTIALS_API_KEYS_PREFIX_CURRENT
                                      what keys begin with (default ory_ak)
@@ -54,7 +57,8 @@ Settings come from the environment:
   TALOS_SHARE_PORTS                  1: listen also where another process listens, for
                                      a handover; otherwise that is an error
 
-Lists are separated by commas. With --config the settings come from that file
+Lists are separated by commas. With PostgreSQL the secret and the signing keys
+have to be given, the same ones to every node. With --config the settings come from that file
 and from nowhere else: it is the same as the command run.`
 
 // setServe makes cmd the command serve.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,10 +43,17 @@ type server struct {
 // serveBinary starts the binary on a free port and waits until it says that it serves.
 func serveBinary(t *testing.T, env []string, args ...string) *server {
 	t.Helper()
+	return serveProgram(t, binary(t), env, args...)
+}
+
+// serveProgram is serveBinary for another build.
+func serveProgram(t *testing.T, program string, env []string, args ...string) *server {
+	t.Helper()
 	for range 5 { // somebody may take the port that was free
 		ln := listen(t)
 		ln.close()
-		s, err := tryServe(t, append(env, envPort+"="+strconv.Itoa(int(ln.port))), args...)
+		s, err := tryProgram(t, program, append(slices.Clone(env), envPort+"="+strconv.Itoa(int(ln.port))),
+			append([]string{"serve"}, args...)...)
 		if err == nil {
 			s.endpoint = "http://127.0.0.1:" + strconv.Itoa(int(ln.port))
 			return s
@@ -58,15 +66,15 @@ func serveBinary(t *testing.T, env []string, args ...string) *server {
 	return nil
 }
 
-func tryServe(t *testing.T, env []string, args ...string) (*server, error) {
-	t.Helper()
-	return tryCommand(t, env, append([]string{"serve"}, args...)...)
-}
-
 // tryCommand starts a command that serves, and waits until it says so.
 func tryCommand(t *testing.T, env []string, args ...string) (*server, error) {
 	t.Helper()
-	s := &server{cmd: exec.Command(binary(t), args...), exited: make(chan error, 1)}
+	return tryProgram(t, binary(t), env, args...)
+}
+
+func tryProgram(t *testing.T, program string, env []string, args ...string) (*server, error) {
+	t.Helper()
+	s := &server{cmd: exec.Command(program, args...), exited: make(chan error, 1)}
 	s.cmd.Env = env
 	pipe, err := s.cmd.StderrPipe()
 	if err != nil {

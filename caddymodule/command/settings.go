@@ -17,6 +17,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
+	"github.com/talos-edge/talos-edge/storage"
 )
 
 // The variables that serve reads. An empty one counts as absent.
@@ -32,6 +33,7 @@ const (
 	envRetiredPrefixes = "TALOS_CREDENTIALS_API_KEYS_PREFIX_RETIRED"
 	envMaxTTL          = "TALOS_CREDENTIALS_API_KEYS_MAX_TTL"
 	envTTL             = "TALOS_CACHE_TTL"
+	envSigningKeys     = "TALOS_SIGNING_KEYS"
 )
 
 const defaultPort = 4420
@@ -51,9 +53,10 @@ type settings struct {
 	cacheOff        bool
 
 	// Names of variables.
-	dsn        string
-	hmacSecret string
-	retired    []string
+	dsn         string
+	hmacSecret  string
+	signingKeys string
+	retired     []string
 
 	// derived are variables that serve must set before the configuration is loaded: a list cannot be referred to, so
 	// each of its members gets a variable.
@@ -89,6 +92,7 @@ func readSettings(getenv func(string) string) (*settings, error) {
 		{envTTL, (*settings).setCacheTTL},
 		{envDSN, (*settings).setDSN},
 		{envCurrent, (*settings).setSecret},
+		{envSigningKeys, (*settings).setSigningKeys},
 	} {
 		if value := getenv(v.name); value != "" {
 			if err := v.read(s, value); err != nil {
@@ -189,11 +193,10 @@ func (s *settings) setCacheTTL(v string) error {
 }
 
 func (s *settings) setDSN(v string) error {
-	path, ok := strings.CutPrefix(v, "sqlite://")
-	if !ok || path == "" || strings.Contains(path, "?") {
-		return errors.New("must be sqlite:///path/of/the.db, without options") // the value may hold a password
+	if _, err := storage.Canonical(v); err != nil {
+		return err // without the password
 	}
-	s.dsn, s.data = envDSN, path
+	s.dsn, s.data = envDSN, storage.Display(v)
 	return nil
 }
 
@@ -202,6 +205,12 @@ func (s *settings) setSecret(v string) error {
 		return err
 	}
 	s.hmacSecret = envCurrent
+	return nil
+}
+
+// setSigningKeys takes the place of the keys, which is read when the node starts.
+func (s *settings) setSigningKeys(string) error {
+	s.signingKeys = envSigningKeys
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/talos-edge/talos-edge/core"
+	"github.com/talos-edge/talos-edge/storage"
 )
 
 // checkConfig says why a start would refuse the configuration.
@@ -33,7 +34,7 @@ func checkDatabase(_ context.Context, s *subject) (found []Finding, skipped stri
 	case s.unread != nil && core.ReasonOf(s.unread) == core.FailedPrecondition:
 		return []Finding{{
 			Severity: Note,
-			What:     "there is no database yet: " + s.Node.Storage,
+			What:     "there is no database yet: " + storage.Display(s.Node.Storage),
 			Why:      "the first start makes it; if there were keys, this is another path",
 			Fix:      "nothing, or name the database: option storage, TALOS_DB_DSN, --database",
 		}}, ""

@@ -22,6 +22,8 @@ func checkDisk(_ context.Context, s *subject) (found []Finding, skipped string) 
 		return nil, isSidecar
 	case s.state == nil:
 		return nil, noDatabase
+	case len(s.state.Files) == 0:
+		return nil, "the database is on a server of its own"
 	}
 	file := s.state.Files[0]
 	size := sizeOf(file)

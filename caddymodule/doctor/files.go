@@ -25,7 +25,7 @@ func checkFiles(_ context.Context, s *subject) (found []Finding, skipped string)
 		return nil, "this system has no file modes"
 	}
 	var files []string
-	if s.state != nil {
+	if s.state != nil && len(s.state.Files) > 0 {
 		files = s.state.Files
 		found = append(found, judgeFolder(filepath.Dir(files[0]))...)
 	}

@@ -104,6 +104,9 @@ func (a *App) resolveEmbedded() (s settings, err error) {
 	if e.dsn, err = storage.Canonical(e.storage); err != nil {
 		return s, err
 	}
+	if storage.Shared(e.storage) && (a.HMACSecret == "" || a.SigningKeys == "") {
+		return s, errShared
+	}
 	switch {
 	case a.HMACSecret != "":
 		e.secrets = append([]string{a.HMACSecret}, a.RetiredHMACSecrets...)
@@ -112,6 +115,12 @@ func (a *App) resolveEmbedded() (s settings, err error) {
 	}
 	return s, e.check(s.prefixes)
 }
+
+// errShared is the error of a database that several nodes can use, without the secrets that they have to share.
+var errShared = errors.New("storage: several nodes can use this database, and generated secrets would be those of one: " +
+	"give every node the same hmac_secret and the same signing_keys (TALOS_SECRETS_HMAC_CURRENT and " +
+	"TALOS_SIGNING_KEYS for `talos serve`); make them with `openssl rand -hex 32` and " +
+	"`talos jwk generate eddsa --jwks -o FILE`")
 
 // issuers are the configured issuers, the current one first.
 func (a *App) issuers() ([]string, error) {

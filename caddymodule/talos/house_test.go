@@ -102,8 +102,10 @@ func TestLayout_ImportsPointInward(t *testing.T) {
 				}
 			}
 		}
-		if slices.Contains(deps, module+"/storage/storagetest") {
-			t.Errorf("%s needs storagetest, which is for tests", pkg)
+		for _, forTests := range []string{"storage/storagetest", "storage/pgtest"} {
+			if slices.Contains(deps, module+"/"+forTests) {
+				t.Errorf("%s needs %s, which is for tests", pkg, forTests)
+			}
 		}
 	}
 	for _, rule := range rules {

@@ -73,6 +73,9 @@ func (b *Bouncer) launch(ctx context.Context, name string, settings []string) er
 	}
 	b.process = p
 	err = p.ready(ctx, func(ctx context.Context) error {
+		if !strings.Contains(p.log.String(), "listening on "+b.addr()) {
+			return errors.New("it does not listen yet") // and the port may be that of another program
+		}
 		conn, err := pgx.Connect(ctx, b.DSN(superuser))
 		if err != nil {
 			return err
@@ -87,5 +90,7 @@ func (b *Bouncer) launch(ctx context.Context, name string, settings []string) er
 
 // DSN is the URL of one of the server's databases through PgBouncer, for the user postgres.
 func (b *Bouncer) DSN(database string) string {
-	return dsn(url.User(superuser), net.JoinHostPort(loopback, b.port), database, url.Values{"sslmode": {"disable"}})
+	return dsn(url.User(superuser), b.addr(), database, url.Values{"sslmode": {"disable"}})
 }
+
+func (b *Bouncer) addr() string { return net.JoinHostPort(loopback, b.port) }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,7 +21,12 @@ func TestKill_LosesNothingThatWasCommitted(t *testing.T) {
 	execute(t, conn, "BEGIN")
 	execute(t, conn, "INSERT INTO things VALUES (2)")
 	addr := s.Addr()
+	segment := s.Text(t, `SELECT split_part(pg_read_file('postmaster.pid'), E'\n', 7)`) // "key id"
 	s.Kill(t)
+	segments, err := os.ReadFile("/proc/sysvipc/shm") // only Linux has it
+	if id := strings.Fields(segment)[1]; err == nil && slices.Contains(strings.Fields(string(segments)), id) {
+		t.Errorf("shared memory %s is left:\n%s", id, segments)
+	}
 	if err := conn.Ping(t.Context()); err == nil {
 		t.Error("a connection survives the kill")
 	}
@@ -86,6 +92,7 @@ func TestStandby_ShowsWhatIsReplayedAndTakesOver(t *testing.T) {
 
 	standby.PauseReplay(t)
 	standby.Synchronous(t) // committed means: written by the standby, although not shown
+	wantText(t, primary, "SELECT sync_state FROM pg_stat_replication", "sync")
 	primary.Exec(t, "INSERT INTO things VALUES (2)")
 	wantText(t, standby, "SELECT count(*) FROM things", "1")
 	standby.ResumeReplay(t)

@@ -12,9 +12,9 @@
 //
 // # Bounds
 //
-// A function that waits does so for at most a minute, and fails the test then. Servers stop at the end of the test that
-// started them, and their folders are removed. On Linux they also stop when the test binary dies; their folders stay
-// then, as those of [testing.TB.TempDir] do.
+// A function that waits does so for at most two minutes, and fails the test then. Servers stop at the end of the test
+// that started them, and their folders are removed. On Linux they also stop when the test binary dies; their folders
+// stay then, as those of [testing.TB.TempDir] do.
 //
 // # Clusters
 //

@@ -287,9 +287,9 @@ func need(tb testing.TB, variable string) string {
 	return value
 }
 
-// bounded gives a function of this package its minute, also when the test is ending.
+// bounded gives a function of this package its two minutes, also when the test is ending.
 func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	return context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 }
 
 // writeFile writes a file for a program that is started by this package.

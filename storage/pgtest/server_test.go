@@ -33,9 +33,9 @@ func TestDatabase_IsEmptyAndDroppedAtTheEndWithItsConnections(t *testing.T) {
 	dsn := pgtest.Database(t)
 	execute(t, connect(t, dsn), "CREATE TABLE things ()")
 	var inner string
-	t.Run("another database", func(t *testing.T) {
-		inner = pgtest.Name(t, pgtest.Database(t))
-		conn := connect(t, s.DSN(inner))
+	t.Run("another database", func(part *testing.T) {
+		inner = pgtest.Name(part, pgtest.Database(part))
+		conn := connect(t, s.DSN(inner)) // stays open
 		if n := number(t, conn, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"); n != 0 {
 			t.Errorf("a new database has %d tables", n)
 		}

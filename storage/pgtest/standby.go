@@ -81,6 +81,6 @@ func (s *Server) ResumeReplay(tb testing.TB) {
 // Promote makes the standby a primary of its own, and returns when it accepts changes. The old primary is not stopped.
 func (s *Server) Promote(tb testing.TB) {
 	tb.Helper()
-	s.Exec(tb, "SELECT pg_promote()") // it waits for at most a minute
+	s.Exec(tb, "SELECT pg_promote()")
 	s.await(tb, "f", "SELECT pg_is_in_recovery()")
 }

@@ -16,7 +16,7 @@ var buildDir string
 
 // Main runs the tests of a package and returns the exit status. The TestMain of a package that calls Binary has to call
 // it.
-func Main(m *testing.M) int {
+func Main(m interface{ Run() int }) int {
 	dir, err := os.MkdirTemp("", "talos-test-")
 	if err != nil {
 		panic(err)
