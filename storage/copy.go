@@ -41,7 +41,7 @@ func Copy(ctx context.Context, from, to string, opts Options, o CopyOptions) (*C
 	defer target.Close()
 	r, err := transfer.Copy(ctx, source, target, o)
 	if err != nil {
-		return nil, fmt.Errorf("storage: copy: %w", err)
+		return nil, fmt.Errorf("copy: %w", err)
 	}
 	return r, nil
 }

@@ -83,10 +83,7 @@ func enginePostgres() engine {
 		},
 		readSchema: postgres.ReadSchema, migrateUp: postgres.MigrateUp, migrateDown: postgres.MigrateDown,
 		readState: postgres.ReadState, transfer: postgres.Transfer,
-		backup: func(context.Context, string, string) (*State, error) {
-			return nil, core.NewError(core.BadRequest,
-				"a PostgreSQL database is backed up by its own tools: pg_dump, or a base backup with its log")
-		},
+		backup: backupPostgres,
 	}
 }
 
