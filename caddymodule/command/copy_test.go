@@ -143,12 +143,13 @@ func TestCopy_KeysTokensAndPagesGoOnOnTheNewDatabase(t *testing.T) {
 			t.Error(err)
 		}
 
-		stdout, stderr, exit := m.copy(t)
-		if exit != 0 || !strings.Contains(stdout, "keys             3 ") {
-			t.Errorf("exit status %d: %s", exit, stdout)
-		}
-		if !strings.Contains(stderr, "The HMAC secret is the one in "+envCurrent+" here.") {
-			t.Errorf("it does not say which secret the nodes need: %s", stderr)
+		said := runManual(t, t.TempDir(), append(slices.Clone(m.env), "OLD="+m.from, "NEW="+m.to), "talos copy ")
+		for _, want := range []string{
+			"\nkeys             3 ", "\nevents           5 ", "The HMAC secret is the one in " + envCurrent + " here.",
+		} {
+			if !strings.Contains(said, want) {
+				t.Errorf("it does not say %q:\n%s", want, said)
+			}
 		}
 
 		fresh := m.serve(t, m.to)
