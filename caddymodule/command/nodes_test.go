@@ -86,17 +86,17 @@ func TestNodes_EachRefusesWhatAnotherHasRevoked(t *testing.T) {
 	a, b := n.start(t, ""), n.start(t, "")
 	secret, keyID := a.issue(t)
 	b.wantVerdict(t, secret, true)
-	out, exit := a.talos(t, "keys", "revoke", keyID, "--wait", "30s")
-	if exit != 0 || !strings.Contains(out, "confirmed on 1 of 1 edges") {
+	if out, exit := a.talos(t, "keys", "revoke", keyID, "--wait", "30s"); exit != 0 ||
+		!strings.Contains(out, "confirmed on 1 of 1 edges") {
 		t.Errorf("revoking: exit %d\n%s", exit, out)
 	}
 	b.wantVerdict(t, secret, false)
 	if out, _ := a.talos(t, "edges"); strings.Count(out, "live") != 1 {
 		t.Errorf("the edges of a node are the other nodes:\n%s", out)
 	}
-	token, secret := "", ""
 	secret, _ = a.issue(t)
-	if token, exit = a.talos(t, "keys", "derive-token", secret, "-q"); exit != 0 {
+	token, exit := a.talos(t, "keys", "derive-token", secret, "-q")
+	if exit != 0 {
 		t.Fatal(token)
 	}
 	b.wantVerdict(t, strings.TrimSpace(token), true)
@@ -159,8 +159,8 @@ func rounds() int {
 	return 2
 }
 
-// TestNodes_LoseNothing has three nodes make changes while one of them is killed, and the database is killed, stopped and
-// has its connections cut.
+// TestNodes_LoseNothing has three nodes make changes while one of them is killed, and the database is killed, stopped
+// and has its connections cut.
 func TestNodes_LoseNothing(t *testing.T) {
 	t.Parallel()
 	n := newNodes(t, pgtest.Start(t))
@@ -199,7 +199,7 @@ func (l *ledger) work(t *testing.T, all []*server, trouble func()) {
 	var workers sync.WaitGroup
 	for i, s := range slices.Concat(all, all) {
 		workers.Go(func() {
-			for random := rand.New(rand.NewPCG(uint64(i), 1)); ctx.Err() == nil; { //nolint:gosec // no secret
+			for random := rand.New(rand.NewPCG(uint64(i), 1)); ctx.Err() == nil; {
 				l.one(ctx, t, s, all, random.IntN(2) == 0)
 			}
 		})
@@ -211,6 +211,7 @@ func (l *ledger) work(t *testing.T, all []*server, trouble func()) {
 
 // one issues a key, and may revoke it: then no node that has confirmed it admits the key.
 func (l *ledger) one(ctx context.Context, t *testing.T, s *server, all []*server, revoke bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	answer, made, _ := s.confirmed(ctx, "/v2alpha1/admin/issuedApiKeys", `{"name":"n","actor_id":"a"}`)
@@ -226,7 +227,8 @@ func (l *ledger) one(ctx context.Context, t *testing.T, s *server, all []*server
 		l.note(issued.Secret, false)
 		return
 	}
-	_, made, everywhere := s.confirmed(ctx, "/v2alpha1/admin/apiKeys/"+issued.IssuedAPIKey.KeyID+":revoke?wait=10s", "{}")
+	path := "/v2alpha1/admin/apiKeys/" + issued.IssuedAPIKey.KeyID + ":revoke?wait=10s"
+	_, made, everywhere := s.confirmed(ctx, path, "{}")
 	if !made {
 		return // it may have been revoked or not
 	}

@@ -18,7 +18,8 @@ import (
 const (
 	expands = "-- +goose Up\nALTER TABLE keys ADD COLUMN added_later INTEGER NOT NULL DEFAULT 7;\n" +
 		"-- +goose Down\nALTER TABLE keys DROP COLUMN added_later;\n"
-	contracts = "-- +goose Up\nUPDATE compatibility SET oldest = %d;\n-- +goose Down\nUPDATE compatibility SET oldest = 1;\n"
+	contracts = "-- +goose Up\nUPDATE compatibility SET oldest = %d;\n" +
+		"-- +goose Down\nUPDATE compatibility SET oldest = 1;\n"
 )
 
 // later builds this source with more migrations, as a build of the future has them.
@@ -84,8 +85,8 @@ func TestUpgrade_BuildsRunSideBySide(t *testing.T) {
 	})
 }
 
-// upgrade replaces this build by the next one while both run on a database, and then by one that this build must not run
-// beside.
+// upgrade replaces this build by the next one while both run on a database, and then by one that this build must not
+// run beside.
 func upgrade(t *testing.T, env []string, builds func() (next, afterNext string)) {
 	t.Helper()
 	next, afterNext := builds()
@@ -113,7 +114,8 @@ func upgrade(t *testing.T, env []string, builds func() (next, afterNext string))
 	if out, err := program(t, afterNext, env, "migrate", "up"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if _, stderr, exit := runBinaryBoth(t, env, "serve"); exit == 0 || !strings.Contains(stderr, "run the newer build") {
+	_, stderr, exit := runBinaryBoth(t, env, "serve")
+	if exit == 0 || !strings.Contains(stderr, "run the newer build") {
 		t.Errorf("a build that the schema excludes: %d\n%s", exit, stderr)
 	}
 }

@@ -30,8 +30,8 @@ type App struct {
 	RetiredIssuers []string `json:"retired_issuers,omitempty"`
 
 	// Storage is the DSN of the database: `sqlite:///absolute/path.db`, `sqlite://relative.db` or, for several nodes,
-	// `postgres://user@host/name?sslmode=verify-full`; these then need HMACSecret and SigningKeys. Default: `talos.db` in
-	// Caddy's data directory.
+	// `postgres://user@host/name?sslmode=verify-full`; these then need HMACSecret and SigningKeys. Default: `talos.db`
+	// in Caddy's data directory.
 	Storage string `json:"storage,omitempty"`
 
 	// HMACSecret is the secret, of at least 32 bytes, that makes the checksums of issued keys. Default: generated at

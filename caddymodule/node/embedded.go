@@ -117,8 +117,8 @@ func (a *App) resolveEmbedded() (s settings, err error) {
 }
 
 // errShared is the error of a database that several nodes can use, without the secrets that they have to share.
-var errShared = errors.New("storage: several nodes can use this database, and generated secrets would be those of one: " +
-	"give every node the same hmac_secret and the same signing_keys (TALOS_SECRETS_HMAC_CURRENT and " +
+var errShared = errors.New("storage: several nodes can use this database, and generated secrets would be those of " +
+	"one: give every node the same hmac_secret and the same signing_keys (TALOS_SECRETS_HMAC_CURRENT and " +
 	"TALOS_SIGNING_KEYS for `talos serve`); make them with `openssl rand -hex 32` and " +
 	"`talos jwk generate eddsa --jwks -o FILE`")
 

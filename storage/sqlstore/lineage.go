@@ -57,27 +57,35 @@ func (w *Writer) RevokeLineage(
 	if err != nil {
 		return nil, err
 	}
-	ids := []string{k.Lineage()}
-	err = each(ctx, w.lineage, func(rows Rows) error {
-		var id string
-		err := rows.Scan(&id)
-		ids = append(ids, id)
-		return err
-	}, network[:], k.Lineage())
-	if err != nil {
-		return nil, err
-	}
-	for _, id := range ids {
-		k, found, err := w.end(ctx, network, core.AnyKind, id, &r)
-		if err != nil {
-			return nil, err
+	// While this waited for a key, another transaction may have made a new one of it by a rotation: what is left is read
+	// until there is none.
+	for ids := []string{k.Lineage()}; len(ids) > 0; {
+		for _, id := range ids {
+			k, found, err := w.end(ctx, network, core.AnyKind, id, &r)
+			if err != nil {
+				return nil, err
+			}
+			if found { // the first of all may be revoked
+				revoked = append(revoked, k)
+			}
 		}
-		if found { // the first of all may be revoked
-			revoked = append(revoked, k)
+		if ids, err = w.left(ctx, network, k.Lineage()); err != nil {
+			return nil, err
 		}
 	}
 	if len(revoked) == 0 {
 		return nil, core.NewError(core.FailedPrecondition, "the key and all of its lineage are revoked already")
 	}
 	return revoked, nil
+}
+
+// left are the keys of a lineage that are not revoked, but for the first.
+func (w *Writer) left(ctx context.Context, network core.NetworkID, lineage string) (ids []string, err error) {
+	err = each(ctx, w.lineage, func(rows Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		ids = append(ids, id)
+		return err
+	}, network[:], lineage)
+	return ids, err
 }

@@ -1,8 +1,11 @@
 package sqlstore
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/talos-edge/talos-edge/core"
 )
@@ -18,6 +21,10 @@ const useChunk = 100
 // RecordUse writes the last uses of keys, as [core.Store] says.
 func (c Changes) RecordUse(ctx context.Context, uses []core.Use) error {
 	uses = slices.Clone(uses) // as in CreateMany
+	// Two nodes that write uses of the same keys lock them in the same order, and so never wait for each other.
+	slices.SortFunc(uses, func(a, b core.Use) int {
+		return cmp.Or(bytes.Compare(a.Network[:], b.Network[:]), strings.Compare(a.KeyID, b.KeyID))
+	})
 	for chunk := range slices.Chunk(uses, useChunk) {
 		err := c.group.do(ctx, func(ctx context.Context, w *Writer) error { return w.recordUse(ctx, chunk) })
 		if err != nil {

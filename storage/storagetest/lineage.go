@@ -144,4 +144,38 @@ var lineageTests = []test{
 			}
 		}
 	}},
+	{"with the key that another store makes of its last one meanwhile", func(t *harness) {
+		a, acts := t.controlled()
+		b, c := t.controlled()
+		for i := range 20 {
+			name := string(rune('a' + i))
+			chain(t, a, name)
+			release := c.Hold(BeforeCommit)
+			rotated, revoked := make(pending, 1), make(pending, 1)
+			go func() {
+				_, _, err := b.Rotate(t.Context(), home, name+"3", rotation(name+"4"))
+				rotated <- err
+			}()
+			if err := c.Held(t.Context(), BeforeCommit); err != nil {
+				t.Fatal(err)
+			}
+			before := acts.Commits()
+			go func() {
+				_, err := a.RevokeLineage(t.Context(), home, core.Issued, name+"0", revocation())
+				revoked <- err
+			}()
+			eventually(t, "the revocation is taken up", func() bool {
+				return acts.Waiting() == 0 && acts.Commits() == before
+			})
+			release()
+			for _, p := range []pending{rotated, revoked} {
+				if err := <-p; err != nil {
+					t.Fatal(err)
+				}
+			}
+			if k := get(t, a, home, name+"4"); k.Status != core.StatusRevoked {
+				t.Fatalf("round %d: the new key is %+v", i, k)
+			}
+		}
+	}},
 }
