@@ -18,9 +18,9 @@ func ReadState(ctx context.Context, dsn string) (*State, error) {
 	return onState(dsn, func(e engine, location string) (*State, error) { return e.readState(ctx, location) })
 }
 
-// Backup copies the database that dsn names to the SQLite file target, as of one moment, while nodes go on writing to it,
-// and returns what the copy holds. target must not exist, is made with mode 0600, and is not synced to the disk. After an
-// error it may be there in part. A missing database, and one of a newer schema, are [core.FailedPrecondition].
+// Backup copies the database that dsn names to the SQLite file target, as of one moment, while nodes go on writing to
+// it, and returns what the copy holds. target must not exist, is made with mode 0600, and is not synced to the disk.
+// After an error it may be there in part. A missing database, and one of a newer schema, are [core.FailedPrecondition].
 func Backup(ctx context.Context, dsn, target string) (*State, error) {
 	return onState(dsn, func(e engine, location string) (*State, error) { return e.backup(ctx, location, target) })
 }

@@ -19,9 +19,9 @@ type (
 )
 
 // Copy copies the database that the DSN from names into the one that to names, which is created or migrated first: keys
-// with their states, the events with their positions, and how far receivers of events have come, as of one moment. Nodes
-// may go on using the source. [transfer.Copy] says what is refused. A source that is missing or has another schema than
-// this build is [core.FailedPrecondition].
+// with their states, the events with their positions, and how far receivers of events have come, as of one moment.
+// Nodes may go on using the source. [transfer.Copy] says what is refused. A source that is missing or has another
+// schema than this build is [core.FailedPrecondition].
 func Copy(ctx context.Context, from, to string, opts Options, o CopyOptions) (*CopyResult, error) {
 	if err := checkEnds(ctx, from, to); err != nil {
 		return nil, err

@@ -26,8 +26,8 @@ type Options struct {
 	// temporary files.
 	Stdout io.Writer
 
-	// Passphrase encrypts the archive, with at least [MinPassphrase] characters. Empty: it is not encrypted. The copy of
-	// the database that the archive is made of is not, while it is made.
+	// Passphrase encrypts the archive, with at least [MinPassphrase] characters. Empty: it is not encrypted. The copy
+	// of the database that the archive is made of is not, while it is made.
 	Passphrase string
 
 	Writer string // names the build

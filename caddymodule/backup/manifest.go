@@ -36,7 +36,7 @@ func (m *Manifest) Shared() bool { return m.shared }
 
 // Database describes the copy of the database.
 type Database struct {
-	Source        string     `json:"source"`         // the DSN that it was copied from, or that database's name and host
+	Source        string     `json:"source"`         // its DSN, or its name and host
 	SchemaVersion int64      `json:"schema_version"` // a build that knows it can open the copy
 	Keys          int64      `json:"keys"`
 	FeedPosition  uint64     `json:"feed_position"` // of the last change in the copy; 0: there is none

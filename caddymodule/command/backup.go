@@ -89,8 +89,8 @@ killed may leave that folder, .FILE.partial-…, behind; delete it.`
 	}
 }
 
-// readPassphrase reads a passphrase from a file, or with - from standard input: a terminal asks for it, and once more for
-// a new one.
+// readPassphrase reads a passphrase from a file, or with - from standard input: a terminal asks for it, and once more
+// for a new one.
 func readPassphrase(cmd *cobra.Command, file string, fresh bool) (secret string, err error) {
 	if file != "-" {
 		f, err := os.Open(file) //nolint:gosec // the operator's own file

@@ -102,10 +102,10 @@ func TestABackupIsNotEncryptedWithAPassphraseThatIsSoonGuessed(t *testing.T) {
 	serveBinary(t, env)
 	file := filepath.Join(dir, "talos.tar.age")
 	for name, args := range map[string][]string{
-		"short":                 {"--passphrase-file", passphraseFile(t, t.TempDir(), "hunter2"), file},
-		"empty":                 {"--passphrase-file", passphraseFile(t, t.TempDir(), ""), file},
-		"missing":               {"--passphrase-file", filepath.Join(dir, "none"), file},
-		"with the wrong option": {"--decrypt", "--force", "--passphrase-file", passphraseFile(t, t.TempDir(), "x"), file},
+		"short":   {"--passphrase-file", passphraseFile(t, t.TempDir(), "hunter2"), file},
+		"empty":   {"--passphrase-file", passphraseFile(t, t.TempDir(), ""), file},
+		"missing": {"--passphrase-file", filepath.Join(dir, "none"), file},
+		"decrypt": {"--decrypt", "--force", "--passphrase-file", passphraseFile(t, t.TempDir(), "x"), file},
 	} {
 		out, said, err := backupOf(t, env, args...)
 		if err == nil || len(out) > 0 || strings.Contains(said, "hunter2") {

@@ -107,8 +107,8 @@ func (c *copying) report(cmd *cobra.Command, r *storage.CopyResult) error {
 		return err
 	}
 	if r.Missed > 0 {
-		cmd.PrintErrf("The source has changed since, up to change %d, and the copy has not. To replace the source by a "+
-			"copy, stop its nodes before, or copy with --follow.\n", r.Position+r.Missed)
+		cmd.PrintErrf("The source has changed since, up to change %d, and the copy has not. To replace the source "+
+			"by a copy, stop its nodes before, or copy with --follow.\n", r.Position+r.Missed)
 		return exit(cmd, exitMissed)
 	}
 	return nil
@@ -153,8 +153,9 @@ func (c *copying) printSecrets(cmd *cobra.Command) error {
 	if err != nil || len(s.Checks) == 0 { // no node has used the source
 		return err
 	}
-	cmd.PrintErrln("Give the nodes on the target the HMAC secret (hmac_secret, " + envCurrent + ") that the keys were " +
-		"made with, and the signing keys (signing_keys, " + envSigningKeys + ") of the source's nodes. " + c.whichSecret(s))
+	cmd.PrintErrln("Give the nodes on the target the HMAC secret (hmac_secret, " + envCurrent + ") that the keys " +
+		"were made with, and the signing keys (signing_keys, " + envSigningKeys + ") of the source's nodes. " +
+		c.whichSecret(s))
 	return nil
 }
 
@@ -174,7 +175,7 @@ func (c *copying) whichSecret(s *storage.State) string {
 	}
 	for _, check := range s.Checks {
 		if check != keyring.Checks()[0] {
-			return "The one in " + envCurrent + " here is another one."
+			return "The one in " + envCurrent + " here is another one, or not that of every network."
 		}
 	}
 	return "The HMAC secret is the one in " + envCurrent + " here."

@@ -100,8 +100,8 @@ func restore(ctx context.Context, tx pgx.Tx, logger *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	logger.Warn("the database is a copy, was restored, or failed over to another server: its feed of changes continues at a new "+
-		"position, and every node and edge looks its keys up again",
+	logger.Warn("the database was copied, restored, or failed over to another server: its feed of changes continues "+
+		"at a new position, and every node and edge looks its keys up again",
 		zap.Int64("there_up_to", before), zap.Int64("position", last))
 	return nil
 }

@@ -116,7 +116,7 @@ func continueCopy(ctx context.Context, path string, logger *zap.Logger) error {
 		if _, err := conn.ExecContext(ctx, "PRAGMA user_version = 0"); err != nil {
 			return err
 		}
-		logger.Info("the database is a copy, or was restored from a backup: its feed of changes continues at a new position",
+		logger.Info("the database was copied, or restored from a backup: its feed continues at a new position",
 			zap.String("path", path), zap.Int64("copied_up_to", last), zap.Int64("position", position))
 		return nil
 	})
@@ -130,8 +130,8 @@ func userVersion(ctx context.Context, path string) (version int, err error) {
 	return version, err
 }
 
-// adoptCopy is [continueCopy] for a database that is a copy, and nothing for any other. One that is being copied into is
-// [core.FailedPrecondition].
+// adoptCopy is [continueCopy] for a database that is a copy, and nothing for any other. One that is being copied into
+// is [core.FailedPrecondition].
 func adoptCopy(ctx context.Context, path string, logger *zap.Logger) error {
 	version, err := userVersion(ctx, path)
 	switch {

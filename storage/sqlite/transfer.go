@@ -17,8 +17,8 @@ import (
 const (
 	// insertRows is how many rows one statement inserts.
 	insertRows = 32
-	// insertCache is the page cache of a transaction that inserts many rows, in KiB: their ids are random, and so are the
-	// pages of the index on them.
+	// insertCache is the page cache of a transaction that inserts many rows, in KiB: their ids are random, and so are
+	// the pages of the index on them.
 	insertCache = 64 << 10
 )
 

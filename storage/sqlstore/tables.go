@@ -16,8 +16,8 @@ type Table struct {
 	Order string
 }
 
-// Tables are the tables that another database is made of. Not among them are the processes that use a database, and what
-// engines keep for themselves.
+// Tables are the tables that another database is made of. Not among them are the processes that use a database, and
+// what engines keep for themselves.
 func Tables() []*Table {
 	return []*Table{
 		newTable("keys", "created_seq, network, key_id", "network, "+keyColumns),

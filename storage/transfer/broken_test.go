@@ -74,7 +74,9 @@ var alterations = map[string]func(row []any, n int, yield func([]any, error) boo
 		return yield(row, nil)
 	},
 	"a row is missing": func(row []any, n int, yield func([]any, error) bool) bool { return n == 3 || yield(row, nil) },
-	"it breaks off":    func(row []any, n int, yield func([]any, error) bool) bool { return n != 3 || yield(nil, errDisk) },
+	"it breaks off": func(_ []any, n int, yield func([]any, error) bool) bool {
+		return n != 3 || yield(nil, errDisk)
+	},
 }
 
 func TestACopyThatIsNotItsSourceIsNotUsed(t *testing.T) {
@@ -86,7 +88,7 @@ func TestACopyThatIsNotItsSourceIsNotUsed(t *testing.T) {
 				source := open(t, from)
 				newHistory(source, 7, "k").run(t, 30)
 				want := contentOf(t, source)
-				target := altering{end(t, to), func(table string, rows iter.Seq2[[]any, error]) iter.Seq2[[]any, error] {
+				alterKeys := func(table string, rows iter.Seq2[[]any, error]) iter.Seq2[[]any, error] {
 					if table != "keys" {
 						return rows
 					}
@@ -98,7 +100,8 @@ func TestACopyThatIsNotItsSourceIsNotUsed(t *testing.T) {
 							}
 						}
 					}
-				}}
+				}
+				target := altering{end(t, to), alterKeys}
 				if _, err := transfer.Copy(t.Context(), end(t, from), target, transfer.Options{}); err == nil {
 					t.Error("no error")
 				}

@@ -20,8 +20,8 @@ type Table struct {
 	Digest string // SHA-256 of all rows, in hexadecimal
 }
 
-// digest is the digest of a table's rows. Each value is its type, its length and its bytes, so that no two rows have the
-// same encoding.
+// digest is the digest of a table's rows. Each value is its type, its length and its bytes, so that no two rows have
+// the same encoding.
 type digest struct {
 	hash hash.Hash
 	rows int64
@@ -107,8 +107,8 @@ func bothDigests(ctx context.Context, src, dst *view, watch *watch) (here, there
 func same(src, dst []Table) error {
 	for i, s := range src {
 		if d := dst[i]; s != d {
-			return fmt.Errorf("the copy is not what was copied: table %s has %d rows with the digest %s in the source, "+
-				"and %d rows with %s in the target", s.Name, s.Rows, s.Digest, d.Rows, d.Digest)
+			return fmt.Errorf("the copy is not what was copied: table %s has %d rows with the digest %s in the "+
+				"source, and %d rows with %s in the target", s.Name, s.Rows, s.Digest, d.Rows, d.Digest)
 		}
 	}
 	return nil

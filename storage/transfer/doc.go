@@ -2,9 +2,9 @@
 //
 // # One moment
 //
-// The source is read in one transaction, as of one moment; its nodes go on meanwhile. All rows of the target are written
-// in one transaction too. Both sides are then read in the same order and encoding: number and SHA-256 digest of each
-// table's rows must be the same, or the transaction is rolled back.
+// The source is read in one transaction, as of one moment; its nodes go on meanwhile. All rows of the target are
+// written in one transaction too. Both sides are then read in the same order and encoding: number and SHA-256 digest of
+// each table's rows must be the same, or the transaction is rolled back.
 //
 // # The mark
 //

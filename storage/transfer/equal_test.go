@@ -81,7 +81,8 @@ func wantCopy(t *testing.T, got core.Store, want *content) {
 	if c.feedID == want.feedID {
 		t.Error("its feed has the name of the source's")
 	}
-	if end := uint64(time.Now().UnixMicro()); last.Position > end || last.Position < end-uint64(time.Hour/time.Microsecond) {
+	now := uint64(time.Now().UnixMicro())
+	if last.Position > now || last.Position < now-uint64(time.Hour/time.Microsecond) {
 		t.Errorf("its feed continues at %d, want a position taken from the clock", last.Position)
 	}
 }

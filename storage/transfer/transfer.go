@@ -56,8 +56,8 @@ type job struct {
 	tables   []Table
 }
 
-// Copy copies one database into another. The target must hold no keys and no events, or be what a copy has left that was
-// cut short; anything else, a process that uses the target, and a source that is itself the target of a copy, are
+// Copy copies one database into another. The target must hold no keys and no events, or be what a copy has left that
+// was cut short; anything else, a process that uses the target, and a source that is itself the target of a copy, are
 // [core.FailedPrecondition]. After an error, no node opens the target before another copy has been completed.
 func Copy(ctx context.Context, from, to Database, o Options) (*Result, error) {
 	j := &job{
