@@ -10,7 +10,7 @@ import (
 	"github.com/talos-edge/talos-edge/storage/transfer"
 )
 
-// Options and results of [Copy].
+// The types of [Copy] are those of package transfer.
 type (
 	CopyOptions  = transfer.Options
 	CopyFollow   = transfer.Follow

@@ -65,6 +65,7 @@ func encrypted(w io.Writer, passphrase string) (io.WriteCloser, error) {
 
 type plain struct{ io.Writer }
 
+// Close does nothing.
 func (plain) Close() error { return nil }
 
 // Decrypt writes the archive that an encrypted file holds. It reads the file twice, and writes nothing before it has

@@ -93,7 +93,7 @@ killed may leave that folder, .FILE.partial-…, behind; delete it.`
 // for a new one.
 func readPassphrase(cmd *cobra.Command, file string, fresh bool) (secret string, err error) {
 	if file != "-" {
-		f, err := os.Open(file) //nolint:gosec // the operator's own file
+		f, err := os.Open(file)
 		if err != nil {
 			return "", err
 		}

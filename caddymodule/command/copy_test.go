@@ -35,7 +35,10 @@ func newMoved(t *testing.T, from, to string) *moved {
 	return &moved{from, to, append(env, envCurrent+"="+secretA, envSigningKeys+"="+keys)}
 }
 
-func sqliteDSN(t *testing.T) string { return "sqlite://" + filepath.Join(t.TempDir(), "talos.db") }
+func sqliteDSN(t *testing.T) string {
+	t.Helper()
+	return "sqlite://" + filepath.Join(t.TempDir(), "talos.db")
+}
 
 // serve starts a node on a database.
 func (m *moved) serve(t *testing.T, dsn string) *server {
@@ -121,6 +124,7 @@ func (s *server) page(t *testing.T, token string) (keyID, next string) {
 func TestCopy_KeysTokensAndPagesGoOnOnTheNewDatabase(t *testing.T) {
 	t.Parallel()
 	eachMove(t, func(t *testing.T, m *moved) {
+		t.Helper()
 		old := m.serve(t, m.from)
 		good, goodID := old.issue(t)
 		revoked, revokedID := old.issue(t)
@@ -176,6 +180,7 @@ func TestCopy_KeysTokensAndPagesGoOnOnTheNewDatabase(t *testing.T) {
 func TestCopy_FollowsTheSourceUntilItsNodesHaveEnded(t *testing.T) {
 	t.Parallel()
 	eachMove(t, func(t *testing.T, m *moved) {
+		t.Helper()
 		old := m.serve(t, m.from)
 		before, _ := old.issue(t)
 		c := m.follow(t, "--until-idle", "1ms")
@@ -198,6 +203,7 @@ func TestCopy_FollowsTheSourceUntilItsNodesHaveEnded(t *testing.T) {
 func TestCopy_IsCompletedByAnInterruptWhenTheNodesHaveEnded(t *testing.T) {
 	t.Parallel()
 	eachMove(t, func(t *testing.T, m *moved) {
+		t.Helper()
 		old := m.serve(t, m.from)
 		c := m.follow(t)
 		secret, _ := old.issue(t)
@@ -216,6 +222,7 @@ func TestCopy_IsCompletedByAnInterruptWhenTheNodesHaveEnded(t *testing.T) {
 func TestCopy_ASecondInterruptLeavesATargetThatNoNodeOpens(t *testing.T) {
 	t.Parallel()
 	eachMove(t, func(t *testing.T, m *moved) {
+		t.Helper()
 		old := m.serve(t, m.from)
 		secret, _ := old.issue(t)
 		c := m.follow(t)

@@ -61,7 +61,7 @@ var errDisk = errors.New("the disk is on fire")
 var alterations = map[string]func(row []any, n int, yield func([]any, error) bool) bool{
 	"a value differs": func(row []any, n int, yield func([]any, error) bool) bool {
 		if n == 3 {
-			row[1] = row[1].(int64) + 1_000_000
+			row[1] = int64(1_000_000)
 		}
 		return yield(row, nil)
 	},
@@ -85,6 +85,7 @@ func TestACopyThatIsNotItsSourceIsNotUsed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			eachTarget(t, func(t *testing.T, from, to string) {
+				t.Helper()
 				source := open(t, from)
 				newHistory(source, 7, "k").run(t, 30)
 				want := contentOf(t, source)
@@ -116,6 +117,7 @@ func TestACopyThatIsNotItsSourceIsNotUsed(t *testing.T) {
 func TestACopyThatIsInterruptedIsNotUsed(t *testing.T) {
 	t.Parallel()
 	eachTarget(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		source := open(t, from)
 		newHistory(source, 8, "k").run(t, 30)
 		want := contentOf(t, source)
@@ -133,6 +135,7 @@ func TestACopyThatIsInterruptedIsNotUsed(t *testing.T) {
 func TestADatabaseThatIsBeingCopiedIntoIsNoSource(t *testing.T) {
 	t.Parallel()
 	eachTarget(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		newHistory(open(t, from), 8, "k").run(t, 10)
 		ctx, cancel := context.WithCancel(t.Context())
 		_, err := storage.Copy(ctx, from, to, storage.Options{}, storage.CopyOptions{

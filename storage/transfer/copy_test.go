@@ -2,7 +2,7 @@ package transfer_test
 
 import (
 	"errors"
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -14,6 +14,7 @@ import (
 func TestACopyHoldsAllThatItsSourceHolds(t *testing.T) {
 	t.Parallel()
 	eachWay(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		source := open(t, from)
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
@@ -42,6 +43,7 @@ func TestACopyHoldsAllThatItsSourceHolds(t *testing.T) {
 func TestTheNumbersOfKeysGoOnAfterACopy(t *testing.T) {
 	t.Parallel()
 	eachWay(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		newHistory(open(t, from), 1, "k").run(t, 50)
 		copied(t, from, to)
 		target := open(t, to)
@@ -70,6 +72,7 @@ func TestTheNumbersOfKeysGoOnAfterACopy(t *testing.T) {
 func TestACopyOfACopyHasTheSameDigests(t *testing.T) {
 	t.Parallel()
 	eachWay(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		newHistory(open(t, from), 2, "k").run(t, 100)
 		first := copied(t, from, to)
 		second := copied(t, to, engines["sqlite"](t))
@@ -84,6 +87,7 @@ func TestACopyOfACopyHasTheSameDigests(t *testing.T) {
 func TestAnEmptyDatabaseIsCopied(t *testing.T) {
 	t.Parallel()
 	eachWay(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		source := open(t, from)
 		want := contentOf(t, source)
 		copied(t, from, to)
@@ -94,6 +98,7 @@ func TestAnEmptyDatabaseIsCopied(t *testing.T) {
 func TestACopyGoesIntoAnEmptyDatabaseOnly(t *testing.T) {
 	t.Parallel()
 	eachTarget(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		newHistory(open(t, from), 3, "k").run(t, 20)
 		target := open(t, to)
 		newHistory(target, 4, "other").run(t, 20)
@@ -109,6 +114,7 @@ func TestACopyGoesIntoAnEmptyDatabaseOnly(t *testing.T) {
 func TestACopyIsRefusedWhileANodeUsesTheTarget(t *testing.T) {
 	t.Parallel()
 	eachTarget(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		newHistory(open(t, from), 3, "k").run(t, 20)
 		node := core.NodeState{Edge: feed.Edge{ID: "node", Seen: time.Now()}}
 		target := open(t, to)
@@ -155,6 +161,7 @@ func TestASourceOfAnotherSchemaIsRefused(t *testing.T) {
 func TestChangesDuringACopyAreCountedAndLeftOut(t *testing.T) {
 	t.Parallel()
 	eachWay(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		source := open(t, from)
 		h := newHistory(source, 5, "k")
 		h.run(t, 100)
@@ -181,7 +188,7 @@ func TestTheProgressOfACopyNamesItsSteps(t *testing.T) {
 	source := open(t, from)
 	var keys []core.Key
 	for i := range 25_000 {
-		keys = append(keys, core.Key{ID: fmt.Sprint(i), Kind: core.Imported, Status: core.StatusActive})
+		keys = append(keys, core.Key{ID: strconv.Itoa(i), Kind: core.Imported, Status: core.StatusActive})
 	}
 	_, err := source.CreateMany(t.Context(), core.NetworkID{}, keys, 0)
 	must(t, err)

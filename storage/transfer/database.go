@@ -78,15 +78,16 @@ func write(ctx context.Context, db Database, f func(*writer) error) error {
 }
 
 // number runs a query for one number.
-func (v *view) number(ctx context.Context, query string, args ...any) (n int64, err error) {
-	return n, v.one(ctx, query, []any{&n}, args...)
+func (v *view) number(ctx context.Context, query string) (n int64, err error) {
+	err = v.one(ctx, query, []any{&n})
+	return n, err
 }
 
 // one runs a query for one row.
-func (v *view) one(ctx context.Context, query string, targets []any, args ...any) error {
+func (v *view) one(ctx context.Context, query string, targets []any) error {
 	return v.db.Explain(sqlstore.Each(ctx, v, query, func(rows sqlstore.Rows) error {
 		return rows.Scan(targets...)
-	}, args...))
+	}))
 }
 
 // errEnough ends a query whose further rows are not needed.

@@ -18,12 +18,12 @@ import (
 // on; the copy ends when nothing changes any more.
 func followed(
 	ctx context.Context, from, to string, report func(n int, p storage.CopyProgress) error,
-) (*storage.CopyResult, error) {
+) error {
 	var (
 		rounds int
 		failed error
 	)
-	r, err := storage.Copy(ctx, from, to, storage.Options{}, storage.CopyOptions{
+	_, err := storage.Copy(ctx, from, to, storage.Options{}, storage.CopyOptions{
 		Progress: func(p storage.CopyProgress) {
 			if p.Step == "follow" {
 				rounds++
@@ -32,12 +32,13 @@ func followed(
 		},
 		Follow: &storage.CopyFollow{UntilIdle: time.Millisecond},
 	})
-	return r, errors.Join(err, failed)
+	return errors.Join(err, failed)
 }
 
 func TestAFollowedSourceIsCopiedWithAllThatIsWrittenMeanwhile(t *testing.T) {
 	t.Parallel()
 	eachWay(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		source := open(t, from)
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
@@ -74,10 +75,11 @@ func TestAFollowedSourceIsCopiedWithAllThatIsWrittenMeanwhile(t *testing.T) {
 func TestEachRoundAppliesTheChangesSinceTheOneBefore(t *testing.T) {
 	t.Parallel()
 	eachWay(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		source := open(t, from)
 		h := newHistory(source, 10, "k")
 		h.run(t, 50)
-		_, err := followed(t.Context(), from, to, func(n int, p storage.CopyProgress) error {
+		err := followed(t.Context(), from, to, func(n int, p storage.CopyProgress) error {
 			if at := int64(source.Positions().Applied()); p.Done != at || p.Total != at {
 				t.Errorf("round %d has reached %d of %d, want %d", n, p.Done, p.Total, at)
 			}
@@ -103,6 +105,7 @@ func TestEachRoundAppliesTheChangesSinceTheOneBefore(t *testing.T) {
 func TestARequestIDMovesFromOneKeyToAnotherWithinARound(t *testing.T) {
 	t.Parallel()
 	eachTarget(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		source := open(t, from)
 		key := func(id, request string) core.Key {
 			return core.Key{
@@ -121,7 +124,7 @@ func TestARequestIDMovesFromOneKeyToAnotherWithinARound(t *testing.T) {
 			return source.Delete(t.Context(), core.NetworkID{}, id, core.Deletion{Time: start})
 		}
 		must(t, errors.Join(create(key("a", "1")), create(key("b", "2"))))
-		_, err := followed(t.Context(), from, to, func(n int, _ storage.CopyProgress) error {
+		err := followed(t.Context(), from, to, func(n int, _ storage.CopyProgress) error {
 			if n > 1 {
 				return nil
 			}
@@ -143,8 +146,9 @@ func TestARequestIDMovesFromOneKeyToAnotherWithinARound(t *testing.T) {
 func TestATargetIsNotOpenedWhileItIsFollowed(t *testing.T) {
 	t.Parallel()
 	eachTarget(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		newHistory(open(t, from), 11, "k").run(t, 10)
-		_, err := followed(t.Context(), from, to, func(int, storage.CopyProgress) error {
+		err := followed(t.Context(), from, to, func(int, storage.CopyProgress) error {
 			wantUnusable(t, to)
 			return nil
 		})
@@ -156,12 +160,13 @@ func TestATargetIsNotOpenedWhileItIsFollowed(t *testing.T) {
 func TestACopyFollowsAsLongAsANodeUsesTheSource(t *testing.T) {
 	t.Parallel()
 	eachWay(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		source := open(t, from)
 		newHistory(source, 12, "k").run(t, 10)
 		node := core.NodeState{Edge: feed.Edge{ID: "node", Seen: time.Now()}}
 		must(t, source.SaveNode(t.Context(), node))
 		rounds := 0
-		_, err := followed(t.Context(), from, to, func(n int, p storage.CopyProgress) error {
+		err := followed(t.Context(), from, to, func(n int, p storage.CopyProgress) error {
 			rounds = n
 			want := int64(1)
 			if n > 5 {
@@ -186,6 +191,7 @@ func TestACopyFollowsAsLongAsANodeUsesTheSource(t *testing.T) {
 func TestAChangeDuringTheLastComparisonIsFollowedToo(t *testing.T) {
 	t.Parallel()
 	eachWay(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		source := open(t, from)
 		h := newHistory(source, 13, "k")
 		h.run(t, 10)
@@ -213,10 +219,11 @@ func TestAChangeDuringTheLastComparisonIsFollowedToo(t *testing.T) {
 func TestUsesOfKeysAreCopiedAtTheEnd(t *testing.T) {
 	t.Parallel()
 	eachWay(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		source := open(t, from)
 		h := newHistory(source, 14, "k")
 		h.run(t, 30)
-		_, err := followed(t.Context(), from, to, func(n int, _ storage.CopyProgress) error {
+		err := followed(t.Context(), from, to, func(n int, _ storage.CopyProgress) error {
 			if n > 1 {
 				return nil
 			}
@@ -239,12 +246,14 @@ func TestAFollowedSourceThatLosesEventsIsCopiedAnew(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(t *testing.T, from string, source core.Store) error{
 		"it was restored": func(t *testing.T, from string, _ core.Store) error {
+			t.Helper()
 			db, err := sql.Open("sqlite", strings.TrimPrefix(from, "sqlite://"))
 			must(t, err)
 			_, err = db.ExecContext(t.Context(), "UPDATE feed SET id = 'another'")
 			return errors.Join(err, db.Close())
 		},
 		"events were removed before they were copied": func(t *testing.T, _ string, source core.Store) error {
+			t.Helper()
 			_, err := source.PruneEvents(t.Context(), time.Time{}, 2)
 			return err
 		},
@@ -252,10 +261,11 @@ func TestAFollowedSourceThatLosesEventsIsCopiedAnew(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			eachTarget(t, func(t *testing.T, from, to string) {
+				t.Helper()
 				source := open(t, from)
 				h := newHistory(source, 15, "k")
 				h.run(t, 10)
-				_, err := followed(t.Context(), from, to, func(n int, _ storage.CopyProgress) error {
+				err := followed(t.Context(), from, to, func(int, storage.CopyProgress) error {
 					return errors.Join(h.create(t.Context()), h.create(t.Context()), h.create(t.Context()),
 						lose(t, from, source))
 				})
@@ -271,10 +281,11 @@ func TestAFollowedSourceThatLosesEventsIsCopiedAnew(t *testing.T) {
 func TestASecondCopyEndsTheOneThatFollows(t *testing.T) {
 	t.Parallel()
 	eachTarget(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		source := open(t, from)
 		h := newHistory(source, 16, "k")
 		h.run(t, 10)
-		_, err := followed(t.Context(), from, to, func(n int, _ storage.CopyProgress) error {
+		err := followed(t.Context(), from, to, func(n int, _ storage.CopyProgress) error {
 			if n > 1 {
 				return nil
 			}
@@ -290,9 +301,10 @@ func TestASecondCopyEndsTheOneThatFollows(t *testing.T) {
 func TestAFollowingCopyThatIsInterruptedIsNotUsed(t *testing.T) {
 	t.Parallel()
 	eachTarget(t, func(t *testing.T, from, to string) {
+		t.Helper()
 		newHistory(open(t, from), 17, "k").run(t, 10)
 		ctx, cancel := context.WithCancel(t.Context())
-		_, err := followed(ctx, from, to, func(int, storage.CopyProgress) error {
+		err := followed(ctx, from, to, func(int, storage.CopyProgress) error {
 			cancel()
 			return nil
 		})

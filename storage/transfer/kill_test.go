@@ -58,6 +58,7 @@ func TestAttack21_ACopyThatIsKilledIsOpenedByNoNodeAndBegunAnew(t *testing.T) {
 		t.Run("at "+step, func(t *testing.T) {
 			t.Parallel()
 			eachTarget(t, func(t *testing.T, from, to string) {
+				t.Helper()
 				source := open(t, from)
 				h := newHistory(source, 6, "k")
 				h.run(t, 50)

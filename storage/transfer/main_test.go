@@ -26,7 +26,10 @@ func TestMain(m *testing.M) {
 
 // engines make an empty database each, and return its DSN. That of PostgreSQL skips the test without a server.
 var engines = map[string]func(testing.TB) string{
-	"sqlite":   func(tb testing.TB) string { return "sqlite://" + filepath.Join(tb.TempDir(), "talos.db") },
+	"sqlite": func(tb testing.TB) string {
+		tb.Helper()
+		return "sqlite://" + filepath.Join(tb.TempDir(), "talos.db")
+	},
 	"postgres": pgtest.Database,
 }
 

@@ -62,7 +62,7 @@ type job struct {
 func Copy(ctx context.Context, from, to Database, o Options) (*Result, error) {
 	j := &job{
 		from: from, to: to, follow: o.Follow, watch: &watch{report: o.Progress},
-		mark: -1 - rand.Int64N(math.MaxInt32),
+		mark: -1 - rand.Int64N(math.MaxInt32), //nolint:gosec // it is no secret
 	}
 	if err := j.begin(ctx); err != nil {
 		return nil, err

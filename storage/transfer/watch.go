@@ -20,7 +20,8 @@ func (w *watch) of(step string, rows iter.Seq2[[]any, error]) iter.Seq2[[]any, e
 		var done int64
 		for row, err := range rows {
 			if err == nil {
-				if done++; done%watchRows == 0 {
+				done++
+				if done%watchRows == 0 {
 					w.report(Progress{Step: step, Done: done, Total: w.total})
 				}
 			}
