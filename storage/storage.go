@@ -13,6 +13,7 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/storage/postgres"
 	"github.com/talos-edge/talos-edge/storage/sqlite"
+	"github.com/talos-edge/talos-edge/storage/transfer"
 )
 
 // Options are the settings that all engines share. The zero value is ready to use.
@@ -37,6 +38,8 @@ type engine struct {
 
 	readState func(ctx context.Context, location string) (*State, error)
 	backup    func(ctx context.Context, location, target string) (*State, error)
+
+	transfer func(ctx context.Context, location string, logger *zap.Logger) (transfer.Database, error)
 }
 
 func engines() map[string]engine {
@@ -46,7 +49,7 @@ func engines() map[string]engine {
 			open: openSQLite, canonical: canonicalSQLite, readSecretCheck: readSecretCheckSQLite,
 			display:    func(path string) string { return path },
 			readSchema: sqlite.ReadSchema, migrateUp: sqlite.MigrateUp, migrateDown: sqlite.MigrateDown,
-			readState: sqlite.ReadState, backup: sqlite.Backup,
+			readState: sqlite.ReadState, backup: sqlite.Backup, transfer: transferSQLite,
 		},
 		"postgres":   onPostgres,
 		"postgresql": onPostgres,
@@ -79,11 +82,8 @@ func enginePostgres() engine {
 			return check, nil
 		},
 		readSchema: postgres.ReadSchema, migrateUp: postgres.MigrateUp, migrateDown: postgres.MigrateDown,
-		readState: postgres.ReadState,
-		backup: func(context.Context, string, string) (*State, error) {
-			return nil, core.NewError(core.BadRequest,
-				"a PostgreSQL database is backed up by its own tools: pg_dump, or a base backup with its log")
-		},
+		readState: postgres.ReadState, transfer: postgres.Transfer,
+		backup: backupPostgres,
 	}
 }
 
@@ -183,6 +183,10 @@ func readSecretCheckSQLite(
 		return "", fmt.Errorf("storage: %w", err)
 	}
 	return check, nil
+}
+
+func transferSQLite(_ context.Context, path string, logger *zap.Logger) (transfer.Database, error) {
+	return sqlite.Transfer(path, logger)
 }
 
 func canonicalSQLite(path string) (string, error) {

@@ -67,8 +67,20 @@ func (a *archive) addDatabase(file string) (err error) {
 	return nil
 }
 
-// write writes the archive, the description first.
-func (a *archive) write(ctx context.Context, w io.Writer) error {
+// write writes the archive, encrypted if there is a passphrase.
+func (a *archive) write(ctx context.Context, w io.Writer, passphrase string) error {
+	e, err := encrypted(w, passphrase)
+	if err != nil {
+		return err
+	}
+	if err := a.writeTar(ctx, e); err != nil {
+		return err
+	}
+	return e.Close()
+}
+
+// writeTar writes the tar file, the description first.
+func (a *archive) writeTar(ctx context.Context, w io.Writer) error {
 	manifest, err := a.manifest.encode()
 	if err != nil {
 		return err
@@ -117,20 +129,25 @@ func (c *content) copyTo(ctx context.Context, w io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	_, err = io.Copy(w, readerFunc(func(p []byte) (int, error) {
+	_, err = io.Copy(w, untilDone(ctx, f))
+	return err
+}
+
+// untilDone reads from r until ctx ends.
+func untilDone(ctx context.Context, r io.Reader) io.Reader {
+	return readerFunc(func(p []byte) (int, error) {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		return f.Read(p)
-	}))
-	return err
+		return r.Read(p)
+	})
 }
 
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// ownerOf is the owner of a database's file, or root if that is not known.
+// ownerOf is the owner of a database's file, or root if that is not known or there is none.
 func ownerOf(dsn string) owner {
 	info, err := os.Stat(storage.Display(dsn))
 	if err != nil {

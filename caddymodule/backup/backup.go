@@ -28,6 +28,10 @@ type Options struct {
 	// temporary files.
 	Stdout io.Writer
 
+	// Passphrase encrypts the archive, with at least [MinPassphrase] characters. Empty: it is not encrypted. The copy
+	// of the database that the archive is made of is not, while it is made.
+	Passphrase string
+
 	Writer string // names the build
 }
 
@@ -44,7 +48,7 @@ func Write(ctx context.Context, s *setup.Setup, o *Options) (m *Manifest, err er
 	if s.Node.Storage == "" {
 		return nil, errors.New("this node is a sidecar: it has no database; back up the node that it asks")
 	}
-	if err := o.checkFile(); err != nil {
+	if err := errors.Join(checkPassphrase(o.Passphrase), o.checkFile()); err != nil {
 		return nil, err
 	}
 	folder, err := o.workFolder()
@@ -66,7 +70,7 @@ func Write(ctx context.Context, s *setup.Setup, o *Options) (m *Manifest, err er
 		return nil, err
 	}
 	if o.File == "" {
-		return m, a.write(ctx, o.Stdout)
+		return m, a.write(ctx, o.Stdout, o.Passphrase)
 	}
 	return m, a.store(ctx, filepath.Join(folder, "backup.tar"), o)
 }
@@ -104,7 +108,7 @@ func (a *archive) store(ctx context.Context, temporary string, o *Options) (err 
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(a.write(ctx, f), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(a.write(ctx, f, o.Passphrase), f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("writing the archive: %w", err)
 	}
 	if err := o.checkFile(); err != nil { // somebody may have made it meanwhile

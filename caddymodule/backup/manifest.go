@@ -29,11 +29,16 @@ type Manifest struct {
 	Secrets map[string]string `json:"secrets"`
 
 	Files []File `json:"files"`
+
+	shared bool // see Shared
 }
+
+// Shared reports whether the database that was copied is one that nodes on several machines can use.
+func (m *Manifest) Shared() bool { return m.shared }
 
 // Database describes the copy of the database.
 type Database struct {
-	Source        string     `json:"source"`         // the DSN that it was copied from
+	Source        string     `json:"source"`         // its DSN, or its name and host
 	SchemaVersion int64      `json:"schema_version"` // a build that knows it can open the copy
 	Keys          int64      `json:"keys"`
 	FeedPosition  uint64     `json:"feed_position"` // of the last change in the copy; 0: there is none
@@ -51,10 +56,15 @@ type File struct {
 const included = "included"
 
 func newManifest(writer, source string, s *storage.State) *Manifest {
+	shared := storage.Shared(source)
+	if shared { // its DSN may have a password
+		source = storage.Display(source)
+	}
 	m := &Manifest{
 		Format: formatVersion, Created: time.Now().UTC().Truncate(time.Second), Writer: writer,
 		Database: Database{Source: source, SchemaVersion: s.Version, Keys: s.Keys, FeedPosition: s.Position},
 		Secrets:  map[string]string{},
+		shared:   shared,
 	}
 	if !s.Changed.IsZero() {
 		m.Database.LastChange = &s.Changed
@@ -92,7 +102,12 @@ To restore it:
     place, and delete the files of the same name with -wal and -shm there. Are
     Caddy's files elsewhere (its option storage)? Then move the folder talos there.
     talos.db-wal is empty on purpose: it replaces one that would damage talos.db.
- 3. Give the node the secrets that are not in this archive:
+{{if .Shared}}
+    The database was not in a file: copy talos.db into a new, empty one of its kind.
+
+        talos copy --from sqlite://talos.db --to DSN
+
+{{end}} 3. Give the node the secrets that are not in this archive:
 {{range .Missing}}        {{.}}
 {{else}}        none, all are here.
 {{end}} 4. Start the node. Changes since the backup are lost: keys that were revoked since

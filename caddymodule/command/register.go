@@ -16,7 +16,7 @@ const BinaryName = "talos"
 func init() { //nolint:gochecknoinits // Caddy's commands are registered when their package is imported
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "talos",
-		Usage: "serve|proxy|keys|events|jwk|migrate|webhook|health|backup|doctor|version",
+		Usage: "serve|proxy|keys|events|jwk|migrate|webhook|health|backup|copy|doctor|version",
 		Short: "Serves and manages API keys",
 		Long:  "The commands of Talos Edge: a server for API keys, and a client for it.",
 		CobraFunc: func(cmd *cobra.Command) {
@@ -53,6 +53,7 @@ func commands() []top {
 		{"webhook", webhookShort, setWebhook},
 		{"health", healthShort, setHealth},
 		{"backup", backupShort, setBackup},
+		{"copy", copyShort, setCopy},
 		{"doctor", doctorShort, setDoctor},
 	}
 }

@@ -66,7 +66,7 @@ func serveProgram(t *testing.T, program string, env []string, args ...string) *s
 	return nil
 }
 
-// tryCommand starts a command that serves, and waits until it says so.
+// tryCommand starts a command that serves, or follows a database, and waits until it says so.
 func tryCommand(t *testing.T, env []string, args ...string) (*server, error) {
 	t.Helper()
 	return tryProgram(t, binary(t), env, args...)
@@ -90,7 +90,7 @@ func tryProgram(t *testing.T, program string, env []string, args ...string) (*se
 			s.mu.Lock()
 			s.stderr.WriteString(lines.Text() + "\n")
 			s.mu.Unlock()
-			if strings.HasPrefix(lines.Text(), "talos: serving") {
+			if strings.HasPrefix(lines.Text(), "talos: serving") || strings.HasPrefix(lines.Text(), "following") {
 				once.Do(func() { close(serving) })
 			}
 		}
@@ -120,6 +120,11 @@ func (s *server) stop(t *testing.T, sig syscall.Signal) error {
 	if err := s.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Error(err)
 	}
+	return s.wait()
+}
+
+// wait waits for the end of the process, and returns how it ended.
+func (s *server) wait() error {
 	s.stopped = true
 	return <-s.exited
 }

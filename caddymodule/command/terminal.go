@@ -1,11 +1,13 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"time"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
 
@@ -13,6 +15,17 @@ import (
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// askSecret asks the terminal for a secret, which it does not show.
+func askSecret(cmd *cobra.Command, question string) (string, error) {
+	cmd.PrintErr(question)
+	secret, err := term.ReadPassword(int(os.Stdin.Fd()))
+	cmd.PrintErrln()
+	if err == nil && len(secret) == 0 {
+		err = errors.New("nothing was entered")
+	}
+	return string(secret), err
 }
 
 // times is how times are printed: on a terminal as distances from now, else in RFC 3339.

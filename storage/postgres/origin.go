@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -11,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/talos-edge/talos-edge/core/feed"
+	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
 const (
@@ -31,18 +33,27 @@ const (
 // [feed.EventRestored]. It is called on every new connection, before what is read or written on it counts.
 func adopt(ctx context.Context, c *pgx.Conn, logger *zap.Logger) error {
 	var now, known string
+	if err := c.QueryRow(ctx, "SELECT origin FROM feed").Scan(&known); err != nil {
+		return err
+	}
+	if err := checkCopying(known); err != nil {
+		return err
+	}
 	if err := c.QueryRow(ctx, selectOrigin).Scan(&now); err != nil {
 		if e, ok := errors.AsType[*pgconn.PgError](err); ok && isUnknownOrigin(e.Code) {
 			return nil
 		}
 		return err
 	}
-	if err := c.QueryRow(ctx, "SELECT origin FROM feed").Scan(&known); err != nil || known == now {
-		return err
+	if known == now {
+		return nil
 	}
 	return pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
 		// Another node may have been first.
 		if err := tx.QueryRow(ctx, "SELECT origin FROM feed FOR UPDATE").Scan(&known); err != nil || known == now {
+			return err
+		}
+		if err := checkCopying(known); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "UPDATE feed SET origin = $1", now); err != nil || known == "" {
@@ -50,6 +61,14 @@ func adopt(ctx context.Context, c *pgx.Conn, logger *zap.Logger) error {
 		}
 		return restore(ctx, tx, logger)
 	})
+}
+
+// checkCopying refuses a database that is being copied into.
+func checkCopying(origin string) error {
+	if strings.HasPrefix(origin, copyingOrigin) {
+		return sqlstore.CopyingError()
+	}
+	return nil
 }
 
 // isUnknownOrigin reports whether a database cannot say where it is: it is no PostgreSQL, its user may not know, or it
@@ -81,8 +100,8 @@ func restore(ctx context.Context, tx pgx.Tx, logger *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	logger.Warn("the database was restored or failed over to another server: its feed of changes continues at a new "+
-		"position, and every node and edge looks its keys up again",
+	logger.Warn("the database was copied, restored, or failed over to another server: its feed of changes continues "+
+		"at a new position, and every node and edge looks its keys up again",
 		zap.Int64("there_up_to", before), zap.Int64("position", last))
 	return nil
 }

@@ -16,7 +16,8 @@ import (
 	"github.com/talos-edge/talos-edge/storage/sqlstore"
 )
 
-// copyMark is SQLite's user_version of a copy that [Backup] made, until a node opens it. That of any other file is 0.
+// copyMark is SQLite's user_version of a complete copy, until a node opens it. That of a file that is being copied into
+// is below 0, and that of any other file is 0.
 const copyMark = 0x7a105
 
 // Backup copies the database file at path to target, as of one moment, and returns what the copy holds. Writers go on
@@ -80,7 +81,7 @@ func vacuumInto(ctx context.Context, path, target string) error {
 	return err
 }
 
-// continueCopy makes a copy from [Backup] a database of its own. The database that it was copied from may have
+// continueCopy makes a complete copy a database of its own. The database that it was copied from may have
 // gone on, and whoever followed its feed knows positions beyond those of the copy: an edge would pass over changes that
 // got the same positions once more, and take answers for outdated ones. So the feed continues at a position taken from
 // the clock, in microseconds since 1970: no database makes a change a microsecond for long, so all positions that were
@@ -94,13 +95,16 @@ func continueCopy(ctx context.Context, path string, logger *zap.Logger) error {
 		if version != copyMark {
 			return errDone
 		}
+		// A key that came from another engine may have a higher number than the last event.
 		var last int64
-		if err := conn.QueryRowContext(ctx, "SELECT COALESCE(MAX(seq), 0) FROM events").Scan(&last); err != nil {
+		err := conn.QueryRowContext(ctx, "SELECT MAX(COALESCE((SELECT MAX(seq) FROM events), 0), "+
+			"COALESCE((SELECT MAX(created_seq) FROM keys), 0))").Scan(&last)
+		if err != nil {
 			return err
 		}
 		now := time.Now().UnixMicro()
 		position := max(now, last+1)
-		_, err := conn.ExecContext(ctx, "INSERT INTO events (seq, network, key_id, kind, time, reason, caller_kind) "+
+		_, err = conn.ExecContext(ctx, "INSERT INTO events (seq, network, key_id, kind, time, reason, caller_kind) "+
 			"VALUES (?, zeroblob(16), '', ?, ?, 0, ?)",
 			position, int64(feed.EventRestored), now, int64(feed.CallerSystem))
 		if err != nil {
@@ -112,29 +116,31 @@ func continueCopy(ctx context.Context, path string, logger *zap.Logger) error {
 		if _, err := conn.ExecContext(ctx, "PRAGMA user_version = 0"); err != nil {
 			return err
 		}
-		logger.Info("the database was restored from a backup: its feed of changes continues at a new position",
+		logger.Info("the database was copied, or restored from a backup: its feed continues at a new position",
 			zap.String("path", path), zap.Int64("copied_up_to", last), zap.Int64("position", position))
 		return nil
 	})
 }
 
-// isMarked reports whether a database is a copy that no node has opened yet. It takes no lock.
-func isMarked(ctx context.Context, path string) (marked bool, err error) {
+// userVersion reads SQLite's user_version. It takes no lock.
+func userVersion(ctx context.Context, path string) (version int, err error) {
 	err = withPool(uri(path, busyTimeout, "query_only(1)"), func(db *sql.DB) error {
-		var version int
-		if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
-			return err
-		}
-		marked = version == copyMark
-		return nil
+		return db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version)
 	})
-	return marked, err
+	return version, err
 }
 
-// adoptCopy is [continueCopy] for a database that is a copy, and nothing for any other.
+// adoptCopy is [continueCopy] for a database that is a copy, and nothing for any other. One that is being copied into
+// is [core.FailedPrecondition].
 func adoptCopy(ctx context.Context, path string, logger *zap.Logger) error {
-	if marked, err := isMarked(ctx, path); err != nil || !marked {
+	version, err := userVersion(ctx, path)
+	switch {
+	case err != nil:
 		return err
+	case version < 0:
+		return sqlstore.CopyingError()
+	case version != copyMark:
+		return nil
 	}
 	if err := continueCopy(ctx, path, logger); err != nil && !errors.Is(err, errDone) {
 		return err // errDone: another process was first

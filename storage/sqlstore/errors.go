@@ -25,3 +25,9 @@ var errOutcome = errors.New("whether the change was made is not known")
 
 // errNoTransaction is in the error of changes for which no transaction could be begun.
 var errNoTransaction = errors.New("no transaction could be begun")
+
+// CopyingError is the error of a database that another one is being copied into.
+func CopyingError() error {
+	return core.NewError(core.FailedPrecondition, "a copy into this database has not been completed: let talos copy "+
+		"complete it, or begin it anew")
+}

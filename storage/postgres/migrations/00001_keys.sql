@@ -24,7 +24,8 @@ CREATE TABLE events (
     request_id     TEXT   NOT NULL
 );
 
--- id: the name of the feed. origin: the server, timeline and database that it was written on; empty: not known.
+-- id: the name of the feed. origin: the server, timeline and database that it was written on; empty: not known;
+-- 'copying …': a copy into this database has not been completed.
 -- awaited: until when somebody waits for the nodes to say at once what they have applied.
 CREATE TABLE feed (
     id      TEXT   NOT NULL,
@@ -105,7 +106,7 @@ CREATE TABLE secrets (
 
 -- The readers of the feed that deliver to external receivers. One process at a time, the owner, reads under a name.
 CREATE TABLE feed_readers (
-    name          TEXT   PRIMARY KEY,
+    name          TEXT   COLLATE "C" PRIMARY KEY,
     position      BIGINT NOT NULL, -- of the last event that is done, and with it all before
     notices_until BIGINT NOT NULL, -- up to which moment keys were looked for that are about to expire
     owner         TEXT   NOT NULL, -- or ''
