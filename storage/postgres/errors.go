@@ -20,7 +20,8 @@ const (
 	queryCanceled        = "57014"
 
 	statementCompletionUnknown = "40003"
-	connectionException        = "08" // and three characters more
+	connectionException        = "08"
+	operatorIntervention       = "57" // and three characters more
 )
 
 // refused are codes whose cause is in the change itself, and what is told.
@@ -97,6 +98,19 @@ func isUnknown(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return !ok || cmp.Or(e.SeverityUnlocalized, e.Severity) != "ERROR" ||
 		strings.HasPrefix(e.Code, connectionException) || e.Code == statementCompletionUnknown
+}
+
+// isLost reports whether a connection that was there was lost: another one may work.
+func isLost(err error) bool {
+	if err == nil || isRefusal(err) || errors.Is(err, errNoReplica) {
+		return false
+	}
+	if _, refused := errors.AsType[*pgconn.ConnectError](err); refused {
+		return false
+	}
+	e, answered := errors.AsType[*pgconn.PgError](err)
+	return !answered || strings.HasPrefix(e.Code, connectionException) ||
+		strings.HasPrefix(e.Code, operatorIntervention) && e.Code != queryCanceled
 }
 
 // isBusy reports whether a transaction met another one and can be tried again.

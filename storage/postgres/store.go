@@ -252,6 +252,13 @@ func (s *Store) read(ctx context.Context, look func(context.Context) error) erro
 	default:
 	}
 	err := look(ctx)
+	// After the server was stopped, any connection of the pool may be one that is lost: a look-up is tried on another.
+	for range s.pool.Config().MaxConns {
+		if ctx.Err() != nil || !isLost(err) {
+			break
+		}
+		err = look(ctx)
+	}
 	switch {
 	case errors.Is(err, errNoReplica):
 		return err

@@ -64,17 +64,21 @@ func Copy(ctx context.Context, from, to Database, o Options) (*Result, error) {
 		from: from, to: to, follow: o.Follow, watch: &watch{report: o.Progress},
 		mark: -1 - rand.Int64N(math.MaxInt32), //nolint:gosec // it is no secret
 	}
-	if err := j.begin(ctx); err != nil {
-		return nil, err
+	err := j.begin(ctx)
+	if err == nil {
+		err = j.copyAll(ctx)
 	}
-	if err := j.copyAll(ctx); err != nil {
+	if err != nil && ctx.Err() != nil && core.ReasonOf(err) != core.DeadlineExceeded {
+		err = core.WrapError(core.DeadlineExceeded, "the copy was broken off", err) // which closes connections
+	}
+	if err != nil {
 		return nil, err
 	}
 	if j.follow != nil {
 		return j.run(ctx)
 	}
 	var last int64
-	err := read(ctx, j.from, func(src *view) (err error) {
+	err = read(ctx, j.from, func(src *view) (err error) {
 		last, err = src.number(ctx, selectPosition)
 		return err
 	})
