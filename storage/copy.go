@@ -10,7 +10,7 @@ import (
 	"github.com/talos-edge/talos-edge/storage/transfer"
 )
 
-// The types of [Copy] are those of package transfer.
+// CopyOptions, CopyFollow, CopyProgress and CopyResult are the types of [Copy].
 type (
 	CopyOptions  = transfer.Options
 	CopyFollow   = transfer.Follow

@@ -114,7 +114,7 @@ func readPassphrase(cmd *cobra.Command, file string, fresh bool) (secret string,
 }
 
 func writeBackup(ctx context.Context, cmd *cobra.Command, set *setupFlags, o *backup.Options) error {
-	s, err := set.load(cmd)
+	s, err := set.load(cmd) //nolint:contextcheck // it has the command's
 	if err != nil {
 		return err
 	}

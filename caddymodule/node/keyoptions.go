@@ -70,26 +70,27 @@ type KeyOptions struct {
 
 // over are the options with those of defaults in place of what is not given. The retired values of defaults count only
 // beside their current one.
-func (o KeyOptions) over(defaults *KeyOptions) KeyOptions {
-	if o.HMACSecret == "" {
-		o.secretOrigin = defaults.secretOrigin
+func (o *KeyOptions) over(defaults *KeyOptions) KeyOptions {
+	merged := *o
+	if merged.HMACSecret == "" {
+		merged.secretOrigin = defaults.secretOrigin
 	}
-	inherit(&o.Issuer, defaults.Issuer, &o.RetiredIssuers, defaults.RetiredIssuers)
-	inherit(&o.HMACSecret, defaults.HMACSecret, &o.RetiredHMACSecrets, defaults.RetiredHMACSecrets)
-	inherit(&o.KeyPrefix, defaults.KeyPrefix, &o.RetiredKeyPrefixes, defaults.RetiredKeyPrefixes)
-	inherit(&o.PublicPrefix, defaults.PublicPrefix, &o.RetiredPublicPrefixes, defaults.RetiredPublicPrefixes)
-	inherit(&o.MacaroonPrefix, defaults.MacaroonPrefix, &o.RetiredMacaroonPrefixes, defaults.RetiredMacaroonPrefixes)
-	if o.SigningKeys == "" {
-		o.SigningKeys, o.ActiveKid = defaults.SigningKeys, cmp.Or(o.ActiveKid, defaults.ActiveKid)
+	inherit(&merged.Issuer, defaults.Issuer, &merged.RetiredIssuers, defaults.RetiredIssuers)
+	inherit(&merged.HMACSecret, defaults.HMACSecret, &merged.RetiredHMACSecrets, defaults.RetiredHMACSecrets)
+	inherit(&merged.KeyPrefix, defaults.KeyPrefix, &merged.RetiredKeyPrefixes, defaults.RetiredKeyPrefixes)
+	inherit(&merged.PublicPrefix, defaults.PublicPrefix, &merged.RetiredPublicPrefixes, defaults.RetiredPublicPrefixes)
+	inherit(&merged.MacaroonPrefix, defaults.MacaroonPrefix, &merged.RetiredMacaroonPrefixes, defaults.RetiredMacaroonPrefixes)
+	if merged.SigningKeys == "" {
+		merged.SigningKeys, merged.ActiveKid = defaults.SigningKeys, cmp.Or(merged.ActiveKid, defaults.ActiveKid)
 	}
-	o.MaxTTL = cmp.Or(o.MaxTTL, defaults.MaxTTL)
-	if o.DefaultTTL == nil {
-		o.DefaultTTL = defaults.DefaultTTL
+	merged.MaxTTL = cmp.Or(merged.MaxTTL, defaults.MaxTTL)
+	if merged.DefaultTTL == nil {
+		merged.DefaultTTL = defaults.DefaultTTL
 	}
-	if o.KeyQuota == nil {
-		o.KeyQuota = defaults.KeyQuota
+	if merged.KeyQuota == nil {
+		merged.KeyQuota = defaults.KeyQuota
 	}
-	return o
+	return merged
 }
 
 // inherit takes a default value over where no value is given, and its retired ones where none are.

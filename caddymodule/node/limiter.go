@@ -50,7 +50,7 @@ func acquireLimiter(ctx context.Context, mode string) (ratelimit.Limiter, error)
 	if mode == rateLimitOff {
 		return nil, nil //nolint:nilnil // that no limit is enforced is no error
 	}
-	limiter, err := pool.Acquire(ctx, pool.Limiters, limiterKey(mode), func() (*pooledLimiter, error) {
+	limiter, err := pool.Acquire(ctx, pool.Limiters, limiterKey(mode), func() (*pooledLimiter, error) { //nolint:contextcheck // it outlives ctx
 		if mode != rateLimitMemory {
 			return openRedis(mode, logging.Current("talos"))
 		}

@@ -87,6 +87,8 @@ var ended = func() context.Context {
 }()
 
 // discard closes a connection that may be broken: its context has ended, so that no farewell is waited for.
+//
+//nolint:contextcheck,nolintlint // a caller's context is not meant; contextcheck obeys this here and does not say so
 func discard(c *pgx.Conn) {
 	_ = c.Close(ended) // what is broken cannot be closed properly
 }
