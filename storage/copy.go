@@ -10,12 +10,15 @@ import (
 	"github.com/talos-edge/talos-edge/storage/transfer"
 )
 
-// CopyOptions, CopyFollow, CopyProgress and CopyResult are the types of [Copy].
 type (
-	CopyOptions  = transfer.Options
-	CopyFollow   = transfer.Follow
+	// CopyOptions are the settings of [Copy].
+	CopyOptions = transfer.Options
+	// CopyFollow says how a source is followed.
+	CopyFollow = transfer.Follow
+	// CopyProgress is how far a copy has come.
 	CopyProgress = transfer.Progress
-	CopyResult   = transfer.Result
+	// CopyResult is what a copy has copied.
+	CopyResult = transfer.Result
 )
 
 // Copy copies the database that the DSN from names into the one that to names, which is created or migrated first: keys

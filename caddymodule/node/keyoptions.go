@@ -71,26 +71,26 @@ type KeyOptions struct {
 // over are the options with those of defaults in place of what is not given. The retired values of defaults count only
 // beside their current one.
 func (o *KeyOptions) over(defaults *KeyOptions) KeyOptions {
-	merged := *o
-	if merged.HMACSecret == "" {
-		merged.secretOrigin = defaults.secretOrigin
+	own := *o
+	if own.HMACSecret == "" {
+		own.secretOrigin = defaults.secretOrigin
 	}
-	inherit(&merged.Issuer, defaults.Issuer, &merged.RetiredIssuers, defaults.RetiredIssuers)
-	inherit(&merged.HMACSecret, defaults.HMACSecret, &merged.RetiredHMACSecrets, defaults.RetiredHMACSecrets)
-	inherit(&merged.KeyPrefix, defaults.KeyPrefix, &merged.RetiredKeyPrefixes, defaults.RetiredKeyPrefixes)
-	inherit(&merged.PublicPrefix, defaults.PublicPrefix, &merged.RetiredPublicPrefixes, defaults.RetiredPublicPrefixes)
-	inherit(&merged.MacaroonPrefix, defaults.MacaroonPrefix, &merged.RetiredMacaroonPrefixes, defaults.RetiredMacaroonPrefixes)
-	if merged.SigningKeys == "" {
-		merged.SigningKeys, merged.ActiveKid = defaults.SigningKeys, cmp.Or(merged.ActiveKid, defaults.ActiveKid)
+	inherit(&own.Issuer, defaults.Issuer, &own.RetiredIssuers, defaults.RetiredIssuers)
+	inherit(&own.HMACSecret, defaults.HMACSecret, &own.RetiredHMACSecrets, defaults.RetiredHMACSecrets)
+	inherit(&own.KeyPrefix, defaults.KeyPrefix, &own.RetiredKeyPrefixes, defaults.RetiredKeyPrefixes)
+	inherit(&own.PublicPrefix, defaults.PublicPrefix, &own.RetiredPublicPrefixes, defaults.RetiredPublicPrefixes)
+	inherit(&own.MacaroonPrefix, defaults.MacaroonPrefix, &own.RetiredMacaroonPrefixes, defaults.RetiredMacaroonPrefixes)
+	if own.SigningKeys == "" {
+		own.SigningKeys, own.ActiveKid = defaults.SigningKeys, cmp.Or(own.ActiveKid, defaults.ActiveKid)
 	}
-	merged.MaxTTL = cmp.Or(merged.MaxTTL, defaults.MaxTTL)
-	if merged.DefaultTTL == nil {
-		merged.DefaultTTL = defaults.DefaultTTL
+	own.MaxTTL = cmp.Or(own.MaxTTL, defaults.MaxTTL)
+	if own.DefaultTTL == nil {
+		own.DefaultTTL = defaults.DefaultTTL
 	}
-	if merged.KeyQuota == nil {
-		merged.KeyQuota = defaults.KeyQuota
+	if own.KeyQuota == nil {
+		own.KeyQuota = defaults.KeyQuota
 	}
-	return merged
+	return own
 }
 
 // inherit takes a default value over where no value is given, and its retired ones where none are.

@@ -50,7 +50,8 @@ func acquireLimiter(ctx context.Context, mode string) (ratelimit.Limiter, error)
 	if mode == rateLimitOff {
 		return nil, nil //nolint:nilnil // that no limit is enforced is no error
 	}
-	limiter, err := pool.Acquire(ctx, pool.Limiters, limiterKey(mode), func() (*pooledLimiter, error) { //nolint:contextcheck // it outlives ctx
+	//nolint:contextcheck // the limiter outlives ctx
+	limiter, err := pool.Acquire(ctx, pool.Limiters, limiterKey(mode), func() (*pooledLimiter, error) {
 		if mode != rateLimitMemory {
 			return openRedis(mode, logging.Current("talos"))
 		}
