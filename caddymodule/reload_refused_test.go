@@ -130,7 +130,8 @@ func (s *solo) loadImpatiently(talos string) error {
 }
 
 // newerSchema makes a database one of a build that is newer than this one.
-const newerSchema = "INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, 1)"
+const newerSchema = "INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, 1); " +
+	"UPDATE compatibility SET oldest = 999"
 
 // tooSlow is the error of a node that did not open in time.
 const tooSlow = "the node did not open within"

@@ -79,7 +79,8 @@ func (o *KeyOptions) over(defaults *KeyOptions) KeyOptions {
 	inherit(&own.HMACSecret, defaults.HMACSecret, &own.RetiredHMACSecrets, defaults.RetiredHMACSecrets)
 	inherit(&own.KeyPrefix, defaults.KeyPrefix, &own.RetiredKeyPrefixes, defaults.RetiredKeyPrefixes)
 	inherit(&own.PublicPrefix, defaults.PublicPrefix, &own.RetiredPublicPrefixes, defaults.RetiredPublicPrefixes)
-	inherit(&own.MacaroonPrefix, defaults.MacaroonPrefix, &own.RetiredMacaroonPrefixes, defaults.RetiredMacaroonPrefixes)
+	inherit(&own.MacaroonPrefix, defaults.MacaroonPrefix,
+		&own.RetiredMacaroonPrefixes, defaults.RetiredMacaroonPrefixes)
 	if own.SigningKeys == "" {
 		own.SigningKeys, own.ActiveKid = defaults.SigningKeys, cmp.Or(own.ActiveKid, defaults.ActiveKid)
 	}
