@@ -79,6 +79,7 @@ func (s *server) waitFor(t *testing.T, text string) {
 		select {
 		case <-tick.C:
 		case err := <-s.exited:
+			s.stopped = true
 			t.Fatalf("it ended: %v\n%s", err, s.log())
 		}
 	}

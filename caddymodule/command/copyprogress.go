@@ -36,15 +36,15 @@ func (p *copyProgress) show(at storage.CopyProgress) {
 		p.step, p.begin = at.Step, now
 	}
 	follows := at.Step == "follow"
+	before := p.following.Swap(p.following.Load() || follows) // who reads the line may send a signal at once
 	switch {
 	case p.terminal:
 		p.shown = true
 		_, _ = fmt.Fprint(p.w, clearLine, p.text(&at, now), " …")
-	case follows && first && !p.following.Load(), now.Sub(p.line) >= lineInterval:
+	case follows && first && !before, now.Sub(p.line) >= lineInterval:
 		p.line = now
 		_, _ = fmt.Fprintln(p.w, p.text(&at, now))
 	}
-	p.following.Store(p.following.Load() || follows)
 }
 
 func (p *copyProgress) text(at *storage.CopyProgress, now time.Time) string {

@@ -33,16 +33,16 @@ func TestMigrateGoesUpAndDownAndTellsTheVersion(t *testing.T) {
 		t.Errorf("status made a database, or failed: %v", err)
 	}
 	out, err = migrateIn(t, file, "up", "--steps", "1")
-	want(out, err, "version 1 (the newest is 5)\n")
+	want(out, err, "version 1 (the newest is 6)\n")
 	out, err = migrateIn(t, file, "status")
 	golden(t, "migrate/one", out)
 	if err != nil {
 		t.Error(err)
 	}
 	out, err = migrateIn(t, file, "up")
-	want(out, err, "version 5 (the newest)\n")
+	want(out, err, "version 6 (the newest)\n")
 	out, err = migrateIn(t, file, "up")
-	want(out, err, "version 5 (the newest)\n")
+	want(out, err, "version 6 (the newest)\n")
 	store, err := storage.Open(t.Context(), "sqlite://"+file, storage.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -59,11 +59,11 @@ func TestMigrateGoesUpAndDownAndTellsTheVersion(t *testing.T) {
 		t.Errorf("without a terminal to ask it went down: %v, %q", err, out)
 	}
 	out, err = migrateIn(t, file, "down", "--steps", "1", "--yes")
-	want(out, err, "version 4 (the newest is 5)\n")
+	want(out, err, "version 5 (the newest is 6)\n")
 	out, err = migrateIn(t, file, "down", "--steps", "9", "-y")
 	want(out, err, "version 0 (no schema)\n")
 	out, err = migrateIn(t, file, "up")
-	want(out, err, "version 5 (the newest)\n")
+	want(out, err, "version 6 (the newest)\n")
 }
 
 func TestOnlyYesConfirmsTheLossOfData(t *testing.T) {
