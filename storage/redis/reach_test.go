@@ -126,7 +126,7 @@ func TestOpen_SentinelsLeadToTheNewMaster(t *testing.T) {
 	})
 	l.awaitShared(t, "uses are counted on the new master")
 	if got := l.take(t, "before", hourly(100)); got.Remaining != 98 {
-		t.Errorf("the count of before is lost: %+v", got)
+		t.Errorf("the earlier count is lost: %+v", got)
 	}
 }
 
