@@ -76,14 +76,14 @@ func wantCopy(t *testing.T, got core.Store, want *content) {
 	last := c.events[len(c.events)-1]
 	wantSame(t, "events", c.events[:len(c.events)-1], want.events)
 	if last.Kind != feed.EventRestored {
-		t.Errorf("its last event is %+v, want the one that has readers start over", last)
+		t.Errorf("its last event is %+v, and not EventRestored", last)
 	}
 	if c.feedID == want.feedID {
 		t.Error("its feed has the name of the source's")
 	}
 	now := uint64(time.Now().UnixMicro())
 	if last.Position > now || last.Position < now-uint64(time.Hour/time.Microsecond) {
-		t.Errorf("its feed continues at %d, want a position taken from the clock", last.Position)
+		t.Errorf("its feed continues at %d, which is no position from the clock", last.Position)
 	}
 }
 
