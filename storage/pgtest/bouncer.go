@@ -46,6 +46,11 @@ func PgBouncer(tb testing.TB, s *Server, poolMode string, settings ...string) *B
 	tb.Cleanup(func() {
 		ctx, cancel := bounded(tb.Context())
 		defer cancel()
+		select {
+		case <-b.process.exited:
+			tb.Error(b.process.failure(fmt.Errorf("ended during the test: %w", b.process.err)))
+		default:
+		}
 		if err := errors.Join(b.process.signal(ctx, syscall.SIGTERM), os.RemoveAll(folder)); err != nil {
 			tb.Error(err)
 		}

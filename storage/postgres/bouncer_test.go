@@ -2,11 +2,15 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/storage/pgtest"
@@ -81,4 +85,33 @@ func TestPgBouncer_ThatLosesTheServerDuringACommitDoesNotMeanThatNothingWasDone(
 	eventually(t, "it was made, once", func() bool { return slotOf(s, "during") == 2 })
 	eventuallyWorks(t, "changes are made again", func() error { return revoke(t.Context(), s, "before") })
 	wantSound(t, direct)
+}
+
+// PgBouncer 1.18 to 1.20.0, which distributions have, may crash on a cancel request.
+func TestQuery_ThatIsGivenUpOpensNoConnectionToCancelIt(t *testing.T) {
+	t.Parallel()
+	p, dsn := newProxy(t, pgtest.Database(t))
+	target, err := parseDSN(location(dsn))
+	must(t, err)
+	pool, err := pgxpool.NewWithConfig(t.Context(), target.pool)
+	must(t, err)
+	defer pool.Close()
+	pooled, err := pool.Acquire(t.Context())
+	must(t, err)
+	defer pooled.Release()
+	watching, err := connect(t.Context(), target.listen)
+	must(t, err)
+	for _, c := range []*pgx.Conn{pooled.Conn(), watching} {
+		ctx, giveUp := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer giveUp()
+		if _, err := c.Exec(ctx, "SELECT pg_sleep(0.5)"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the query ended with %v", err)
+		}
+		<-c.PgConn().CleanupDone()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.accepted != 2 {
+		t.Errorf("%d connections were opened, not one for each of the two", p.accepted)
+	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -68,6 +70,31 @@ func (r rows) Close() error {
 		return r.then.Close()
 	}
 	return nil
+}
+
+// connect opens a connection that sends no cancel requests.
+func connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	config = config.Copy()
+	withoutCancel(config)
+	return pgx.ConnectConfig(ctx, config)
+}
+
+// withoutCancel has the one connection that a config is used for send no cancel request when a query is given up: it is
+// closed only. A request opens a connection of its own, at a moment when clients leave because the server is slow, and
+// some versions of PgBouncer crash on requests (https://github.com/pgbouncer/pgbouncer/issues/822). Queries are short,
+// so a server that ends one to no purpose loses little.
+func withoutCancel(config *pgx.ConnConfig) {
+	dial, connected := config.DialFunc, new(atomic.Bool)
+	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if connected.Load() {
+			return nil, errors.New("cancel requests are not sent")
+		}
+		return dial(ctx, network, addr)
+	}
+	config.AfterConnect = func(context.Context, *pgconn.PgConn) error {
+		connected.Store(true)
+		return nil
+	}
 }
 
 // conn is a [sqlstore.Conn] of pgx.

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -114,6 +115,10 @@ func poolConfig(dsn string) (*pgxpool.Config, error) {
 	}
 	if !isRuntimeParam(config, "application_name") {
 		config.ConnConfig.RuntimeParams["application_name"] = "talos"
+	}
+	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		withoutCancel(c)
+		return nil
 	}
 	return config, checkTransport(dsn, config.ConnConfig)
 }

@@ -17,6 +17,7 @@ type proxy struct {
 	mu       sync.Mutex
 	open     chan struct{} // is closed while messages pass
 	links    map[*link]bool
+	accepted int // connections, ever
 	onCommit fault
 }
 
@@ -123,6 +124,7 @@ func (p *proxy) run() {
 		l := &link{client: client, server: server}
 		p.mu.Lock()
 		p.links[l] = true
+		p.accepted++
 		p.mu.Unlock()
 		p.done.Go(func() { p.copy(l, client, server, p.request) })
 		p.done.Go(func() { p.copy(l, server, client, p.answer) })

@@ -135,7 +135,7 @@ func (s *Store) connect(ctx context.Context, t *target, opts Options) error {
 
 // dial opens the connection that writes.
 func (s *Store) dial(ctx context.Context) (sqlstore.Conn, error) {
-	c, err := pgx.ConnectConfig(ctx, s.writing)
+	c, err := connect(ctx, s.writing)
 	if err != nil {
 		return nil, err
 	}

@@ -161,7 +161,7 @@ func (w *watcher) connect(ctx context.Context) error {
 	if w.conn != nil {
 		return nil
 	}
-	c, err := pgx.ConnectConfig(ctx, w.config)
+	c, err := connect(ctx, w.config)
 	if err != nil {
 		return err
 	}
