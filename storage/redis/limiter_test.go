@@ -106,7 +106,7 @@ func TestTake_CountsKeysAndNetworksApart(t *testing.T) {
 	for _, n := range []core.NetworkID{{}, uuid.New(), uuid.New()} {
 		for _, key := range []string{"a", "b", "", "{a}", "a\x00\r\n"} {
 			for i, want := range []bool{true, false} {
-				if r, err := l.Take(t.Context(), n, key, hourly(1)); err != nil || r.Allowed != want {
+				if r, err := l.Take(t.Context(), n, key, seldom(1)); err != nil || r.Allowed != want {
 					t.Errorf("network %s, key %q, use %d: %+v, %v", n, key, i+1, r, err)
 				}
 			}
@@ -118,7 +118,7 @@ func TestTake_WithoutAQuotaCountsNothing(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	l := open(t, patient(s))
-	l.take(t, "counted", hourly(1))
+	l.take(t, "counted", seldom(1))
 	if r := l.take(t, "key", core.RateLimitPolicy{}); r != (ratelimit.Result{Allowed: true}) {
 		t.Errorf("got %+v", r)
 	}
@@ -131,7 +131,7 @@ func TestTake_AnEntryExpiresWhenTheKeyHasItsWholeQuotaAgain(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	l := open(t, patient(s))
-	for _, p := range []core.RateLimitPolicy{hourly(1), hourly(1000), {Quota: 3, Window: time.Hour}} {
+	for _, p := range []core.RateLimitPolicy{seldom(1), seldom(1000), {Quota: 3, Window: time.Hour}} {
 		key := uuid.NewString()
 		l.take(t, key, p)
 		r := l.take(t, key, p)
@@ -156,7 +156,7 @@ func TestTake_TogetherAllowsTheQuotaAndNoMore(t *testing.T) {
 	for i := range 30 {
 		all.Go(func() {
 			for range 50 {
-				if nodes[i%len(nodes)].take(t, "key", hourly(quota)).Allowed {
+				if nodes[i%len(nodes)].take(t, "key", seldom(quota)).Allowed {
 					allowed.Add(1)
 				}
 			}
@@ -177,7 +177,7 @@ func TestTake_SharesOneConnection(t *testing.T) {
 	for range 64 {
 		all.Go(func() {
 			for range 20 {
-				l.take(t, uuid.NewString(), hourly(1))
+				l.take(t, uuid.NewString(), seldom(1))
 			}
 		})
 	}
@@ -197,11 +197,11 @@ func TestTake_IsNotHurriedByItsCaller(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 3 {
-		if _, err := l.Take(ctx, network, "key", hourly(10)); err != nil {
+		if _, err := l.Take(ctx, network, "key", seldom(10)); err != nil {
 			t.Error(err)
 		}
 	}
-	if r := l.take(t, "key", hourly(10)); r.Remaining != 6 || l.local.Load() != 0 {
+	if r := l.take(t, "key", seldom(10)); r.Remaining != 6 || l.local.Load() != 0 {
 		t.Errorf("got %+v after 3 uses of a caller that had left, %d of them not counted in Redis", r, l.local.Load())
 	}
 }
@@ -210,12 +210,12 @@ func TestClose_LaterUsesAreCountedInThisProcess(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	l := open(t, patient(s))
-	l.take(t, "key", hourly(2))
+	l.take(t, "key", seldom(2))
 	if err := l.close(); err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []bool{true, true, false} {
-		if r := l.take(t, "key", hourly(2)); r.Allowed != want {
+		if r := l.take(t, "key", seldom(2)); r.Allowed != want {
 			t.Errorf("use %d: %+v", i+1, r)
 		}
 	}

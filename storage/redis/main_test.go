@@ -25,8 +25,8 @@ func TestMain(m *testing.M) {
 // network is the network of the keys in tests.
 var network = core.NetworkID{15: 1}
 
-// hourly is a policy under which no use comes back while a test runs.
-func hourly(quota int64) core.RateLimitPolicy {
+// seldom is a policy under which it takes an hour until one of a thousand uses comes back.
+func seldom(quota int64) core.RateLimitPolicy {
 	return core.RateLimitPolicy{Quota: quota, Window: 1000 * time.Hour}
 }
 
@@ -92,7 +92,7 @@ func (l *limiter) awaitShared(t testing.TB, what string) {
 	t.Helper()
 	redistest.Await(t, what, func() bool {
 		before := l.local.Load()
-		l.take(t, "awaited", hourly(10_000))
+		l.take(t, "awaited", seldom(10_000))
 		return l.local.Load() == before
 	})
 }

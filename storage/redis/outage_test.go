@@ -111,9 +111,9 @@ func TestTake_LosesNoCountWithTheScriptOrTheConnection(t *testing.T) {
 		case 3:
 			killClients(t, s)
 		}
-		l.take(t, "key", hourly(100))
+		l.take(t, "key", seldom(100))
 	}
-	if r := l.take(t, "key", hourly(100)); r.Remaining != 100-uses-1 || l.local.Load() != 0 {
+	if r := l.take(t, "key", seldom(100)); r.Remaining != 100-uses-1 || l.local.Load() != 0 {
 		t.Errorf("after %d uses: %+v, and %d were not counted in Redis", uses+1, r, l.local.Load())
 	}
 }
@@ -123,10 +123,10 @@ func TestTake_IsMadeAgainWhenItsConnectionBreaks(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	l := open(t, patient(s))
-	l.take(t, "key", hourly(100))
+	l.take(t, "key", seldom(100))
 	s.Do(t, "CLIENT", "PAUSE", "60000", "WRITE") // holds the script back
 	var taken sync.WaitGroup
-	taken.Go(func() { l.take(t, "key", hourly(100)) })
+	taken.Go(func() { l.take(t, "key", seldom(100)) })
 	redistest.Await(t, "the call is under way", func() bool {
 		return strings.Contains(s.Client.Info(t.Context(), "clients").Val(), "blocked_clients:1\r")
 	})
@@ -149,17 +149,17 @@ func TestTake_WhileRedisIsAwayAKeyHasItsQuotaInThisProcess(t *testing.T) {
 	s := redistest.Start(t)
 	l := open(t, patient(s))
 	for range 5 {
-		l.take(t, "key", hourly(5))
+		l.take(t, "key", seldom(5))
 	}
 	s.Kill(t)
 	redistest.Await(t, "a call fails", func() bool {
-		l.take(t, "noticed", hourly(1))
+		l.take(t, "noticed", seldom(1))
 		return len(l.away) > 0
 	})
 	before := l.local.Load()
 	for _, key := range []string{"key", "other"} {
 		for i := range 7 {
-			if r := l.take(t, key, hourly(5)); r.Allowed != (i < 5) || r.Allowed && r.Remaining != int64(4-i) {
+			if r := l.take(t, key, seldom(5)); r.Allowed != (i < 5) || r.Allowed && r.Remaining != int64(4-i) {
 				t.Errorf("%s, use %d: %+v", key, i+1, r)
 			}
 		}
@@ -179,7 +179,7 @@ func TestOpen_RedisMayBeAway(t *testing.T) {
 	if cause := <-l.away; !strings.Contains(cause, s.Addr()) {
 		t.Errorf("got %q, which does not say what was dialed", cause)
 	}
-	if r := l.take(t, "key", hourly(1)); !r.Allowed {
+	if r := l.take(t, "key", seldom(1)); !r.Allowed {
 		t.Errorf("got %+v", r)
 	}
 	s.Restart(t)
@@ -207,12 +207,12 @@ func TestTake_NoUseWaitsForARedisThatIsAway(t *testing.T) {
 	t.Cleanup(accepted.Wait)
 	t.Cleanup(func() { _ = silent.Close() })
 	l := open(t, "redis://"+silent.Addr().String()+"?timeout=10s")
-	if r := l.take(t, "key", hourly(1)); !r.Allowed {
+	if r := l.take(t, "key", seldom(1)); !r.Allowed {
 		t.Errorf("got %+v", r)
 	}
 	<-l.away
 	for range 10_000 {
-		l.take(t, "key", hourly(1))
+		l.take(t, "key", seldom(1))
 	}
 	if got := l.local.Load(); got != 10_001 {
 		t.Errorf("%d uses were counted in this process, want 10001", got)
@@ -225,7 +225,7 @@ func TestTake_TheFirstUseIsCountedInRedis(t *testing.T) {
 	s := redistest.Start(t)
 	for range 10 {
 		l := open(t, patient(s))
-		l.take(t, "key", hourly(100))
+		l.take(t, "key", seldom(100))
 		if n := l.local.Load(); n != 0 {
 			t.Fatal("the first use was counted in this process")
 		}

@@ -11,7 +11,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/storage/redis"
 	"github.com/talos-edge/talos-edge/storage/redis/redistest"
 )
@@ -46,7 +48,7 @@ func hammer(url string) (exit int) {
 	for range 8 {
 		all.Go(func() {
 			for refused := 0; refused < 100; {
-				r, err := l.Take(context.Background(), network, "hammered", hourly(quota))
+				r, err := l.Take(context.Background(), network, "hammered", seldom(quota))
 				switch {
 				case err != nil:
 					fail(err)
@@ -96,6 +98,7 @@ func TestTake_TenProcessesGetTheQuotaAndNoMore(t *testing.T) {
 		}
 		processes = append(processes, p)
 	}
+	began := time.Now()
 	for _, p := range processes {
 		if err := p.begin.Close(); err != nil {
 			t.Error(err)
@@ -114,8 +117,10 @@ func TestTake_TenProcessesGetTheQuotaAndNoMore(t *testing.T) {
 			had++
 		}
 	}
-	if allowed != quota {
-		t.Errorf("%d uses were allowed, want %d", allowed, quota)
+	cameBack := int64(time.Since(began) / ratelimit.CellOf(seldom(quota), time.Microsecond).Interval)
+	if allowed < quota || allowed > quota+cameBack {
+		t.Errorf("%d uses were allowed, want %d, and at most the %d more that came back meanwhile", allowed, quota,
+			cameBack)
 	}
 	if had < 2 {
 		t.Errorf("%d processes had a use, so nothing was shared", had)

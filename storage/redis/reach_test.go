@@ -24,7 +24,7 @@ func TestOpen_UserPasswordAndDatabase(t *testing.T) {
 	s := redistest.Start(t)
 	s.Do(t, "ACL", "SETUSER", "some:one", "on", ">pass/w@rd", "~*", "+@all")
 	l := open(t, "redis://some%3Aone:pass%2Fw%40rd@"+s.Addr()+"/3?timeout=10s")
-	l.take(t, "key", hourly(1))
+	l.take(t, "key", seldom(1))
 	if keyspace := s.Client.Info(t.Context(), "keyspace").Val(); !strings.Contains(keyspace, "db3:keys=2,") {
 		t.Errorf("the entry of the key and that of the probe are not in database 3: %s", keyspace)
 	}
@@ -40,7 +40,7 @@ func TestOpen_NeedsNoOtherPermissions(t *testing.T) {
 	s := redistest.Start(t)
 	s.Do(t, append(permissions, "+select")...)
 	l := open(t, "redis://talos:secret@"+s.Addr()+"/1?timeout=10s")
-	l.take(t, "key", hourly(1))
+	l.take(t, "key", seldom(1))
 	if l.local.Load() != 0 {
 		t.Errorf("the use was not counted in Redis: %s", l.cause())
 	}
@@ -50,7 +50,7 @@ func TestOpen_AWrongPasswordIsReportedAndUsesAreCountedInThisProcess(t *testing.
 	t.Parallel()
 	s := redistest.Start(t, "--requirepass", "hunter1")
 	l := open(t, "redis://:hunter2@"+s.Addr()+"?timeout=10s")
-	if r := l.take(t, "key", hourly(1)); !r.Allowed || l.local.Load() != 1 {
+	if r := l.take(t, "key", seldom(1)); !r.Allowed || l.local.Load() != 1 {
 		t.Errorf("got %+v", r)
 	}
 	if cause := <-l.away; !strings.Contains(cause, "WRONGPASS") || strings.Contains(cause, "hunter") {
@@ -72,7 +72,7 @@ func TestOpen_TLS(t *testing.T) {
 			"&tls_server_name=" + name
 	}
 	l := open(t, url(ours.file, clientCert, clientKey, "redis.internal"))
-	if l.take(t, "key", hourly(1)); l.local.Load() != 0 {
+	if l.take(t, "key", seldom(1)); l.local.Load() != 0 {
 		t.Errorf("the use was not counted in Redis: %s", l.cause())
 	}
 	for name, test := range map[string]struct{ url, want string }{
@@ -89,7 +89,7 @@ func TestOpen_TLS(t *testing.T) {
 			if cause := <-l.away; !strings.Contains(cause, test.want) {
 				t.Errorf("the cause is reported as %q", cause)
 			}
-			if r := l.take(t, "key", hourly(1)); !r.Allowed {
+			if r := l.take(t, "key", seldom(1)); !r.Allowed {
 				t.Errorf("with a count of its own: %+v", r)
 			}
 		})
@@ -115,17 +115,17 @@ func TestOpen_SentinelsLeadToTheNewMaster(t *testing.T) {
 	r := redistest.StartReplicated(t)
 	l := open(t, "redis-sentinel://"+r.Sentinel.Addr()+"/"+redistest.Master+"?timeout=1s")
 	l.awaitShared(t, "uses are counted on the master")
-	l.take(t, "before", hourly(100))
+	l.take(t, "before", seldom(100))
 	redistest.Await(t, "the replica has the count", func() bool {
 		return r.Replica.Client.Exists(t.Context(), entry("before")).Val() == 1
 	})
 	r.Master.Kill(t)
 	redistest.Await(t, "the use is counted on the new master", func() bool {
-		l.take(t, "after", hourly(100_000))
+		l.take(t, "after", seldom(100_000))
 		return r.Replica.Client.Exists(t.Context(), entry("after")).Val() == 1
 	})
 	l.awaitShared(t, "uses are counted on the new master")
-	if got := l.take(t, "before", hourly(100)); got.Remaining != 98 {
+	if got := l.take(t, "before", seldom(100)); got.Remaining != 98 {
 		t.Errorf("the earlier count is lost: %+v", got)
 	}
 }
@@ -141,7 +141,7 @@ func TestOpen_ClusterCountsOnAllItsMasters(t *testing.T) {
 	for i := range keys {
 		key := strings.Repeat("k", i+1)
 		for use, want := range []bool{true, true, false} {
-			if r := l.take(t, key, hourly(2)); r.Allowed != want {
+			if r := l.take(t, key, seldom(2)); r.Allowed != want {
 				t.Errorf("key %d, use %d: %+v", i+1, use+1, r)
 			}
 		}
@@ -158,7 +158,7 @@ func TestOpen_ClusterCountsOnAllItsMasters(t *testing.T) {
 	useAll := func() (local int64) {
 		before := l.local.Load()
 		for i := range keys {
-			l.take(t, strings.Repeat("k", i+1), hourly(2))
+			l.take(t, strings.Repeat("k", i+1), seldom(2))
 		}
 		return l.local.Load() - before
 	}
