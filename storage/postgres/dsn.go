@@ -25,6 +25,7 @@ type target struct {
 	pool     *pgxpool.Config
 	replicas []*pgxpool.Config
 	listen   *pgx.ConnConfig // where LISTEN works
+	deaf     bool            // LISTEN works nowhere: this is a proxy that pools transactions
 }
 
 // Canonical returns the one spelling of a DSN without its scheme, by which stores can be shared, and checks it. It
@@ -84,6 +85,10 @@ func parseDSN(location string) (*target, error) {
 		t.replicas = append(t.replicas, config)
 	}
 	t.listen = t.pool.ConnConfig
+	// These modes are of whoever has no session of his own.
+	if mode := t.listen.DefaultQueryExecMode; mode == pgx.QueryExecModeExec || mode == pgx.QueryExecModeSimpleProtocol {
+		t.deaf = len(listen) == 0
+	}
 	if len(listen) == 1 {
 		config, err := poolConfig(onHost(u, listen[0]))
 		if err != nil {

@@ -46,6 +46,21 @@ func TestDSN_WhatIsRefusedIsSaidWithoutThePassword(t *testing.T) {
 	}
 }
 
+// A session of such a proxy that has said LISTEN goes on to others, and the proxy logs each notification that it gets.
+func TestDSN_BehindAProxyThatPoolsTransactionsNobodyListensThere(t *testing.T) {
+	t.Parallel()
+	for options, deaf := range map[string]bool{
+		"": false, "?default_query_exec_mode=exec": true, "?default_query_exec_mode=simple_protocol": true,
+		"?default_query_exec_mode=cache_describe": false, "?listen=localhost:5433&default_query_exec_mode=exec": false,
+	} {
+		target, err := parseDSN("talos@localhost/talos" + options)
+		must(t, err)
+		if target.deaf != deaf {
+			t.Errorf("%q: nobody listens: %t", options, target.deaf)
+		}
+	}
+}
+
 func TestDSN_TheServersOwnErrorsHoldNoPassword(t *testing.T) {
 	t.Parallel()
 	server := pgtest.StartWith(t, pgtest.Options{Settings: []string{"fsync = off"}, Password: "right"})

@@ -18,6 +18,8 @@ const (
 	deadlockDetected     = "40P01"
 	lockNotAvailable     = "55P03"
 	queryCanceled        = "57014"
+	syntaxError          = "42601"
+	notSupported         = "0A000"
 
 	statementCompletionUnknown = "40003"
 	connectionException        = "08"

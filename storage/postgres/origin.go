@@ -75,7 +75,7 @@ func checkCopying(origin string) error {
 // is a standby, which nothing is written to.
 func isUnknownOrigin(code string) bool {
 	switch code {
-	case "42883", "42P01", "42501", "0A000", "55000":
+	case "42883", "42P01", "42501", notSupported, "55000":
 		return true
 	}
 	return false

@@ -100,7 +100,7 @@ func (s *Store) connect(ctx context.Context, t *target, opts Options) error {
 	if s.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), t.pool); err != nil {
 		return err
 	}
-	s.watcher = newWatcher(t.listen, s.positions, opts)
+	s.watcher = newWatcher(t, s.positions, opts)
 	begin, err := s.watcher.begin(ctx)
 	if err != nil {
 		return err

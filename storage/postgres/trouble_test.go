@@ -41,6 +41,24 @@ func TestAttack22_AServerThatStopsLosesNothingThatWasAcknowledged(t *testing.T) 
 	}
 }
 
+// CockroachDB is such a database.
+func TestWatcher_WhereThereIsNoLISTENThePollsFindTheChangesOfOthers(t *testing.T) {
+	t.Parallel()
+	logs, seen := observer.New(zap.InfoLevel)
+	direct := pgtest.Database(t)
+	p, dsn := newProxy(t, direct)
+	p.deaf = true
+	s, other := openAt(t, dsn, Options{Logger: zap.New(logs)}), openAt(t, direct, Options{})
+	create(t, other, "k")
+	eventually(t, "the change is found", func() bool { return slotOf(s, "k") == 1 })
+	p.cut()
+	must(t, revoke(t.Context(), other, "k"))
+	eventually(t, "it is found on another connection", func() bool { return slotOf(s, "k") == 2 })
+	if n := seen.FilterMessageSnippet("has no LISTEN").Len(); n != 1 {
+		t.Errorf("the log says %d times that there is no LISTEN", n)
+	}
+}
+
 func TestAttack22_ConnectionsThatAreCutLoseNothingThatWasAcknowledged(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Shared(t)

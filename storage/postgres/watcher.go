@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sync/atomic"
@@ -49,11 +50,12 @@ type watcher struct {
 	conn     *pgx.Conn
 	feed     *sqlstore.Feed
 	notified bool // since the last poll began
+	deaf     bool // notifications do not come
 }
 
-func newWatcher(config *pgx.ConnConfig, positions *feed.Positions, opts Options) *watcher {
+func newWatcher(t *target, positions *feed.Positions, opts Options) *watcher {
 	w := &watcher{
-		config: config.Copy(), positions: positions, logger: opts.Logger, done: make(chan struct{}),
+		config: t.listen.Copy(), deaf: t.deaf, positions: positions, logger: opts.Logger, done: make(chan struct{}),
 		interval: cmp.Or(opts.pollInterval, pollInterval),
 		health:   &sqlstore.Health{Logger: opts.Logger, What: "watching the database for changes"},
 	}
@@ -169,7 +171,7 @@ func (w *watcher) connect(ctx context.Context) error {
 		discard(c)
 		return err
 	}
-	if _, err := c.Exec(ctx, "LISTEN "+channel); err != nil {
+	if err := w.listen(ctx, c); err != nil {
 		discard(c)
 		return fmt.Errorf("listen: %w", err)
 	}
@@ -179,6 +181,21 @@ func (w *watcher) connect(ctx context.Context) error {
 	}
 	w.conn = c
 	return nil
+}
+
+// listen asks for notifications. Where there are none, the polls have to do.
+func (w *watcher) listen(ctx context.Context, c *pgx.Conn) error {
+	if w.deaf {
+		return nil
+	}
+	_, err := c.Exec(ctx, "LISTEN "+channel)
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && (e.Code == syntaxError || e.Code == notSupported) {
+		w.deaf = true
+		w.logger.Warn("the database has no LISTEN: the changes of other nodes are found by polling",
+			zap.Duration("interval", w.interval), zap.Error(err))
+		return nil
+	}
+	return err
 }
 
 // drop closes the connection.
