@@ -71,7 +71,7 @@ func (g *Gate) makeDenials() [reasons]denial {
 			http.StatusTooManyRequests, core.TooManyRequests, "the API key is used too often at the moment", "", nil,
 		},
 		reasonHost: {
-			http.StatusNotFound, core.NotFound, "no network is served under this host", "", nil,
+			http.StatusNotFound, core.NotFound, "no network is served here", "", nil,
 		},
 		reasonUnavailable: {
 			http.StatusServiceUnavailable, core.Unavailable, "the API key cannot be verified at the moment", "", nil,

@@ -39,8 +39,8 @@ import (
 //
 // Text values may hold placeholders, which are expanded once, when the configuration is loaded.
 type Gate struct {
-	// Network is the id of the network whose keys are taken, one of those that the app talos names. Default: none, it
-	// is the network of the host that a request is for, and a request for a host of no network is refused.
+	// Network is the id of the network whose keys are taken, one of those that the app talos names or that are in its
+	// database. Default: none, it is the network of the host that a request is for. A request of no network is refused.
 	Network string `json:"network,omitempty"`
 
 	// From are the places where a credential may be. A request with more than one credential, in whatever places,
@@ -105,8 +105,9 @@ type authority interface {
 	// StaleWindow is for how long a request may go on that nothing can be said about.
 	StaleWindow() time.Duration
 
-	// NetworkIDs are the ids of the networks, where there are several; else none.
-	NetworkIDs() []core.NetworkID
+	// Several reports whether the configuration has several networks, and MayServe whether the node may serve one.
+	Several() bool
+	MayServe(network core.NetworkID) bool
 }
 
 // CaddyModule returns the Caddy module information.
@@ -281,14 +282,14 @@ func (g *Gate) network(r *http.Request) (core.NetworkID, error) {
 // networkOf is the network whose keys count for a request: the gate's, or else that of the request's host.
 func (g *Gate) networkOf(n node.Node, r *http.Request) (core.NetworkID, error) {
 	if g.pinned != nil {
-		return *g.pinned, nil
+		return *g.pinned, n.Serves(*g.pinned)
 	}
 	return n.Network(r)
 }
 
-// reasonOfNetwork is why a request has no network: its host has none, or the node is not open.
+// reasonOfNetwork is why a request has no network: none that is served is its, or the node is not open.
 func reasonOfNetwork(err error) reason {
-	if errors.Is(err, networks.ErrUnknownHost) {
+	if errors.Is(err, networks.ErrUnknown) {
 		return reasonHost
 	}
 	return reasonUnavailable

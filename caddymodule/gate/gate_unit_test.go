@@ -20,6 +20,7 @@ import (
 
 	"github.com/talos-edge/talos-edge/adminapi/httpcred"
 	"github.com/talos-edge/talos-edge/caddymodule/node"
+	"github.com/talos-edge/talos-edge/caddymodule/node/networks"
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/ratelimit"
 	"github.com/talos-edge/talos-edge/core/verify"
@@ -38,13 +39,23 @@ type fakeAuthority struct {
 	unknown error          // why a request is of no network
 	in      core.NetworkID // in which network it was asked last
 	ids     []core.NetworkID
+	gone    bool // the pinned network is not served
 }
 
 func (a *fakeAuthority) Hold() node.Node { return a }
 
 func (*fakeAuthority) Release() {}
 
-func (a *fakeAuthority) NetworkIDs() []core.NetworkID { return a.ids }
+func (a *fakeAuthority) Several() bool { return len(a.ids) > 0 }
+
+func (a *fakeAuthority) MayServe(id core.NetworkID) bool { return slices.Contains(a.ids, id) }
+
+func (a *fakeAuthority) Serves(core.NetworkID) error {
+	if a.gone {
+		return networks.ErrUnknown
+	}
+	return a.unknown
+}
 
 func (a *fakeAuthority) Network(*http.Request) (core.NetworkID, error) { return a.network, a.unknown }
 

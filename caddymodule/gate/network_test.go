@@ -88,7 +88,7 @@ func TestGate_AHostOfNoNetworkIs404(t *testing.T) {
 		"no possible key": {"Authorization: Bearer \x00"},
 	} {
 		for _, optional := range []bool{false, true} {
-			a := &fakeAuthority{unknown: networks.ErrUnknownHost, verdict: goodVerdict()}
+			a := &fakeAuthority{unknown: networks.ErrUnknown, verdict: goodVerdict()}
 			g := newTestGate(t, &Gate{Optional: optional}, a, nil)
 			w, behind, err := through(t, g, inCaddy(requestWith(t, lines...)))
 			answer := w.Body.String()
@@ -102,6 +102,17 @@ func TestGate_AHostOfNoNetworkIs404(t *testing.T) {
 				t.Errorf("%s: counted %v, want %s", name, a.counted, want)
 			}
 		}
+	}
+}
+
+// The networks of a database come and go.
+func TestGate_PinnedToANetworkThatIsNotServedIs404(t *testing.T) {
+	t.Parallel()
+	a := &fakeAuthority{ids: []core.NetworkID{networkB}, gone: true, verdict: verdictIn(networkB)}
+	g := newTestGate(t, &Gate{Network: networkB.String()}, a, nil)
+	w, behind, err := through(t, g, inCaddy(requestWith(t, "Authorization: Bearer k")))
+	if err != nil || behind != nil || w.Code != http.StatusNotFound || a.asked > 0 {
+		t.Errorf("%d %s (%v), asked %d times", w.Code, w.Body, err, a.asked)
 	}
 }
 
@@ -125,7 +136,7 @@ func TestGate_ASecondGateRefusesAKeyOfAnotherNetwork(t *testing.T) {
 		"the same network":   {networkA.String(), nil, http.StatusOK},
 		"another":            {networkB.String(), nil, http.StatusUnauthorized},
 		"another host":       {"", nil, http.StatusUnauthorized},
-		"a host of none":     {"", networks.ErrUnknownHost, http.StatusNotFound},
+		"a host of none":     {"", networks.ErrUnknown, http.StatusNotFound},
 		"the node is closed": {"", errors.New("closed"), http.StatusServiceUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -48,7 +48,11 @@ func (s *script) Hold() node.Node { return s }
 
 func (*script) Release() {}
 
-func (*script) NetworkIDs() []core.NetworkID { return nil }
+func (*script) Several() bool { return false }
+
+func (*script) MayServe(core.NetworkID) bool { return false }
+
+func (*script) Serves(core.NetworkID) error { return nil }
 
 func (*script) Network(*http.Request) (core.NetworkID, error) { return core.NetworkID{}, nil }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/textproto"
-	"slices"
 	"strings"
 	"time"
 
@@ -76,7 +75,7 @@ func (g *Gate) resolveNetwork() error {
 	if err != nil {
 		return err
 	}
-	if g.app != nil && !slices.Contains(g.app.NetworkIDs(), id) {
+	if g.app != nil && !g.app.MayServe(id) {
 		return fmt.Errorf("%s is not the id of a network in the option talos", id)
 	}
 	g.pinned = &id
@@ -148,7 +147,7 @@ func (g *Gate) resolveIdentity() error {
 		return nil
 	}
 	fields := g.IdentityFields
-	if len(fields) == 0 && g.app != nil && len(g.app.NetworkIDs()) > 0 {
+	if len(fields) == 0 && g.app != nil && g.app.Several() {
 		fields = httpcred.AllFields()
 	}
 	g.headers, err = httpcred.NewIdentity(prefix, fields...)

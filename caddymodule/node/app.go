@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -342,12 +343,13 @@ func (a *App) seal(ctx context.Context) (*settings, error) {
 // Exposure finds the logs that would show credentials. A gate adds what it reads them from.
 func (a *App) Exposure() *redact.Exposure { return &a.exposure }
 
-// NetworkIDs are the ids of the networks, where there are several; else none.
-func (a *App) NetworkIDs() []core.NetworkID {
-	if !a.settings.several() {
-		return nil
-	}
-	return a.settings.ids()
+// Several reports whether the configuration has several networks.
+func (a *App) Several() bool { return a.settings.several() }
+
+// MayServe reports whether the node may serve a network: one of the configuration, or with a database any, since those
+// come and go there.
+func (a *App) MayServe(network core.NetworkID) bool {
+	return a.Upstream == nil || a.settings.several() && slices.Contains(a.settings.ids(), network)
 }
 
 // StaleWindow is for how long a verdict may serve past its lifetime while its source fails.

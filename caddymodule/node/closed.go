@@ -23,6 +23,9 @@ func newClosed(cause error) closed {
 // Network returns the error.
 func (n closed) Network(*http.Request) (core.NetworkID, error) { return core.NetworkID{}, n.err }
 
+// Serves returns the error.
+func (n closed) Serves(core.NetworkID) error { return n.err }
+
 // Verify returns the error.
 func (n closed) Verify(*http.Request, core.NetworkID, string) (verify.Result, error) {
 	return verify.Result{}, n.err

@@ -113,7 +113,7 @@ func TestARequestForNoNetworkHasNone(t *testing.T) {
 	n := hold(t, a)
 	defer a.Release()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://elsewhere.example/", nil)
-	if _, err := n.Network(r); !errors.Is(err, networks.ErrUnknownHost) {
+	if _, err := n.Network(r); !errors.Is(err, networks.ErrUnknown) {
 		t.Errorf("got %v", err)
 	}
 	r.Host = "tenant0.example:80"

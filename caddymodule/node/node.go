@@ -20,8 +20,11 @@ import (
 // Node answers for keys. There are two kinds, [Embedded] and [Sidecar]; what is above a node does not ask which one it
 // is. A node is open from [App.Hold] to [App.Release].
 type Node interface {
-	// Network returns the network of a request, by its host: [networks.ErrUnknownHost] if that is of none.
+	// Network returns the network of a request, by its host: [networks.ErrUnknown] if that is of none.
 	Network(r *http.Request) (core.NetworkID, error)
+
+	// Serves returns nil if the node has a network, and [networks.ErrUnknown] if not.
+	Serves(network core.NetworkID) error
 
 	// Verify returns the verdict on a credential in a network, for the client of a request. An error means that there
 	// is none.
@@ -91,7 +94,15 @@ func (b *base) Network(r *http.Request) (core.NetworkID, error) {
 	if n := b.networks.Of(r); n != nil {
 		return n.api.ID, nil
 	}
-	return core.NetworkID{}, networks.ErrUnknownHost
+	return core.NetworkID{}, networks.ErrUnknown
+}
+
+// Serves finds a network by its id.
+func (b *base) Serves(network core.NetworkID) error {
+	if b.networks.ByID(network) == nil {
+		return networks.ErrUnknown
+	}
+	return nil
 }
 
 // Limiter counts uses.
@@ -120,7 +131,7 @@ func (b *base) options(o adminapi.Options) adminapi.Options {
 			if n := b.networks.Of(r); n != nil {
 				return n.api, nil
 			}
-			return adminapi.Network{}, networks.ErrUnknownHost
+			return adminapi.Network{}, networks.ErrUnknown
 		},
 		ClientAddr:  clientaddr.Of,
 		RateLimiter: b.limiter,

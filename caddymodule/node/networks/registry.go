@@ -9,8 +9,8 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 )
 
-// ErrUnknownHost says that a request asks for a host of no network.
-var ErrUnknownHost = errors.New("no network has this host")
+// ErrUnknown says that a request is of no network that is served: none has its host, or its gate is pinned to another.
+var ErrUnknown = errors.New("no network that is served is this request's")
 
 // Member is one network of a [Registry].
 type Member[T any] struct {
