@@ -67,7 +67,7 @@ func TestAChangeThatWaitsHasTheTimeForIt(t *testing.T) {
 // behind is a sidecar that has applied the changes up to position 7.
 type behind struct{ *upstreamNode }
 
-func (behind) AwaitPosition(ctx context.Context, position uint64) error {
+func (behind) AwaitPosition(ctx context.Context, _ core.NetworkID, position uint64) error {
 	if position <= 7 {
 		return nil
 	}

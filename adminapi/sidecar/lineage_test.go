@@ -75,7 +75,7 @@ func TestARevocationOfALineageThroughASidecarIsBelievedOfEachKey(t *testing.T) {
 		t.Fatal("the new key is not valid")
 	}
 	unrelated := s.issue(t, "")
-	s.ask(t, unrelated.Secret)
+	s.askUntilCached(t, unrelated.Secret)
 	s.forgets()
 	s.audit.TakeAll()
 	keys := []string{old.IssuedAPIKey.KeyID, out.IssuedAPIKey.KeyID}

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -203,7 +204,7 @@ func (f *upstreamNode) JWKS(ctx context.Context, _ core.NetworkID) (*client.JWKS
 }
 
 // AwaitPosition waits until the test's node is there: it is always.
-func (*upstreamNode) AwaitPosition(context.Context, uint64) error { return nil }
+func (*upstreamNode) AwaitPosition(context.Context, core.NetworkID, uint64) error { return nil }
 
 func (f *upstreamNode) Forget(network core.NetworkID, keyID string, place uint64) {
 	f.mu.Lock()
@@ -260,6 +261,18 @@ func (s *sidecarNode) ask(t *testing.T, cred string) (v client.VerifyResponse, c
 		t.Fatalf("verify: %d %s", w.Code, w.Body)
 	}
 	return apitest.Unmarshal[client.VerifyResponse](t, w.Body.Bytes()), w.Header().Get(cacheHeader)
+}
+
+// askUntilCached verifies until the verdict comes from the cache, which it enters in a while.
+func (s *sidecarNode) askUntilCached(t *testing.T, cred string) (v client.VerifyResponse) {
+	t.Helper()
+	for {
+		v, cache := s.ask(t, cred)
+		if cache == "HIT" {
+			return v
+		}
+		runtime.Gosched()
+	}
 }
 
 // The paths of the API.

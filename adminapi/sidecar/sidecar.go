@@ -46,8 +46,9 @@ type Remote interface {
 	// answers from before a position in the upstream's feed, where that has named one; 0: it has not.
 	Forget(network core.NetworkID, keyID string, position uint64)
 
-	// AwaitPosition waits until all changes up to a position of the upstream's feed are applied here, or ctx ends.
-	AwaitPosition(ctx context.Context, position uint64) error
+	// AwaitPosition waits until all changes of a network up to a position of the upstream's feed are applied here, or
+	// ctx ends.
+	AwaitPosition(ctx context.Context, network core.NetworkID, position uint64) error
 
 	// ForgetAll is Forget of every key.
 	ForgetAll(position uint64)
@@ -101,7 +102,9 @@ func newSidecar(o Options) (*sidecar, adminapi.Options) {
 		if err == nil {
 			n.Keys, n.Holders = nil, &holders{s, n.ID, n.Verifier}
 			n.Verifier = verifier{n.Verifier, s.upstream}
-			n.AwaitPosition = s.upstream.AwaitPosition
+			n.AwaitPosition = func(ctx context.Context, position uint64) error {
+				return s.upstream.AwaitPosition(ctx, n.ID, position)
+			}
 		}
 		return n, err
 	}

@@ -35,19 +35,35 @@ const (
 	leaveTimeout = time.Second
 )
 
-// follower follows the upstream's change feed by blocking queries. Asking for what comes after a position acknowledges
-// that position, so a page is applied before the next question. The goroutine is run.
+// maxFollowed is how many networks are followed at most. Each is a question to the upstream that waits for an answer.
+const maxFollowed = 1000
+
+// following are the followers of a source, one for each network.
+type following struct {
+	followers map[core.NetworkID]*follower
+	watch     *outage.Watch
+	stop      context.CancelFunc
+	failing   atomic.Int32 // how many followers fail
+
+	mu sync.Mutex // guards follower.completeAt
+}
+
+// follower follows the upstream's change feed of one network by blocking queries. Asking for what comes after a
+// position acknowledges that position, so a page is applied before the next question. The goroutine is run.
 type follower struct {
 	remote   *Remote
+	all      *following
+	network  *network
 	instance string
-	watch    *outage.Watch
-	stop     context.CancelFunc
 	done     chan struct{}
+
+	completeAt time.Time // when all changes were known last; zero: never
 
 	// The rest but position and advanced is used by run alone.
 	feedID   string // empty: the feed is not known yet, and nothing is applied
 	position atomic.Uint64
 	failures int
+	failing  bool // it is counted as such
 	silent   bool // that there is no feed has been logged
 
 	mu       sync.Mutex
@@ -55,35 +71,85 @@ type follower struct {
 }
 
 // Follow begins to follow the upstream's change feed, until the source is closed, also when ctx has ended: what changes
-// there is then looked up again, and the table of positions is complete as of the last answer. It is called at most
-// once, and needs [Config.EdgeID]. An upstream that has no feed is asked again from time to time. Where there are
-// several networks, nothing is followed.
+// there is then looked up again, and the table of positions is complete as of the last answer, with several networks as
+// of the one that was answered the longest ago. It is called at most once, and needs [Config.EdgeID]. An upstream that
+// has no feed is asked again from time to time. Of very many networks, none is followed.
 func (u *Remote) Follow(ctx context.Context) {
 	if u.config.EdgeID == "" {
 		return
 	}
-	if len(u.config.Networks) > 0 {
-		u.config.Logger.Info("of an upstream with several networks the change feed is not followed: keys that are " +
-			"revoked elsewhere are refused here when their cached verdicts expire")
+	if len(u.networks) > maxFollowed {
+		u.config.Logger.Warn("the change feed of the upstream is not followed: keys that are revoked elsewhere are "+
+			"refused here when their cached verdicts expire; give this sidecar fewer networks",
+			zap.Int("networks", len(u.networks)), zap.Int("at_most", maxFollowed))
 		return
 	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	f := &follower{remote: u, instance: rand.Text(), stop: stop, done: make(chan struct{})}
-	f.watch = outage.New(outage.Config{
+	all := &following{followers: make(map[core.NetworkID]*follower, len(u.networks))}
+	ctx, all.stop = context.WithCancel(context.WithoutCancel(ctx))
+	all.watch = outage.New(outage.Config{
 		Logger: u.config.Logger, Level: zap.WarnLevel,
 		Begins: "the upstream's change feed cannot be read: keys that are revoked elsewhere are refused here when " +
 			"their cached verdicts expire",
 		Ends: "the upstream's change feed is read again",
 	})
-	u.follower = f
-	go f.run(ctx)
+	for id, n := range u.networks {
+		all.followers[id] = &follower{
+			remote: u, all: all, network: n, instance: rand.Text(), done: make(chan struct{}),
+		}
+	}
+	u.following = all
+	for _, f := range all.followers {
+		go f.run(ctx)
+	}
 }
 
-// close ends the goroutine, and returns when it has ended.
-func (f *follower) close() {
-	f.stop()
-	<-f.done
-	f.watch.Close()
+// close ends the goroutines, and returns when they have ended.
+func (a *following) close() {
+	if a == nil {
+		return
+	}
+	a.stop()
+	for _, f := range a.followers {
+		<-f.done
+	}
+	a.watch.Close()
+}
+
+// markComplete says that a follower knew all changes at a moment. The table is complete as of the moment at which all
+// did.
+func (a *following) markComplete(f *follower, at time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f.completeAt = at
+	for _, other := range a.followers {
+		if other.completeAt.IsZero() {
+			return
+		}
+		if other.completeAt.Before(at) {
+			at = other.completeAt
+		}
+	}
+	f.remote.changes.table.MarkComplete(at)
+}
+
+// worked and failed take in how a follower's questions end. While one fails, the feed cannot be read.
+func (f *follower) worked() {
+	f.failures = 0
+	if f.failing {
+		f.failing = false
+		f.all.failing.Add(-1)
+	}
+	if f.all.failing.Load() == 0 {
+		f.all.watch.Worked()
+	}
+}
+
+func (f *follower) failed(err error) {
+	if !f.failing {
+		f.failing = true
+		f.all.failing.Add(1)
+	}
+	f.all.watch.Failed(err)
 }
 
 func (f *follower) run(ctx context.Context) {
@@ -91,13 +157,16 @@ func (f *follower) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := f.step(ctx)
 		if err == nil {
-			f.failures = 0
-			f.watch.Worked()
+			f.worked()
 			continue
 		}
-		if ctx.Err() == nil {
-			f.pause(ctx, err)
+		if ctx.Err() != nil {
+			break
 		}
+		if len(f.all.followers) > 1 {
+			err = fmt.Errorf("network %s: %w", f.network.id, err)
+		}
+		f.pause(ctx, err)
 	}
 	f.leave(ctx)
 }
@@ -136,7 +205,7 @@ func (f *follower) begin(ctx context.Context) error {
 		return err
 	}
 	f.remote.config.Logger.Info("following the upstream's change feed", zap.String("edge_id", f.remote.config.EdgeID),
-		zap.Uint64("position", f.position.Load()))
+		zap.Stringer("network", f.network.id), zap.Uint64("position", f.position.Load()))
 	f.silent = false
 	return nil
 }
@@ -159,15 +228,14 @@ func (f *follower) apply(page *client.EventsResponse, asked time.Time) error {
 	case position < f.position.Load(), page.CompleteAge == "" && position == f.position.Load():
 		return fmt.Errorf("%w: the feed goes back, or not on", client.ErrAnswer)
 	default:
-		network := f.remote.config.Network
 		for i := range page.Events {
-			f.remote.changes.forget(network, page.Events[i].KeyID, uint64(page.Events[i].Position))
+			f.remote.changes.forget(f.network.id, page.Events[i].KeyID, uint64(page.Events[i].Position))
 		}
 	}
 	f.feedID = page.FeedID
 	f.advance(position)
 	if page.CompleteAge != "" {
-		f.remote.changes.table.MarkComplete(asked.Add(-age))
+		f.all.markComplete(f, asked.Add(-age))
 	}
 	return nil
 }
@@ -196,7 +264,7 @@ func (f *follower) ask(
 ) (page *client.EventsResponse, err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Wait+f.remote.config.Timeout)
 	defer cancel()
-	options = append(f.remote.networks[f.remote.config.Network].options(), options...)
+	options = append(f.network.options(), options...)
 	failed := f.remote.pool.do(ctx, probeCall, func(ctx context.Context, a *address) error {
 		page, err = a.client.EventsPage(ctx, r, options...)
 		return err
@@ -236,7 +304,7 @@ func (f *follower) pause(ctx context.Context, err error) {
 	default:
 		f.failures++
 		if f.failures > 1 {
-			f.watch.Failed(err)
+			f.failed(err)
 		}
 		pause = min(minFollowPause<<min(f.failures-1, 10), maxFollowPause)
 		if failed, ok := errors.AsType[*failure](err); ok {
@@ -265,6 +333,9 @@ func (f *follower) noFeed(err error) {
 		return
 	}
 	f.silent = true
+	if !f.remote.log.may("no feed") { // of another network
+		return
+	}
 	level := zap.InfoLevel
 	if errors.Is(err, errFeedRefused) {
 		level = zap.WarnLevel
@@ -292,19 +363,27 @@ type FeedState struct {
 	CompleteAt time.Time
 }
 
-// Feed reads how far this source has come with the upstream's change feed.
+// Feed reads how far this source has come with the upstream's change feed, of several networks with the one that is the
+// furthest behind.
 func (u *Remote) Feed() FeedState {
 	at := u.changes.table.CompleteAt()
-	if u.follower == nil || at == 0 {
+	if u.following == nil || at == 0 {
 		return FeedState{}
 	}
-	return FeedState{Following: true, Position: u.follower.position.Load(), CompleteAt: time.Unix(0, at)}
+	position := uint64(math.MaxUint64)
+	for _, f := range u.following.followers {
+		position = min(position, f.position.Load())
+	}
+	return FeedState{Following: true, Position: position, CompleteAt: time.Unix(0, at)}
 }
 
-// AwaitPosition waits until all changes up to a position of the upstream's feed are applied. It returns ctx's error if
-// ctx ends first, and [core.Unavailable] if the feed is not followed.
-func (u *Remote) AwaitPosition(ctx context.Context, position uint64) error {
-	f := u.follower
+// AwaitPosition waits until all changes of a network up to a position of the upstream's feed are applied. It returns
+// ctx's error if ctx ends first, and [core.Unavailable] if the feed is not followed.
+func (u *Remote) AwaitPosition(ctx context.Context, network core.NetworkID, position uint64) error {
+	var f *follower
+	if u.following != nil {
+		f = u.following.followers[network]
+	}
 	if f == nil {
 		return core.NewError(core.Unavailable, "this node does not follow its upstream's change feed")
 	}

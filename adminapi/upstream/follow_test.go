@@ -28,6 +28,7 @@ type followed struct {
 	*testing.T
 	store         *apitest.Store
 	keys          *engine.Engine
+	keysOfB       *engine.Engine // in networkB, at b.internal
 	confirmations *confirm.Confirmations
 	remote        *Remote
 	edge          *verify.Verifier
@@ -47,24 +48,31 @@ func (f *followed) await(ctx context.Context, position uint64) confirm.Result {
 // follow runs a test in which an edge follows a node. prepare runs before the edge begins.
 func follow(t *testing.T, prepare, test func(f *followed)) {
 	t.Helper()
+	followNetworks(t, nil, prepare, test)
+}
+
+// followNetworks is follow for an edge with further networks.
+func followNetworks(t *testing.T, further []Network, prepare, test func(f *followed)) {
+	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &followed{T: t, store: apitest.NewStore()}
 		f.keys = apitest.Engine(t, f.store, 0)
 		f.confirmations = confirm.New(t.Context(), f.store, "node", "")
 		t.Cleanup(f.confirmations.Close)
-		v, err := verify.New(verify.Config{}, f.keys)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(v.Close)
-		network := adminapi.Network{Keys: f.keys, Verifier: v, Confirmations: f.confirmations}
+		f.keysOfB = apitest.NetworkEngine(t, f.store, networkB)
+		network, b := f.serve(core.NetworkID{}, f.keys), f.serve(networkB, f.keysOfB)
 		api := adminapi.Admin(adminapi.Options{
-			Network: func(*http.Request) (adminapi.Network, error) { return network, nil },
+			Network: func(r *http.Request) (adminapi.Network, error) {
+				if r.Host == "b.internal" {
+					return b, nil
+				}
+				return network, nil
+			},
 		})
 		connect := serveInMemory(t, f.serving(api))
 		f.remote, f.logs = open(t, func(c *Config) {
-			c.EdgeID, c.Timeout, c.Prefixes.Public = "edge-1", 2*time.Second, "ory_pub"
+			c.EdgeID, c.Timeout, c.Prefixes.Public, c.Networks = "edge-1", 2*time.Second, "ory_pub", further
 		}, "http://in-memory.localhost")
 		_, carrier := f.remote.pool.addresses[0].client.Target()
 		carrier.(*http.Transport).DialContext = connect //nolint:errcheck,forcetypeassert // the client has made it
@@ -76,6 +84,17 @@ func follow(t *testing.T, prepare, test func(f *followed)) {
 		synctest.Wait()
 		test(f)
 	})
+}
+
+// serve is a network at the node.
+func (f *followed) serve(id core.NetworkID, keys *engine.Engine) adminapi.Network {
+	f.Helper()
+	v, err := verify.New(verify.Config{}, keys)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(v.Close)
+	return adminapi.Network{ID: id, Keys: keys, Verifier: v, Confirmations: f.confirmations}
 }
 
 // serving is the node's API with what a test does to it.
@@ -405,11 +424,11 @@ func TestWhoeverNeedsAPositionWaitsForIt(t *testing.T) {
 	follow(t, nil, func(f *followed) {
 		ctx, cancel := context.WithTimeout(f.Context(), time.Second)
 		defer cancel()
-		if err := f.remote.AwaitPosition(ctx, 1); err == nil {
+		if err := f.remote.AwaitPosition(ctx, core.NetworkID{}, 1); err == nil {
 			f.Error("a position that there is not was reached")
 		}
 		reached := make(chan error, 1)
-		go func() { reached <- f.remote.AwaitPosition(f.Context(), 1) }()
+		go func() { reached <- f.remote.AwaitPosition(f.Context(), core.NetworkID{}, 1) }()
 		f.issue()
 		if err := <-reached; err != nil {
 			f.Error(err)

@@ -63,7 +63,7 @@ func (r *run) awaitChange(e *historyEdge) *operation {
 	newest, position := r.newest()
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
-	if newest == nil || e.remote.AwaitPosition(ctx, position) != nil {
+	if newest == nil || e.remote.AwaitPosition(ctx, core.NetworkID{}, position) != nil {
 		return nil
 	}
 	return newest

@@ -29,17 +29,17 @@ const maxRecords = 16
 
 // Remote is a [verify.Source] that asks another server. It is safe for concurrent use.
 type Remote struct {
-	config   Config
-	networks map[core.NetworkID]*network
-	pool     *pool
-	records  chan struct{} // holds a token for each record that is being read
-	forAddrs *verifyForCalls
-	ending   context.Context //nolint:containedctx // of the source, whose calls it cuts short
-	stop     context.CancelFunc
-	changes  changes
-	follower *follower // nil: the upstream's change feed is not followed
-	log      *throttledLog
-	outages  *outages
+	config    Config
+	networks  map[core.NetworkID]*network
+	pool      *pool
+	records   chan struct{} // holds a token for each record that is being read
+	forAddrs  *verifyForCalls
+	ending    context.Context //nolint:containedctx // of the source, whose calls it cuts short
+	stop      context.CancelFunc
+	changes   changes
+	following *following // nil: the upstream's change feed is not followed
+	log       *throttledLog
+	outages   *outages
 
 	reportsResume atomic.Int64 // when reports of uses go on after a pause, in Unix nanoseconds
 }
@@ -154,7 +154,7 @@ func (u *Remote) tune(t *http.Transport) {
 	t.TLSHandshakeTimeout = timeout
 	t.ForceAttemptHTTP2 = true
 	t.DisableCompression = true
-	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, u.config.MaxInFlight+maxRecords+maxOut
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, u.config.MaxInFlight+maxRecords+maxOut+len(u.networks)
 	t.MaxResponseHeaderBytes = 64 << 10
 	// One HTTP/2 connection carries all calls, so one that is dead is found out before the next call hangs on it.
 	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: timeout, PingTimeout: timeout / 2}
@@ -173,9 +173,7 @@ func nameOf(endpoint string) string {
 // verifier on top is closed first.
 func (u *Remote) Close() {
 	u.stop()
-	if u.follower != nil {
-		u.follower.close()
-	}
+	u.following.close()
 	u.forAddrs.close()
 	u.pool.close()
 	u.outages.close()

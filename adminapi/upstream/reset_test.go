@@ -59,7 +59,7 @@ func (f *follows) catchUp() {
 	f.node.running(func(p *process) { position = p.store.Positions().Applied() })
 	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
 	defer cancel()
-	if err := f.remote.AwaitPosition(ctx, position); err != nil {
+	if err := f.remote.AwaitPosition(ctx, core.NetworkID{}, position); err != nil {
 		f.t.Fatal(err)
 	}
 }

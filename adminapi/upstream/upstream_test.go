@@ -134,21 +134,6 @@ func TestAttack02_WhatEverybodyMayAskOfANetworkGoesToItsHost(t *testing.T) {
 	}
 }
 
-func TestOfSeveralNetworksNoFeedIsFollowedAndTheLogSaysSoOnce(t *testing.T) {
-	t.Parallel()
-	s := newStandIn()
-	u, logs := open(t, func(c *Config) {
-		c.EdgeID, c.Network, c.Networks = "edge", networkA, []Network{{ID: networkB}}
-	}, serve(t, s, "").URL)
-	u.Follow(t.Context())
-	if got := logs.FilterMessageSnippet("change feed is not followed").Len(); got != 1 {
-		t.Errorf("%d lines say so", got)
-	}
-	if u.Feed().Following {
-		t.Error("a feed is followed")
-	}
-}
-
 func TestBatchesKeepTheirLimits(t *testing.T) {
 	t.Parallel()
 	s := newStandIn()

@@ -12,14 +12,24 @@ import (
 // Engine makes an engine over a store. A quota of 0 is none.
 func Engine(t testing.TB, store core.Store, quota int64) *engine.Engine {
 	t.Helper()
+	return newEngine(t, store, engine.Config{KeyQuota: quota})
+}
+
+// NetworkEngine makes the engine of one of several networks in a store.
+func NetworkEngine(t testing.TB, store core.Store, network core.NetworkID) *engine.Engine {
+	t.Helper()
+	return newEngine(t, store, engine.Config{Network: network})
+}
+
+func newEngine(t testing.TB, store core.Store, config engine.Config) *engine.Engine {
+	t.Helper()
 	keyring, err := credential.NewKeyring(Secret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := engine.New(engine.Config{
-		Keyring: keyring, Prefixes: credential.Prefixes{Public: "ory_pub"}, Issuer: "https://issuer.example",
-		SigningKeys: SigningKeys(), KeyQuota: quota,
-	}, store)
+	config.Keyring, config.SigningKeys, config.Issuer = keyring, SigningKeys(), "https://issuer.example"
+	config.Prefixes.Public = "ory_pub"
+	keys, err := engine.New(config, store)
 	if err != nil {
 		t.Fatal(err)
 	}
