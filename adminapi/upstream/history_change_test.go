@@ -132,9 +132,15 @@ func (c *caller) change(o *operation, f making) {
 		wait := time.Duration(c.random.Int64N(int64(2*time.Second + 2*c.late)))
 		options = append(options, client.Wait(wait, &confirmed))
 	}
-	waited := c.node.edges()
+	at := c.anyNode(c.random)
+	waited := at.edges()
+	for _, n := range c.nodes {
+		if n != at && n.isRunning() {
+			waited = append(waited, n.name)
+		}
+	}
 	o.call = c.now()
-	sent := &exchange{node: c.node, lossy: c.random}
+	sent := &exchange{node: at, lossy: c.random}
 	err := f(sent.client(c.t), options...)
 	o.returned = c.now()
 	switch {

@@ -45,7 +45,7 @@ type operation struct {
 
 	effect effect // of a change
 
-	edge  string        // of a read: where; empty: at the node
+	edge  string        // of a read: where, also of one of several nodes; empty: at the only node
 	bound time.Duration // of a read: how long before its call the state may have been current
 	after *operation    // of a read: a change that the edge had said before that it has applied
 
@@ -102,12 +102,12 @@ type requirement struct {
 
 // requirementOf is when the state may have been current that an operation read, at the earliest.
 //
-// At the node, that is the call: whatever was acknowledged before it counts.
+// At the only node, that is the call: whatever was acknowledged before it counts.
 //
-// An edge may answer with a state that was current within a bound before the call, but with none from before a change
-// that it has confirmed. If that change is one of the same key, it has to come before. What had been acknowledged
-// before the call of such a change, of whatever key, has a lower position in the feed, so the edge has applied it as
-// well: then the state must have been current after that call.
+// An edge, or one of several nodes, may answer with a state that was current within a bound before the call, but with
+// none from before a change that it has confirmed. If that change is one of the same key, it has to come before. What
+// had been acknowledged before the call of such a change, of whatever key, has a lower position in the feed, so the
+// edge has applied it as well: then the state must have been current after that call.
 func (h *history) requirementOf(o *operation) requirement {
 	r := requirement{from: o.call}
 	if o.action != reads || o.edge == "" {

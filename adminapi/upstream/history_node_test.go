@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -17,12 +18,13 @@ import (
 	"github.com/talos-edge/talos-edge/storage"
 )
 
-// restartable is a node of ours on a database file, which can be stopped and started again.
+// restartable is a node of ours, which can be stopped and started again.
 type restartable struct {
-	t testing.TB
+	t    testing.TB
+	name string
 
 	mu      sync.Mutex
-	path    string
+	dsn     string
 	process *process             // nil: it is stopped
 	seen    map[string]time.Time // when edges were last heard of, by any process
 }
@@ -39,20 +41,23 @@ type process struct {
 	requests sync.WaitGroup
 }
 
-func newRestartable(t testing.TB) *restartable {
+func newRestartable(t testing.TB, name, dsn string) *restartable {
 	t.Helper()
-	n := &restartable{t: t, path: filepath.Join(t.TempDir(), "talos.db"), seen: make(map[string]time.Time)}
+	n := &restartable{t: t, name: name, dsn: dsn, seen: make(map[string]time.Time)}
 	n.start()
 	t.Cleanup(n.stop)
 	return n
 }
 
-// dsn names the database.
-func (n *restartable) dsn() string { return "sqlite://" + filepath.ToSlash(n.path) }
+// inFile names a new database file.
+func inFile(t testing.TB) (dsn string) {
+	t.Helper()
+	return "sqlite://" + filepath.ToSlash(filepath.Join(t.TempDir(), "talos.db"))
+}
 
 func (n *restartable) start() {
 	n.t.Helper()
-	store, err := storage.Open(context.Background(), n.dsn(), storage.Options{})
+	store, err := storage.Open(context.Background(), n.dsn, storage.Options{})
 	if err != nil {
 		n.t.Errorf("the node does not start: %v", err)
 		return
@@ -68,7 +73,8 @@ func (n *restartable) start() {
 		return
 	}
 	p.open, p.stop = context.WithCancel(context.Background())
-	p.confirmations = confirm.New(context.Background(), store, "node", "")
+	p.confirmations = confirm.New(context.Background(), store, n.name, "")
+	n.awaitRecord(store)
 	network := adminapi.Network{
 		Keys: keys, Verifier: p.verifier, Confirmations: p.confirmations, AwaitPosition: keys.AwaitPosition,
 	}
@@ -79,6 +85,29 @@ func (n *restartable) start() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.process = p
+}
+
+// awaitRecord waits until other nodes know that this one is there.
+func (n *restartable) awaitRecord(store core.Store) {
+	n.t.Helper()
+	for {
+		all, _, err := store.Nodes(context.Background())
+		if err != nil {
+			n.t.Errorf("reading which nodes there are: %v", err)
+			return
+		}
+		if slices.ContainsFunc(all, func(s core.NodeState) bool { return s.ID == n.name && s.Seen.Unix() > 0 }) {
+			return
+		}
+		pause(context.Background(), time.Millisecond)
+	}
+}
+
+// isRunning reports whether the node is there for the others.
+func (n *restartable) isRunning() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.process != nil
 }
 
 // stop ends the process. What it answers to requests that are under way does not arrive.

@@ -93,7 +93,7 @@ func (r *run) readAt(edge int, random *rand.Rand) {
 			r.failed(err)
 			continue
 		}
-		o.state, o.bound = stateOf(result.Verdict), ageBounds[result.Cache]+r.behind
+		o.state, o.bound = stateOf(result.Verdict), ageBounds[result.Cache]+r.behind+r.lag
 		r.seen.answers[result.Cache].Add(1)
 		r.add(o)
 	}
@@ -119,8 +119,8 @@ func stateOf(v *core.Verdict) string {
 	}
 }
 
-// readAtNode reads keys at the node until the end.
-func (r *run) readAtNode(random *rand.Rand) {
+// readAtNode reads keys at a node until the end.
+func (r *run) readAtNode(node *restartable, random *rand.Rand) {
 	for r.over.Err() == nil {
 		pause(r.over, time.Duration(random.IntN(150))*time.Millisecond)
 		name, cred, _ := r.keys[random.IntN(len(r.keys))].current()
@@ -128,7 +128,10 @@ func (r *run) readAtNode(random *rand.Rand) {
 			continue
 		}
 		o := &operation{key: name, action: reads, call: r.now()}
-		sent := &exchange{node: r.node}
+		if len(r.nodes) > 1 {
+			o.edge, o.bound = node.name, r.lag
+		}
+		sent := &exchange{node: node}
 		got, err := sent.client(r.t).Verify(context.Background(), cred)
 		o.returned = r.now()
 		switch {

@@ -42,6 +42,12 @@ type world struct {
 	length time.Duration
 	faults int // of 100 requests of an edge
 
+	// nodes are how many nodes there are on one database; 0: one. lag is how long one of them may answer as before a
+	// change of another. open names a new database.
+	nodes int
+	lag   time.Duration
+	open  func(t testing.TB) (dsn string)
+
 	// behind is how old the answers to look-ups are at a second address of the upstream; 0: there is none.
 	behind time.Duration
 	// late is how old the feed is that the edges read.
@@ -65,7 +71,7 @@ type run struct {
 
 	t      testing.TB
 	random *rand.Rand // of what happens to the machines
-	node   *restartable
+	nodes  []*restartable
 	links  [historyEdges][]*link
 	places [historyEdges][]place
 	feed   *lateFeed
@@ -99,10 +105,14 @@ func makeHistory(t testing.TB, seed uint64, w world, seen *counts) *run {
 	over, end := context.WithTimeout(context.Background(), w.length)
 	defer end()
 	r := &run{
-		history: &history{start: time.Now()}, world: w, t: t, over: over, node: newRestartable(t),
+		history: &history{start: time.Now()}, world: w, t: t, over: over,
 		random: rand.New(rand.NewPCG(seed, 0)), seen: seen,
 	}
-	r.feed = newLateFeed(r.node, w.late)
+	dsn := w.open(t)
+	for i := range max(w.nodes, 1) {
+		r.nodes = append(r.nodes, newRestartable(t, fmt.Sprintf("node-%d", i), dsn))
+	}
+	r.feed = newLateFeed(r.nodes[0], w.late)
 	ending, stop := context.WithCancel(context.Background())
 	for i := range historyEdges {
 		r.connectEdge(ending, i, seed)
@@ -121,7 +131,9 @@ func makeHistory(t testing.TB, seed uint64, w world, seen *counts) *run {
 			work.Go(func() { r.readAt(edge, rand.New(rand.NewPCG(seed, 200+10*i+uint64(edge)))) })
 		}
 	}
-	work.Go(func() { r.readAtNode(rand.New(rand.NewPCG(seed, 300))) })
+	for i, n := range r.nodes {
+		work.Go(func() { r.readAtNode(n, rand.New(rand.NewPCG(seed, 300+uint64(i)))) })
+	}
 	r.disturb()
 	work.Wait()
 	r.later.Wait()
@@ -140,8 +152,11 @@ func makeHistory(t testing.TB, seed uint64, w world, seen *counts) *run {
 func (r *run) connectEdge(ending context.Context, i int, seed uint64) {
 	r.t.Helper()
 	targets := []func(*http.Request) (*httptest.ResponseRecorder, bool){r.feed.serve}
+	for _, other := range r.nodes[1:] {
+		targets = append(targets, other.serve)
+	}
 	if r.behind > 0 {
-		targets = append(targets, (&behindAddress{node: r.node, age: r.behind}).serve)
+		targets = append(targets, (&behindAddress{node: r.nodes[0], age: r.behind}).serve)
 	}
 	for j, to := range targets {
 		l := &link{
@@ -210,16 +225,20 @@ func (r *run) disturb() {
 		case 6:
 			r.startEdge(i)
 		case 7:
-			r.node.stop()
+			n := r.anyNode(r.random)
+			n.stop()
 			pause(r.over, r.between(0, 800))
-			r.node.start()
+			n.start()
 		case 8, 9:
-			r.node.prune()
+			r.anyNode(r.random).prune()
 		default:
 			l.setSlow(r.between(0, 2) * 100)
 		}
 	}
 }
+
+// anyNode is one of the nodes.
+func (r *run) anyNode(random *rand.Rand) *restartable { return r.nodes[random.IntN(len(r.nodes))] }
 
 // between is a random time, in milliseconds.
 func (r *run) between(least, most int) time.Duration {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/talos-edge/talos-edge/core/verify"
+	"github.com/talos-edge/talos-edge/storage/pgtest"
 )
 
 // inPipes connects edges in memory, for a history on a clock of its own.
@@ -70,10 +71,11 @@ func TestAHistoryOfChangesAndVerificationsKeepsThePromisesOfTheFeed(t *testing.T
 		"one address":                {},
 		"a second address is behind": {behind: time.Second},
 		"the feed is read late":      {late: 3 * time.Second},
+		"two nodes on a file":        {nodes: 2, lag: 100 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w.length, w.faults = 20*time.Second, 10
+			w.length, w.faults, w.open = 20*time.Second, 10, inFile
 			if os.Getenv("TALOS_LONG") != "" {
 				w.length = time.Minute
 			}
@@ -102,7 +104,25 @@ func (w world) make(t *testing.T, seed uint64, seen *counts) (r *run) {
 // The same over sockets and on the machine's clock.
 func TestAHistoryOverSocketsKeepsThePromisesOfTheFeed(t *testing.T) {
 	t.Parallel()
-	w := world{length: 3 * time.Second, faults: 10, connect: overTCP}
+	w := world{length: 3 * time.Second, faults: 10, open: inFile, connect: overTCP}
+	if os.Getenv("TALOS_LONG") != "" {
+		w.length = time.Minute
+	}
+	for _, seed := range historySeeds(t, 1, 5) {
+		makeHistory(t, seed, w, new(counts)).report(t, seed)
+	}
+}
+
+// nodeLease is how long a node on PostgreSQL relies on what it knows of the changes of others, and one poll more.
+const nodeLease = 800 * time.Millisecond
+
+// The same with two nodes on PostgreSQL, each of which is restarted now and then.
+func TestAHistoryOfTwoNodesOnPostgreSQLKeepsThePromisesOfTheFeed(t *testing.T) {
+	t.Parallel()
+	w := world{
+		length: 3 * time.Second, faults: 10, nodes: 2, lag: nodeLease, connect: overTCP,
+		open: func(t testing.TB) string { t.Helper(); return pgtest.Database(t) },
+	}
 	if os.Getenv("TALOS_LONG") != "" {
 		w.length = time.Minute
 	}

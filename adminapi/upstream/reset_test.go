@@ -25,7 +25,7 @@ type follows struct {
 
 func newFollower(t *testing.T) *follows {
 	t.Helper()
-	f := &follows{t: t, node: newRestartable(t)}
+	f := &follows{t: t, node: newRestartable(t, "node", inFile(t))}
 	f.api = (&exchange{node: f.node}).client(t)
 	f.link = &link{to: f.node.serve, ending: t.Context()}
 	f.remote = remoteAt(t, Config{EdgeID: "edge", Timeout: time.Second}, inPipes(t, f.link))
@@ -103,7 +103,7 @@ func TestAnEdgeOfANodeThatIsRestoredFromABackupForgetsWhatItKnows(t *testing.T) 
 		f := newFollower(t)
 		k := f.issue()
 		restored := filepath.Join(t.TempDir(), "restored.db")
-		if _, err := storage.Backup(t.Context(), f.node.dsn(), restored); err != nil {
+		if _, err := storage.Backup(t.Context(), f.node.dsn, restored); err != nil {
 			t.Fatal(err)
 		}
 		f.revoke(k)
@@ -113,7 +113,7 @@ func TestAnEdgeOfANodeThatIsRestoredFromABackupForgetsWhatItKnows(t *testing.T) 
 		f.want("a key that is issued after it", late, core.CodeValid, false)
 		f.want("the same once more", late, core.CodeValid, true)
 		f.node.stop()
-		f.node.path = restored
+		f.node.dsn = "sqlite://" + filepath.ToSlash(restored)
 		f.node.start()
 		f.catchUp()
 		f.want("the first, in the copy", k, core.CodeValid, false)
