@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,12 +27,12 @@ func TestStore_BehindPgBouncer(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Shared(t)
 	bouncer := pgtest.PgBouncer(t, server, "transaction", "default_pool_size = 4", "max_client_conn = 2000")
-	polls := true
+	var opened atomic.Int64
 	storagetest.Run(t, func(t *testing.T) storagetest.Opener {
 		t.Helper()
 		direct := pgtest.Database(t)
 		dsn := bouncer.DSN(pgtest.Name(t, direct)) + execMode
-		if polls = !polls; !polls {
+		if opened.Add(1)%2 == 0 {
 			dsn += "&listen=" + server.Addr()
 		}
 		return opener(dsn)
