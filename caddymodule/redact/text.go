@@ -162,7 +162,7 @@ func decoded(text string) string {
 // endsInName says whether a text ends in one of the names, with or without white space behind it.
 func endsInName(text []byte, names []string) bool {
 	trimmed := len(text)
-	for trimmed > 0 && (text[trimmed-1] == ' ' || text[trimmed-1] == '\t' || text[trimmed-1] == '+') {
+	for trimmed > 0 && strings.IndexByte(" \t\r\n+", text[trimmed-1]) >= 0 {
 		trimmed--
 	}
 	for _, name := range names {
