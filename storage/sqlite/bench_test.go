@@ -3,12 +3,9 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
-	"os"
 	"path/filepath"
 	"strconv"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,79 +14,30 @@ import (
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/feed"
 	"github.com/talos-edge/talos-edge/storage/sqlstore"
+	"github.com/talos-edge/talos-edge/storage/storagetest"
 )
 
-// BenchmarkLookUp reads random keys. The one with a million keys takes half a minute to load them, and runs when
-// TALOS_BENCH_MILLION is set.
-func BenchmarkLookUp(b *testing.B) {
-	for _, n := range []int{1000, 1_000_000} {
-		b.Run("keys="+strconv.Itoa(n), func(b *testing.B) {
-			if n > 1000 && os.Getenv("TALOS_BENCH_MILLION") == "" {
-				b.Skip("TALOS_BENCH_MILLION is not set")
+// BenchmarkKeys loads TALOS_BENCH_KEYS keys, or 1,000, and uses them. A million take half a minute to load.
+func BenchmarkKeys(b *testing.B) {
+	s := benchStore(b)
+	n := storagetest.BenchSize(b, 1000)
+	load(b, s, n)
+	storagetest.BenchmarkKeys(b, n, func() (core.Store, error) { return Open(b.Context(), pathOf(b, s), Options{}) })
+	b.Run("quota", func(b *testing.B) {
+		for b.Loop() {
+			results, err := s.CreateMany(b.Context(), core.NetworkID{}, []core.Key{benchKey()}, int64(n))
+			if err != nil || core.ReasonOf(results[0].Err) != core.KeyQuotaExceeded {
+				b.Fatal(results, err)
 			}
-			s := benchStore(b)
-			ids := load(b, s, n)
-			b.Run("one goroutine", func(b *testing.B) {
-				// A context that can end, as callers have.
-				ctx, cancel := context.WithCancel(b.Context())
-				defer cancel()
-				b.ReportAllocs()
-				for i := 0; b.Loop(); i++ {
-					if _, err := s.Get(ctx, core.NetworkID{}, ids[i*7919%n]); err != nil {
-						b.Fatal(err)
-					}
-				}
-			})
-			b.Run("parallel", func(b *testing.B) {
-				var next atomic.Int64
-				b.RunParallel(func(pb *testing.PB) {
-					for pb.Next() {
-						if _, err := s.Get(b.Context(), core.NetworkID{}, ids[int(next.Add(7919))%n]); err != nil {
-							b.Error(err)
-							return
-						}
-					}
-				})
-			})
-			b.Run("100 at once", func(b *testing.B) {
-				for i := 0; b.Loop(); i++ {
-					at := i * 7919 % (n - 100)
-					found, err := s.GetMany(b.Context(), core.NetworkID{}, ids[at:at+100])
-					if err != nil || len(found) != 100 {
-						b.Fatal(len(found), err)
-					}
-				}
-			})
-		})
-	}
+		}
+	})
 }
 
 // BenchmarkCreate creates keys durably, one after the other and by 64 callers at once.
 func BenchmarkCreate(b *testing.B) {
 	for _, callers := range []int{1, 64} {
 		b.Run("callers="+strconv.Itoa(callers), func(b *testing.B) {
-			s := benchStore(b)
-			var left atomic.Int64
-			left.Store(int64(b.N))
-			done := make(chan error, callers)
-			b.ResetTimer()
-			for range callers {
-				go func() {
-					for left.Add(-1) >= 0 {
-						if _, _, err := s.Create(b.Context(), benchKey()); err != nil {
-							done <- err
-							return
-						}
-					}
-					done <- nil
-				}()
-			}
-			for range callers {
-				if err := <-done; err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "keys/s")
+			storagetest.BenchmarkCreate(b, callers, benchStore(b))
 		})
 	}
 }
@@ -151,13 +99,7 @@ func benchStore(b *testing.B) *Store {
 	return s
 }
 
-func benchKey() core.Key {
-	return core.Key{
-		ID: uuid.NewString(), Kind: core.Issued, Name: "a key of an ordinary name", ActorID: "user:1234567890",
-		Scopes: []string{"orders:read", "orders:write"}, Metadata: json.RawMessage(`{"tier":"gold"}`),
-		Visibility: core.VisibilitySecret, Status: core.StatusActive,
-	}
-}
+func benchKey() core.Key { return storagetest.BenchKey(uuid.NewString(), storagetest.BenchActor(0)) }
 
 // load creates n keys in few transactions and returns their ids.
 func load(b *testing.B, s *Store, n int) []string {
@@ -196,7 +138,8 @@ func loadSome(ctx context.Context, db *sql.DB, ids *[]string, upTo int) (err err
 		return err
 	}
 	for len(*ids) < upTo {
-		k := benchKey()
+		i := len(*ids)
+		k := storagetest.BenchKey(storagetest.BenchKeyID(i), storagetest.BenchActor(i))
 		if _, _, err := w.Create(ctx, k); err != nil {
 			return err
 		}
@@ -228,42 +171,4 @@ func BenchmarkCreateMany(b *testing.B) {
 			b.ReportMetric(float64(1000*b.N)/b.Elapsed().Seconds(), "keys/s")
 		})
 	}
-}
-
-// BenchmarkList reads pages of 1000 of a million keys, and runs when TALOS_BENCH_MILLION is set.
-func BenchmarkList(b *testing.B) {
-	if os.Getenv("TALOS_BENCH_MILLION") == "" {
-		b.Skip("TALOS_BENCH_MILLION is not set")
-	}
-	s := benchStore(b)
-	load(b, s, 1_000_000)
-	base := core.ListQuery{Kind: core.Issued, Now: time.Now(), Limit: 1000}
-	actor, active, expired := base, base, base
-	actor.ActorID, active.Status, expired.Status = "user:1234567890", core.StatusActive, core.StatusExpired
-	for _, list := range []struct {
-		name  string
-		query core.ListQuery
-		full  bool
-	}{{"all", base, true}, {"actor", actor, true}, {"active", active, true}, {"expired", expired, false}} {
-		for _, page := range []int{1, 500, 999} {
-			b.Run(list.name+"/page="+strconv.Itoa(page), func(b *testing.B) {
-				q := list.query
-				q.After = uint64((page - 1) * 1000) // the keys are all that was ever written
-				for b.Loop() {
-					got, err := s.List(b.Context(), q)
-					if err != nil || list.full && len(got.Keys) != 1000 {
-						b.Fatal(len(got.Keys), err)
-					}
-				}
-			})
-		}
-	}
-	b.Run("quota", func(b *testing.B) {
-		for b.Loop() {
-			results, err := s.CreateMany(b.Context(), core.NetworkID{}, []core.Key{benchKey()}, 1_000_000)
-			if err != nil || core.ReasonOf(results[0].Err) != core.KeyQuotaExceeded {
-				b.Fatal(results, err)
-			}
-		}
-	})
 }

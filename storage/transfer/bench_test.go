@@ -3,7 +3,6 @@ package transfer_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -11,14 +10,12 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/storage"
+	"github.com/talos-edge/talos-edge/storage/storagetest"
 )
 
-// BenchmarkCopy copies a database of 20,000 keys, or of a million with TALOS_BENCH_MILLION=1.
+// BenchmarkCopy copies a database of 20,000 keys, or of TALOS_BENCH_KEYS.
 func BenchmarkCopy(b *testing.B) {
-	size := 20_000
-	if os.Getenv("TALOS_BENCH_MILLION") != "" {
-		size = 1_000_000
-	}
+	size := storagetest.BenchSize(b, 20_000)
 	for from, source := range engines {
 		b.Run("from="+from, func(b *testing.B) {
 			dsn := source(b)
