@@ -329,13 +329,10 @@ func isLasting(err error) bool { return errors.Is(err, errNoFeed) || errors.Is(e
 // again: what it follows by then may be another one.
 func (f *follower) noFeed(err error) {
 	f.feedID = ""
-	if f.silent {
+	if f.silent || !f.remote.log.may("no feed") { // of many networks, the others are logged when they are asked again
 		return
 	}
 	f.silent = true
-	if !f.remote.log.may("no feed") { // of another network
-		return
-	}
 	level := zap.InfoLevel
 	if errors.Is(err, errFeedRefused) {
 		level = zap.WarnLevel

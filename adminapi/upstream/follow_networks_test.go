@@ -10,8 +10,6 @@ import (
 
 	"github.com/talos-edge/talos-edge/core"
 	"github.com/talos-edge/talos-edge/core/credential"
-	"github.com/talos-edge/talos-edge/core/engine"
-	"github.com/talos-edge/talos-edge/core/verify"
 )
 
 // followTwo runs a test in which an edge of two networks follows a node.
@@ -24,45 +22,19 @@ func followTwo(t *testing.T, prepare, test func(f *followed)) {
 // ofB reports whether a request is one for events of networkB.
 func ofB(r *http.Request) bool { return isEvents(r) && r.Host == "b.internal" }
 
-// expectB is expect in networkB.
-func (f *followed) expectB(secret string, want core.Code, when string) {
-	f.Helper()
-	r, err := f.edge.Verify(f.Context(), networkB, secret, verify.Use)
-	if err != nil || r.Verdict.Code != want {
-		f.Errorf("%s: got %+v, %v", when, r.Verdict, err)
-	}
-}
-
-func (f *followed) issueB() (key core.Key, secret string) {
-	f.Helper()
-	key, secret, err := f.keysOfB.Issue(f.Context(), engine.IssueRequest{Name: "n", ActorID: "actor"})
-	if err != nil {
-		f.Fatal(err)
-	}
-	synctest.Wait()
-	return key, secret
-}
-
-func (f *followed) revokeB(keyID string) {
-	f.Helper()
-	if _, err := f.keysOfB.Revoke(f.Context(), core.AnyKind, keyID, engine.RevokeRequest{}); err != nil {
-		f.Fatal(err)
-	}
-}
-
 func TestAnEdgeFollowsTheFeedOfEachOfItsNetworks(t *testing.T) {
 	followTwo(t, nil, func(f *followed) {
 		key, secret := f.issue()
-		keyOfB, secretOfB := f.issueB()
+		keyOfB, secretOfB := f.issueBy(f.keysOfB)
 		expect(f, f.edge, secret, core.CodeValid, "before")
-		f.expectB(secretOfB, core.CodeValid, "before")
+		expectIn(f, f.edge, networkB, secretOfB, core.CodeValid, "before")
 		f.revoke(key.ID)
 		synctest.Wait()
 		expect(f, f.edge, secret, core.CodeRevoked, "after its revocation")
-		f.expectB(secretOfB, core.CodeValid, "after the revocation in the other network")
-		f.revokeB(keyOfB.ID)
+		expectIn(f, f.edge, networkB, secretOfB, core.CodeValid, "after the revocation in the other network")
+		f.revokeBy(f.keysOfB, keyOfB.ID)
 		synctest.Wait()
-		f.expectB(secretOfB, core.CodeRevoked, "after its revocation")
+		expectIn(f, f.edge, networkB, secretOfB, core.CodeRevoked, "after its revocation")
 	})
 }
 
@@ -71,8 +43,8 @@ func TestAnEdgeAcknowledgesEachNetworkByItself(t *testing.T) {
 	followTwo(t, nil, func(f *followed) {
 		f.set(func() { f.fault = down(ofB) })
 		f.issue()
-		f.issueB() // the question that is under way is answered
-		f.issueB()
+		f.issueBy(f.keysOfB) // the question that is under way is answered
+		f.issueBy(f.keysOfB)
 		if got := f.await(f.Context(), 1); got.Confirmed != 1 || len(got.Unconfirmed) != 0 {
 			f.Errorf("in the network that is followed: got %+v", got)
 		}
@@ -118,20 +90,24 @@ func TestWhenTheFeedOfOneNetworkBreaksVerdictsAreUsedForAnotherMinute(t *testing
 	}
 }
 
-func TestTheLogNamesANetworkThatHasNoFeed(t *testing.T) {
-	followTwo(t, func(f *followed) {
-		f.fault = func(w http.ResponseWriter, r *http.Request) bool {
-			if ofB(r) {
-				w.WriteHeader(http.StatusNotFound)
-			}
-			return ofB(r)
-		}
-	}, func(f *followed) {
-		later(5 * time.Minute)
-		if n := f.logs.FilterMessageSnippet(networkB.String() + ": the upstream has no change feed").Len(); n != 1 {
-			f.Errorf("the log says so %d times", n)
-		}
-	})
+func TestTheLogNamesEachNetworkThatHasNoFeedOnce(t *testing.T) {
+	for name, of := range map[string]func(*http.Request) bool{"one of them": ofB, "all of them": isEvents} {
+		t.Run(name, func(t *testing.T) {
+			followTwo(t, func(f *followed) { f.fault = answering(http.StatusNotFound, of) }, func(f *followed) {
+				later(5 * time.Minute)
+				named := map[core.NetworkID]int{networkB: 1, {}: 1}
+				if name == "one of them" {
+					named[core.NetworkID{}] = 0
+				}
+				for id, want := range named {
+					got := f.logs.FilterMessageSnippet(id.String() + ": the upstream has no change feed").Len()
+					if got != want {
+						f.Errorf("the log says so of %s %d times, want %d", id, got, want)
+					}
+				}
+			})
+		})
+	}
 }
 
 func TestUntilTheFeedsOfAllNetworksAreReadNoneIsComplete(t *testing.T) {

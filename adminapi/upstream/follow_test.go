@@ -129,9 +129,14 @@ func isEvents(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/eve
 
 // down answers each request of a kind with 503.
 func down(of func(*http.Request) bool) func(w http.ResponseWriter, r *http.Request) bool {
+	return answering(http.StatusServiceUnavailable, of)
+}
+
+// answering answers each request of a kind with a status.
+func answering(status int, of func(*http.Request) bool) func(w http.ResponseWriter, r *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		if of(r) {
-			w.WriteHeader(http.StatusServiceUnavailable)
+			w.WriteHeader(status)
 		}
 		return of(r)
 	}
@@ -145,7 +150,13 @@ func (f *followed) set(change func()) {
 
 func (f *followed) issue() (key core.Key, secret string) {
 	f.Helper()
-	key, secret, err := f.keys.Issue(f.Context(), engine.IssueRequest{Name: "n", ActorID: "actor"})
+	return f.issueBy(f.keys)
+}
+
+// issueBy is issue in the network of an engine.
+func (f *followed) issueBy(keys *engine.Engine) (key core.Key, secret string) {
+	f.Helper()
+	key, secret, err := keys.Issue(f.Context(), engine.IssueRequest{Name: "n", ActorID: "actor"})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -155,7 +166,13 @@ func (f *followed) issue() (key core.Key, secret string) {
 
 func (f *followed) revoke(keyID string) {
 	f.Helper()
-	if _, err := f.keys.Revoke(f.Context(), core.AnyKind, keyID, engine.RevokeRequest{}); err != nil {
+	f.revokeBy(f.keys, keyID)
+}
+
+// revokeBy is revoke in the network of an engine.
+func (f *followed) revokeBy(keys *engine.Engine, keyID string) {
+	f.Helper()
+	if _, err := keys.Revoke(f.Context(), core.AnyKind, keyID, engine.RevokeRequest{}); err != nil {
 		f.Fatal(err)
 	}
 }
@@ -379,12 +396,7 @@ func TestAnEdgeThatEndsIsNotWaitedFor(t *testing.T) {
 
 func TestAnUpstreamWithoutAFeedIsUsedAsBeforeAndNamedOnce(t *testing.T) {
 	follow(t, func(f *followed) {
-		f.fault = func(w http.ResponseWriter, r *http.Request) bool {
-			if isEvents(r) {
-				w.WriteHeader(http.StatusNotFound)
-			}
-			return isEvents(r)
-		}
+		f.fault = answering(http.StatusNotFound, isEvents)
 	}, func(f *followed) {
 		key, secret := f.issue()
 		expect(f, f.edge, secret, core.CodeValid, "at first")

@@ -318,7 +318,15 @@ func (c *callCounter) all() map[Result]int {
 // expect fails when a verifier does not give a credential a verdict with a code. when says at what point of a test.
 func expect(tb testing.TB, v *verify.Verifier, cred string, want core.Code, when string) {
 	tb.Helper()
-	r, err := v.Verify(tb.Context(), core.NetworkID{}, cred, verify.Use)
+	expectIn(tb, v, core.NetworkID{}, cred, want, when)
+}
+
+// expectIn is expect in a network.
+func expectIn(
+	tb testing.TB, v *verify.Verifier, network core.NetworkID, cred string, want core.Code, when string,
+) {
+	tb.Helper()
+	r, err := v.Verify(tb.Context(), network, cred, verify.Use)
 	if err != nil {
 		tb.Errorf("%s: %v", when, err)
 	} else if r.Verdict.Code != want {
