@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -69,17 +68,8 @@ func text(s string) func(http.ResponseWriter, *http.Request) {
 // reset ends the connection in place of an answer.
 func reset(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 
-// nobodyAt is the URL of an address that nothing listens on.
-func nobodyAt(t *testing.T) string {
-	t.Helper()
-	var config net.ListenConfig
-	l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return "http://" + l.Addr().String()
-}
+// nobody is the URL of an upstream that is not there.
+const nobody = "http://127.0.0.1:1"
 
 func newUpstream(t *testing.T, config Config) *Remote {
 	t.Helper()
@@ -171,7 +161,7 @@ func TestARequestThatCouldNotBeSentGoesToTheNextAddress(t *testing.T) {
 	plain := newHost(t, text(`{}`))
 	plain.Start()
 	speaksNoTLS := "https" + strings.TrimPrefix(plain.URL, "http")
-	for _, first := range []string{nobodyAt(t), speaksNoTLS, "https://does-not-exist.invalid"} {
+	for _, first := range []string{nobody, speaksNoTLS, "https://does-not-exist.invalid"} {
 		u := newUpstream(t, Config{Addresses: []string{first, second.URL}})
 		answer, err := pass(t, u, http.MethodPost, "/v2alpha1/admin/x", "body")
 		if err != nil || answer != `{"ok":1}` {
@@ -183,7 +173,7 @@ func TestARequestThatCouldNotBeSentGoesToTheNextAddress(t *testing.T) {
 			t.Errorf("%s: %v", first, err)
 		}
 	}
-	u := newUpstream(t, Config{Addresses: []string{nobodyAt(t), nobodyAt(t)}})
+	u := newUpstream(t, Config{Addresses: []string{nobody, "http://127.0.0.1:2"}})
 	if _, err := pass(t, u, http.MethodGet, "/v2alpha1/admin/x", ""); err == nil {
 		t.Error("nobody answers, and there is no error")
 	}
@@ -193,7 +183,7 @@ func TestACallerThatGoesAwayIsNotSentOnToOtherAddresses(t *testing.T) {
 	t.Parallel()
 	second := newHost(t, text(`{}`))
 	second.Start()
-	u := newUpstream(t, Config{Addresses: []string{nobodyAt(t), second.URL}})
+	u := newUpstream(t, Config{Addresses: []string{nobody, second.URL}})
 	ctx, leave := context.WithCancel(t.Context())
 	leave()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://x/v2alpha1/admin/x", http.NoBody)

@@ -26,6 +26,9 @@ func binary(t *testing.T) string {
 	return talostest.Binary(t)
 }
 
+// nobody is the URL of a server that is not there. A port that a test had and closed would be another's soon.
+const nobody = "http://127.0.0.1:1"
+
 // listener holds a free port.
 type listener struct {
 	net.Listener

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/talos-edge/talos-edge/storage/internal/testport"
 )
 
 // Bouncer is a PgBouncer in front of all databases of one server.
@@ -36,7 +38,7 @@ func PgBouncer(tb testing.TB, s *Server, poolMode string, settings ...string) *B
 		tb.Fatal(err)
 	}
 	b := &Bouncer{server: s, folder: folder}
-	err = onFreePort(func(port string) error {
+	err = testport.Try(func(port string) error {
 		b.port = port
 		return b.launch(ctx, name, append([]string{"pool_mode = " + poolMode}, settings...))
 	})

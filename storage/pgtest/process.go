@@ -4,37 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os/exec"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/talos-edge/talos-edge/storage/internal/testport"
 )
-
-// Ports lie below those that operating systems give to outgoing connections (32768 and up on Linux, 49152 and up
-// elsewhere), so that a server which was stopped finds its port free again.
-const (
-	firstPort = 10_000
-	ports     = 22_000
-)
-
-// errPortTaken is how a process ends that cannot listen.
-var errPortTaken = errors.New("the port is taken")
-
-// onFreePort calls start with one port after the other until it does not fail because of the port.
-func onFreePort(start func(port string) error) error {
-	var err error
-	for range 20 {
-		port := strconv.Itoa(firstPort + rand.IntN(ports)) //nolint:gosec // not a secret
-		if err = start(port); !errors.Is(err, errPortTaken) {
-			break
-		}
-	}
-	return err
-}
 
 // process is a running program with all processes that it has started.
 type process struct {
@@ -104,7 +82,7 @@ func (p *process) ready(ctx context.Context, try func(context.Context) error) er
 	case err == nil:
 		return nil
 	case strings.Contains(p.log.String(), "Address already in use"):
-		return errPortTaken
+		return testport.ErrTaken
 	default:
 		return p.failure(err)
 	}

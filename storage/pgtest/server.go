@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/talos-edge/talos-edge/storage/internal/testport"
 )
 
 const (
@@ -153,7 +155,7 @@ func (s *Server) configure(settings []string) error {
 
 // launchFirst starts the server on a port that it keeps, and removes its folder if that fails.
 func (s *Server) launchFirst(ctx context.Context) error {
-	err := onFreePort(func(port string) error {
+	err := testport.Try(func(port string) error {
 		s.port = port
 		return s.launch(ctx)
 	})

@@ -62,7 +62,7 @@ func TestOpen_TLS(t *testing.T) {
 	t.Parallel()
 	ours, others := newAuthority(t), newAuthority(t)
 	cert, key := ours.sign("redis.internal")
-	port := redistest.FreePort(t)
+	port := redistest.OtherPort()
 	redistest.Start(t, "--tls-port", port, "--tls-ca-cert-file", ours.file, "--tls-cert-file", cert,
 		"--tls-key-file", key, "--tls-auth-clients", "yes")
 	clientCert, clientKey := ours.sign("a node")

@@ -39,7 +39,7 @@ func StartCluster(tb testing.TB) []*Server {
 	const slots = 16384
 	var nodes []*Server
 	for i := range 3 {
-		bus := FreePort(tb)
+		bus := OtherPort()
 		node := Start(tb, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", bus)
 		node.Do(tb, "CLUSTER", "ADDSLOTSRANGE", slots*i/3, slots*(i+1)/3-1)
 		if i > 0 {

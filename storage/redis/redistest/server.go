@@ -3,6 +3,8 @@ package redistest
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -12,6 +14,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/talos-edge/talos-edge/storage/internal/testport"
 )
 
 // patience bounds what a test waits for.
@@ -26,7 +30,8 @@ type Server struct {
 	binary string
 	args   []string
 	folder string
-	cmd    *exec.Cmd
+	cmd    *exec.Cmd     // nil while none runs
+	exited chan struct{} // closed when cmd has ended
 	output bytes.Buffer
 }
 
@@ -37,8 +42,7 @@ func Start(tb testing.TB, args ...string) *Server {
 	if binary == "" {
 		tb.Skip("TALOS_TEST_REDIS is not set")
 	}
-	s := &Server{port: FreePort(tb), binary: binary, folder: tb.TempDir(), args: args}
-	s.Client = redis.NewClient(&redis.Options{Addr: s.Addr(), Protocol: 2, DisableIdentity: true})
+	s := &Server{binary: binary, folder: tb.TempDir(), args: args}
 	tb.Cleanup(func() {
 		s.Kill(tb)
 		_ = s.Client.Close()
@@ -46,7 +50,17 @@ func Start(tb testing.TB, args ...string) *Server {
 			tb.Logf("redis-server %s:\n%s", strings.Join(args, " "), s.output.String())
 		}
 	})
-	s.Restart(tb)
+	err := testport.Try(func(port string) error {
+		if s.Client != nil {
+			_ = s.Client.Close()
+		}
+		s.port = port
+		s.Client = redis.NewClient(&redis.Options{Addr: s.Addr(), Protocol: 2, DisableIdentity: true})
+		return s.launch(tb)
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
 	return s
 }
 
@@ -62,10 +76,8 @@ func (s *Server) Kill(tb testing.TB) {
 	if s.cmd == nil {
 		return
 	}
-	if err := s.cmd.Process.Kill(); err != nil {
-		tb.Errorf("killing redis-server: %v", err)
-	}
-	_ = s.cmd.Wait() // killed
+	_ = s.cmd.Process.Kill() // it may have ended
+	<-s.exited
 	s.cmd = nil
 }
 
@@ -73,6 +85,14 @@ func (s *Server) Kill(tb testing.TB) {
 func (s *Server) Restart(tb testing.TB) {
 	tb.Helper()
 	s.Kill(tb)
+	if err := s.launch(tb); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// launch starts the server and waits until it answers.
+func (s *Server) launch(tb testing.TB) error {
+	tb.Helper()
 	args := s.args
 	if len(args) == 0 || !strings.HasSuffix(args[0], ".conf") {
 		args = append([]string{"--save", "", "--appendonly", "no"}, args...)
@@ -83,12 +103,34 @@ func (s *Server) Restart(tb testing.TB) {
 	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
 	if err := s.cmd.Start(); err != nil {
 		s.cmd = nil
-		tb.Fatal(err)
+		return err
 	}
-	Await(tb, "redis-server answers", func() bool {
-		err := s.Client.Ping(tb.Context()).Err()
-		return err == nil || strings.HasPrefix(err.Error(), "NOAUTH")
+	cmd, exited := s.cmd, make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(exited)
+	}()
+	s.exited = exited
+	Await(tb, "redis-server answers or ends", func() bool {
+		select {
+		case <-exited:
+			return true
+		default:
+			info, err := s.Client.Info(tb.Context(), "server").Result()
+			own := fmt.Sprintf("process_id:%d\r\n", cmd.Process.Pid) // not another one on the same port
+			return strings.Contains(info, own) || err != nil && strings.HasPrefix(err.Error(), "NOAUTH")
+		}
 	})
+	select {
+	case <-exited:
+		s.cmd = nil
+		if strings.Contains(s.output.String(), "Address already in use") {
+			return testport.ErrTaken
+		}
+		return errors.New("redis-server has ended")
+	default:
+		return nil
+	}
 }
 
 // Do runs a command and fails the test when Redis does not accept it.
@@ -101,20 +143,8 @@ func (s *Server) Do(tb testing.TB, command ...any) any {
 	return reply
 }
 
-// FreePort finds a port of the loopback on which nobody listens.
-func FreePort(tb testing.TB) string {
-	tb.Helper()
-	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return port
-}
+// OtherPort is a port of the loopback that nobody has, in all likelihood, for what a server listens on besides its own.
+func OtherPort() string { return testport.Any() }
 
 // Await tries until a condition holds, and fails the test when it does not within a minute.
 func Await(tb testing.TB, what string, holds func() bool) {

@@ -1,0 +1,2 @@
+// Package testport chooses the ports of the servers that tests start.
+package testport
