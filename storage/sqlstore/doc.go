@@ -7,13 +7,13 @@
 //
 // # Writing
 //
-// One goroutine commits. It takes all changes that wait, at most 256, into one transaction and one sync; each change
-// has a savepoint, so that a change that is refused (a key id that is taken, a key revoked before) fails alone. Any
-// other error rolls the group back, and each of its changes is tried alone. While nothing waits behind it, a change is
-// committed at once: there is no timer. The queue is bounded; a change that finds it full waits until its caller's
-// context ends. A caller that goes away takes its change out of the queue; once the change was taken from the queue it
-// is carried out, whoever waits. A change is answered when it is durable and its events were applied to the store's
-// [feed.Positions].
+// One goroutine commits. It takes all changes that wait, at most 256, into one transaction and one sync. A change that
+// is refused (a key id that is taken, a key revoked before) fails alone: it has written nothing, and if the dialect
+// says so there is a savepoint to go back to. Any other error rolls the group back, and each of its changes is tried
+// alone. While nothing waits behind it, a change is committed at once: there is no timer. The queue is bounded; a
+// change that finds it full waits until its caller's context ends. A caller that goes away takes its change out of the
+// queue; once the change was taken from the queue it is carried out, whoever waits. A change is answered when it is
+// durable and its events were applied to the store's [feed.Positions].
 //
 // Errors that come from a [Reader], [Feed] or [Writer] with a meaning are a [core.Error]; all others are the driver's,
 // as they are.
