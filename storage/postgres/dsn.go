@@ -34,9 +34,9 @@ func Canonical(location string) (string, error) {
 	if _, err := parseDSN(location); err != nil {
 		return "", err
 	}
-	u, err := url.Parse("postgres://" + location)
+	u, err := parseURL(location)
 	if err != nil {
-		return "", errors.New("the DSN is not a URL")
+		return "", err
 	}
 	u.RawQuery = u.Query().Encode() // sorted
 	return strings.TrimPrefix(u.String(), "postgres://"), nil
@@ -60,10 +60,9 @@ func Display(location string) string {
 
 // parseDSN reads a DSN without its scheme. Its errors hold no password.
 func parseDSN(location string) (*target, error) {
-	u, err := url.Parse("postgres://" + location)
+	u, err := parseURL(location)
 	if err != nil {
-		return nil, errors.New("the DSN is not a URL: write characters of a password that have a meaning in URLs as " +
-			"%XX")
+		return nil, err
 	}
 	query := u.Query()
 	replicas, listen := query[replicaOption], query[listenOption]
@@ -97,6 +96,33 @@ func parseDSN(location string) (*target, error) {
 		t.listen = config.ConnConfig
 	}
 	return t, nil
+}
+
+// parseURL parses a DSN without its scheme. Of several hosts, each one without a port gets PostgreSQL's: a URL with a
+// port that is not the last host's is taken for none.
+func parseURL(location string) (*url.URL, error) {
+	authority, rest := location, ""
+	if end := strings.IndexAny(location, "/?#"); end >= 0 {
+		authority, rest = location[:end], location[end:]
+	}
+	user, hosts := "", authority
+	if at := strings.LastIndexByte(authority, '@'); at >= 0 {
+		user, hosts = authority[:at+1], authority[at+1:]
+	}
+	if all := strings.Split(hosts, ","); len(all) > 1 {
+		for i, host := range all {
+			if !strings.Contains(host, ":") {
+				all[i] += ":5432"
+			}
+		}
+		hosts = strings.Join(all, ",")
+	}
+	u, err := url.Parse("postgres://" + user + hosts + rest)
+	if err != nil {
+		return nil, errors.New("the DSN is not a URL: write characters of a password that have a meaning in URLs as " +
+			"%XX")
+	}
+	return u, nil
 }
 
 // onHost is the DSN of another server: one that is whole, or the first one's with another host, which may have a port,

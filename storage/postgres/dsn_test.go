@@ -119,6 +119,8 @@ func TestDSN_IsDisplayedByHostsAndName(t *testing.T) {
 	for dsn, want := range map[string]string{
 		"u:pw@localhost/talos":              "the PostgreSQL database talos at localhost:5432",
 		"u:pw@a:1,b:2/talos?sslmode=prefer": "the PostgreSQL database talos at a:1, b:2",
+		"u:pw@a:1,b/talos?sslmode=prefer":   "the PostgreSQL database talos at a:1, b:5432",
+		"u:pw@a,b:2/talos?sslmode=prefer":   "the PostgreSQL database talos at a:5432, b:2",
 		"u:pw@db.example.com/talos":         "a PostgreSQL database",
 	} {
 		if got := Display(dsn); got != want {
