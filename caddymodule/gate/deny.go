@@ -2,6 +2,7 @@ package gate
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"strconv"
@@ -139,9 +140,13 @@ var (
 
 // note counts and logs a denial.
 func (g *Gate) note(message string, d *decided, o *outcome) {
-	level, logger := zapcore.DebugLevel, g.logger
-	if o.decision == decisionUnavailable && !errors.Is(d.err, node.ErrOutage) {
+	level, logger, err := zapcore.DebugLevel, g.logger, d.err
+	switch {
+	case o.decision == decisionUnavailable && !errors.Is(d.err, node.ErrOutage):
 		level, logger = zapcore.ErrorLevel, g.rareLogger
+	case d.reason == reasonHost && g.pinned != nil:
+		level, logger = zapcore.WarnLevel, g.rareLogger
+		err = fmt.Errorf("the gate is for the network %s, which is not there or is suspended", g.pinned)
 	}
 	g.count(d.network, o.decision, o.reason)
 	entry := logger.Check(level, message)
@@ -152,8 +157,8 @@ func (g *Gate) note(message string, d *decided, o *outcome) {
 	if o.keyID != "" {
 		fields = append(fields, zap.String("key_id", o.keyID))
 	}
-	if d.err != nil {
-		fields = append(fields, zap.Error(d.err))
+	if err != nil {
+		fields = append(fields, zap.Error(err))
 	}
 	entry.Write(fields...)
 }

@@ -2,11 +2,14 @@ package gate
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/talos-edge/talos-edge/adminapi/httpcred"
 	"github.com/talos-edge/talos-edge/caddymodule/node/networks"
@@ -109,10 +112,17 @@ func TestGate_AHostOfNoNetworkIs404(t *testing.T) {
 func TestGate_PinnedToANetworkThatIsNotServedIs404(t *testing.T) {
 	t.Parallel()
 	a := &fakeAuthority{ids: []core.NetworkID{networkB}, gone: true, verdict: verdictIn(networkB)}
-	g := newTestGate(t, &Gate{Network: networkB.String()}, a, nil)
-	w, behind, err := through(t, g, inCaddy(requestWith(t, "Authorization: Bearer k")))
-	if err != nil || behind != nil || w.Code != http.StatusNotFound || a.asked > 0 {
-		t.Errorf("%d %s (%v), asked %d times", w.Code, w.Body, err, a.asked)
+	logs, observed := observer.New(zapcore.InfoLevel)
+	g := newTestGate(t, &Gate{Network: networkB.String()}, a, zap.New(logs))
+	for range 2 {
+		w, behind, err := through(t, g, inCaddy(requestWith(t, "Authorization: Bearer k")))
+		if err != nil || behind != nil || w.Code != http.StatusNotFound || a.asked > 0 {
+			t.Errorf("%d %s (%v), asked %d times", w.Code, w.Body, err, a.asked)
+		}
+	}
+	entries := observed.All()
+	if len(entries) != 1 || !strings.Contains(fmt.Sprint(entries[0].ContextMap()["error"]), networkB.String()) {
+		t.Errorf("the log has %v, want one entry that names the network", entries)
 	}
 }
 
