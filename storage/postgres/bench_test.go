@@ -56,6 +56,11 @@ func BenchmarkCreate(b *testing.B) {
 	}
 }
 
+// BenchmarkCreateMany creates 1000 keys in one go, which a quota counts first or not.
+func BenchmarkCreateMany(b *testing.B) {
+	storagetest.BenchmarkCreateMany(b, openAt(b, benchDatabase(b), Options{}))
+}
+
 // BenchmarkRevocation revokes keys on one node, and ends when another one has applied it. It reports how long that took
 // after the answer, which one waits for on this machine with what else runs there.
 func BenchmarkRevocation(b *testing.B) {

@@ -29,6 +29,7 @@ func dialect(ahead func() time.Duration) *sqlstore.Dialect {
 		KeyIDs:       func(ids []string) (any, error) { return ids, nil },
 		Sequence:     "COALESCE(NULLIF($2::bigint, 0), nextval('keys_created_seq'))",
 		AppendEvents: appendEvents,
+		Arrays:       true,
 		Ahead:        ahead,
 		Translate:    translate,
 		FailsAlone:   isRefusal,

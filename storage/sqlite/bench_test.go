@@ -152,23 +152,4 @@ func loadSome(ctx context.Context, db *sql.DB, ids *[]string, upTo int) (err err
 }
 
 // BenchmarkCreateMany creates 1000 keys in one go, which a quota counts first or not.
-func BenchmarkCreateMany(b *testing.B) {
-	for _, quota := range []int64{0, 1 << 40} {
-		b.Run("quota="+strconv.FormatBool(quota > 0), func(b *testing.B) {
-			s := benchStore(b)
-			keys := make([]core.Key, 1000)
-			for b.Loop() {
-				b.StopTimer()
-				for i := range keys {
-					keys[i] = benchKey()
-				}
-				b.StartTimer()
-				results, err := s.CreateMany(b.Context(), core.NetworkID{}, keys, quota)
-				if err != nil || !results[999].Created {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(1000*b.N)/b.Elapsed().Seconds(), "keys/s")
-		})
-	}
-}
+func BenchmarkCreateMany(b *testing.B) { storagetest.BenchmarkCreateMany(b, benchStore(b)) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/talos-edge/talos-edge/core"
@@ -19,6 +20,24 @@ func insertKey(d *Dialect) string {
 	return `INSERT INTO keys (network, ` + keyColumns + `) VALUES ` +
 		`($1, ` + d.Sequence + `, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, ` +
 		`$21, $22, $23, $24, $25, $26) ON CONFLICT DO NOTHING RETURNING created_seq`
+}
+
+// insertKeys is insertKey for many keys, with an array for each column but created_seq. It returns the key_id and
+// created_seq of those that it has inserted.
+func insertKeys(d *Dialect) string {
+	values := new(keyRow).values()[1:]
+	arrays := make([]string, len(values))
+	for i, v := range values {
+		kind := "bigint"
+		if _, ok := v.(string); ok {
+			kind = "text"
+		}
+		arrays[i] = fmt.Sprintf("$%d::%s[]", i+3, kind)
+	}
+	columns := strings.TrimPrefix(keyColumns, "created_seq, ")
+	return `INSERT INTO keys (network, ` + keyColumns + `) SELECT $1, ` + d.Sequence + `, ` + columns +
+		` FROM unnest(` + strings.Join(arrays, ", ") + `) AS k(` + columns + `) ` +
+		`ON CONFLICT DO NOTHING RETURNING key_id, created_seq`
 }
 
 // countLive counts what a quota counts, and stops where the answer makes no difference any more.
@@ -56,26 +75,103 @@ func (w *Writer) CreateMany(
 		return nil, err
 	}
 	results := make([]core.CreateResult, len(keys))
+	for done := 0; done < len(keys); {
+		run := keys[done:]
+		if w.many != nil {
+			run = run[:distinct(run)]
+		}
+		if room, err = w.createRun(ctx, network, run, results[done:], room, quota); err != nil {
+			return nil, err
+		}
+		done += len(run)
+	}
+	return results, nil
+}
+
+// createRun adds keys that are inserted by one statement if there is one for that and room for all, else one by one. It
+// returns the room that is left.
+func (w *Writer) createRun(
+	ctx context.Context, network core.NetworkID, keys []core.Key, results []core.CreateResult, room, quota int64,
+) (left int64, err error) {
+	var made map[string]core.Key
+	if w.many != nil && int64(len(keys)) <= room {
+		if made, err = w.insertMany(ctx, network, keys); err != nil {
+			return 0, err
+		}
+	}
 	for i, key := range keys {
 		r := &results[i]
 		if r.Err = w.refuse(&key, network); r.Err != nil {
 			continue
 		}
-		if room <= 0 {
-			if r.Key, r.Err = w.known(ctx, &key, quota); r.Err != nil && !isRefusal(r.Err) {
-				return nil, r.Err
+		if r.Key, r.Created = made[key.ID]; !r.Created {
+			if room <= 0 {
+				r.Key, r.Err = w.known(ctx, &key, quota)
+			} else {
+				r.Key, r.Created, r.Err = w.Create(ctx, key)
 			}
-			continue
 		}
-		r.Key, r.Created, r.Err = w.Create(ctx, key)
 		switch {
 		case r.Err != nil && !isRefusal(r.Err):
-			return nil, r.Err
+			return 0, r.Err
 		case r.Created:
 			room--
 		}
 	}
-	return results, nil
+	return room, nil
+}
+
+// distinct is how many of the first keys have ids of their own.
+func distinct(keys []core.Key) int {
+	seen := make(map[string]struct{}, len(keys))
+	for i := range keys {
+		if _, twice := seen[keys[i].ID]; twice {
+			return i
+		}
+		seen[keys[i].ID] = struct{}{}
+	}
+	return len(keys)
+}
+
+// insertMany inserts, by one statement, those of the keys whose ids and request ids are free, and returns them by their
+// ids, which are distinct. It passes over keys that are to be refused.
+func (w *Writer) insertMany(
+	ctx context.Context, network core.NetworkID, keys []core.Key,
+) (made map[string]core.Key, err error) {
+	rows := make(map[string]*keyRow, len(keys))
+	values := make([][]any, 0, len(keys))
+	for i := range keys {
+		row, err := rowOf(&keys[i])
+		if err == nil && keys[i].Network == network {
+			rows[row.id], values = row, append(values, row.values()[1:])
+		}
+	}
+	sequences := make(map[string]int64, len(keys))
+	err = each(ctx, w.many, func(r Rows) error {
+		var (
+			id       string
+			sequence int64
+		)
+		err := r.Scan(&id, &sequence)
+		sequences[id] = sequence
+		return err
+	}, append([]any{network[:], int64(0)}, arraysOf(values)...)...)
+	if err != nil {
+		return nil, err
+	}
+	made = make(map[string]core.Key, len(sequences))
+	for i := range keys {
+		k := &keys[i]
+		sequence, ok := sequences[k.ID]
+		if !ok {
+			continue
+		}
+		rows[k.ID].sequence = sequence
+		if made[k.ID], err = w.created(ctx, k, rows[k.ID], ""); err != nil {
+			return nil, err
+		}
+	}
+	return made, nil
 }
 
 // known is what comes of a key for which the quota has no room: the key of its request, or why there is none.
@@ -162,10 +258,15 @@ func (w *Writer) insert(ctx context.Context, key core.Key, replaces string) (sto
 	if err != nil || !created {
 		return core.Key{}, false, err
 	}
-	w.add(ctx, &key, feed.EventCreated, key.CreateTime).Related = replaces
-	w.count(&key, 1)
-	stored, err = row.key(key.Network)
+	stored, err = w.created(ctx, &key, row, replaces)
 	return stored, true, err
+}
+
+// created adds the event of a key's creation, and returns the key as it was stored.
+func (w *Writer) created(ctx context.Context, key *core.Key, row *keyRow, replaces string) (core.Key, error) {
+	w.add(ctx, key, feed.EventCreated, key.CreateTime).Related = replaces
+	w.count(key, 1)
+	return row.key(key.Network)
 }
 
 func errTaken() error { return core.NewError(core.Conflict, "a key with this id exists already") }

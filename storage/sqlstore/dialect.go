@@ -24,6 +24,8 @@ type Dialect struct {
 	// transaction that has begun is the only one that writes, and so knows the positions of its events before that.
 	AppendEvents string
 
+	// Arrays says that parameters can be arrays, of which unnest makes rows: many keys are inserted by one statement.
+	Arrays bool
 	// Savepoints says that an error of the driver can be about one change of a transaction only, which is as sound as
 	// before after going back to a savepoint. Otherwise a change that fails in the database takes its group with it.
 	Savepoints bool

@@ -50,6 +50,40 @@ func (r *keyRow) values() []any {
 	}
 }
 
+// arraysOf makes an array for each column of what [keyRow.values] returned of several rows, without the sequence.
+func arraysOf(rows [][]any) []any {
+	columns := new(keyRow).values()[1:]
+	for i, v := range columns {
+		switch v.(type) {
+		case string:
+			columns[i] = arrayOf[string](rows, i)
+		case int64:
+			columns[i] = arrayOf[int64](rows, i)
+		default:
+			columns[i] = arrayOfNullable(rows, i)
+		}
+	}
+	return columns
+}
+
+func arrayOf[T any](rows [][]any, column int) []T {
+	a := make([]T, len(rows))
+	for i, row := range rows {
+		a[i], _ = row[column].(T)
+	}
+	return a
+}
+
+func arrayOfNullable(rows [][]any, column int) []*int64 {
+	a := make([]*int64, len(rows))
+	for i, row := range rows {
+		if n, _ := row[column].(sql.NullInt64); n.Valid {
+			a[i] = &n.Int64
+		}
+	}
+	return a
+}
+
 // rowOf makes the row of a key.
 func rowOf(k *core.Key) (*keyRow, error) {
 	scopes, err := encodeList(k.Scopes)

@@ -18,6 +18,7 @@ type Writer struct {
 	dialect *Dialect
 
 	get, byRequest, quota, live, key, remove, used Statement
+	many                                           Statement // nil: keys are inserted one by one
 	check, newCheck, nextCheck                     Statement
 
 	revoke, update, state, lineage Statement
@@ -63,6 +64,9 @@ func NewWriter(ctx context.Context, p Preparer, d *Dialect) (*Writer, error) {
 		{&w.awaited, updateAwaited}, {&w.claimReader, claimFeedReader}, {&w.saveReader, saveFeedReader},
 		{&w.network, selectNetwork}, {&w.newNetwork, insertNetwork}, {&w.setNetwork, suspendNetwork},
 		{&w.networkHost, selectHost}, {&w.newHost, insertHost},
+	}
+	if d.Arrays {
+		statements = append(statements, statement{&w.many, insertKeys(d)})
 	}
 	if d.LockQuota != "" {
 		statements = append(statements, statement{&w.quota, d.LockQuota})

@@ -156,6 +156,27 @@ func BenchmarkCreate(b *testing.B, callers int, stores ...core.Store) {
 	perSecond(b, 1)
 }
 
+// BenchmarkCreateMany creates 1000 keys in one go, which a quota counts first or not.
+func BenchmarkCreateMany(b *testing.B, s core.Store) {
+	for name, quota := range map[string]int64{"quota": 1 << 40, "no quota": 0} {
+		b.Run(name, func(b *testing.B) {
+			keys := make([]core.Key, 1000)
+			for b.Loop() {
+				b.StopTimer()
+				for i := range keys {
+					keys[i] = BenchKey(uuid.NewString(), BenchActor(0))
+				}
+				b.StartTimer()
+				results, err := s.CreateMany(b.Context(), core.NetworkID{}, keys, quota)
+				if err != nil || !results[len(keys)-1].Created {
+					b.Fatal(err)
+				}
+			}
+			perSecond(b, len(keys))
+		})
+	}
+}
+
 // perSecond reports a rate of n times the number of calls.
 func perSecond(b *testing.B, n int) {
 	b.Helper()

@@ -93,6 +93,22 @@ var createManyTests = []test{
 		wantAbsent(t, s, home, "again")
 		wantAbsent(t, s, home, "third")
 	}},
+	{"an id that a refused one has, or one that gives another key, is free for the next one", func(t *harness) {
+		s := t.store()
+		first := imported(home, "first")
+		first.RequestID = "one"
+		create(t, s, first)
+		broken, again, fresh := imported(home, "a"), imported(home, "a"), imported(home, "a")
+		later := imported(home, "b")
+		broken.AllowedCIDRs = []netip.Prefix{{}}
+		again.RequestID, fresh.RequestID, later.RequestID = "one", "two", "two"
+		results := createMany(t, s, 0, broken, again, fresh, later)
+		wantMade(t, results, false, false, true, false)
+		wantKey(t, results[1].Key, first)
+		wantKey(t, results[2].Key, fresh)
+		wantKey(t, results[3].Key, fresh)
+		wantAbsent(t, s, home, "b")
+	}},
 	{"none asked for, none made", func(t *harness) {
 		s := t.store()
 		if results, err := s.CreateMany(t.Context(), home, nil, 1); err != nil || len(results) != 0 {
